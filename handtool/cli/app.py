@@ -1,0 +1,45 @@
+"""The `handtool` command: seven verbs in pipeline order, helpers beside them."""
+
+import importlib
+from typing import Annotated
+
+import typer
+
+from handtool import __version__
+from handtool.cli.doors import guarded
+
+VERBS = ("extract", "keypoints", "embed", "mine", "pretrain", "finetune", "eval")
+HELPERS = ("synth", "predict", "show", "report", "info", "check", "cat", "split", "export", "doctor")
+
+
+def show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"handtool {__version__}")
+        raise typer.Exit
+
+
+def start(version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """From video to a 3D hand-pose model and its number, in steps that read and write HDF5.
+
+    handtool extract videos/ -o crops.h5; handtool keypoints crops.h5 -o keypoints.h5; handtool embed keypoints.h5 -o embeddings.h5;
+    handtool mine embeddings.h5 --topk 5 -o pairs.h5; handtool pretrain pairs.h5 --gpus 4
+    """
+
+
+def make_app() -> typer.Typer:
+    app = typer.Typer(
+        name="handtool", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+    )  # fmt: skip
+    app.callback()(start)
+    for panel, names in (("The pipeline", VERBS), ("Helpers", HELPERS)):
+        for name in names:
+            try:
+                function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
+            except ModuleNotFoundError:
+                continue
+            app.command(name, rich_help_panel=panel)(guarded(function, name))
+    return app
+
+
+def main() -> None:
+    make_app()(prog_name="handtool")

@@ -1,0 +1,42 @@
+"""handtool check: is a file whole?"""
+
+import contextlib
+from typing import Annotated
+
+import typer
+
+from handtool.cli.doors import bars
+from handtool.cli.options import Json, Moved, Quiet, Sources, Verbose
+from handtool.cli.printing import print_report
+
+
+def check(
+    sources: Sources,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte and every checksum, linked files too.")] = False,
+    as_json: Json = False,
+    moved: Moved = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check files: structure and links, or every byte with --deep. Exit 0: all sound; 3: damaged; 1: missing.
+
+    Example: handtool check --deep *.h5
+    """
+    from handtool.stages.check import check as stage
+    from handtool.store import file, pipes
+
+    file.moved_files[:] = moved or []
+    with contextlib.ExitStack() as stack:
+        paths = [pipes.receive()[0] if name == "-" else name for name in sources]
+        progress = bars(stack)
+        results = [stage(path, deep, progress) for path in paths]
+    print_report({"files": results}, as_json, None, table=lay_out_check)
+    raise typer.Exit(max(result["exit_code"] for result in results))
+
+
+def lay_out_check(report: dict) -> list[str]:
+    lines = []
+    for result in report["files"]:
+        lines.append(f"{result['path']}: {'ok' if result['sound'] else 'NOT SOUND'}")
+        lines += [f"  {fault}" for fault in result["faults"]]
+    return lines

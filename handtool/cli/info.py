@@ -1,0 +1,43 @@
+"""handtool info: what is in a file, and how it was made."""
+
+from typing import Annotated
+
+import typer
+
+from handtool.cli.doors import open_sources
+from handtool.cli.options import Json, Moved, Quiet, Source, Verbose
+from handtool.cli.printing import print_report, value_lines
+
+
+def info(
+    source: Source = "-",
+    commands: Annotated[bool, typer.Option("--commands", help="Print only the shell lines that rebuild the file.")] = False,
+    as_json: Json = False,
+    moved: Moved = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show the tables of a file, where they lie, and the steps that made it.
+
+    Example: handtool info pairs.h5 --commands
+    """
+    from handtool.stages.info import info as stage
+
+    with open_sources([source]) as (file,):
+        report = stage(file)
+    if commands:
+        print("\n".join(report["commands"]))
+    else:
+        print_report(report, as_json, None, table=lay_out_info)
+
+
+def lay_out_info(report: dict) -> list[str]:
+    lines = [f"{report['path']}  {report['uuid']}", f"made by {report['made_by']}", ""]
+    lines += [f"{'table':<12} {'rows':>12}  lies in"]
+    for name, table in report["tables"].items():
+        lines.append(f"{name:<12} {table['rows']:>12,}  {table['lies_in']}")
+        lines += [f"{'':<14}{key}: {', '.join(value_lines(value))}"[:200] for key, value in table["attrs"].items()]
+    for key in ("weights", "protocols", "hands_per_video"):
+        if key in report:
+            lines += ["", *(f"{key.replace('_', ' ')}  {line}" for line in value_lines(report[key]))]
+    return [*lines, "", *report["commands"]]

@@ -1,0 +1,104 @@
+"""What a person reads: one line for an error, a short table for a report; or JSON for a program."""
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from handtool.cli import state
+
+
+class Handler(logging.StreamHandler):
+    """Log lines as `handtool mine: …`, above a progress bar if there is one."""
+
+    console = None  # the bars' console while they stand
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"handtool {state.command}: {record.getMessage()}"
+        if self.console is not None:
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def start_logging() -> None:
+    log = logging.getLogger("handtool")
+    log.handlers[:] = [Handler()]
+    log.propagate = False
+    log.setLevel(logging.ERROR if state.quiet else logging.DEBUG if state.verbose else logging.INFO)
+
+
+def say(message: str, hint: str | None = None) -> None:
+    """One line on standard error, and a hint to paste."""
+    print(f"handtool {state.command}: {message}", file=sys.stderr)
+    if hint:
+        print(f"  hint: {hint}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def print_report(
+    report: dict, as_json: bool, target: Path | None, up_to_date: bool = False, table: Callable[[dict], list[str]] | None = None
+) -> None:
+    """To standard output, unless an HDF5 stream goes there; then to standard error."""
+    stream = sys.stderr if state.streaming else sys.stdout
+    if up_to_date:
+        say(f"{target} is up to date")
+    if as_json:
+        body = {"command": state.command, "output": str(target) if target else None, "up_to_date": up_to_date, "report": clean(report)}
+        print(json.dumps(body, ensure_ascii=False, indent=1), file=stream)
+    elif not (state.streaming and state.quiet):
+        for line in (table or lay_out)(report):
+            print(line, file=stream)
+    stream.flush()
+
+
+def clean(value: Any) -> Any:
+    """JSON has no NaN: null stands for it."""
+    if isinstance(value, dict):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(v) for v in value]
+    if hasattr(value, "tolist"):
+        return clean(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def lay_out(report: dict) -> list[str]:
+    """Accounting lines first, then one figure a line."""
+    lines = [accounting_line(item) for item in report.get("accounting", [])]
+    figures = {k: v for k, v in report.items() if k != "accounting"}
+    width = max([len(readable(k)) for k in figures], default=0)
+    for key, value in figures.items():
+        lines += [f"{readable(key):<{width}}  {text}" if n == 0 else f"{'':<{width}}  {text}" for n, text in enumerate(value_lines(value))]
+    return lines
+
+
+def accounting_line(item: dict) -> str:
+    skipped, failed = (reasons(item[kind]) for kind in ("skipped", "failed"))
+    return f"{item['what']}: {item['in']:,} in = {item['done']:,} done + {skipped} skipped + {failed} failed"
+
+
+def reasons(counts: dict[str, int]) -> str:
+    listed = ", ".join(f"{reason}: {count:,}" for reason, count in counts.items())
+    return f"{sum(counts.values()):,}" + (f" ({listed})" if listed else "")
+
+
+def readable(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def value_lines(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{readable(str(k))}: {', '.join(value_lines(v))}" for k, v in value.items()] or ["-"]
+    if isinstance(value, (list, tuple)):
+        if any(isinstance(v, (dict, str)) for v in value):
+            return [", ".join(value_lines(v)) for v in value] or ["-"]
+        return [" ".join(t for v in value for t in value_lines(v))]
+    if isinstance(value, bool) or value is None:
+        return ["-" if value is None else "yes" if value else "no"]
+    if isinstance(value, int):
+        return [f"{value:,}"]
+    return [f"{value:.4g}" if isinstance(value, float) and abs(value) < 1e4 else f"{value:,.0f}" if isinstance(value, float) else str(value)]

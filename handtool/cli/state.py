@@ -1,0 +1,9 @@
+"""What the shared options said, for the one command that this process runs."""
+
+from pathlib import Path
+
+command = "handtool"
+quiet = False
+verbose = False
+streaming = False  # standard output carries HDF5, so the report goes to standard error
+moved: list[Path] = []

@@ -1,0 +1,152 @@
+"""Every default, once: one frozen dataclass per stage. Units are in the names or beside them."""
+
+from dataclasses import dataclass
+
+MACHINE_SETTINGS = frozenset({"workers", "device", "precision_note"})
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    fps: float = 1.0  # kept frames per second of video, chosen by time stamp
+    every: int | None = None  # every N-th decoded frame instead (the published recipe: 30)
+    detector: str = "mediapipe"
+    whole: bool = False  # each image is a hand already
+    camera: str | None = None  # fx,fy,cx,cy in px
+    size: int = 224  # px, side of a crop
+    box_scale: float = 1.3
+    quality: int = 95  # JPEG
+    min_score: float = 0.5
+    limit: int | None = None  # videos or images
+    workers: int = 0  # 0 = one per core
+    patience_s: float = 60.0  # without a new frame, a video is given up
+
+
+@dataclass(frozen=True)
+class KeypointsConfig:
+    estimator: str = "auto"  # labels where the source knew them, landmarks where the detector kept them, else mediapipe
+    min_score: float = 0.5
+    workers: int = 0  # 0 = one per core
+    patience_s: float = 60.0  # without a new crop, a block of them is given up
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    dim: int = 14
+    normalization: str = "crop"
+
+
+@dataclass(frozen=True)
+class MineConfig:
+    topk: int = 5
+    index: str = "hnsw"
+    m: int = 16
+    ef_construction: int = 100
+    ef: int = 64
+    threads: int = 0  # 0 = one per core; 1 makes hnsw deterministic
+    seed: int = 5
+
+
+@dataclass(frozen=True)
+class ContrastiveMethod:
+    """What makes a method; PretrainConfig overrides weights and inverse."""
+
+    mined: bool  # the partner is a mined neighbour, else a second view of the same crop
+    rotation_deg: int  # views turn by whole degrees in [-rotation, rotation]
+    shift_px: float  # and move by [-shift, shift), px of the crop
+    inverse: str
+    weights: str
+
+
+METHODS = {
+    "simclr": ContrastiveMethod(mined=False, rotation_deg=0, shift_px=0.0, inverse="none", weights="none"),
+    "peclr": ContrastiveMethod(mined=False, rotation_deg=45, shift_px=15.0, inverse="exact", weights="none"),
+    "simhand": ContrastiveMethod(mined=True, rotation_deg=45, shift_px=15.0, inverse="exact", weights="linear"),
+}
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    method: str = "simhand"
+    weights: str | None = None  # None: the method's own
+    weight_side: str = "both"
+    lambda_pos: float = 1.0  # 1/px, of sigmoid weights
+    lambda_neg: float = 0.05
+    inverse: str | None = None  # None: the method's own
+    negatives: str = "global"
+    positives: str = "1"  # the K-th mined neighbour, "sample" or "all"
+    temperature: float = 0.5
+    arch: str = "resnet50"
+    init: str = "imagenet"
+    input_size: int = 128  # px
+    batch_size: int | None = None  # pairs over all processes; None: the two figures below, per process
+    batch_size_cuda: int = 1024
+    batch_size_cpu: int = 32
+    epochs: int = 100
+    steps: int | None = None  # instead of epochs
+    learning_rate: float | None = None  # None: base_rate x sqrt(pairs per process)
+    base_rate: float = 1e-4
+    warmup: float = 0.1  # share of the steps
+    weight_decay: float = 1e-6
+    precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
+    seed: int = 5
+    gpus: int | None = None  # None: one if there is one
+    processes: int = 1  # on the CPU
+    workers: int = 0  # 0 = one per core
+    checkpoint_every: int = 0  # steps; 0 = every checkpoint_seconds
+    checkpoint_seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    head: str = "regression"  # PeCLR's 2.5D
+    arch: str | None = None  # None: the encoder file's, else resnet50
+    init: str = "imagenet"  # of the encoder; or scratch, or a file of weights
+    input_size: int = 128  # px
+    batch_size: int | None = None  # hands; None: the two figures below
+    batch_size_cuda: int = 128
+    batch_size_cpu: int = 32
+    epochs: int = 100
+    steps: int | None = None  # instead of epochs
+    learning_rate: float = 5e-4
+    warmup: float = 0.05  # share of the steps
+    weight_decay: float = 1e-6
+    freeze: bool = False  # train the head alone
+    rotation_deg: float = 45.0  # augmentation: turns within [-45, 45]
+    colour: float = 0.5  # brightness, contrast and saturation within 1 +- 0.5, hue within 0.3 x that
+    label_fraction: float = 1.0  # of the labelled hands
+    label_choice: str = "random"  # or head: the first ones
+    val_share: float = 0.0  # of the labelled hands, held out
+    val_by: str = "video"  # or subject, row
+    patience: int = 0  # epochs without a better validation error before training ends; 0: never
+    precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
+    seed: int = 5
+    gpus: int | None = None  # None: one if there is one; 0: the CPU
+    workers: int = 0  # 0 = one per core
+    checkpoint_seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    bone: str = "auto"  # truth where the file has it, else mean; or a length in mm
+    batch_size: int = 64  # hands
+    precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
+    device: str = "auto"
+    workers: int = 0  # 0 = one per core
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    pass
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    num_videos: int = 50
+    frames: int = 40
+    size: int = 224
+    seed: int = 5
+
+
+@dataclass(frozen=True)
+class ShowConfig:
+    pass

@@ -1,0 +1,49 @@
+"""What is in a file, where each table lies, and how the file came to be."""
+
+import numpy as np
+
+from handtool.store import CROPS, TABLES, VIDEOS, File, read_attrs, read_column, rebuild_commands
+
+LONGEST_ARRAY = 16
+
+
+def info(source: File) -> dict:
+    """Tables with their rows, attributes and owner, the accounting of the last step, and the commands that rebuild the file."""
+    report: dict = {"path": str(source.path), "uuid": source.uuid, "made_by": made_by(source), "tables": describe_tables(source)}
+    if source.has("weights"):
+        report["weights"] = describe_attrs(read_attrs(source, "weights"))
+    if source.has("metrics"):
+        report["protocols"] = [name for name in source.h5["metrics"] if name not in ("per_hand", "per_joint", "pck")]
+    if source.has(VIDEOS) and source.has(CROPS):
+        report["hands_per_video"] = count_per_video(source)
+    report["commands"] = rebuild_commands(source.provenance)
+    report["last_report"] = source.report
+    return report
+
+
+def made_by(source: File) -> str:
+    last = source.provenance[-1]
+    return f"{last['program']} {last['version']} at {last['started']} in {last['seconds']:.1f} s"
+
+
+def describe_tables(source: File) -> dict:
+    tables = {}
+    for name in source.tables:
+        owner = source.owner(name)
+        where = "here" if owner is source else str(owner.path)
+        columns = {key: f"{item.dtype} {item.shape}" for key, item in owner.h5[name].items()}
+        tables[name] = {"rows": source.count(TABLES[name]), "lies_in": where, "attrs": describe_attrs(read_attrs(source, name)), "columns": columns}
+    return tables
+
+
+def describe_attrs(attrs: dict) -> dict:
+    """Attributes as they are; an array too long to read, as its shape."""
+    return {
+        key: f"array {value.shape}" if isinstance(value, np.ndarray) and value.size > LONGEST_ARRAY else value for key, value in sorted(attrs.items())
+    }
+
+
+def count_per_video(source: File) -> dict:
+    names, video = read_column(source, VIDEOS.name), read_column(source, CROPS.video)
+    counts = np.bincount(video, minlength=len(names))
+    return {"videos": len(names), "without_hands": int((counts == 0).sum()), "median": float(np.median(counts)) if len(counts) else 0.0}

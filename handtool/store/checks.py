@@ -1,0 +1,96 @@
+"""`handtool check`: is this file whole? Fast looks at the structure and the links, deep reads every byte and every checksum."""
+
+import zlib
+
+import h5py
+import numpy as np
+
+from handtool.errors import HandtoolError
+from handtool.progress import Progress, silent
+from handtool.store.columns import CHUNK_BYTES, crc32, first_line
+from handtool.store.file import File, read_column
+from handtool.store.jpegs import open_jpegs
+from handtool.store.schema import CROPS, PAIRS
+
+BLOCK_BYTES = 64 * CHUNK_BYTES
+
+
+def find_faults(file: File, deep: bool = False, progress: Progress = silent) -> list[str]:
+    """What is wrong, one sentence each; an empty list is a sound file. Linked tables are looked at where they lie."""
+    faults = []
+    for name in file.tables:
+        try:
+            file.owner(name)
+        except HandtoolError as error:
+            faults.append(error.message)
+    if faults:
+        return faults
+    try:
+        faults += find_wrong_numbers(file)
+    except HandtoolError as error:
+        faults.append(error.message)
+    if deep:
+        owners = {file.uuid: file, **{o.uuid: o for o in file.opened.values()}}
+        for owner in owners.values():
+            faults += find_wrong_bytes(owner, progress)
+        if file.has(CROPS) and not any("jpeg" in fault for fault in faults):
+            faults += find_wrong_jpegs(file, progress)
+    return list(dict.fromkeys(faults))
+
+
+def find_wrong_numbers(file: File) -> list[str]:
+    """Row numbers that point nowhere, offsets that do not rise."""
+    faults = []
+    if file.has(CROPS):
+        video = read_column(file, CROPS.video)
+        videos = len(file.owner("videos").h5["videos/name"]) if file.has("videos") else 0
+        if len(video) and (video.min() < 0 or video.max() >= videos):
+            faults.append(f"/crops/video points outside the {videos} videos")
+        open_jpegs(file)
+    if file.has(PAIRS):
+        faults += find_wrong_pairs(file)
+    return faults
+
+
+def find_wrong_pairs(file: File) -> list[str]:
+    anchor, positive, offset = (read_column(file, c) for c in (PAIRS.anchor, PAIRS.positive, PAIRS.anchor_offset))
+    hands = len(offset) - 1
+    if len(anchor) and (min(anchor.min(), positive.min()) < 0 or anchor.max() >= hands):
+        return [f"/pairs points outside the {hands} hands"]
+    good = len(offset) and offset[0] == 0 and offset[-1] == len(anchor) and (np.diff(offset) >= 0).all() and (np.diff(anchor) >= 0).all()
+    return [] if good else ["/pairs/anchor_offset does not fit /pairs/anchor"]
+
+
+def find_wrong_bytes(owner: File, progress: Progress) -> list[str]:
+    datasets: list[h5py.Dataset] = []
+    owner.h5.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
+    faults, done, total = [], 0, sum(d.size * d.dtype.itemsize for d in datasets)
+    for dataset in datasets:
+        rows = max(1, BLOCK_BYTES // max(1, int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize))
+        checksum = 0
+        try:
+            for start in range(0, dataset.shape[0], rows):
+                block = dataset[start : start + rows]
+                checksum = crc32(block, checksum)
+                done += block.nbytes
+                progress(f"checking {owner.path.name}", done, total)
+        except (OSError, RuntimeError) as error:
+            faults.append(f"{owner.path}: {dataset.name} cannot be read ({first_line(error)})")
+            continue
+        if int(dataset.attrs.get("crc32", -1)) != checksum:
+            faults.append(f"{owner.path}: {dataset.name} does not match its checksum")
+    return faults
+
+
+def find_wrong_jpegs(file: File, progress: Progress) -> list[str]:
+    jpegs = open_jpegs(file)
+    wrong = []
+    for row in range(len(jpegs)):
+        number = 0 if jpegs.which is None else int(jpegs.which[row])
+        begin = jpegs.files[number][1] + int(jpegs.start[row])
+        if zlib.crc32(jpegs.map(number)[begin : begin + int(jpegs.size[row])]) != jpegs.crc[row]:
+            wrong.append(row)
+        if row % 1000 == 0:
+            progress("checking crops", row, len(jpegs))
+    rows = ", ".join(map(str, wrong[:10])) + (", …" if len(wrong) > 10 else "")
+    return [f"{len(wrong)} crops do not match their checksums (rows {rows})"] if wrong else []

@@ -1,0 +1,134 @@
+"""Files that appear whole or not at all, and a disk that may be full."""
+
+import fcntl
+import io
+import os
+import tempfile
+from pathlib import Path
+
+from handtool.errors import HandtoolError
+
+
+class DiskFile(io.RawIOBase):
+    """The file under libhdf5, which crashes the process when a write fails: here a failed write is remembered, and the rest dropped.
+
+    `error` is the first OSError, or None; whoever closes the HDF5 file looks at it before the file gets its name.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.raw = os.fdopen(descriptor, "w+b", buffering=0)
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data).cast("B")
+        while len(view) and self.error is None:
+            try:
+                view = view[self.raw.write(view) :]
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+    def readinto(self, buffer: bytearray) -> int:
+        return self.raw.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.raw.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        if self.error is None:
+            try:
+                return self.raw.truncate(size)
+            except OSError as error:
+                self.error = error
+        return size or 0
+
+    def sync(self) -> None:
+        if self.error is None:
+            try:
+                os.fsync(self.raw.fileno())
+            except OSError as error:
+                self.error = error
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+def disk_error(error: OSError, path: Path | str) -> HandtoolError:
+    """A failed write as one line: which file, why, and where else it could go."""
+    hint = "free some space, or set TMPDIR to a folder with more (df -h)" if error.errno in (27, 28, 122) else None
+    return HandtoolError(f"cannot write {path}: {os.strerror(error.errno or 5).lower()}", hint=hint)
+
+
+def make_neighbour(path: Path) -> tuple[int, Path]:
+    """An open, locked temporary file beside `path`; leftovers there of writers that were killed are removed."""
+    prefix, suffix = f".{path.name}.", ".handtool-tmp"
+    try:
+        for stale in path.parent.glob(f"{glob_escape(prefix)}*{suffix}"):
+            remove_if_abandoned(stale)
+        descriptor, name = tempfile.mkstemp(suffix, prefix, path.parent)
+    except OSError as error:
+        raise HandtoolError(f"cannot write into {path.parent}: {(error.strerror or str(error)).lower()}") from error
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.fchmod(descriptor, 0o666 & ~current_umask())
+    return descriptor, Path(name)
+
+
+def glob_escape(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def remove_if_abandoned(path: Path) -> None:
+    """A live writer holds the lock on its temporary file; the kernel drops it when the writer dies."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Gives a finished, fsynced file its name; the folder is fsynced too, so that the name survives a power cut."""
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # some network file systems cannot fsync a folder
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes_whole(path: Path, data: bytes) -> None:
+    """A small file (csv, png, html), whole or not at all. HandtoolError where the disk refuses."""
+    descriptor, temporary = make_neighbour(path)
+    disk = DiskFile(descriptor)
+    try:
+        disk.write(data)
+        disk.sync()
+        if disk.error:
+            raise disk_error(disk.error, path)
+        publish(temporary, path)
+    finally:
+        disk.close()
+        temporary.unlink(missing_ok=True)

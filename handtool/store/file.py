@@ -1,0 +1,199 @@
+"""Reading: a checked, read-only file, and the tables that it owns or links to."""
+
+import json
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from handtool.errors import DamagedFile, HandtoolError
+from handtool.store.columns import crc32, first_line, from_storage, read_array, verify
+from handtool.store.provenance import read_chain
+from handtool.store.schema import TABLES, VIDEOS, Column, Table
+from handtool.store.text import decode
+from handtool.store.walk import ensure_sound
+
+moved_files: list[Path] = []  # where files that were moved are now (--crops PATH); found there by their uuid
+
+
+class File:
+    """An open file. Made by `open_file`; a context manager. `carried` files came by pipe and have no lasting path."""
+
+    def __init__(self, path: Path, carried: bool = False, walked: bool = False) -> None:
+        self.path = path
+        self.carried = carried
+        if not walked:
+            ensure_sound(path)
+        try:
+            self.h5 = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            raise DamagedFile(f"{path} is damaged ({first_line(error)})", hint="make it again") from error
+        self.uuid = decode(self.h5.attrs["uuid"])
+        self.links: dict[str, dict] = json.loads(decode(self.h5.attrs.get("links", "{}")))
+        self.walked = walked
+        self.opened: dict[str, File] = {}
+
+    def __enter__(self) -> "File":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for other in self.opened.values():
+            other.close()
+        self.opened.clear()
+        self.h5.close()
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of all tables, its own and linked ones, in the schema's order."""
+        return [name for name in TABLES if name in self.links or self.owns(name)]
+
+    def owns(self, name: str) -> bool:
+        return name not in self.links and name in self.h5
+
+    def has(self, what: Table | Column | str) -> bool:
+        if isinstance(what, Column):
+            return self.has(TABLES[what.table]) and what.name in self.owner(what.table).h5[what.table]
+        name = what if isinstance(what, str) else what.group
+        return name in self.links or name in self.h5
+
+    def need(self, table: Table | str, hint: str | None = None) -> None:
+        name = table if isinstance(table, str) else table.group
+        if not self.has(name):
+            raise HandtoolError(f"{self.path} has no /{name}", hint=hint.format(path=self.path) if hint else None)
+
+    def count(self, table: Table) -> int:
+        """Rows: hands, videos, pairs or steps."""
+        column = next(c for c in table.columns if c.length in ("N", "V", "M", "T"))
+        return dataset_of(self, PAIRS_ANCHOR if table.group == "pairs" else column).shape[0]
+
+    def owner(self, name: str) -> "File":
+        """The file in which a table really lies, opened and its uuid verified. Errors: HandtoolError, DamagedFile."""
+        if name not in self.links:
+            return self
+        link = self.links[name]
+        if link["uuid"] not in self.opened:
+            self.opened[link["uuid"]] = self.open_linked(name, link)
+        return self.opened[link["uuid"]]
+
+    def open_linked(self, name: str, link: dict) -> "File":
+        path = self.path.absolute().parent / link["file"]
+        for moved in moved_files:
+            with File(moved) as candidate:
+                if candidate.uuid == link["uuid"]:
+                    path = moved
+        if not path.exists():
+            hint = f"put it back, or name where it is now: --crops PATH (it has uuid {link['uuid']})"
+            raise HandtoolError(f"{self.path} links to {path} for /{name}, which is not there", hint=hint)
+        other = File(Path(os.path.normpath(path)), walked=self.walked)
+        if other.uuid != link["uuid"]:
+            other.close()
+            message = f"{self.path} was made with {path} {link['uuid']}, found {other.uuid}"
+            raise HandtoolError(message, hint=f"make {self.path} again, or name the right file: --crops PATH")
+        if not other.owns(name):
+            other.close()
+            raise DamagedFile(f"{self.path} links to {path}, which has no /{name} of its own")
+        return other
+
+    @cached_property
+    def provenance(self) -> list[dict]:
+        """The steps that made this file, oldest first."""
+        return read_chain(self.h5, self.path)
+
+    @property
+    def report(self) -> dict:
+        return self.provenance[-1].get("report", {}) if self.provenance else {}
+
+
+PAIRS_ANCHOR = TABLES["pairs"].anchor
+
+
+def open_file(path: Path | str, carried: bool = False, walked: bool = False) -> File:
+    """A file of handtool's, checked first in a child process (unless `walked`: another process of this run did it).
+
+    Errors: HandtoolError (no such file), DamagedFile (not HDF5, not ours, damaged, hostile, newer).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise HandtoolError(f"{path} does not exist", hint=f"ls {path.parent}")
+    if path.is_dir():
+        raise HandtoolError(f"{path} is a folder, not a handtool file", hint=f"handtool extract {path} -o crops.h5")
+    try:
+        return File(path, carried, walked)
+    except PermissionError as error:
+        raise HandtoolError(f"{path} cannot be read: permission denied", hint=f"ls -l {path}") from error
+
+
+def dataset_of(file: File, column: Column) -> h5py.Dataset:
+    owner = file.owner(column.table)
+    if column.table not in owner.h5 or column.name not in owner.h5[column.table]:
+        raise HandtoolError(f"{file.path} has no /{column.path}")
+    return owner.h5[column.table][column.name]
+
+
+def read_column(file: File, column: Column, rows: slice | np.ndarray | None = None) -> np.ndarray:
+    """A column, whole (its crc32 verified) or some rows of it in the order asked.
+
+    "utf8" gives (n,) str objects, "side" int8. Errors: HandtoolError (no such column), DamagedFile.
+    """
+    dataset = dataset_of(file, column)
+    path = file.owner(column.table).path
+    if rows is None:
+        return from_storage(column, read_array(dataset, path))
+    try:
+        return from_storage(column, dataset[rows] if isinstance(rows, slice) else pick(dataset, np.asarray(rows)))
+    except (OSError, RuntimeError) as error:
+        raise DamagedFile(f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}") from error
+
+
+def pick(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Rows by number, in any order, repeated or not. Many rows: the span is read whole, which libhdf5 does 100 times faster."""
+    if rows.dtype == bool:
+        rows = np.flatnonzero(rows)
+    if rows.size == 0:
+        return dataset[:0]
+    low, high = int(rows.min()), int(rows.max()) + 1
+    if (high - low) < 64 * rows.size:
+        return dataset[low:high][rows - low]
+    unique, inverse = np.unique(rows, return_inverse=True)
+    return dataset[unique][inverse]
+
+
+def read_blocks(file: File, column: Column, size: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
+    """The column in blocks of `size` rows: (first row, array). The crc32 is verified at the end."""
+    dataset = dataset_of(file, column)
+    path = file.owner(column.table).path
+    checksum = 0
+    for start in range(0, dataset.shape[0], size):
+        try:
+            block = dataset[start : start + size]
+        except (OSError, RuntimeError) as error:
+            raise DamagedFile(f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}") from error
+        checksum = crc32(block, checksum)
+        yield start, from_storage(column, block)
+    verify(checksum, dataset, path)
+
+
+def read_attrs(file: File, table: Table | str) -> dict:
+    """The attributes of a table: numbers, strings, small arrays."""
+    name = table if isinstance(table, str) else table.group
+    owner = file.owner(name)
+    if name not in owner.h5:
+        raise HandtoolError(f"{file.path} has no /{name}")
+    return plain_attrs(owner.h5[name])
+
+
+def plain_attrs(item: h5py.Group) -> dict:
+    values = {}
+    for key, value in item.attrs.items():
+        values[key] = decode(value) if isinstance(value, bytes) else value.item() if isinstance(value, np.generic) else value
+    return values
+
+
+def video_names(file: File) -> list[str]:
+    return read_column(file, VIDEOS.name).tolist()

@@ -1,0 +1,52 @@
+"""The two groups that are no tables: /weights (a state dict) and /metrics (figures per protocol)."""
+
+import h5py
+import numpy as np
+
+from handtool.store.columns import read_array, write_array
+from handtool.store.file import File, plain_attrs
+from handtool.store.sink import Sink
+from handtool.store.text import encode
+
+
+def write_weights(sink: Sink, weights: dict[str, np.ndarray], attrs: dict) -> None:
+    """A state dict (name -> array, names as torch has them), with the attributes that tell how to use it."""
+    group = sink.h5.create_group("weights")
+    for name, array in weights.items():
+        assert "/" not in name, name
+        sink.digests[f"weights/{name}"] = write_array(group, name, np.asarray(array), contiguous=True)
+    write_attrs(group, attrs)
+
+
+def read_weights(file: File) -> tuple[dict[str, np.ndarray], dict]:
+    """(state dict of arrays, attributes). Errors: HandtoolError (no weights in this file), DamagedFile."""
+    file.need("weights", hint="handtool pretrain pairs.h5 -o encoder.h5")
+    group = file.h5["weights"]
+    return {name: read_array(group[name], file.path) for name in group}, plain_attrs(group)
+
+
+def write_metrics(sink: Sink, protocols: dict[str, dict[str, object]], arrays: dict[str, np.ndarray]) -> None:
+    """One group per protocol with its figures as attributes; `arrays` by path below /metrics ("per_hand/mpjpe_mm")."""
+    top = sink.h5.create_group("metrics")
+    for protocol, figures in protocols.items():
+        write_attrs(top.create_group(protocol), figures)
+    for path, array in arrays.items():
+        folder, name = path.rsplit("/", 1)
+        sink.digests[f"metrics/{path}"] = write_array(top.require_group(folder), name, np.asarray(array))
+
+
+def read_metrics(file: File) -> dict:
+    """{protocol: {figure: value}} and, as nested dicts of arrays, what lies below per_hand, per_joint, pck."""
+    file.need("metrics", hint="handtool eval test.h5 --model pose.h5 -o result.h5")
+    return read_group(file.h5["metrics"], file)
+
+
+def read_group(group: h5py.Group, file: File) -> dict:
+    inside = {k: read_array(v, file.path) if isinstance(v, h5py.Dataset) else read_group(v, file) for k, v in group.items()}
+    return {**plain_attrs(group), **inside}
+
+
+def write_attrs(group: h5py.Group, attrs: dict) -> None:
+    for key, value in attrs.items():
+        if value is not None:
+            group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)

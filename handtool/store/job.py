@@ -1,0 +1,135 @@
+"""OUT.partial/: the state of a long stage, so that it goes on where it was killed."""
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from handtool.errors import DamagedFile, HandtoolError
+from handtool.store.columns import first_line, read_array, write_array
+from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish, write_bytes_whole
+from handtool.store.provenance import Record
+from handtool.store.text import from_json_bytes, json_bytes
+
+SUFFIX = ".part.h5"
+
+
+class Job:
+    """A folder of finished parts, each an HDF5 file written whole, fsynced and checksummed. Locked while open."""
+
+    def __init__(self, folder: Path, lasting: bool = True) -> None:
+        self.folder, self.lasting = folder, lasting
+        self.lock: int | None = None
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.lock is not None:
+            os.close(self.lock)
+        if not self.lasting:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name}{SUFFIX}"
+
+    def has(self, name: str) -> bool:
+        return self.path(name).exists()
+
+    def names(self) -> list[str]:
+        return sorted(p.name.removesuffix(SUFFIX) for p in self.folder.glob(f"*{SUFFIX}"))
+
+    def drop(self, name: str) -> None:
+        self.path(name).unlink(missing_ok=True)
+
+    def save(self, name: str, values: dict[str, object], attrs: dict | None = None) -> None:
+        """numpy arrays and bytes become datasets, everything else is kept as JSON. Replaces a part of that name at once."""
+        descriptor, temporary = make_neighbour(self.path(name))
+        disk = DiskFile(descriptor)
+        try:
+            with h5py.File(disk, "w", libver=("v110", "v110")) as h5:
+                plain = {"attrs": attrs or {}, "values": {}}
+                for key, value in values.items():
+                    if isinstance(value, (bytes, np.ndarray)):
+                        write_value(h5, key, value)
+                    else:
+                        plain["values"][key] = value
+                write_array(h5, "plain", json_bytes(plain), contiguous=True)
+            disk.sync()
+            if disk.error:
+                raise disk_error(disk.error, self.path(name))
+            publish(temporary, self.path(name))
+        finally:
+            disk.close()
+            temporary.unlink(missing_ok=True)
+
+    def load(self, name: str) -> dict:
+        """What `save` was given. Errors: DamagedFile."""
+        path = self.path(name)
+        try:
+            with h5py.File(path, "r", locking=False) as h5:
+                plain = from_json_bytes(read_array(h5["plain"], path))
+                values = dict(plain["values"])
+                h5["values"].visititems(lambda key, item: read_value(key, item, values, path)) if "values" in h5 else None
+                return values
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise DamagedFile(f"{path} is damaged ({first_line(error)})", hint="run again with --restart") from error
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_value(h5: h5py.File, key: str, value: bytes | np.ndarray) -> None:
+    array = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+    write_array(h5.require_group("values"), key, array, contiguous=True)
+    if isinstance(value, bytes):
+        h5[f"values/{key}"].attrs["bytes"] = np.True_
+
+
+def read_value(key: str, item: h5py.Dataset | h5py.Group, values: dict, path: Path) -> None:
+    if isinstance(item, h5py.Dataset):
+        array = read_array(item, path)
+        values[key] = array.tobytes() if item.attrs.get("bytes", False) else array
+
+
+def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
+    """The state folder of one output. A stream has one too, but it does not outlive the run.
+
+    Errors: HandtoolError where another process works there, or where another job left it (way out: --restart).
+    """
+    if output is None:
+        return Job(Path(tempfile.mkdtemp(prefix="handtool-")), lasting=False)
+    folder = output.with_name(output.name + ".partial")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    job = Job(folder)
+    job.lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(job.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(job.lock)
+        raise HandtoolError(f"{output} is being made by another process ({folder} is locked)", hint="wait for it, or choose another -o") from error
+    claim(job, record, restart, output)
+    return job
+
+
+def claim(job: Job, record: Record, restart: bool, output: Path) -> None:
+    note = job.folder / "job.json"
+    state = json.loads(note.read_text()) if note.exists() else None
+    if restart or state is None:
+        for part in job.names():
+            job.drop(part)
+    elif state["fingerprint"] != record.fingerprint:
+        changed = sorted(k for k in {**state["config"], **record.settings} if state["config"].get(k) != record.settings.get(k))
+        what = f"other settings ({', '.join(changed)})" if changed else "other inputs"
+        os.close(job.lock)
+        raise HandtoolError(f"{job.folder} holds the beginning of a run with {what}", hint="add --restart to begin anew, or choose another -o")
+    text = json.dumps({"program": record.program, "fingerprint": record.fingerprint, "config": record.settings}, indent=1)
+    write_bytes_whole(note, text.encode())

@@ -1,0 +1,94 @@
+"""All crops end to end in one contiguous column, read through a memory map, each verified by its crc32."""
+
+import json
+import mmap
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from handtool.errors import DamagedFile, HandtoolError
+from handtool.store.file import File, open_file, plain_attrs, read_column
+from handtool.store.schema import CROPS
+
+
+class Jpegs:
+    """`len(jpegs)`, `jpegs[i]` -> bytes. Can be pickled: a worker process maps the files anew on first use.
+
+    Row i lies in `files[which[i]]` (path and the byte where its jpeg column starts), `size[i]` bytes from `start[i]`.
+    """
+
+    def __init__(self, files: list[tuple[str, int]], which: np.ndarray | None, start: np.ndarray, size: np.ndarray, crc: np.ndarray) -> None:
+        self.files, self.which = files, which
+        self.start, self.size, self.crc = start, size, crc
+        self.maps: dict[int, mmap.mmap] = {}
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "maps": {}}
+
+    def __getitem__(self, row: int) -> bytes:
+        """The JPEG of one hand. Errors: DamagedFile when it does not match its crc32."""
+        number = 0 if self.which is None else int(self.which[row])
+        begin = self.files[number][1] + int(self.start[row])
+        data = self.map(number)[begin : begin + int(self.size[row])]
+        if zlib.crc32(data) != self.crc[row]:
+            path = self.files[number][0]
+            raise DamagedFile(f"{path}: the crop in row {row} does not match its checksum", hint=f"handtool check --deep {path}")
+        return data
+
+    def map(self, number: int) -> mmap.mmap:
+        if number not in self.maps:
+            with open(self.files[number][0], "rb") as file:
+                self.maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self.maps[number]
+
+
+def open_jpegs(file: File) -> Jpegs:
+    """The crops of a file. Errors: HandtoolError (no crops, a linked file gone), DamagedFile."""
+    file.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
+    owner = file.owner("crops")
+    offset = read_column(file, CROPS.jpeg_offset)
+    size, crc = np.diff(offset), read_column(file, CROPS.jpeg_crc32)
+    if not file.has(CROPS.jpeg_file):
+        files = [(str(owner.path.absolute()), column_start(owner, int(offset[-1])))]
+        check_offsets(owner, offset, owner.h5["crops/jpeg"].shape[0])
+        return Jpegs(files, None, offset[:-1], size, crc)
+    check_offsets(owner, offset, None)
+    which, start = read_column(file, CROPS.jpeg_file), read_column(file, CROPS.jpeg_start)
+    files, ends = open_jpeg_files(owner)
+    if len(which) and (which.min() < 0 or which.max() >= len(files) or start.min() < 0 or ((start + size) > ends[which]).any()):
+        raise DamagedFile(f"{owner.path}: /crops/jpeg_file points outside the files it names")
+    return Jpegs(files, which, start, size, crc)
+
+
+def open_jpeg_files(owner: File) -> tuple[list[tuple[str, int]], np.ndarray]:
+    """The files that hold the bytes of a `cat --link`, each with its uuid verified: (path, first byte), and their lengths (k,)."""
+    files, ends = [], []
+    for entry in json.loads(plain_attrs(owner.h5["crops"])["jpeg_files"]):
+        path = Path(owner.path.absolute().parent / entry["file"])
+        if not path.exists():
+            raise HandtoolError(f"{owner.path} keeps its crops in {path}, which is not there", hint="put it back, or join again: handtool cat")
+        with open_file(path, walked=owner.walked) as shard:
+            if shard.uuid != entry["uuid"]:
+                raise HandtoolError(f"{owner.path} was made with {path} {entry['uuid']}, found {shard.uuid}", hint="join again: handtool cat")
+            length = shard.h5["crops/jpeg"].shape[0]
+            files.append((str(path), column_start(shard, length)))
+            ends.append(length)
+    return files, np.array(ends, dtype=np.int64)
+
+
+def column_start(owner: File, length: int) -> int:
+    """The byte of the file at which /crops/jpeg begins; an empty column has none."""
+    start = owner.h5["crops/jpeg"].id.get_offset()
+    if start is None and length:
+        raise DamagedFile(f"{owner.path}: /crops/jpeg is not contiguous")
+    return start or 0
+
+
+def check_offsets(owner: File, offset: np.ndarray, length: int | None) -> None:
+    good = len(offset) and offset[0] == 0 and (np.diff(offset) >= 0).all() and length in (None, int(offset[-1]))
+    if not good:
+        raise DamagedFile(f"{owner.path}: /crops/jpeg_offset does not fit /crops/jpeg", hint=f"handtool check --deep {owner.path}")

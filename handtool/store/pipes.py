@@ -1,0 +1,58 @@
+"""`-`: standard input and output. HDF5 cannot stream, so a true pipe is spooled to a path, whole, before it is read."""
+
+import logging
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+from handtool.errors import HandtoolError, WrongCommand
+from handtool.store.disk import disk_error
+
+BLOCK = 1 << 20
+WORTH_SAYING = 1 << 30
+log = logging.getLogger(__name__)
+
+
+def receive() -> tuple[Path, bool]:
+    """What stands on standard input, as a path, and whether that path is a spool of ours (to be removed afterwards).
+
+    Errors: WrongCommand (a terminal), HandtoolError (nothing arrived, no room in $TMPDIR).
+    """
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        raise WrongCommand("no SOURCE given and standard input is a terminal", hint="name a file, or pipe one in: handtool … -o - | handtool …")
+    descriptor = sys.stdin.fileno()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        path = Path(f"/proc/self/fd/{descriptor}")
+        if path.exists():
+            return Path(os.readlink(path)), False
+    return spool(), True
+
+
+def spool() -> Path:
+    descriptor, name = tempfile.mkstemp(".h5", "handtool-stdin-")
+    total, said = 0, False
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            while block := sys.stdin.buffer.read(BLOCK):
+                file.write(block)
+                total += len(block)
+                if total > WORTH_SAYING and not said:
+                    log.info("standard input is past 1 GiB; it is kept in %s until it is read (TMPDIR chooses the folder)", name)
+                    said = True
+        if total == 0:
+            raise HandtoolError("nothing arrived on standard input", hint="the command before the | failed; its message says why")
+    except OSError as error:
+        os.unlink(name)
+        raise disk_error(error, name) from error
+    except BaseException:
+        os.unlink(name)
+        raise
+    return Path(name)
+
+
+def refuse_terminal() -> None:
+    """HDF5 on a terminal helps nobody."""
+    if sys.stdout is None or sys.stdout.isatty():
+        raise WrongCommand("HDF5 would go to the terminal", hint="add -o FILE, or pipe it: … | handtool info -")

@@ -1,0 +1,158 @@
+"""The tables and columns of a handtool file, version 1: names, types, shapes, units. SCHEMA.md says the same in prose.
+
+Lengths: N hands, V videos, M pairs, P hands of a pool, B bytes, T training steps. A column is named by attribute: `CROPS.box`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+FORMAT = "handtool"
+FORMAT_VERSION = 1
+LEFT, RIGHT, UNKNOWN = 0, 1, 2
+SIDES = {"LEFT": LEFT, "RIGHT": RIGHT, "UNKNOWN": UNKNOWN}
+
+Length = Literal["N", "N+1", "V", "M", "B", "T"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset. `shape` is what follows the first axis; None in it is a free length."""
+
+    name: str
+    dtype: str  # numpy's short name, "bool", "side" (enum i1) or "utf8" (fixed length, padded with NUL)
+    shape: tuple[int | None, ...] = ()
+    unit: str | None = None
+    length: Length = "N"
+    optional: bool = False
+    fill: float | int | bool | str | None = None  # what `cat` writes where a file lacks an optional column
+    table: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"{self.table}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One group and its columns, in the order in which they are written. Its name is `group`, so that VIDEOS.name is a column."""
+
+    group: str
+    columns: tuple[Column, ...]
+    attrs: tuple[str, ...] = ()
+    by_name: dict[str, Column] = field(default_factory=dict, compare=False, repr=False)
+
+    def __getattr__(self, name: str) -> Column:
+        try:
+            return self.__dict__["by_name"][name]
+        except KeyError:
+            raise AttributeError(f"/{self.__dict__.get('group')} has no column {name!r}") from None
+
+
+def make_table(name: str, *columns: Column, attrs: tuple[str, ...] = ()) -> Table:
+    owned = tuple(Column(**{**column.__dict__, "table": name}) for column in columns)
+    return Table(name, owned, attrs, {column.name: column for column in owned})
+
+
+VIDEOS = make_table(
+    "videos",
+    Column("name", "utf8", length="V"),
+    Column("path", "utf8", length="V"),
+    Column("subject", "utf8", length="V"),
+    Column("place", "utf8", length="V"),
+    Column("status", "utf8", length="V"),
+    Column("ordinal", "i8", length="V"),
+    Column("fps", "f4", unit="1/s", length="V"),
+    Column("width", "i4", unit="px", length="V"),
+    Column("height", "i4", unit="px", length="V"),
+    Column("frames_decoded", "i8", length="V"),
+    Column("frames_failed", "i8", length="V"),
+)
+
+CROPS = make_table(
+    "crops",
+    Column("video", "i4"),
+    Column("frame", "i8"),
+    Column("time", "f8", unit="s"),
+    Column("side", "side"),
+    Column("box", "f4", (4,), unit="px"),
+    Column("score", "f4", unit="1"),
+    Column("track", "i4"),
+    Column("landmarks", "f4", (21, 2), unit="px"),
+    Column("landmarks_score", "f4", unit="1"),
+    Column("crop_from_frame", "f8", (2, 3), unit="px"),
+    Column("camera", "f8", (3, 3), unit="px"),
+    Column("source_row", "i8"),
+    Column("jpeg", "u1", length="B"),
+    Column("jpeg_offset", "i8", length="N+1"),
+    Column("jpeg_crc32", "u4"),
+    Column("jpeg_file", "i4", optional=True),
+    Column("jpeg_start", "i8", optional=True),
+    attrs=("size", "box_scale", "jpeg_files"),
+)
+
+KEYPOINTS = make_table(
+    "keypoints",
+    Column("xy", "f4", (21, 2), unit="px"),
+    Column("score", "f4", (21,), unit="1"),
+    Column("valid", "bool"),
+    attrs=("skeleton", "model"),
+)
+
+EMBEDDINGS = make_table(
+    "embeddings",
+    Column("vector", "f4", (None,), unit="1"),
+    Column("valid", "bool"),
+    attrs=("kind", "normalization", "mean", "basis", "explained_variance"),
+)
+
+LABELS = make_table(
+    "labels",
+    Column("joints", "f4", (21, 3), unit="m", fill=float("nan")),
+    Column("valid", "bool", (21,), fill=False),
+    Column("keypoints", "f4", (21, 2), unit="px", fill=float("nan")),
+    Column("keypoints_valid", "bool", (21,), fill=False),
+    Column("scale", "f4", unit="m", fill=float("nan")),
+    Column("visible", "bool", (21,), optional=True, fill=False),
+    Column("vertices", "f4", (778, 3), unit="m", optional=True, fill=float("nan")),
+    Column("extrinsics", "f8", (3, 4), unit="m", optional=True, fill=float("nan")),
+    Column("sample_id", "i8", fill=-1),
+    Column("sample_key", "utf8", fill=""),
+)
+
+PAIRS = make_table(
+    "pairs",
+    Column("anchor", "i8", length="M"),
+    Column("positive", "i8", length="M"),
+    Column("distance", "f4", unit="1", length="M"),
+    Column("rank", "i2", length="M"),
+    Column("anchor_offset", "i8", length="N+1"),
+    attrs=("topk", "index", "pool_uuid"),
+)
+
+PREDICTIONS = make_table(
+    "predictions",
+    Column("joints", "f4", (21, 3), unit="m"),
+    Column("keypoints", "f4", (21, 2), unit="px"),
+    Column("valid", "bool"),
+    Column("absolute", "bool"),
+    Column("scale", "f4", unit="m"),
+    Column("vertices", "f4", (778, 3), unit="m", optional=True),
+    attrs=("scale_source",),
+)
+
+CURVE = make_table(
+    "curve",
+    Column("step", "i8", length="T"),
+    Column("loss", "f4", unit="1", length="T"),
+    Column("learning_rate", "f8", unit="1", length="T"),
+    Column("seconds", "f8", unit="s", length="T"),
+    Column("positive_similarity", "f4", unit="1", length="T", optional=True),
+    Column("negative_similarity", "f4", unit="1", length="T", optional=True),
+    Column("alignment", "f4", unit="1", length="T", optional=True),
+    Column("uniformity", "f4", unit="1", length="T", optional=True),
+    Column("validation_mm", "f4", unit="mm", length="T", optional=True),
+)
+
+ROW_TABLES = (CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PREDICTIONS)  # row i is the same hand in all of them
+TABLES = {table.group: table for table in (VIDEOS, CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PAIRS, PREDICTIONS, CURVE)}
+FREE_GROUPS = ("metrics", "weights", "provenance", "pool")  # groups whose inside is not a table of columns

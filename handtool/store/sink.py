@@ -1,0 +1,266 @@
+"""Writing: an output that appears whole or not at all, with its links, its checksums and its history."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+
+from handtool.errors import HandtoolError
+from handtool.store.columns import create_chunked, crc32, seal, to_storage, write_array
+from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish
+from handtool.store.file import File
+from handtool.store.provenance import Record, merge_chains, write_chain
+from handtool.store.schema import CROPS, FORMAT, FORMAT_VERSION, TABLES, Column, Table
+from handtool.store.text import encode
+
+COPY_BYTES = 1 << 22
+
+
+class Sink:
+    """A file being written under a temporary name. `path` None = a stream to standard output.
+
+    Use as a context manager; without `finish(report)` nothing is left behind.
+    """
+
+    def __init__(self, path: Path | None, record: Record, sources: list[File]) -> None:
+        self.path, self.record, self.sources = path, record, sources
+        if path is None:
+            descriptor, name = tempfile.mkstemp(".h5", "handtool-")
+            self.temporary = Path(name)
+        else:
+            descriptor, self.temporary = make_neighbour(path)
+        self.disk = DiskFile(descriptor)
+        self.h5 = h5py.File(self.disk, "w", libver=("v110", "v110"))
+        self.digests: dict[str, int] = {}
+        self.links: dict[str, File] = {}
+        self.finished = False
+
+    def __enter__(self) -> "Sink":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        full = self.disk.error
+        if not self.finished:
+            self.close_quietly()
+        self.disk.close()
+        self.temporary.unlink(missing_ok=True)
+        if full and not isinstance(error, HandtoolError) and (error is None or isinstance(error, Exception)):
+            raise disk_error(full, self.path or self.temporary) from error
+
+    def close_quietly(self) -> None:
+        try:
+            self.h5.close()
+        except Exception:  # the disk was full or the run was interrupted; the file is thrown away
+            pass
+
+    @property
+    def folder(self) -> Path | None:
+        return None if self.path is None else self.path.absolute().parent
+
+    def has(self, name: str) -> bool:
+        return name in self.h5 or name in self.links
+
+    def inherit(self, source: File, only: tuple[Table, ...] | None = None, but: tuple[Table, ...] = ()) -> None:
+        """Every table of `source` that this sink has not got: linked if it has a path, carried if it came by pipe."""
+        wanted = [t.group for t in only] if only is not None else [n for n in source.tables if n != "curve"]
+        for name in wanted:
+            if name in {t.group for t in but} or self.has(name) or not source.has(name):
+                continue
+            owner = source.owner(name)
+            if owner.carried:
+                self.carry(owner, name)
+            else:
+                self.links[name] = owner
+
+    def carry(self, owner: File, name: str) -> None:
+        owner.h5.copy(owner.h5[name], self.h5, name)
+        for key, dataset in self.h5[name].items():
+            self.digests[f"{name}/{key}"] = int(dataset.attrs.get("crc32", 0))
+
+    def finish(self, report: dict) -> None:
+        """Links, history, `complete`, fsync, and the final name. HandtoolError on a full disk."""
+        self.write_links()
+        product = self.record.product_uuid(self.digests)
+        chains = [source.provenance for source in self.sources]
+        entry = self.record.as_entry(product, [source.uuid for source in self.sources], report)
+        write_chain(self.h5, merge_chains([*chains, [entry]]))
+        self.h5.attrs["format"] = encode(FORMAT)
+        self.h5.attrs["format_version"] = np.int32(FORMAT_VERSION)
+        self.h5.attrs["uuid"] = encode(product)
+        self.h5.flush()
+        self.h5.attrs["complete"] = np.True_
+        self.h5.close()
+        self.disk.sync()
+        if self.disk.error:
+            raise disk_error(self.disk.error, self.path or self.temporary)
+        self.finished = True
+        if self.path is not None:
+            publish(self.temporary, self.path)
+
+    def write_links(self) -> None:
+        recorded = {}
+        for name, owner in self.links.items():
+            target = owner.path.absolute()
+            text = str(target) if self.folder is None else os.path.relpath(target, self.folder)
+            self.h5[name] = h5py.ExternalLink(text, f"/{name}")
+            recorded[name] = {"file": text, "uuid": owner.uuid}
+        self.h5.attrs["links"] = encode(json.dumps(recorded, ensure_ascii=False))
+
+    def copy_to(self, stream: BinaryIO) -> None:
+        """The finished temporary file, to standard output."""
+        with open(self.temporary, "rb") as file:
+            shutil.copyfileobj(file, stream, COPY_BYTES)
+        stream.flush()
+
+
+class TableWriter:
+    """Rows appended block by block; made by `open_table`. `attrs` may grow until it closes."""
+
+    def __init__(self, sink: Sink, table: Table, attrs: dict | None = None, jpeg_bytes: int | None = None) -> None:
+        assert not sink.has(table.group), f"/{table.group} is written already"
+        self.sink, self.table, self.attrs = sink, table, dict(attrs or {})
+        self.group = sink.h5.create_group(table.group)
+        self.datasets: dict[str, h5py.Dataset] = {}
+        self.checksums: dict[str, int] = {}
+        self.texts: dict[str, list[str]] = {}
+        self.sizes: list[int] = []
+        self.crcs: list[int] = []
+        self.spool = self.open_spool(jpeg_bytes) if table is CROPS else None
+        self.written = 0
+
+    def open_spool(self, total: int | None) -> "h5py.Dataset | BinaryIO":
+        """Where JPEG bytes go: straight into the contiguous column if their number is known, else through a spool file."""
+        if total:
+            return self.group.create_dataset("jpeg", shape=(total,), dtype="u1")
+        return tempfile.TemporaryFile(dir=self.sink.folder)
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+
+    def append(self, block: dict[str, object]) -> None:
+        """One block: column name -> (k, …) values; `jpeg` is a list of k bytes objects."""
+        block = dict(block)
+        if self.spool is not None and "jpeg" in block:
+            self.append_jpegs(block.pop("jpeg"))
+        known = {c.name: c for c in self.table.columns}
+        lengths = {name: len(values) for name, values in block.items()}
+        assert set(block) <= set(known), f"/{self.table.group} has no column {set(block) - set(known)}"
+        assert len({n for name, n in lengths.items() if known[name].length != "N+1"}) <= 1, f"/{self.table.group}: {lengths}"
+        for name, values in block.items():
+            if known[name].dtype == "utf8":
+                self.texts.setdefault(name, []).extend(str(v) for v in values)
+            else:
+                self.append_array(known[name], to_storage(known[name], values))
+
+    def append_array(self, column: Column, array: np.ndarray) -> None:
+        dataset = self.datasets.get(column.name)
+        if dataset is None:
+            dataset = self.datasets[column.name] = create_chunked(
+                self.group, column.name, array.dtype, (0, *array.shape[1:]), growing=True
+            )
+        start = dataset.shape[0]
+        dataset.resize(start + len(array), axis=0)
+        if array.size:
+            dataset[start:] = array
+        self.checksums[column.name] = crc32(array, self.checksums.get(column.name, 0))
+
+    def append_jpegs(self, jpegs: list[bytes]) -> None:
+        data = b"".join(jpegs)
+        self.sizes.extend(map(len, jpegs))
+        self.crcs.extend(map(zlib.crc32, jpegs))
+        self.checksums["jpeg"] = zlib.crc32(data, self.checksums.get("jpeg", 0))
+        if isinstance(self.spool, h5py.Dataset):
+            if data:
+                self.spool[self.written : self.written + len(data)] = np.frombuffer(data, np.uint8)
+        else:
+            try:
+                self.spool.write(data)
+            except OSError as error:
+                raise disk_error(error, self.sink.path or self.sink.temporary) from error
+        self.written += len(data)
+
+    def close(self) -> None:
+        if self.spool is not None:
+            self.close_jpegs()
+        for name, texts in self.texts.items():
+            array = to_storage(next(c for c in self.table.columns if c.name == name), texts)
+            self.note(name, write_array(self.group, name, array))
+        for name, dataset in self.datasets.items():
+            self.note(name, seal(dataset, self.checksums[name], getattr(self.table, name).unit))
+        missing = [c.name for c in self.table.columns if not c.optional and c.name not in self.group]
+        if missing and all(len(self.group[name]) == 0 for name in self.group):
+            self.write_empty(missing)
+        elif missing:
+            raise AssertionError(f"/{self.table.group} lacks {missing}")
+        for key, value in self.attrs.items():
+            self.group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)
+
+    def close_jpegs(self) -> None:
+        """jpeg_offset and jpeg_crc32 follow from the bytes; a `cat --link` gives its own and leaves the bytes where they are."""
+        if "jpeg_file" in self.datasets:
+            self.group.create_dataset("jpeg", shape=(0,), dtype="u1")
+            self.note("jpeg", seal(self.group["jpeg"], 0))
+            return
+        offset = np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)]).astype(np.int64)
+        self.append_array(CROPS.jpeg_offset, offset)
+        self.append_array(CROPS.jpeg_crc32, np.array(self.crcs, dtype="<u4"))
+        if isinstance(self.spool, h5py.Dataset):
+            assert self.written == self.spool.shape[0], "fewer JPEG bytes than were promised"
+        else:
+            dataset = self.group.create_dataset("jpeg", shape=(self.written,), dtype="u1")
+            self.spool.seek(0)
+            for start in range(0, self.written, COPY_BYTES):
+                block = self.spool.read(COPY_BYTES)
+                dataset[start : start + len(block)] = np.frombuffer(block, np.uint8)
+            self.spool.close()
+        self.note("jpeg", seal(self.group["jpeg"], self.checksums.get("jpeg", 0)))
+
+    def write_empty(self, names: list[str]) -> None:
+        """A table without rows still has all its columns."""
+        for name in names:
+            column = getattr(self.table, name)
+            shape = (0, *(n or 0 for n in column.shape))
+            values = [] if column.dtype == "utf8" else np.zeros((1,) if column.length == "N+1" else shape)
+            self.note(name, write_array(self.group, name, to_storage(column, values), column.unit))
+
+    def note(self, name: str, checksum: int) -> None:
+        self.sink.digests[f"{self.table.group}/{name}"] = int(checksum)
+
+
+def open_table(sink: Sink, table: Table, attrs: dict | None = None, jpeg_bytes: int | None = None) -> TableWriter:
+    """A table to be appended to. `jpeg_bytes`: how many bytes of JPEG will come, if known (they are then written once)."""
+    return TableWriter(sink, table, attrs, jpeg_bytes)
+
+
+def write_table(sink: Sink, table: Table, columns: dict[str, object], attrs: dict | None = None) -> None:
+    """A whole table at once: {column name: array or list of str}."""
+    with open_table(sink, table, attrs) as writer:
+        writer.append(columns)
+
+
+def create_file(path: Path | None, record: Record, sources: list[File] | None = None) -> Sink:
+    """An output (None: a stream). Errors: HandtoolError (no such folder, no permission, disk full)."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise HandtoolError(f"there is no folder {path.absolute().parent} for {path.name}", hint=f"mkdir -p {path.absolute().parent}")
+    try:
+        return Sink(path, record, list(sources or []))
+    except OSError as error:
+        raise disk_error(error, path or tempfile.gettempdir()) from error
+
+
+def send(sink: Sink) -> None:
+    """The finished stream to standard output. BrokenPipeError passes through."""
+    sink.copy_to(sys.stdout.buffer)
+
+

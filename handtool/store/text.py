@@ -1,0 +1,49 @@
+"""Strings as fixed-length UTF-8: HDF5's variable-length strings read back wrong in silence when a file is damaged."""
+
+import json
+
+import h5py
+import numpy as np
+
+
+def encode(text: str) -> np.ndarray:
+    """One string as a zero-dimensional fixed-length array, ready to be an attribute."""
+    data = text.encode("utf-8")
+    assert b"\0" not in data, "NUL pads fixed-length strings, so it cannot be part of one"
+    return np.array(data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
+
+
+def encode_all(texts: list[str] | np.ndarray) -> np.ndarray:
+    """(n,) strings as one fixed-length column, as wide as the longest."""
+    data = [str(text).replace("\0", "").encode("utf-8") for text in texts]
+    width = max([1, *map(len, data)])
+    return np.array(data, dtype=h5py.string_dtype("utf-8", width))
+
+
+def decode(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def decode_all(values: np.ndarray) -> np.ndarray:
+    """(n,) fixed-length bytes -> (n,) str objects."""
+    return np.array([value.decode("utf-8", "replace") for value in values.tolist()], dtype=object)
+
+
+def json_bytes(value: object) -> np.ndarray:
+    """Any JSON-able value as a u1 array: long texts have no length limit there, and the array carries a checksum."""
+    return np.frombuffer(json.dumps(value, ensure_ascii=False, default=plain).encode("utf-8"), dtype=np.uint8)
+
+
+def from_json_bytes(data: np.ndarray) -> object:
+    return json.loads(data.tobytes().decode("utf-8"))
+
+
+def plain(value: object) -> object:
+    """numpy scalars and arrays, paths and the like as JSON's own types."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    return str(value)

@@ -1,0 +1,219 @@
+"""The gatekeeper: looks at a file's structure in a child process before anyone opens it.
+
+A damaged or hostile file can crash libhdf5 or make it loop. Here it does so in a process of its own, with ten seconds to live.
+`python -m handtool.store.walk PATH` prints one JSON line for the file and one for each file that it links to.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from handtool.errors import DamagedFile
+from handtool.store.columns import first_line
+from handtool.store.schema import FORMAT, FORMAT_VERSION, TABLES, Column, Table
+from handtool.store.text import decode
+
+SECONDS = 10
+MOST_OBJECTS = 200_000
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
+walked: dict[tuple, dict] = {}  # files seen by this process: (device, inode, size, mtime) -> verdict
+
+
+class Refused(Exception):
+    """What is wrong with the file, in a few words."""
+
+
+def ensure_sound(path: Path) -> None:
+    """Raises DamagedFile unless the file and all that it links to have been looked at and found sound."""
+    if identity(path) in walked:
+        return judge(path, walked[identity(path)])
+    for verdict in run_child(path):
+        if verdict["path"] and os.path.exists(verdict["path"]):
+            walked[identity(Path(verdict["path"]))] = verdict
+    judge(path, walked.get(identity(path), {"problem": "cannot be examined"}))
+
+
+def identity(path: Path) -> tuple:
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def judge(path: Path, verdict: dict) -> None:
+    if verdict.get("newer"):
+        raise DamagedFile(f"{path} is in format version {verdict['newer']}, this program reads {FORMAT_VERSION}", hint="upgrade handtool")
+    if verdict.get("problem"):
+        raise DamagedFile(f"{path} {verdict['problem']}", hint=verdict.get("hint"))
+
+
+def run_child(path: Path) -> list[dict]:
+    """The child's verdicts; a crash or a hang is the verdict on the file that it was looking at."""
+    package = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    environment.pop("HDF5_PLUGIN_PATH", None)
+    command = [sys.executable, "-P", "-m", "handtool.store.walk", str(path)]
+    try:
+        child = subprocess.run(command, capture_output=True, timeout=SECONDS, env=environment, stdin=subprocess.DEVNULL)
+        output, ending = child.stdout, "" if child.returncode == 0 else "crashes the HDF5 library"
+    except subprocess.TimeoutExpired as expired:
+        output, ending = expired.stdout or b"", "hangs the HDF5 library"
+    verdicts = [json.loads(line) for line in output.decode("utf-8", "replace").splitlines() if line.endswith("}")]
+    if ending:
+        begun = [v["path"] for v in verdicts if v.get("begun")]
+        verdicts.append({"path": begun[-1] if begun else str(path), "problem": ending, "hint": "it is damaged; make it again"})
+    return [v for v in verdicts if not v.get("begun")]
+
+
+def walk(path: str) -> dict:
+    """The verdict on one file: {"path", "problem", "hint", "newer", "links": {table: path}}."""
+    verdict = {"path": path, "problem": None, "hint": None, "newer": None, "links": {}}
+    try:
+        check_signature(path)
+        with h5py.File(path, "r", locking=False) as h5:
+            version = check_header(h5)
+            if version > FORMAT_VERSION:
+                return {**verdict, "newer": int(version)}
+            check_tree(h5, os.path.getsize(path))
+            verdict["links"] = check_links(h5, path)
+            check_tables(h5)
+    except Refused as refusal:
+        verdict["problem"], verdict["hint"] = (*refusal.args, None)[:2]
+    except Exception as error:  # whatever h5py raises on a damaged file, it is the file's fault
+        verdict["problem"], verdict["hint"] = f"is damaged ({first_line(error)})", "make it again; handtool check names damaged files"
+    return verdict
+
+
+def check_signature(path: str) -> None:
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if not head:
+        raise Refused("is empty", "the command that should have written it failed")
+    if head != SIGNATURE:
+        raise Refused("is not an HDF5 file", "videos and images enter through: handtool extract PATH -o crops.h5")
+
+
+def check_header(h5: h5py.File) -> int:
+    if decode(h5.attrs.get("format", "")) != FORMAT:
+        raise Refused("is an HDF5 file, but not one of handtool's")
+    version = int(h5.attrs.get("format_version", 0))
+    if version <= FORMAT_VERSION and not bool(h5.attrs.get("complete", False)):
+        raise Refused("was not finished by its writer", "make it again")
+    return version
+
+
+def check_tree(h5: h5py.File, file_size: int) -> None:
+    """Every object below the root: reached once, by a hard link, of a plain type, with a shape that fits the file."""
+    seen, queue = {h5py.h5o.get_info(h5.id).addr}, [h5]
+    while queue:
+        group = queue.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink) and group.name == "/":
+                continue  # check_links looks at those
+            if not isinstance(link, h5py.HardLink):
+                raise Refused(f"holds a link out of the schema ({group.name.rstrip('/')}/{name})")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                raise Refused(f"holds {item.name} twice (a loop)")
+            seen.add(address)
+            if len(seen) > MOST_OBJECTS:
+                raise Refused("holds more objects than any file of handtool's")
+            if isinstance(item, h5py.Group):
+                queue.append(item)
+            elif isinstance(item, h5py.Dataset):
+                check_dataset(item, file_size)
+            else:
+                raise Refused(f"holds a named type ({item.name})")
+
+
+def check_dataset(dataset: h5py.Dataset, file_size: int) -> None:
+    kind = dataset.id.get_type()
+    if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str() or kind.get_class() not in (
+        h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM,
+    ):  # fmt: skip
+        raise Refused(f"holds {dataset.name} of a type that handtool does not write")
+    properties = dataset.id.get_create_plist()
+    if properties.get_layout() == h5py.h5d.VIRTUAL:
+        raise Refused(f"holds a virtual dataset ({dataset.name})")
+    if properties.get_external_count():
+        raise Refused(f"keeps {dataset.name} in another file (external storage)")
+    filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+    if filters - ALLOWED_FILTERS:
+        raise Refused(f"holds {dataset.name} behind a filter that handtool does not use")
+    size = int(np.prod(dataset.shape, dtype=object)) * kind.get_size() if dataset.shape is not None else 0
+    if dataset.shape is None or size > file_size:
+        raise Refused(f"says that {dataset.name} has shape {dataset.shape}, more than the file holds")
+
+
+def check_links(h5: h5py.File, path: str) -> dict[str, str]:
+    """External links of the root, each to the table of its own name, each with its uuid recorded in the attribute `links`."""
+    recorded = json.loads(decode(h5.attrs.get("links", "{}")))
+    found = {}
+    for name in h5:
+        link = h5.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            if name not in TABLES or link.path != f"/{name}" or recorded.get(name, {}).get("file") != link.filename:
+                raise Refused(f"holds a link out of the schema (/{name} -> {link.filename}:{link.path})")
+            found[name] = str(Path(path).absolute().parent / link.filename)
+    if set(found) != set(recorded):
+        raise Refused("has links that do not match its record of them")
+    return found
+
+
+def check_tables(h5: h5py.File) -> None:
+    """Columns of the schema's types, as long as their table says."""
+    rows: dict[str, int] = {}
+    for name, table in TABLES.items():
+        if isinstance(h5.get(name, getlink=True) if name in h5 else None, h5py.HardLink):
+            lengths = check_table(h5[name], table)
+            for key in ("N", "V") if table.group != "pairs" else ("N",):
+                if key in lengths and rows.setdefault(key, lengths[key]) != lengths[key]:
+                    raise Refused(f"has {lengths[key]} rows in /{name}, {rows[key]} elsewhere")
+
+
+def check_table(group: h5py.Group, table: Table) -> dict[str, int]:
+    lengths: dict[str, int] = {}
+    for column in table.columns:
+        if column.name not in group:
+            if column.optional:
+                continue
+            raise Refused(f"lacks /{column.path}")
+        dataset = group[column.name]
+        if not isinstance(dataset, h5py.Dataset):
+            raise Refused(f"holds a group where /{column.path} belongs")
+        check_column(dataset, column)
+        key, length = ("N", dataset.shape[0] - 1) if column.length == "N+1" else (column.length, dataset.shape[0])
+        if lengths.setdefault(key, length) != length:
+            raise Refused(f"has {length} rows in /{column.path}, {lengths[key]} in its neighbours")
+    return lengths
+
+
+def check_column(dataset: h5py.Dataset, column: Column) -> None:
+    kinds = {"utf8": "S", "bool": "b", "side": "i"}
+    kind, size = (kinds[column.dtype], None) if column.dtype in kinds else (column.dtype[0], int(column.dtype[1:]))
+    fits = dataset.dtype.kind == kind and size in (None, dataset.dtype.itemsize) and dataset.ndim == 1 + len(column.shape)
+    if not fits or any(want not in (None, have) for have, want in zip(dataset.shape[1:], column.shape)):
+        raise Refused(f"holds /{column.path} as {dataset.dtype} {dataset.shape}, not as the schema says")
+
+
+def main(path: str) -> None:
+    queue, seen = [path], set()
+    while queue:
+        current = queue.pop(0)
+        if current in seen or not os.path.exists(current):
+            continue
+        seen.add(current)
+        print(json.dumps({"path": current, "begun": True}), flush=True)
+        verdict = walk(current)
+        print(json.dumps(verdict), flush=True)
+        queue.extend(verdict["links"].values())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
