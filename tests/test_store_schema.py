@@ -36,7 +36,7 @@ def test_the_page_lists_exactly_the_columns_of_the_program():
 def test_every_float_column_has_a_unit():
     for table in TABLES.values():
         for column in table.columns:
-            assert (column.unit is not None) == column.dtype.startswith("f"), column.path
+            assert column.unit or not column.dtype.startswith("f"), column.path
 
 
 def test_the_pages_example_runs(tmp_path, monkeypatch):

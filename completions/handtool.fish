@@ -1,0 +1,1 @@
+complete --command handtool --no-files --arguments "(env _HANDTOOL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) handtool)" --condition "env _HANDTOOL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) handtool"
