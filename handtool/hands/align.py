@@ -1,0 +1,71 @@
+"""Bringing a prediction onto its truth before errors are taken: each function is one alignment of method and literature.
+
+predicted, truth: (n, k, 3), any one length unit (metres in published figures); results have predicted's shape and the inputs' precision.
+"""
+
+import numpy as np
+
+from handtool.hands.skeleton import MIDDLE_MCP, WRIST
+
+
+def relative_to(joints: np.ndarray, root: int = WRIST) -> np.ndarray:
+    """(n, k, 3) -> each joint minus the hand's own root."""
+    return joints - joints[:, root : root + 1]
+
+
+def bone_scaled(predicted: np.ndarray, truth: np.ndarray, root: int = WRIST, bone: tuple[int, int] = (WRIST, MIDDLE_MCP)) -> np.ndarray:
+    """Moved onto the true root and scaled until the bone is as long as the true one; not turned.
+
+    HO-3D's scale-translation alignment and SiMHand's "bone alignment". No division where the predicted bone has length 0.
+    """
+    start, end = bone
+    true_length = np.linalg.norm(truth[:, end] - truth[:, start], axis=-1)
+    length = np.linalg.norm(predicted[:, end] - predicted[:, start], axis=-1)
+    scale = np.divide(true_length, length, out=np.ones_like(true_length), where=length > 0)
+    return relative_to(predicted, root) * scale[:, None, None] + truth[:, root : root + 1]
+
+
+def similarity(predicted: np.ndarray, truth: np.ndarray, allow_reflection: bool = True, valid: np.ndarray | None = None) -> np.ndarray:
+    """Orthogonal Procrustes: the best translation, scale and rotation in the least squares sense (Schonemann 1966; Umeyama 1991).
+
+    allow_reflection=True is the rule of FreiHAND, HO-3D and DexYCB: each hand is divided by its Frobenius norm + 1e-8 (metres), and
+    a mirrored hand aligns perfectly. False is Ego-Exo4D's: a proper rotation (where it would mirror, the last singular vector and value
+    change sign) and no 1e-8. valid: (n, k) bool, the joints on which the transform is fitted; it is applied to all.
+    Returns (n, k, 3); every joint at the true mean where all predicted joints are in one place; NaN where an input is not finite.
+    """
+    dtype = np.result_type(predicted, truth, np.float32)
+    predicted, truth = np.asarray(predicted, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    epsilon = 1e-8 if allow_reflection else 0.0
+    predicted_mean, predicted_unit, predicted_norm = _centred_unit(predicted, valid, epsilon)
+    truth_mean, truth_unit, truth_norm = _centred_unit(truth, valid, epsilon)
+    rotation, stretch = _orthogonal_procrustes(np.swapaxes(truth_unit, 1, 2) @ predicted_unit, allow_reflection)
+    scale = stretch * truth_norm / predicted_norm
+    aligned = (predicted - predicted_mean) @ (np.swapaxes(rotation, 1, 2) * scale[:, None, None]) + truth_mean
+    return aligned.astype(dtype, copy=False)
+
+
+def _centred_unit(points: np.ndarray, valid: np.ndarray | None, epsilon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (n, 1, 3) of the valid joints, the hand about it at norm 1 (invalid joints at 0), and that norm (n,)."""
+    if valid is None:
+        mean = np.einsum("nkc->nc", points)[:, None] / points.shape[1]
+        centred = points - mean
+    else:
+        weight = np.asarray(valid, dtype=bool)[..., None]
+        points = np.where(weight, points, 0.0)
+        mean = np.einsum("nkc->nc", points)[:, None] / np.maximum(weight.sum(axis=1, keepdims=True), 1)
+        centred = (points - mean) * weight
+    norm = np.sqrt(np.einsum("nkc,nkc->n", centred, centred)) + epsilon
+    norm[norm == 0] = 1.0
+    centred /= norm[:, None, None]
+    return mean, centred, norm
+
+
+def _orthogonal_procrustes(covariance: np.ndarray, allow_reflection: bool) -> tuple[np.ndarray, np.ndarray]:
+    """covariance: (n, 3, 3) truth^T predicted. Returns R (n, 3, 3) with truth ~ predicted R^T, and the sum of the singular values (n,)."""
+    finite = np.isfinite(covariance).all(axis=(1, 2))  # the others would end the whole batch; their means are NaN already
+    left, stretch, right = np.linalg.svd(np.where(finite[:, None, None], covariance, 0.0))
+    if not allow_reflection:
+        mirrored = np.linalg.det(left) * np.linalg.det(right) < 0
+        left[mirrored, :, 2] *= -1
+        stretch[mirrored, 2] *= -1
+    return left @ right, stretch.sum(axis=1)

@@ -1,0 +1,111 @@
+"""A hand as a few numbers: 42 of its 2D keypoints, then their principal axes (the published system keeps 14).
+
+The moments are gathered block by block in float64, so that millions of hands need no more memory than one block.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from handtool.hands.canonical import canonical_keypoints
+from handtool.hands.skeleton import KNUCKLES, WRIST
+
+NORMALIZATIONS = ("crop", "wrist-scale", "similarity")
+
+
+def describe(xy: np.ndarray, side: np.ndarray, normalization: str, crop_size: int) -> np.ndarray:
+    """The keypoints of the canonical right hand as one row each.
+
+    xy: (n, 21, 2) px in the crop, as seen; side: (n,); crop_size: px, side of the crop.
+    `crop`: shares of the crop's side, place and size kept. `wrist-scale`: wrist at 0, root mean square distance from it 1.
+    `similarity`: that, turned until the direction from the wrist to the mean of the four knuckles points up.
+    Returns (n, 42) float32, x before y for each joint; NaN where keypoints are missing or all in one place.
+    """
+    points = canonical_keypoints(np.asarray(xy, dtype=np.float64), side, crop_size)
+    if normalization == "crop":
+        points = (points + 0.5) / crop_size
+    elif normalization == "wrist-scale":
+        points = _wrist_at_zero_size_one(points)
+    elif normalization == "similarity":
+        points = _knuckles_up(_wrist_at_zero_size_one(points))
+    else:
+        raise ValueError(f"no normalization {normalization!r}; there are {', '.join(NORMALIZATIONS)}")
+    flat = points.reshape(len(points), -1).astype(np.float32)
+    flat[~np.isfinite(flat).all(axis=1)] = np.nan
+    return flat
+
+
+def _wrist_at_zero_size_one(points: np.ndarray) -> np.ndarray:
+    centred = points - points[:, WRIST : WRIST + 1]
+    size = np.sqrt((centred**2).sum(axis=2).mean(axis=1))[:, None, None]
+    return np.divide(centred, size, out=np.full_like(centred, np.nan), where=size > 0)
+
+
+def _knuckles_up(points: np.ndarray) -> np.ndarray:
+    """Image y points down: up is (0, -1). A hand whose knuckles lie on its wrist has no direction and is left as it is."""
+    x, y = points[:, KNUCKLES].mean(axis=1).T
+    length = np.hypot(x, y)
+    known = length > 1e-9
+    sine, cosine = np.where(known, x / np.where(known, length, 1), 0.0), np.where(known, -y / np.where(known, length, 1), 1.0)
+    rotation = np.stack([np.stack([cosine, sine], axis=1), np.stack([-sine, cosine], axis=1)], axis=1)
+    return points @ np.swapaxes(rotation, 1, 2)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Principal axes: mean (D,), basis (dim, D) orthonormal rows by falling variance, explained_variance (dim,); all float64."""
+
+    mean: np.ndarray
+    basis: np.ndarray
+    explained_variance: np.ndarray
+
+    def project(self, vectors: np.ndarray) -> np.ndarray:
+        """vectors: (n, D). Returns (n, dim) float32: the coordinates along the axes, about the mean."""
+        return ((vectors - self.mean) @ self.basis.T).astype(np.float32)
+
+
+class RunningMoments:
+    """Mean and covariance of rows that arrive in blocks (Chan, Golub and LeVeque 1979: merging two samples)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = np.zeros(0)
+        self.scatter = np.zeros((0, 0))  # sum of (x - mean)(x - mean)^T
+
+    def add(self, vectors: np.ndarray) -> None:
+        """vectors: (n, D), finite. Raises ValueError on NaN: one such row would spoil every axis."""
+        block = np.asarray(vectors, dtype=np.float64)
+        if not np.isfinite(block).all():
+            raise ValueError("vectors hold NaN or infinite numbers; leave invalid hands out")
+        if len(block) == 0:
+            return
+        mean = block.mean(axis=0)
+        centred = block - mean
+        scatter = centred.T @ centred
+        if self.count:
+            step = mean - self.mean
+            total = self.count + len(block)
+            scatter += self.scatter + np.outer(step, step) * (self.count * len(block) / total)
+            mean = self.mean + step * (len(block) / total)
+        self.count += len(block)
+        self.mean, self.scatter = mean, scatter
+
+    @property
+    def total_variance(self) -> float:
+        """The variance summed over all D dimensions (unbiased)."""
+        return float(np.trace(self.scatter)) / max(self.count - 1, 1)
+
+    def principal_axes(self, dim: int) -> Basis:
+        """The `dim` directions of largest variance; each axis is signed so that its largest component is positive.
+
+        Raises ValueError without rows, or if fewer than `dim` dimensions exist.
+        """
+        if self.count == 0:
+            raise ValueError("no vectors were added")
+        if not 1 <= dim <= len(self.mean):
+            raise ValueError(f"{dim} axes asked, the vectors have {len(self.mean)} dimensions")
+        variance, axes = np.linalg.eigh(self.scatter / max(self.count - 1, 1))
+        variance, axes = variance[::-1][:dim], axes.T[::-1][:dim]
+        largest = np.abs(axes).argmax(axis=1)
+        axes = axes * np.sign(axes[np.arange(dim), largest])[:, None]
+        return Basis(self.mean.copy(), axes, np.maximum(variance, 0.0))
