@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-MACHINE_SETTINGS = frozenset({"workers", "device", "precision_note"})
+# Settings of the machine, not of the result: an output made with others of these is still up to date.
+MACHINE_SETTINGS = frozenset({"workers", "device", "checkpoint_every", "checkpoint_seconds", "patience_s"})
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class FinetuneConfig:
     weight_decay: float = 1e-6
     freeze: bool = False  # train the head alone
     rotation_deg: float = 45.0  # augmentation: turns within [-45, 45]
+    shift: float = 0.1  # of the crop's side, either way
+    zoom: float = 0.1  # the window's side times 1 +- 0.1
     colour: float = 0.5  # brightness, contrast and saturation within 1 +- 0.5, hue within 0.3 x that
     label_fraction: float = 1.0  # of the labelled hands
     label_choice: str = "random"  # or head: the first ones
@@ -136,17 +139,58 @@ class PredictConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    pass
+    protocols: tuple[str, ...] = ()  # () = all that apply
+    bone: str = PredictConfig.bone  # this and what follows: how `model` predicts, if one is given
+    batch_size: int = PredictConfig.batch_size
+    precision: str = PredictConfig.precision
+    device: str = PredictConfig.device
+    workers: int = PredictConfig.workers
 
 
 @dataclass(frozen=True)
 class SynthConfig:
     num_videos: int = 50
-    frames: int = 40
-    size: int = 224
+    frames: int = 40  # of each video
+    size: int = 224  # px, side of a crop
+    difficulty: str = "easy"  # or medium, wild
+    side: str = "both"  # or left, right
+    limit: int | None = None  # only the first videos
+    seed: int = 5
+    workers: int = 0  # 0 = one per core
+
+
+@dataclass(frozen=True)
+class CatConfig:
+    link: bool = False  # images stay where they are
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    by: str = "video"  # what stays together: video, subject or row
+    shares: tuple[float, ...] = (80.0, 20.0)  # of the hands, one per output
+    part: int = 0  # the output that is made, from 0
+    in_order: bool = False  # the first hands to the first part, instead of drawn
     seed: int = 5
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    format: str | None = None  # None: by the suffix of -o; csv to standard output
+    table: str | None = None  # None: the last one that the file has of its own
+
+
+@dataclass(frozen=True)
 class ShowConfig:
-    pass
+    kind: str = "auto"  # what the file itself holds: predictions, pairs, curve, embeddings, keypoints, labels, crops
+    order: str = "random"  # of the hands: random, video (a row each), score (lowest first)
+    rows: int = 0  # of tiles; 0 = what suits the kind
+    columns: int = 0
+    tile: int = 168  # px, side of a tile
+    seed: int = 5
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    tile: int = 132  # px, side of a tile on the sheets
+    max_bytes: int = 12_000_000  # of the page; sheets beyond are left out, and said
+    seed: int = 5

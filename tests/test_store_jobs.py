@@ -37,6 +37,15 @@ def test_another_setting_is_refused_by_name_and_restart_is_the_way_out(tmp_path)
         assert job.names() == []
 
 
+def test_a_folder_without_parts_is_taken_over(tmp_path):
+    with store.open_job(tmp_path / "out.h5", record(fps=1)):
+        pass
+    with store.open_job(tmp_path / "out.h5", record(fps=2)) as job:
+        job.save("one", {"x": np.ones(3)})
+    with pytest.raises(HandtoolError, match="other settings"):
+        store.open_job(tmp_path / "out.h5", record(fps=1))
+
+
 def test_a_second_process_is_kept_out(tmp_path):
     with store.open_job(tmp_path / "out.h5", record()):
         with pytest.raises(HandtoolError, match="by another process"):

@@ -1,6 +1,7 @@
 """The `handtool` command: seven verbs in pipeline order, helpers beside them."""
 
 import importlib
+import os
 from typing import Annotated
 
 import typer
@@ -42,4 +43,8 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
+    if "_HANDTOOL_COMPLETE" in os.environ:  # the shell asks what could come next (completions/)
+        from typer.completion import completion_init
+
+        completion_init()
     make_app()(prog_name="handtool")

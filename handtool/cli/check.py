@@ -23,11 +23,11 @@ def check(
     Example: handtool check --deep *.h5
     """
     from handtool.stages.check import check as stage
-    from handtool.store import file, pipes
+    from handtool.store import file, receive
 
     file.moved_files[:] = moved or []
     with contextlib.ExitStack() as stack:
-        paths = [pipes.receive()[0] if name == "-" else name for name in sources]
+        paths = [receive()[0] if name == "-" else name for name in sources]
         progress = bars(stack)
         results = [stage(path, deep, progress) for path in paths]
     print_report({"files": results}, as_json, None, table=lay_out_check)

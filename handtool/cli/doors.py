@@ -56,7 +56,7 @@ def raise_terminated(*_: object) -> None:
 @contextlib.contextmanager
 def open_sources(names: list[str]) -> Iterator[list["File"]]:
     """The inputs, opened and checked; `-` is standard input, spooled if it is a pipe."""
-    from handtool.store import file, open_file, pipes
+    from handtool.store import file, open_file, receive
 
     file.moved_files[:] = state.moved
     if names.count("-") > 1:
@@ -64,7 +64,7 @@ def open_sources(names: list[str]) -> Iterator[list["File"]]:
     with contextlib.ExitStack() as stack:
         opened = []
         for name in names:
-            path, spooled = pipes.receive() if name == "-" else (Path(name), False)
+            path, spooled = receive() if name == "-" else (Path(name), False)
             if spooled:
                 stack.callback(path.unlink, missing_ok=True)
             opened.append(stack.enter_context(open_file(path, carried=spooled)))
@@ -109,7 +109,7 @@ def produce(
     target = None if output in (None, "-") else Path(output)
     state.streaming = output == "-"
     if state.streaming:
-        store.pipes.refuse_terminal()
+        store.refuse_terminal()
     with contextlib.ExitStack() as stack:
         paths = open_raw(sources) if raw else []
         files = [] if raw else stack.enter_context(open_sources(sources))
@@ -131,7 +131,7 @@ def produce(
         if job:
             job.remove()
         if target is None:
-            store.sink.send(sink)
+            store.send(sink)
         print_report(report, as_json, target, table=table)
 
 

@@ -26,13 +26,14 @@ def read_weights(file: File) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def write_metrics(sink: Sink, protocols: dict[str, dict[str, object]], arrays: dict[str, np.ndarray]) -> None:
-    """One group per protocol with its figures as attributes; `arrays` by path below /metrics ("per_hand/mpjpe_mm")."""
+    """One group per protocol with its figures as attributes; `arrays` by path below /metrics ("per_hand/mpjpe_mm": in mm)."""
     top = sink.h5.create_group("metrics")
     for protocol, figures in protocols.items():
         write_attrs(top.create_group(protocol), figures)
     for path, array in arrays.items():
         folder, name = path.rsplit("/", 1)
-        sink.digests[f"metrics/{path}"] = write_array(top.require_group(folder), name, np.asarray(array))
+        unit = None if np.asarray(array).dtype.kind != "f" else "mm" if name.endswith("_mm") else "1"
+        sink.digests[f"metrics/{path}"] = write_array(top.require_group(folder), name, np.asarray(array), unit)
 
 
 def read_metrics(file: File) -> dict:

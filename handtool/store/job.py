@@ -126,7 +126,7 @@ def claim(job: Job, record: Record, restart: bool, output: Path) -> None:
     if restart or state is None:
         for part in job.names():
             job.drop(part)
-    elif state["fingerprint"] != record.fingerprint:
+    elif job.names() and state["fingerprint"] != record.fingerprint:
         changed = sorted(k for k in {**state["config"], **record.settings} if state["config"].get(k) != record.settings.get(k))
         what = f"other settings ({', '.join(changed)})" if changed else "other inputs"
         os.close(job.lock)

@@ -8,14 +8,14 @@ import numpy as np
 
 def encode(text: str) -> np.ndarray:
     """One string as a zero-dimensional fixed-length array, ready to be an attribute."""
-    data = text.encode("utf-8")
+    data = text.encode("utf-8", "replace")  # file names can hold bytes that are no UTF-8
     assert b"\0" not in data, "NUL pads fixed-length strings, so it cannot be part of one"
     return np.array(data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
 
 
 def encode_all(texts: list[str] | np.ndarray) -> np.ndarray:
     """(n,) strings as one fixed-length column, as wide as the longest."""
-    data = [str(text).replace("\0", "").encode("utf-8") for text in texts]
+    data = [str(text).replace("\0", "").encode("utf-8", "replace") for text in texts]
     width = max([1, *map(len, data)])
     return np.array(data, dtype=h5py.string_dtype("utf-8", width))
 
@@ -31,7 +31,7 @@ def decode_all(values: np.ndarray) -> np.ndarray:
 
 def json_bytes(value: object) -> np.ndarray:
     """Any JSON-able value as a u1 array: long texts have no length limit there, and the array carries a checksum."""
-    return np.frombuffer(json.dumps(value, ensure_ascii=False, default=plain).encode("utf-8"), dtype=np.uint8)
+    return np.frombuffer(json.dumps(value, ensure_ascii=False, default=plain).encode("utf-8", "replace"), dtype=np.uint8)
 
 
 def from_json_bytes(data: np.ndarray) -> object:

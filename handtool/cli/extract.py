@@ -1,0 +1,54 @@
+"""handtool extract: hands found, cropped, with their source and time."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from handtool.cli.doors import produce
+from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers
+from handtool.config import ExtractConfig
+
+
+def extract(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Videos, images, folders of them, labelled sets.", show_default=False)
+    ],
+    output: Output = "-",
+    fps: Annotated[float, typer.Option("--fps", min=1e-6, help="Frames kept per second of video, by time stamp.")] = ExtractConfig.fps,
+    every: Annotated[int | None, typer.Option("--every", min=1, metavar="N", help="Keep every N-th decoded frame instead.")] = None,
+    detector: Annotated[Literal["mediapipe"], typer.Option("--detector", help="Who finds the hands.")] = ExtractConfig.detector,
+    boxes: Annotated[str | None, typer.Option("--boxes", metavar="FILE", help="COCO json of the hands, in place of a detector.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Each image is a hand already.")] = ExtractConfig.whole,
+    camera: Annotated[
+        str | None, typer.Option("--camera", metavar="FILE|fx,fy,cx,cy", help="Intrinsics in px, or json {model, K, distortion}.")
+    ] = ExtractConfig.camera,
+    box_scale: Annotated[
+        float, typer.Option("--box-scale", min=1.0, max=4.0, help="Side of a crop / side of the hand's box.")
+    ] = ExtractConfig.box_scale,
+    size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of a crop, px.")] = ExtractConfig.size,
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of the JPEG.")] = ExtractConfig.quality,
+    min_score: Annotated[float, typer.Option("--min-score", min=0.0, max=1.0, help="Hands below are not kept.")] = ExtractConfig.min_score,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N videos or images.")
+    ] = ExtractConfig.limit,
+    workers: Workers = ExtractConfig.workers,
+    force: Force = False,
+    restart: Restart = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find the hands in videos and images, and cut them out. Labelled sets bring their own hands.
+
+    Run again after an interruption, it goes on video by video (not with -o -).
+
+    Example: handtool extract videos/ --fps 2 -o crops.h5
+    """
+    from handtool.stages.extract import extract as stage
+
+    config = ExtractConfig(fps, every, detector, whole, camera, size, box_scale, quality, min_score, limit, workers)
+    lens = camera if camera and "," not in camera else None
+    produce(
+        stage, sources, output, config, raw=True, resumable=True, restart=restart, force=force, as_json=as_json,
+        extra={"boxes": boxes, "lens": lens},
+    )  # fmt: skip

@@ -1,0 +1,126 @@
+"""From the paths on a command line to a list of videos, in an order that depends on names alone."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from handtool.errors import HandtoolError
+from handtool.sources import images, labelled, video
+from handtool.sources.frame import Video
+
+
+@dataclass
+class Found:
+    """The videos, and what lay beside them: reason -> number of files left out."""
+
+    videos: list[Video] = field(default_factory=list)
+    left_out: Counter = field(default_factory=Counter)
+
+
+def find_videos(sources: list[Path], limit: int | None = None) -> Found:
+    """Sources in the order given, each walked in sorted order: a video file, or the images directly inside one folder, is one video.
+
+    A folder with `labels.npz` or `labels.json` is a labelled set and is not walked further. Hidden files are passed over. `limit` keeps
+    the first so many videos or images. Raises HandtoolError where a source does not exist or nothing is in any of them.
+    """
+    found = Found()
+    seen: set[str] = set()
+    for source in sources:
+        if not source.exists():
+            raise HandtoolError(f"{source} does not exist", hint="name a video, an image or a folder of them")
+        found.videos.extend(
+            find_in_folder(source, found.left_out, seen) if source.is_dir() else find_one_file(source, found.left_out, seen)
+        )
+    if not found.videos:
+        named = ", ".join(str(source) for source in sources)
+        beside = f" ({sum(found.left_out.values())} other files)" if found.left_out else ""
+        raise HandtoolError(
+            f"no video and no image in {named}{beside}",
+            hint=f"known endings: {' '.join(sorted(video.SUFFIXES | images.SUFFIXES))}",
+        )
+    found.videos = tell_apart(list(first_of(found.videos, limit)))
+    return found
+
+
+def tell_apart(videos: list[Video]) -> list[Video]:
+    """Videos of the same name, from different folders, are named by their paths."""
+    counts = Counter(one.name for one in videos)
+    return [replace(one, name=readable(one.path)) if counts[one.name] > 1 and one.kind != "labelled" else one for one in videos]
+
+
+def find_one_file(path: Path, left_out: Counter, seen: set[str]) -> Iterator[Video]:
+    """A file named by itself is taken at its word: an image by its ending, a labels file by its name, else a video."""
+    if named_before(path, left_out, seen):
+        return
+    if path.name in labelled.NAMES:
+        yield from labelled.find_labelled(path, name=path.resolve().parent.name)
+    elif path.suffix.lower() in images.SUFFIXES:
+        yield Video(readable(path.name), readable(path), "images", (str(path),))
+    else:
+        yield Video(readable(path.name), str(path), "video")
+
+
+def find_in_folder(root: Path, left_out: Counter, seen: set[str]) -> Iterator[Video]:
+    """Names start with the folder's own, so that `sign_digits/3` says where it came from. Links to folders are followed, once."""
+    for folder, below, names in os.walk(root, followlinks=True):
+        here = Path(folder)
+        if named_before(here, left_out, seen):
+            below.clear()
+            continue
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        names = sorted(name for name in names if not name.startswith("."))
+        title = (Path(root.resolve().name) / here.relative_to(root)).as_posix()
+        labels = [name for name in labelled.NAMES if name in names]
+        if labels:
+            below.clear()
+            yield from labelled.find_labelled(one_of(here, labels), title)
+            continue
+        pictures = tuple(str(here / name) for name in names if Path(name).suffix.lower() in images.SUFFIXES)
+        if pictures:
+            yield Video(readable(title), readable(here), "images", pictures)
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            if suffix in video.SUFFIXES and not named_before(here / name, left_out, seen):
+                yield Video(readable(f"{title}/{name}"), str(here / name), "video")
+            elif suffix not in video.SUFFIXES and suffix not in images.SUFFIXES:
+                left_out["not a video or image by its ending"] += 1
+
+
+def one_of(folder: Path, labels: list[str]) -> Path:
+    if len(labels) > 1:
+        raise HandtoolError(
+            f"{folder} has {' and '.join(labels)}: which one holds the labels?", hint=f"handtool extract {folder / labels[0]}"
+        )
+    return folder / labels[0]
+
+
+def named_before(path: Path, left_out: Counter, seen: set[str]) -> bool:
+    real = os.path.realpath(path)
+    if real in seen:
+        left_out["named twice"] += 1
+        return True
+    seen.add(real)
+    return False
+
+
+def readable(path: Path | str) -> str:
+    """The name as text: bytes that are not UTF-8 become the replacement character."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def first_of(videos: list[Video], limit: int | None) -> Iterator[Video]:
+    """The first `limit` videos or images; a folder of images is cut where the limit falls."""
+    left = limit if limit is not None else float("inf")
+    for one in videos:
+        if left <= 0:
+            return
+        if one.kind == "video":
+            left -= 1
+            yield one
+        else:
+            items = one.files or one.rows
+            cut = items[: int(min(left, len(items)))]
+            left -= len(cut)
+            yield replace(one, files=cut) if one.files else replace(one, rows=cut)

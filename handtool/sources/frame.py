@@ -1,0 +1,108 @@
+"""What a source hands out: frames, the hands already known on them, and the tally of what became of a video's frames."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class KnownHand:
+    """One labelled hand. Pixels are of the frame, centres at integers; joints are in the camera frame (x right, y down, z forward).
+
+    side: LEFT, RIGHT or UNKNOWN. box: (4,) x0 y0 x1 y1 by its edges, None where the whole image is the hand. camera: (3, 3) intrinsics of
+    the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid: (21,) bool. scale: the bone 9-10 as published, m.
+    """
+
+    side: int
+    camera: np.ndarray
+    joints: np.ndarray
+    valid: np.ndarray
+    keypoints: np.ndarray
+    keypoints_valid: np.ndarray
+    sample_id: int
+    sample_key: str
+    box: np.ndarray | None = None
+    scale: float = float("nan")
+
+    def as_label(self) -> dict:
+        """What becomes a row of labels, pixels still those of the frame."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("side", "camera", "box")}
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One upright picture. image: (h, w, 3) uint8 RGB. number: place in its video, counted over all decoded frames; time: s, NaN images.
+
+    name: what a list of boxes calls it (an image: its path; a video's frame 7: `path/clip.mp4#7`). jpeg: the file's own bytes where it is
+    a JPEG. hands: what the source knows, None where it knows nothing (then a detector looks).
+    """
+
+    image: np.ndarray
+    number: int
+    time: float
+    name: str
+    jpeg: bytes | None = None
+    hands: tuple[KnownHand, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Video:
+    """A unit of footage: one video file, one folder of images, one single image, or one video of a labelled set.
+
+    name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images").
+    rows: the labels of it (kind "labelled"), as row numbers of the labels file at `path`.
+    """
+
+    name: str
+    path: str
+    kind: Literal["video", "images", "labelled"]
+    files: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th decoded one. Images are all kept."""
+
+    fps: float = 1.0
+    every: int | None = None
+
+
+def no_beat() -> None:
+    """Nobody is listening."""
+
+
+@dataclass
+class Tally:
+    """What became of one video's frames. A frame is decoded (whole), or failed: refused by the decoder or marked damaged by it.
+
+    `beat` is called for every frame that comes out, so that whoever waits knows a slow video from a stuck one.
+    """
+
+    fps: float = float("nan")
+    width: int = 0
+    height: int = 0
+    decoded: int = 0
+    sampled: int = 0
+    failed: Counter = field(default_factory=Counter)
+    problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
+    beat: Callable[[], None] = no_beat
+
+    def saw(self, image: np.ndarray) -> None:
+        if not self.width:
+            self.height, self.width = image.shape[:2]
+
+    def as_outcome(self) -> dict:
+        """What is kept of it when the video is done."""
+        kept = {name: getattr(self, name) for name in ("fps", "width", "height", "decoded", "sampled", "problem", "status")}
+        return {**kept, "failed": dict(self.failed)}
+
+    @property
+    def status(self) -> str:
+        """`ok`, or what is wrong with the video, in a breath."""
+        losses = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
+        return "; ".join(part for part in (self.problem, losses) if part) or "ok"

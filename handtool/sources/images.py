@@ -1,0 +1,69 @@
+"""Frames from image files: whatever their depth and channels, they become upright 8-bit RGB."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from handtool.sources.frame import Frame, Tally, Video
+
+SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2".split())
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+PNG_START, PNG_END = b"\x89PNG", b"IEND"
+
+
+class BadImage(Exception):
+    """An image that cannot be used; the message is the reason that is counted."""
+
+
+def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
+    """Every image of a folder, in its order. `number` is the place among all of them, readable or not; an unreadable one is counted."""
+    for number, file in enumerate(video.files):
+        tally.beat()
+        try:
+            image, jpeg = read_image(Path(file))
+        except BadImage as bad:
+            tally.failed[str(bad)] += 1
+            continue
+        tally.saw(image)
+        tally.decoded += 1
+        tally.sampled += 1
+        yield Frame(image, number, float("nan"), Path(file).as_posix(), jpeg)
+    if not tally.decoded:
+        tally.problem = "no image could be read"
+
+
+def read_image(path: Path) -> tuple[np.ndarray, bytes | None]:
+    """(h, w, 3) uint8 RGB, turned as EXIF says, and the file's bytes if it is a JPEG. Raises BadImage.
+
+    Alpha is dropped, grey repeated, 16 bits reduced to their upper 8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadImage(f"images not readable ({error.strerror})") from None
+    if not data:
+        raise BadImage("images of zero bytes")
+    if is_cut_short(data):
+        raise BadImage("images cut short")
+    image = decode_image(data)
+    return image, data if data.startswith(JPEG_START) else None
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """(h, w, 3) uint8 RGB from the bytes of an image file."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # for one: more pixels than OpenCV agrees to decode
+        image = None
+    if image is None:
+        raise BadImage("images that cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def is_cut_short(data: bytes) -> bool:
+    """OpenCV fills the missing part of a cut JPEG or PNG with grey and says nothing, so their end marks are looked for."""
+    if data.startswith(JPEG_START):
+        return JPEG_END not in data[max(data.rfind(JPEG_SCAN), 0) :]
+    return data.startswith(PNG_START) and PNG_END not in data[-64:]

@@ -1,0 +1,201 @@
+"""Labelled hands of one's own: a folder of images and one `labels.npz` or `labels.json`.
+
+    my_hands/
+      labels.npz            or labels.json
+      images/0001.jpg …     or the images beside the labels file
+
+One row, one hand; an image may appear in several rows. Columns of the .npz (arrays of equal length N; no pickled objects):
+
+    image      (N,) text         path of the image, relative to the folder of the labels file, or to `images/` in it
+    K          (N, 3, 3)         intrinsics of that image, px, pixel centres at integers (as OpenCV calibrates); (3, 3) = the same for all
+    joints_m   (N, 21, 3)        m, camera frame: x right, y down, z forward; NaN = not known
+    side       (N,) text         "left" or "right" (or "unknown")
+    box        (N, 4)            optional: x0 y0 x1 y1 px by its edges (a whole image: 0 0 width height); without it the image is the hand
+    keypoints  (N, 21, 2)        optional: px of the image; without it the joints are projected with K
+    valid      (N, 21) bool      optional: which joints are known; without it those that are finite
+    subject    (N,) text         optional: who
+    video      (N,) text         optional: which footage; without it the folder is one video. Hands of one video are never mined as a pair
+
+Joints: 0 wrist, 1-4 thumb from palm to tip, 5-8 index, 9-12 middle, 13-16 ring, 17-20 little finger.
+The .json is either one object with these columns as lists, or a list of objects, one per hand, with the same names; null = not known.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from handtool.errors import HandtoolError
+from handtool.hands.camera import project
+from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
+from handtool.sources.frame import Frame, KnownHand, Tally, Video
+from handtool.sources.images import BadImage, read_image
+
+NAMES = ("labels.npz", "labels.json")
+NEEDED = ("image", "K", "joints_m", "side")
+OPTIONAL = ("box", "keypoints", "valid", "subject", "video")
+SHAPES = {"K": (3, 3), "joints_m": (21, 3), "box": (4,), "keypoints": (21, 2), "valid": (21,)}
+SIDES = {"left": LEFT, "right": RIGHT, "unknown": UNKNOWN}
+BONE_RANGE_M = (0.01, 0.3)  # wrist to middle MCP of any hand, doll to giant: outside it the unit is not the metre
+
+
+def find_labelled(path: Path, name: str) -> list[Video]:
+    """The videos of a labelled set, in the order of their first row. Raises HandtoolError where the labels file is not as documented."""
+    columns = read_labels(str(path))
+    count = len(columns["image"])
+    footage = columns.get("video", np.full(count, ""))
+    subject = columns.get("subject", np.full(count, ""))
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row in range(count):
+        rows.setdefault((str(footage[row]), str(subject[row])), []).append(row)
+    return [
+        Video(f"{name}/{which}" if which else name, str(path), "labelled", rows=tuple(of_it), subject=who)
+        for (which, who), of_it in rows.items()
+    ]
+
+
+def read_labelled(video: Video, tally: Tally) -> Iterator[Frame]:
+    """Every labelled hand of one video, in the order of the labels file, one frame each; `number` is the image's place in sorted order."""
+    path = Path(video.path)
+    columns = read_labels(video.path)
+    places = {name: place for place, name in enumerate(sorted({str(columns["image"][row]) for row in video.rows}))}
+    for row in video.rows:
+        tally.beat()
+        name = str(columns["image"][row])
+        try:
+            image, jpeg = read_image(find_image(path.parent, name))
+        except BadImage as bad:
+            tally.failed[str(bad)] += 1
+            continue
+        tally.saw(image)
+        tally.decoded += 1
+        tally.sampled += 1
+        yield Frame(image, places[name], float("nan"), name, jpeg, hands=(known_hand(columns, row),))
+    if not tally.decoded:
+        tally.problem = "no image of it could be read"
+
+
+def find_image(folder: Path, name: str) -> Path:
+    beside = folder / name
+    return beside if beside.exists() else folder / "images" / name
+
+
+def known_hand(columns: dict[str, np.ndarray], row: int) -> KnownHand:
+    joints = columns["joints_m"][row].astype(np.float32)
+    valid = np.isfinite(joints).all(1)
+    if "valid" in columns:
+        valid &= columns["valid"][row]
+    camera = columns["K"][row]
+    if "keypoints" in columns:
+        keypoints = columns["keypoints"][row].astype(np.float64)
+        seen = np.isfinite(keypoints).all(1)
+        if "valid" in columns:
+            seen &= columns["valid"][row]
+    else:
+        seen = valid & (joints[:, 2] > 0)  # what lies behind the camera is not in the picture
+        keypoints = np.where(seen[:, None], project(joints.astype(np.float64), camera), np.nan)
+    return KnownHand(
+        side=SIDES[str(columns["side"][row]).lower()],
+        camera=camera,
+        joints=joints,
+        valid=valid,
+        keypoints=keypoints,
+        keypoints_valid=seen,
+        sample_id=row,
+        sample_key=str(columns["image"][row]),
+        box=columns["box"][row] if "box" in columns and np.isfinite(columns["box"][row]).all() else None,
+    )
+
+
+@lru_cache(maxsize=4)
+def read_labels(path: str) -> dict[str, np.ndarray]:
+    """The checked columns of a labels file. Raises HandtoolError, which names the column, the row and what was expected."""
+    columns = read_npz(path) if path.endswith(".npz") else read_json(path)
+    missing = [name for name in NEEDED if name not in columns]
+    if missing:
+        raise HandtoolError(
+            f"{path} has no {', '.join(missing)}; it has {', '.join(sorted(columns)) or 'nothing'}",
+            hint="the format is described by: python -c 'import handtool.sources.labelled as l; help(l)'",
+        )
+    count = len(np.atleast_1d(columns["image"]))
+    if not count:
+        raise HandtoolError(f"{path} has no rows")
+    checked = {name: check_column(path, name, columns[name], count) for name in (*NEEDED, *OPTIONAL) if name in columns}
+    check_values(path, checked)
+    return checked
+
+
+def read_npz(path: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise HandtoolError(
+            f"{path} cannot be read: {error}", hint="np.savez(path, image=…, K=…, joints_m=…, side=…), no object arrays"
+        ) from None
+
+
+def read_json(path: str) -> dict[str, np.ndarray]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HandtoolError(f"{path} cannot be read: {error}") from None
+    if isinstance(content, list):
+        if not all(isinstance(hand, dict) for hand in content):
+            raise HandtoolError(f"{path} is a list, but not of objects, one per hand")
+        names = sorted({name for hand in content for name in hand})
+        content = {name: [hand.get(name) for hand in content] for name in names}
+    if not isinstance(content, dict):
+        raise HandtoolError(f"{path} is neither an object of columns nor a list of objects, one per hand")
+    return {name: json_column(path, name, values) for name, values in content.items() if name in NEEDED + OPTIONAL}
+
+
+def json_column(path: str, name: str, values) -> np.ndarray:
+    """null becomes NaN (numbers) or the empty text; a missing row of a column takes the shape of the others."""
+    rows = values if isinstance(values, list) else [values]
+    if name not in SHAPES:
+        return np.array(["" if value is None else str(value) for value in rows], dtype=str)
+    filler = np.full(SHAPES[name], np.nan).tolist()
+    try:
+        return np.array([filler if value is None else value for value in rows], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise HandtoolError(f"{path}: {name} is not numbers of shape {('N', *SHAPES[name])} throughout") from None
+
+
+def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.ndarray:
+    values = np.asarray(values)
+    if name not in SHAPES:
+        values = np.full(count, str(values)) if values.ndim == 0 else values
+        if values.dtype.kind != "U" or values.shape != (count,):
+            raise HandtoolError(f"{path}: {name} is {values.dtype} of shape {values.shape}, expected {count} texts")
+        return values
+    expected = (count, *SHAPES[name])
+    if name == "K" and values.shape == (3, 3):
+        values = np.broadcast_to(values, expected)
+    if values.shape != expected or values.dtype.kind not in "fiub":
+        raise HandtoolError(f"{path}: {name} is {values.dtype} of shape {values.shape}, expected numbers of shape {expected}")
+    if name == "valid":
+        return np.nan_to_num(values).astype(bool) if values.dtype.kind == "f" else values.astype(bool)
+    return values.astype(np.float64)
+
+
+def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
+    """What a shape cannot say: sides that exist, cameras that are cameras, metres that are metres, paths that stay inside."""
+    for row, (image, side, camera) in enumerate(zip(columns["image"], columns["side"], columns["K"], strict=True)):
+        place = PurePosixPath(str(image))
+        if not str(image) or place.is_absolute() or ".." in place.parts:
+            raise HandtoolError(f"{path}: image {str(image)!r} in row {row} is not a path inside the folder")
+        if str(side).lower() not in SIDES:
+            raise HandtoolError(f"{path}: side {str(side)!r} in row {row}, expected left, right or unknown")
+        if not (np.isfinite(camera).all() and camera[0, 0] > 0 and camera[1, 1] > 0 and np.array_equal(camera[2], (0, 0, 1))):
+            raise HandtoolError(f"{path}: K in row {row} is no camera matrix (fx, fy > 0, last row 0 0 1): {camera.tolist()}")
+    bones = np.linalg.norm(columns["joints_m"][:, 9] - columns["joints_m"][:, 0], axis=1)
+    bones = bones[np.isfinite(bones) & (bones > 0)]
+    if bones.size and not BONE_RANGE_M[0] <= np.median(bones) <= BONE_RANGE_M[1]:
+        raise HandtoolError(
+            f"{path}: from wrist to middle knuckle the typical hand measures {np.median(bones):.3g}, which is not metres",
+            hint="joints_m is in metres, in the camera's frame; divide millimetres by 1000",
+        )

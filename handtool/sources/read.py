@@ -1,0 +1,19 @@
+"""One door to every kind of footage."""
+
+from collections.abc import Iterator
+
+from handtool.sources.frame import Frame, Sampling, Tally, Video
+from handtool.sources.images import read_images
+from handtool.sources.labelled import read_labelled
+from handtool.sources.video import read_video
+
+
+def read_frames(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
+    """The kept frames of a video, in order, each released before the next is made. What went wrong is told in `tally`."""
+    match video.kind:
+        case "video":
+            return read_video(video, sampling, tally)
+        case "images":
+            return read_images(video, tally)
+        case "labelled":
+            return read_labelled(video, tally)

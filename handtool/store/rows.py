@@ -1,0 +1,153 @@
+"""New rows from old ones: hands chosen from several files, written in one order, each saying where it came from."""
+
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from handtool.errors import HandtoolError
+from handtool.progress import Progress, silent
+from handtool.store.file import File, plain_attrs, read_column
+from handtool.store.jpegs import Jpegs, open_jpegs
+from handtool.store.schema import CROPS, PAIRS, UNKNOWN, VIDEOS, Column, Table
+from handtool.store.sink import Sink, open_table, write_table
+
+BLOCK_ROWS = 4096
+OWN_COLUMNS = {"video", "source_row", "jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}
+EMPTY = {"f": np.nan, "b": False, "i": -1, "u": "", "s": UNKNOWN}  # by the first letter of the dtype: where nothing is known
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """N rows of some files, in the order in which they are written. `file` (N,) is a place in `files`, `row` (N,) a row there."""
+
+    files: list[File]
+    file: np.ndarray
+    row: np.ndarray
+
+    def read(self, column: Column, block: slice = slice(None)) -> np.ndarray:
+        """The column for a block of the chosen rows; its fill where a file has not got it. One file at least must have it."""
+        file, row = self.file[block], self.row[block]
+        example = read_column(next(f for f in self.files if f.has(column)), column, slice(0, 0))
+        values = np.full((len(row), *example.shape[1:]), fill_of(column), dtype=example.dtype)
+        for n in np.unique(file):
+            if self.files[n].has(column):
+                values[file == n] = read_column(self.files[n], column, row[file == n])
+        return values
+
+    def new_rows(self) -> list[np.ndarray]:
+        """For each file: old row -> new row, -1 where it was not chosen."""
+        maps = [np.full(file.count(CROPS), -1, np.int64) for file in self.files]
+        for n, new in enumerate(maps):
+            here = np.flatnonzero(self.file == n)
+            new[self.row[here]] = here
+        return maps
+
+
+def fill_of(column: Column) -> object:
+    return column.fill if column.fill is not None else EMPTY[column.dtype[0]]
+
+
+def present_columns(files: list[File], table: Table) -> list[Column]:
+    """The columns that any of the files has, in the schema's order."""
+    return [column for column in table.columns if any(file.has(column) for file in files)]
+
+
+def copy_rows(sink: Sink, chosen: Chosen, table: Table, attrs: dict, progress: Progress = silent) -> None:
+    """Writes a table of rows (keypoints, embeddings, labels, predictions) for the chosen hands."""
+    columns = present_columns(chosen.files, table)
+    with open_table(sink, table, attrs) as writer:
+        for start in range(0, max(len(chosen.row), 1), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            writer.append({column.name: chosen.read(column, block) for column in columns})
+            progress(f"copy {table.group}", min(block.stop, len(chosen.row)), len(chosen.row))
+
+
+def copy_crops(
+    sink: Sink, chosen: Chosen, video: np.ndarray, source_row: np.ndarray, attrs: dict, link: bool = False, progress: Progress = silent
+) -> None:
+    """Writes /crops with new video numbers (N,); the images themselves too, or with `link` where they already are.
+
+    Raises HandtoolError where `link` is asked for a file that came by pipe.
+    """
+    jpegs = [open_jpegs(file) for file in chosen.files]
+    columns = [column for column in present_columns(chosen.files, CROPS) if column.name not in OWN_COLUMNS]
+    kept = JpegLinks(sink, chosen.files, jpegs) if link else None
+    attrs = attrs | ({"jpeg_files": kept.as_json()} if kept else {})
+    total = sum(int(jpegs[n].size[chosen.row[chosen.file == n]].sum()) for n in range(len(jpegs)))
+    with open_table(sink, CROPS, attrs, jpeg_bytes=None if link else total) as writer:
+        for start in range(0, max(len(chosen.row), 1), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            own = {"video": video[block], "source_row": source_row[block]}
+            places = list(zip(chosen.file[block].tolist(), chosen.row[block].tolist()))
+            images = kept.columns(places, first=start == 0) if kept else {"jpeg": [jpegs[n][row] for n, row in places]}
+            writer.append({**{column.name: chosen.read(column, block) for column in columns}, **own, **images})
+            progress("copy crops", min(block.stop, len(chosen.row)), len(chosen.row))
+
+
+class JpegLinks:
+    """Images that stay in other files: the columns that say where."""
+
+    def __init__(self, sink: Sink, files: list[File], jpegs: list[Jpegs]) -> None:
+        self.jpegs, self.end = jpegs, 0
+        self.paths: list[dict] = []
+        self.first = []  # place in `paths` of the first file of each
+        for file in files:
+            owner = file.owner("crops")
+            if owner.carried:
+                raise HandtoolError(f"the crops of {file.path} came by pipe and cannot be linked to", hint="leave --link out, or give the file by name")
+            self.first.append(len(self.paths))
+            folder = owner.path.absolute().parent
+            named = json.loads(plain_attrs(owner.h5["crops"])["jpeg_files"]) if file.has(CROPS.jpeg_file) else [{"file": owner.path.name, "uuid": owner.uuid}]
+            for entry in named:
+                path = os.path.normpath(folder / entry["file"])
+                self.paths.append({"file": path if sink.folder is None else os.path.relpath(path, sink.folder), "uuid": entry["uuid"]})
+
+    def as_json(self) -> str:
+        return json.dumps(self.paths, ensure_ascii=False)
+
+    def columns(self, places: list[tuple[int, int]], first: bool) -> dict[str, np.ndarray]:
+        size = np.array([self.jpegs[n].size[row] for n, row in places], np.int64)
+        ends = self.end + np.cumsum(size)
+        self.end += int(size.sum())
+        return {
+            "jpeg_offset": np.r_[0, ends] if first else ends,
+            "jpeg_crc32": np.array([self.jpegs[n].crc[row] for n, row in places], np.uint32),
+            "jpeg_file": np.array([self.first[n] + (0 if self.jpegs[n].which is None else self.jpegs[n].which[row]) for n, row in places], np.int32),
+            "jpeg_start": np.array([self.jpegs[n].start[row] for n, row in places], np.int64),
+        }
+
+
+def copy_videos(sink: Sink, files: list[File], file: np.ndarray, row: np.ndarray, ordinal: np.ndarray | None = None) -> None:
+    """Writes /videos: rows `row` (V,) of the files `file` (V,); `ordinal` (V,) instead of theirs if given."""
+    chosen = Chosen(files, file, row)
+    columns = {column.name: chosen.read(column) for column in VIDEOS.columns}
+    write_table(sink, VIDEOS, columns if ordinal is None else columns | {"ordinal": ordinal})
+
+
+def copy_pairs(sink: Sink, chosen: Chosen, attrs: dict, progress: Progress = silent) -> int:
+    """Writes /pairs of the chosen hands with the new row numbers; returns how many. Both hands of a pair must be chosen."""
+    new_rows, written = chosen.new_rows(), 0
+    offsets = [read_column(file, PAIRS.anchor_offset) for file in chosen.files]
+    with open_table(sink, PAIRS, attrs) as writer:
+        writer.append({"anchor_offset": np.zeros(1, np.int64)})
+        for start in range(0, max(len(chosen.row), 1), BLOCK_ROWS):
+            file, row = chosen.file[start : start + BLOCK_ROWS], chosen.row[start : start + BLOCK_ROWS]
+            nothing = np.zeros(0, np.int64)
+            parts, count = [(nothing, {c.name: nothing for c in PAIRS.columns[1:4]}, nothing)], np.zeros(len(row), np.int64)
+            for n in np.unique(file):
+                here = np.flatnonzero(file == n)
+                first = offsets[n][row[here]]
+                count[here] = offsets[n][row[here] + 1] - first
+                owner = np.repeat(here, count[here])
+                place = np.arange(len(owner)) - np.repeat(np.cumsum(count[here]) - count[here], count[here]) + np.repeat(first, count[here])
+                parts.append((owner, {c.name: read_column(chosen.files[n], c, place) for c in PAIRS.columns[1:4]}, new_rows[n]))
+            order = np.argsort(np.concatenate([owner for owner, _, _ in parts]), kind="stable")
+            columns = {name: np.concatenate([values[name] for _, values, _ in parts])[order] for name in ("distance", "rank")}
+            columns["anchor"] = start + np.concatenate([owner for owner, _, _ in parts])[order]
+            columns["positive"] = np.concatenate([new[values["positive"]] for _, values, new in parts])[order]
+            writer.append(columns | {"anchor_offset": written + np.cumsum(count)})
+            written += int(count.sum())
+            progress("copy pairs", min(start + BLOCK_ROWS, len(chosen.row)), len(chosen.row))
+    return written
