@@ -105,10 +105,10 @@ class FinetuneConfig:
     input_size: int = 128  # px
     batch_size: int | None = None  # hands; None: the two figures below
     batch_size_cuda: int = 128
-    batch_size_cpu: int = 32
+    batch_size_cpu: int = 16
     epochs: int = 100
     steps: int | None = None  # instead of epochs
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     warmup: float = 0.05  # share of the steps
     weight_decay: float = 1e-6
     freeze: bool = False  # train the head alone

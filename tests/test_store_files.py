@@ -14,7 +14,7 @@ from making import make_file, record
 
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
-from handtool.store import CROPS, KEYPOINTS, LABELS, PAIRS, VIDEOS
+from handtool.store import CROPS, KEYPOINTS, LABELS, PAIRS, TABLES, VIDEOS
 
 
 def rewrite(path, change):
@@ -37,6 +37,16 @@ def test_what_is_written_is_read_back(tmp_path):
         assert np.array_equal(np.concatenate(blocks), whole)
         jpegs = store.open_jpegs(file)
         assert len(jpegs) == 5 and all(jpegs[i][:2] == b"\xff\xd8" for i in range(5))
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_a_table_without_rows_has_all_its_columns(tmp_path, table):
+    with store.create_file(tmp_path / "f.h5", record()) as sink:
+        with store.open_table(sink, table):
+            pass
+        sink.finish({})
+    with store.open_file(tmp_path / "f.h5") as file:
+        assert file.count(table) == 0 and all(file.has(column) for column in table.columns if not column.optional)
 
 
 @pytest.mark.parametrize("seed", range(5))

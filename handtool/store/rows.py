@@ -96,10 +96,16 @@ class JpegLinks:
         for file in files:
             owner = file.owner("crops")
             if owner.carried:
-                raise HandtoolError(f"the crops of {file.path} came by pipe and cannot be linked to", hint="leave --link out, or give the file by name")
+                raise HandtoolError(
+                    f"the crops of {file.path} came by pipe and cannot be linked to", hint="leave --link out, or give the file by name"
+                )
             self.first.append(len(self.paths))
             folder = owner.path.absolute().parent
-            named = json.loads(plain_attrs(owner.h5["crops"])["jpeg_files"]) if file.has(CROPS.jpeg_file) else [{"file": owner.path.name, "uuid": owner.uuid}]
+            named = (
+                json.loads(plain_attrs(owner.h5["crops"])["jpeg_files"])
+                if file.has(CROPS.jpeg_file)
+                else [{"file": owner.path.name, "uuid": owner.uuid}]
+            )
             for entry in named:
                 path = os.path.normpath(folder / entry["file"])
                 self.paths.append({"file": path if sink.folder is None else os.path.relpath(path, sink.folder), "uuid": entry["uuid"]})
@@ -114,7 +120,9 @@ class JpegLinks:
         return {
             "jpeg_offset": np.r_[0, ends] if first else ends,
             "jpeg_crc32": np.array([self.jpegs[n].crc[row] for n, row in places], np.uint32),
-            "jpeg_file": np.array([self.first[n] + (0 if self.jpegs[n].which is None else self.jpegs[n].which[row]) for n, row in places], np.int32),
+            "jpeg_file": np.array(
+                [self.first[n] + (0 if self.jpegs[n].which is None else self.jpegs[n].which[row]) for n, row in places], np.int32
+            ),
             "jpeg_start": np.array([self.jpegs[n].start[row] for n, row in places], np.int64),
         }
 

@@ -1,0 +1,30 @@
+"""handtool cat: several files as one, links flattened."""
+
+from typing import Annotated
+
+import typer
+
+from handtool.cli.doors import produce
+from handtool.cli.options import Force, Json, Moved, Output, Quiet, Sources, Verbose
+from handtool.config import CatConfig
+
+
+def cat(
+    sources: Sources,
+    output: Output = "-",
+    link: Annotated[bool, typer.Option("--link", help="Leave the images where they are; everything else is copied.")] = CatConfig.link,
+    moved: Moved = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Join files of hands, or make one file free of links to others.
+
+    Shards of one run come out as a single run would have made them; other files follow in the order given.
+
+    Example: handtool cat monday.h5 tuesday.h5 -o week.h5
+    """
+    from handtool.stages.cat import cat as stage
+
+    produce(stage, sources, output, CatConfig(link), force=force, as_json=as_json)

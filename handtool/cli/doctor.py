@@ -1,0 +1,33 @@
+"""handtool doctor: is this machine ready?"""
+
+import contextlib
+
+import typer
+
+from handtool.cli.doors import bars
+from handtool.cli.options import Json, Quiet, Verbose
+from handtool.cli.printing import print_report
+from handtool.errors import COULD_NOT
+
+
+def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Look at Python, torch, OpenCV, PyAV, hnswlib, MediaPipe, GPU and disk. Exit 0: ready; 1: something needed is missing.
+
+    Example: handtool doctor
+    """
+    from handtool.stages.doctor import doctor as stage
+
+    with contextlib.ExitStack() as stack:
+        report = stage(bars(stack))
+    print_report(report, as_json, None, table=lay_out_findings)
+    raise typer.Exit(0 if report["ready"] else COULD_NOT)
+
+
+def lay_out_findings(report: dict) -> list[str]:
+    lines = []
+    for finding in report["findings"]:
+        status = finding["status"] if finding["status"] == "ok" or finding["needed"] else f"{finding['status']} (optional)"
+        lines.append(f"{finding['name']:<10} {status}: {finding['found']}")
+        if finding["remedy"]:
+            lines.append(f"{'':<10} -> {finding['remedy']}")
+    return lines + ["ready" if report["ready"] else "NOT ready"]

@@ -1,0 +1,124 @@
+"""handtool export: tables and weights for other programs."""
+
+import contextlib
+import filecmp
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handtool.cli import state
+from handtool.cli.doors import bars, open_sources, refuse_own_input
+from handtool.cli.options import Force, Json, Moved, Quiet, Source, Verbose
+from handtool.cli.printing import print_report
+from handtool.config import ExportConfig
+from handtool.errors import HandtoolError, WrongCommand
+
+ALIASES = {"pt": "pth"}
+
+
+class FormatName(StrEnum):
+    csv = "csv"
+    json = "json"
+    npz = "npz"
+    safetensors = "safetensors"
+    pth = "pth"
+
+
+def export(
+    source: Source = "-",
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Its suffix chooses the format; - or nothing: standard output.", show_default=False
+        ),
+    ] = "-",
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="NAME",
+            help="keypoints, pairs, predictions, metrics, weights, …",
+            show_default="the last one of the file's own",
+        ),
+    ] = ExportConfig.table,
+    format: Annotated[
+        FormatName | None, typer.Option("--format", help="Instead of the suffix.", show_default="by suffix; csv to standard output")
+    ] = ExportConfig.format,
+    moved: Moved = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a table as csv, json or npz, or weights as safetensors or a torch file.
+
+    Example: handtool export pairs.h5 -o pairs.csv
+    """
+    from handtool.stages.export import export as stage
+
+    config = ExportConfig(choose_format(output, format), table)
+    target = None if output == "-" else Path(output)
+    state.streaming = target is None
+    with contextlib.ExitStack() as stack:
+        [file] = stack.enter_context(open_sources([source]))
+        refuse_own_input(target, [file.path])
+        temporary = stack.enter_context(temporary_file(target))
+        report = stage(file, temporary, config, bars(stack))
+        kept = publish_export(temporary, target, force)
+    print_report(report, as_json, target, up_to_date=kept)
+
+
+def choose_format(output: str, named: FormatName | None) -> str:
+    suffix = Path(output).suffix.lstrip(".").lower()
+    found = named.value if named else "csv" if output == "-" else ALIASES.get(suffix, suffix)
+    if found not in list(FormatName):
+        raise WrongCommand(
+            f"{output}: the suffix {'.' + suffix if suffix else '(none)'} names no format", hint=f"--format {' | '.join(FormatName)}"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def temporary_file(target: Path | None) -> Iterator[Path]:
+    """Beside the target, so that it can be renamed; else in TMPDIR. It is gone afterwards."""
+    from handtool.store.disk import disk_error, make_neighbour
+
+    if target is not None and not target.absolute().parent.is_dir():
+        raise HandtoolError(f"there is no folder {target.absolute().parent} for {target.name}", hint=f"mkdir -p {target.absolute().parent}")
+    descriptor, path = (
+        make_neighbour(target.absolute()) if target else (lambda pair: (pair[0], Path(pair[1])))(tempfile.mkstemp(".export", "handtool-"))
+    )
+    try:
+        yield path
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise disk_error(error, target or path) from error
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def publish_export(temporary: Path, target: Path | None, force: bool) -> bool:
+    """To its place or to standard output. Returns whether the very same bytes were there already."""
+    from handtool.store.disk import publish
+
+    if target is None:
+        with temporary.open("rb") as stream:
+            shutil.copyfileobj(stream, sys.stdout.buffer)
+        return False
+    if target.exists() and not force:
+        if target.is_file() and filecmp.cmp(temporary, target, shallow=False):
+            return True
+        raise HandtoolError(f"{target} exists, with another content", hint="add --force to make it anew, or choose another -o")
+    with temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    publish(temporary, target.absolute())
+    return False

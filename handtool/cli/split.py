@@ -1,0 +1,110 @@
+"""handtool split: training, validation and test."""
+
+import contextlib
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handtool.cli.doors import produce
+from handtool.cli.options import Force, Json, Moved, Quiet, Seed, Source, Verbose
+from handtool.cli.printing import print_report
+from handtool.config import SplitConfig
+from handtool.errors import WrongCommand
+
+
+class UnitName(StrEnum):
+    video = "video"
+    subject = "subject"
+    row = "row"
+
+
+def split(
+    source: Source = "-",
+    outputs: Annotated[
+        list[str] | None, typer.Option("-o", "--output", metavar="FILE", help="One for each share, in their order.", show_default=False)
+    ] = None,
+    by: Annotated[UnitName, typer.Option("--by", help="What stays together on one side.")] = UnitName(SplitConfig.by),
+    shares: Annotated[str, typer.Option("--shares", metavar="80,20", help="Of the hands, one for each output.")] = ",".join(
+        f"{share:g}" for share in SplitConfig.shares
+    ),
+    seed: Seed = SplitConfig.seed,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="The first ones to the first output, instead of drawn.")
+    ] = SplitConfig.in_order,
+    moved: Moved = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Divide hands into files that share no video (or subject, or hand).
+
+    Pairs are not carried over: mine again in the training part.
+
+    Example: handtool split labelled.h5 --by video --shares 80,20 -o train.h5 -o test.h5
+    """
+    from handtool.stages.split import split as stage
+
+    numbers = read_shares(shares)
+    check_outputs(outputs or [], numbers, shares)
+    reports = []
+    with named_source(source) as path:
+        for part, output in enumerate(outputs):
+            config = SplitConfig(by.value, numbers, part, in_order, seed)
+            produce(stage, [path], output, config, force=force, table=lambda report: reports.append(report) or [])
+    parts = [{"output": output} | report for output, report in zip(outputs, reports)]
+    print_report({"parts": parts}, as_json, None, table=lay_out_parts)
+
+
+@contextlib.contextmanager
+def named_source(source: str) -> Iterator[str]:
+    """A path that can be opened once per part: standard input is kept in a file as long as that takes."""
+    if source != "-":
+        yield source
+        return
+    from handtool.store import pipes
+
+    path, spooled = pipes.receive()
+    try:
+        yield str(path)
+    finally:
+        if spooled:
+            path.unlink(missing_ok=True)
+
+
+def read_shares(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) <= 0 or max(numbers) == float("inf"):
+        raise WrongCommand(f"--shares {text} is not a list of positive numbers", hint="--shares 80,20")
+    return numbers
+
+
+def check_outputs(outputs: list[str], numbers: tuple[float, ...], text: str) -> None:
+    if len(outputs) != len(numbers) or len(outputs) < 2:
+        hint = " ".join(f"-o part{i + 1}.h5" for i in range(max(len(numbers), 2)))
+        raise WrongCommand(f"--shares {text} makes {len(numbers)} parts, {len(outputs)} outputs were named", hint=hint)
+    if "-" in outputs:
+        raise WrongCommand("several parts cannot go to standard output", hint="name each: -o train.h5 -o test.h5")
+    if len({Path(output).resolve() for output in outputs}) < len(outputs):
+        raise WrongCommand(f"two parts cannot have one name ({', '.join(outputs)})")
+
+
+def lay_out_parts(report: dict) -> list[str]:
+    lines = []
+    for part in report["parts"]:
+        hands = part["accounting"][0]["done"]
+        lines.append(
+            f"{part['output']}: {hands:,} hands ({part['share']:.1%}) of {part['videos']:,} videos, {part['units']:,} by {part['by']}"
+        )
+    left_out = report["parts"][0].get("left_out", [])
+    return lines + (
+        [f"left out: {', '.join(left_out)}" + (" (pairs would point into other parts: mine again)" if "pairs" in left_out else "")]
+        if left_out
+        else []
+    )

@@ -1,0 +1,154 @@
+"""Several files of hands as one: shards of one run in the order of a single run, other files one after the other."""
+
+import json
+
+import numpy as np
+
+from handtool.accounting import Accounting
+from handtool.config import MACHINE_SETTINGS, CatConfig
+from handtool.errors import HandtoolError
+from handtool.progress import Progress, silent
+from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PAIRS, PREDICTIONS, VIDEOS, File, Sink, Table, read_attrs, read_column
+from handtool.store.rows import Chosen, copy_crops, copy_pairs, copy_rows, copy_videos, present_columns
+
+SHARD_SETTINGS = frozenset({"shard"})  # what may differ between the shards of one run
+JOINED_ATTRS = {  # attributes that must agree where a table is joined; what else there is described one file and is left out
+    CROPS: ("size", "box_scale"),
+    KEYPOINTS: ("skeleton",),
+    EMBEDDINGS: ("kind", "normalization", "mean", "basis", "explained_variance"),
+    LABELS: (),
+    PREDICTIONS: ("scale_source",),
+    PAIRS: ("topk", "index"),
+}
+REMEDY = {
+    EMBEDDINGS: "join the files before they are embedded, or give them one space: handtool embed {second} --basis {first}",
+    CROPS: "extract them anew with the same --size and --box-scale",
+    PREDICTIONS: "predict with the same --bone",
+    PAIRS: "join the files before they are mined",
+}
+
+
+def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress = silent) -> dict:
+    """Writes all rows of all sources, links flattened; with `config.link` the images stay where they are.
+
+    A single source keeps its rows and their source_row; joined rows say in source_row where they were. Raises HandtoolError where
+    tables do not go together.
+    """
+    for source in sources:
+        source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
+    tables = find_tables(sources)
+    attrs = {table: join_attrs(sources, table) for table in tables}
+    file, video_row, ordinals = order_videos(sources)
+    chosen, video = order_rows(sources, file, video_row)
+    one_run = len({run_of(source) for source in sources}) == 1 and len(np.unique(ordinals)) == len(ordinals)
+    copy_videos(sink, sources, file, video_row, None if one_run else np.arange(len(file)))
+    source_row = chosen.row if len(sources) > 1 else read_column(sources[0], CROPS.source_row)
+    copy_crops(sink, chosen, video, source_row, attrs[CROPS], config.link, progress)
+    for table in tables:
+        if table not in (CROPS, PAIRS):
+            copy_rows(sink, chosen, table, attrs[table], progress)
+    pairs = copy_pairs(sink, chosen, attrs[PAIRS], progress) if PAIRS in tables else 0
+    left_out = sorted({name for source in sources for name in ("weights", "metrics", "curve") if source.has(name)})
+    report = {"accounting": [Accounting("hands", done=len(video)).as_report()], "files": len(sources), "videos": len(file)}
+    report |= {"pairs": pairs, "tables": [table.group for table in (VIDEOS, *tables)]}
+    return report | ({"left_out": left_out} if left_out else {})
+
+
+def find_tables(sources: list[File]) -> list[Table]:
+    """The tables to join. One that some files lack is filled if the schema says with what; else it is an error."""
+    tables = []
+    for table in JOINED_ATTRS:
+        have = [source for source in sources if source.has(table)]
+        lack = [source for source in sources if not source.has(table)]
+        required = [column for column in table.columns if not column.optional]
+        if have and lack and any(column.fill is None for column in required):
+            raise HandtoolError(
+                f"{have[0].path} has /{table.group} and {lack[0].path} has not",
+                hint="bring all files to the same stage before they are joined",
+            )
+        if have:
+            tables.append(table)
+    return tables
+
+
+def join_attrs(sources: list[File], table: Table) -> dict:
+    """The attributes of the joined table. HandtoolError where they contradict each other, with the remedy."""
+    have = [source for source in sources if source.has(table)]
+    first, *others = have
+    attrs = read_attrs(first, table)
+    for other in others:
+        differing = [name for name in JOINED_ATTRS[table] if not same(attrs.get(name), read_attrs(other, table).get(name))]
+        if differing:
+            what = f"{' and '.join(differing)} {describe(attrs, other, differing, table)}"
+            message = f"/{table.group} of {first.path} and {other.path} do not go together: {what}"
+            raise HandtoolError(message, hint=REMEDY.get(table, "").format(first=first.path, second=other.path) or None)
+    for column in present_columns(have, table) if table is EMBEDDINGS else []:
+        shapes = {read_column(source, column, slice(0, 0)).shape[1:] for source in have}
+        if len(shapes) > 1:
+            raise HandtoolError(
+                f"/{column.path} has different widths: {sorted(shapes)}",
+                hint=REMEDY[EMBEDDINGS].format(first=first.path, second=have[1].path),
+            )
+    if len(sources) == 1:
+        return {name: value for name, value in attrs.items() if name != "jpeg_files"}
+    joined = {name: attrs[name] for name in JOINED_ATTRS[table] if name in attrs}
+    if table is KEYPOINTS:
+        models = {part for source in have for part in str(read_attrs(source, table).get("model", "")).split(" + ")}
+        joined["model"] = " + ".join(sorted(models))
+    return joined
+
+
+def same(one: object, other: object) -> bool:
+    return np.array_equal(np.asarray(one), np.asarray(other)) if one is not None and other is not None else one is other
+
+
+def describe(attrs: dict, other: File, names: list[str], table: Table) -> str:
+    theirs = read_attrs(other, table)
+    short = [name for name in names if np.ndim(attrs.get(name)) == 0 and np.ndim(theirs.get(name)) == 0]
+    listed = ", ".join(f"{name}: {attrs.get(name)} and {theirs.get(name)}" for name in short)
+    return f"differ ({listed})" if listed else "differ"
+
+
+def run_of(file: File) -> str:
+    """Tells which files are shards of one run: the same program, settings and input list at the beginning of their history."""
+    if not file.provenance:
+        return file.uuid
+    first = file.provenance[0]
+    settings = {key: value for key, value in first["config"].items() if key not in MACHINE_SETTINGS | SHARD_SETTINGS}
+    inputs = [item["uuid"] or [item["path"], item["size"], item["stamp"]] for item in first["inputs"]]
+    return json.dumps([first["program"], settings, inputs], sort_keys=True)
+
+
+def order_videos(sources: list[File]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(file, row, ordinal there) of each video of the result. Shards of one run (no ordinal twice) merge by ordinal."""
+    ordinals = [read_column(source, VIDEOS.ordinal) for source in sources]
+    runs: dict[str, list[int]] = {}
+    for n, source in enumerate(sources):
+        runs.setdefault(run_of(source), []).append(n)
+    ordered = []
+    for shards in runs.values():
+        file = np.concatenate([np.full(len(ordinals[n]), n) for n in shards])
+        row = np.concatenate([np.arange(len(ordinals[n])) for n in shards])
+        ordinal = np.concatenate([ordinals[n] for n in shards])
+        if len(shards) > 1 and len(np.unique(ordinal)) == len(ordinal):
+            order = np.argsort(ordinal, kind="stable")
+            file, row = file[order], row[order]
+            ordinal = ordinal[order]
+        ordered.append((file, row, ordinal))
+    return tuple(np.concatenate(column).astype(np.int64) for column in zip(*ordered))
+
+
+def order_rows(sources: list[File], file: np.ndarray, video_row: np.ndarray) -> tuple[Chosen, np.ndarray]:
+    """The hands in the order of the videos; within one, and where a file's videos stay together, as they were. And their videos (N,)."""
+    parts = []
+    for n, source in enumerate(sources):
+        old = read_column(source, CROPS.video).astype(np.int64)
+        new_video = np.full(source.count(VIDEOS), -1, np.int64)
+        here = np.flatnonzero(file == n)
+        new_video[video_row[here]] = here
+        together = len(here) and here[-1] - here[0] + 1 == len(here)
+        place = np.full(len(old), here[0]) if together else new_video[old]
+        parts.append((np.full(len(old), n), np.arange(len(old)), new_video[old], place))
+    which, row, video, place = (np.concatenate(columns) for columns in zip(*parts))
+    order = np.argsort(place, kind="stable")
+    return Chosen(sources, which[order], row[order]), video[order]

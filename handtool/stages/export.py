@@ -1,0 +1,216 @@
+"""A table for other programs: csv, json, npz; weights as safetensors or a torch file.
+
+Floats are written in the fewest digits that give back the same number. csv writes `nan`, json null, for what is not known.
+"""
+
+import csv
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from handtool.accounting import Accounting
+from handtool.config import ExportConfig
+from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.skeleton import JOINTS
+from handtool.progress import Progress, silent
+from handtool.store import CROPS, ROW_TABLES, TABLES, Column, File, Table, read_column, read_metrics, video_names
+
+BLOCK_ROWS = 8192
+TABLE_FORMATS = ("csv", "json", "npz")
+WEIGHT_FORMATS = ("safetensors", "pth")
+SIDE_NAMES = np.array(["LEFT", "RIGHT", "UNKNOWN"])
+NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}  # of crops: the images
+AXES = ("x", "y", "z")
+
+
+def export(source: File, target: Path, config: ExportConfig, progress: Progress = silent) -> dict:
+    """Writes one table of the source, its metrics or its weights, to `target`. Raises WrongCommand where format and table do not fit."""
+    name = config.table or last_table(source, config.format)
+    if (name == "weights") != (config.format in WEIGHT_FORMATS):
+        fitting = WEIGHT_FORMATS if name == "weights" else TABLE_FORMATS
+        raise WrongCommand(f"/{name} cannot be written as {config.format}", hint=f"-o FILE.{' | .'.join(fitting)}")
+    if name == "weights":
+        return {"table": name, "format": config.format} | export_weights_to(source, target, config.format)
+    if name == "metrics":
+        source.need(name, hint="handtool eval test.h5 --model pose.h5 -o result.h5")
+        rows = {"csv": metrics_to_csv, "json": metrics_to_json, "npz": metrics_to_npz}[config.format](read_metrics(source), target)
+        return {"table": name, "format": config.format, "figures": rows}
+    if name not in TABLES:
+        raise WrongCommand(f"there is no table {name!r}", hint=f"--table {' | '.join([*TABLES, 'metrics', 'weights'])}")
+    table = TABLES[name]
+    source.need(table, hint=f"handtool info {source.path}")
+    {"csv": table_to_csv, "json": table_to_json, "npz": table_to_npz}[config.format](source, table, target, progress)
+    return {"accounting": [Accounting("rows", done=source.count(table)).as_report()], "table": name, "format": config.format}
+
+
+def last_table(source: File, wanted: str) -> str:
+    """What the last stage added: weights where they are asked for, else metrics, else the last table that the file has of its own."""
+    if wanted in WEIGHT_FORMATS:
+        return "weights"
+    own = [name for name in source.tables if source.owns(name)]
+    if source.has("metrics"):
+        return "metrics"
+    if not own:
+        raise HandtoolError(f"{source.path} has no table of its own", hint="name one: --table keypoints")
+    return own[-1]
+
+
+def exported_columns(source: File, table: Table) -> list[Column]:
+    return [column for column in table.columns if source.has(column) and (table is not CROPS or column.name not in NOT_EXPORTED)]
+
+
+def readable(column: Column, values: np.ndarray) -> np.ndarray:
+    """Sides by name; everything else as it is."""
+    return SIDE_NAMES[values] if column.dtype == "side" else values
+
+
+def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.ndarray]:
+    """The column, a block at a time."""
+    start, values = 0, None
+    while values is None or len(values) == BLOCK_ROWS:
+        values = read_column(source, column, slice(start, start + BLOCK_ROWS))
+        start += len(values)
+        progress(f"write {column.path}", start)
+        if len(values):
+            yield readable(column, values)
+
+
+def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -> None:
+    """One line per row; a hand's line begins with its row, video, frame and side. Columns (n, 21, 3) become 63, named by joint and axis."""
+    columns = [column for column in exported_columns(source, table) if column.length != "N+1"]
+    count, hands = source.count(table), table in ROW_TABLES and table is not CROPS and source.has(CROPS)
+    names = np.array(video_names(source), dtype=object) if hands else None
+    with target.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for start in range(0, max(count, 1), BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, count))
+            values = [readable(column, read_column(source, column, rows)) for column in columns]
+            if start == 0:
+                head = [cell for column, value in zip(columns, values) for cell in cell_names(column, value.shape[1:])]
+                writer.writerow((["row", "video", "frame", "side"] if hands else ["row"] if table in ROW_TABLES else []) + head)
+            cells = [cell_texts(value) for value in values]
+            if table in ROW_TABLES:
+                cells.insert(0, np.arange(rows.start, rows.stop).astype(str)[:, None])
+            if hands:
+                video, frame, side = (read_column(source, column, rows) for column in (CROPS.video, CROPS.frame, CROPS.side))
+                cells[1:1] = [names[video][:, None], cell_texts(frame), cell_texts(SIDE_NAMES[side])]
+            writer.writerows(zip(*(column for block in cells for column in block.T.tolist())))
+            progress(f"write {table.group}", rows.stop, count)
+
+
+def cell_names(column: Column, shape: tuple[int, ...]) -> list[str]:
+    """`xy` (21, 2) px -> wrist_x_px, wrist_y_px, thumb_cmc_x_px, …"""
+    prefix = "" if column.name == "xy" else f"{column.name}_"
+    unit = "" if column.unit in (None, "1") else f"_{column.unit.replace('/', 'per_').replace('1per', 'per')}"
+    if not shape:
+        return [f"{column.name}{unit}"]
+    first = JOINTS if shape[0] == len(JOINTS) else [str(i) for i in range(shape[0])]
+    if len(shape) == 1:
+        return [f"{prefix}{name}{unit}" for name in first]
+    second = AXES[: shape[1]] if shape[0] > 3 and shape[1] <= 3 else [str(i) for i in range(shape[1])]
+    return [f"{prefix}{one}_{other}{unit}" for one in first for other in second]
+
+
+def cell_texts(values: np.ndarray) -> np.ndarray:
+    """(n, cells) str."""
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    return flat.astype(np.int8).astype(str) if flat.dtype == bool else flat if flat.dtype == object else flat.astype(str)
+
+
+def json_values(values: np.ndarray) -> list:
+    """Nested lists; what is not finite becomes None."""
+    if values.dtype.kind != "f":
+        return values.tolist()
+    shortest = values.astype(str).astype(np.float64) if values.dtype == np.float32 else values
+    return np.where(np.isfinite(values), shortest.astype(object), None).tolist()
+
+
+def table_to_json(source: File, table: Table, target: Path, progress: Progress) -> None:
+    """{"table", "source", "rows", "units", "columns": {name: nested lists}}, written a block at a time."""
+    columns = exported_columns(source, table)
+    units = {column.name: column.unit for column in columns if column.unit}
+    head = {"table": table.group, "source": source.uuid, "rows": source.count(table), "units": units}
+    with target.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "columns": {')
+        for number, column in enumerate(columns):
+            file.write(("" if number == 0 else ",") + f'\n"{column.name}": [')
+            for place, values in enumerate(read_parts(source, column, progress)):
+                file.write(("" if place == 0 else ", ") + json.dumps(json_values(values), ensure_ascii=False)[1:-1])
+            file.write("]")
+        file.write("\n}}\n")
+
+
+def table_to_npz(source: File, table: Table, target: Path, progress: Progress) -> None:
+    """One array per column, as the file has them; texts as unicode arrays, so that numpy.load needs no pickle."""
+    columns = exported_columns(source, table)
+    arrays = ((column.name, readable(column, read_column(source, column))) for column in columns)
+    write_npz(target, arrays)
+
+
+def write_npz(target: Path, arrays: Iterator[tuple[str, np.ndarray]]) -> None:
+    """As numpy.savez, but with one fixed time in the archive: the same arrays give the same bytes."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays:
+            array = np.asarray(array.tolist(), dtype=str) if array.dtype == object else np.ascontiguousarray(array)
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def metrics_to_csv(metrics: dict, target: Path) -> int:
+    """One line per figure: protocol, figure, value. The arrays of single hands and joints are in json and npz only."""
+    lines = [
+        (protocol, figure, value)
+        for protocol, figures in metrics.items()
+        for figure, value in figures.items()
+        if np.ndim(value) == 0 and not isinstance(value, dict)
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("protocol", "figure", "value"))
+    writer.writerows(lines)
+    target.write_text(text.getvalue(), encoding="utf-8")
+    return len(lines)
+
+
+def metrics_to_json(metrics: dict, target: Path) -> int:
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, str):
+            return value
+        listed = json_values(np.asarray(value)) if np.ndim(value) else json_values(np.asarray(value)[None])[0]
+        return listed
+
+    target.write_text(json.dumps({"table": "metrics", "metrics": plain(metrics)}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return sum(len(figures) for figures in metrics.values())
+
+
+def metrics_to_npz(metrics: dict, target: Path) -> int:
+    def flat(values: dict, path: str) -> Iterator[tuple[str, np.ndarray]]:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{path}{key}/")
+            else:
+                yield f"{path}{key}", np.asarray(value)
+
+    arrays = list(flat(metrics, ""))
+    write_npz(target, iter(arrays))
+    return len(arrays)
+
+
+def export_weights_to(source: File, target: Path, wanted: str) -> dict:
+    """torchvision's names, through nn/weights.py, which chooses the container by the suffix."""
+    from handtool.nn.weights import export_weights
+
+    named = target.with_name(f"{target.name}.{wanted}")
+    try:
+        figures = export_weights(source, named)
+        os.replace(named, target)
+    finally:
+        named.unlink(missing_ok=True)
+    return {key: value for key, value in figures.items() if key != "format"}
