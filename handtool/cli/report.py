@@ -1,0 +1,41 @@
+"""handtool report: one HTML page on what was made, and how."""
+
+from typing import Annotated
+
+import typer
+
+from handtool.cli import state
+from handtool.cli.doors import open_sources, write_other
+from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose
+from handtool.cli.printing import print_report
+from handtool.config import ReportConfig, ShowConfig
+
+
+def report(
+    sources: Sources,
+    output: ReportOutput = None,
+    tile: Annotated[int, typer.Option("--tile", min=48, max=512, help="Side of a tile on the sheets, px.")] = ReportConfig.tile,
+    max_bytes: Annotated[
+        int, typer.Option("--max-bytes", min=100_000, help="Of pictures on the page; what is beyond is left out.")
+    ] = ReportConfig.max_bytes,
+    seed: Seed = ReportConfig.seed,
+    moved: Moved = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Put files together on one self-contained HTML page; without -o, only say what would be on it.
+
+    Example: handtool report crops.h5 pairs.h5 encoder.h5 result.h5 -o report.html
+    """
+    from handtool.stages.report import report as stage
+    from handtool.stages.show import show
+
+    config = ReportConfig(tile, max_bytes, seed)
+    with open_sources(sources) as files:
+        html, told = stage(files, config, lambda file, kind: show(file, ShowConfig(kind, tile=tile, seed=seed)))
+    if output is not None:
+        state.streaming = output == "-"
+        told["page"] = write_other(output, html.encode(), force)
+    print_report(told, as_json, None)

@@ -1,0 +1,57 @@
+"""A map of the embeddings: every hand a point, and thumbnails where there is room."""
+
+import colorsys
+
+import cv2
+import numpy as np
+
+from handtool.render.paper import FAINT, RULE, blank, heading, paste, write
+
+WIDTH, HEIGHT, MARGIN = 1200, 900, 40
+
+
+def group_colours(groups: np.ndarray) -> np.ndarray:
+    """(n,) int -> (n, 3) RGB: hues a golden section apart, so that neighbours in number differ most."""
+    hues = (groups * 0.61803398875) % 1.0
+    table = {hue: [255 * c for c in colorsys.hsv_to_rgb(hue, 0.55, 0.82)] for hue in set(hues.tolist())}
+    return np.array([table[hue] for hue in hues.tolist()]).reshape(-1, 3)
+
+
+def place_points(xy: np.ndarray) -> np.ndarray:
+    """(n, 2) -> px on the page; the outermost half per cent is moved to the border, so that one stray hand does not shrink the map."""
+    low, high = np.quantile(xy, [0.005, 0.995], axis=0)
+    share = np.clip((xy - low) / np.maximum(high - low, 1e-12), -0.02, 1.02)
+    top = 70
+    return np.stack([MARGIN + share[:, 0] * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - share[:, 1] * (HEIGHT - top - 2 * MARGIN)], 1)
+
+
+def choose_thumbnails(points: np.ndarray, order: np.ndarray, side: int, most: int) -> list[int]:
+    """Rows in the given order whose tile of `side` px overlaps no earlier one."""
+    chosen: list[int] = []
+    taken = np.empty((0, 2))
+    for row in order:
+        if len(chosen) == most:
+            break
+        if len(taken) == 0 or (np.abs(taken - points[row]).max(1) >= side + 2).all():
+            chosen.append(int(row))
+            taken = np.concatenate([taken, points[row][None]])
+    return chosen
+
+
+def draw_map(
+    points: np.ndarray, groups: np.ndarray, tiles: dict[int, np.ndarray], title: str, subtitle: str, axes: tuple[str, str]
+) -> np.ndarray:
+    """points (n, 2) px, groups (n,) the video of each hand, tiles: row -> thumbnail, framed in its video's colour."""
+    page = blank(HEIGHT, WIDTH)
+    heading(page, title, subtitle)
+    cv2.rectangle(page, (MARGIN - 12, 70), (WIDTH - MARGIN + 12, HEIGHT - MARGIN + 14), RULE, 1)
+    colours = group_colours(groups)
+    for point, colour in zip(points, colours, strict=True):
+        cv2.circle(page, tuple(int(round(c * 16)) for c in point), 40, tuple(map(int, colour)), -1, cv2.LINE_AA, 4)
+    for row, tile in tiles.items():
+        framed = cv2.copyMakeBorder(tile, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=tuple(map(float, colours[row])))
+        x, y = (int(round(c - framed.shape[0] / 2)) for c in points[row])
+        paste(page, framed, max(x, 0), max(y, 0))
+    write(page, axes[0], WIDTH - MARGIN, HEIGHT - 10, 8.5, FAINT, "right")
+    write(page, axes[1], MARGIN - 12, 64, 8.5, FAINT)
+    return page

@@ -1,0 +1,52 @@
+"""Contact sheets: tiles in rows and columns with their captions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from handtool.render.paper import FAINT, INK, blank, heading, paste, shorten, write
+
+GAP = 10  # px between tiles
+MARGIN = 16
+LINE = 14  # px, a line of a caption
+
+
+@dataclass
+class Tile:
+    image: np.ndarray  # (H, W, 3)
+    caption: str = ""
+    detail: str = ""
+
+
+def contact_sheet(tiles: list[Tile], columns: int, title: str, subtitle: str) -> np.ndarray:
+    """Tiles of one size, row by row."""
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    return labelled_rows([("", row) for row in rows], title, subtitle)
+
+
+def labelled_rows(rows: list[tuple[str, list[Tile]]], title: str, subtitle: str, after_first: int = 0) -> np.ndarray:
+    """Rows of tiles; a row's label stands above it. `after_first`: px of space after the first tile of each row (the anchor of pairs)."""
+    height, width = rows[0][1][0].image.shape[:2]
+    columns = max(len(row) for _, row in rows)
+    captions = max((LINE * bool(t.caption) + LINE * bool(t.detail) for _, row in rows for t in row), default=0)
+    labels = [24 if label else 0 for label, _ in rows]
+    page_width = max(2 * MARGIN + columns * width + (columns - 1) * GAP + after_first, 560)
+    page = blank(66 + sum(labels) + len(rows) * (height + captions + GAP) + 6, page_width)
+    y = heading(page, title, subtitle)
+    for (label, row), above in zip(rows, labels, strict=True):
+        if label:
+            write(page, label, MARGIN, y + 15, 9, INK)
+        y += above
+        for i, tile in enumerate(row):
+            x = MARGIN + i * (width + GAP) + (after_first if i else 0)
+            paste(page, tile.image, x, y)
+            write_caption(page, tile, x, y + height, width)
+        y += height + captions + GAP
+    return page
+
+
+def write_caption(page: np.ndarray, tile: Tile, x: int, y: int, width: int) -> None:
+    for text, colour in ((tile.caption, INK), (tile.detail, FAINT)):
+        if text:
+            y += LINE
+            write(page, shorten(text, width, 7.5), x, y - 1, 7.5, colour)

@@ -1,0 +1,143 @@
+"""synth: hands that never were, with exact truth. One job part per video."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from time import perf_counter
+
+import cv2
+import numpy as np
+
+from handtool.accounting import Accounting
+from handtool.config import SynthConfig
+from handtool.progress import Progress, silent
+from handtool.store import CROPS, LABELS, LEFT, VIDEOS, Job, Sink, open_table, write_table
+from handtool.synth.framing import FRAME
+from handtool.synth.motion import FPS
+from handtool.synth.world import BOX_SCALE, make_video
+
+ALONE_BELOW = 150  # crops: starting worker processes takes longer than making so few
+
+
+def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = silent, *, job: Job) -> dict:
+    """Writes /videos, /crops and /labels: `num_videos` videos (or the first `limit` of them) of `frames` crops each. `sources` is empty.
+
+    A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they finish.
+    """
+    assert not sources
+    num_videos = min(config.num_videos, config.limit or config.num_videos)
+    started = perf_counter()
+    waiting = [video for video in range(num_videos) if not job.has(part_name(video))]
+    for video, made in make_videos(waiting, config):
+        jpegs = made.pop("jpeg")
+        job.save(part_name(video), {**made, "jpeg": b"".join(jpegs), "jpeg_length": np.array([len(jpeg) for jpeg in jpegs])})
+        done = sum(map(job.has, map(part_name, range(num_videos))))
+        progress(
+            "videos", done, num_videos, crops_per_s=round((done - num_videos + len(waiting)) * config.frames / (perf_counter() - started))
+        )
+    seconds = perf_counter() - started
+    sides = write_rows(sink, job, num_videos, config)
+    accounting = Accounting("videos", num_videos), Accounting("hands", num_videos * config.frames)
+    report = {
+        "accounting": [each.as_report() for each in accounting],
+        "left": int((sides == LEFT).sum()) * config.frames,
+        "right": int((sides != LEFT).sum()) * config.frames,
+        "difficulty": config.difficulty,
+        "crop_px": config.size,
+    }
+    return {**report, "crops_per_s": round(len(waiting) * config.frames / seconds, 1)} if waiting else report
+
+
+def part_name(video: int) -> str:
+    return f"video-{video:06d}"
+
+
+def make_videos(videos: list[int], config: SynthConfig) -> Iterator[tuple[int, dict]]:
+    """(number, columns) of each, as they are finished."""
+    settings = config.frames, config.size, config.difficulty, config.side
+    workers = min(config.workers or usable_cores(), len(videos))
+    if workers <= 1 or len(videos) * config.frames < ALONE_BELOW:
+        for video in videos:
+            yield video, make_video(config.seed, video, *settings)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
+        futures = {pool.submit(make_video, config.seed, video, *settings): video for video in videos}
+        try:
+            for future in as_completed(futures):
+                yield futures.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_worker() -> None:
+    cv2.setNumThreads(1)
+
+
+def write_rows(sink: Sink, job: Job, num_videos: int, config: SynthConfig) -> np.ndarray:
+    """The tables, in the order of the videos. Returns (V,) the side of each video's hand."""
+    videos, labels = [], []
+    attrs = {"size": config.size, "box_scale": BOX_SCALE}
+    with open_table(sink, CROPS, attrs=attrs) as crops:
+        for video in range(num_videos):
+            made = job.load(part_name(video))
+            crops.append(crop_columns(made, video, config))
+            videos.append({key: made[key] for key in ("subject", "place", "side")})
+            labels.append({key: made[key] for key in ("joints", "keypoints", "visible", "scale")})
+    write_table(sink, LABELS, label_columns(labels, config))
+    write_table(sink, VIDEOS, video_columns(videos, config))
+    return np.array([video["side"] for video in videos])
+
+
+def video_name(video: int) -> str:
+    return f"synth-{video:04d}"
+
+
+def video_columns(videos: list[dict], config: SynthConfig) -> dict:
+    count = len(videos)
+    return {
+        "name": [video_name(video) for video in range(count)],
+        "path": [""] * count,
+        "subject": [video["subject"] for video in videos],
+        "place": [video["place"] for video in videos],
+        "status": ["ok"] * count,
+        "ordinal": np.arange(count),
+        "fps": np.full(count, FPS),
+        "width": np.full(count, FRAME[0]),
+        "height": np.full(count, FRAME[1]),
+        "frames_decoded": np.full(count, config.frames),
+        "frames_failed": np.zeros(count),
+    }
+
+
+def crop_columns(made: dict, video: int, config: SynthConfig) -> dict:
+    count = config.frames
+    ends = np.cumsum(made["jpeg_length"])
+    frame = np.arange(count)
+    return {
+        "video": np.full(count, video),
+        "frame": frame,
+        "time": frame / FPS,
+        "side": np.full(count, made["side"]),
+        "box": made["box"],
+        "score": np.ones(count),
+        "track": np.zeros(count),
+        "landmarks": np.full((count, 21, 2), np.nan),
+        "landmarks_score": np.full(count, np.nan),
+        "crop_from_frame": made["crop_from_frame"],
+        "camera": made["camera"],
+        "source_row": np.full(count, -1),
+        "jpeg": [made["jpeg"][end - length : end] for end, length in zip(ends, made["jpeg_length"], strict=True)],
+    }
+
+
+def label_columns(labels: list[dict], config: SynthConfig) -> dict:
+    count = len(labels) * config.frames
+    columns = {key: np.concatenate([label[key] for label in labels]) for key in labels[0]}
+    known = np.ones((count, 21), bool)
+    keys = [f"{video_name(video)}/{frame:05d}" for video in range(len(labels)) for frame in range(config.frames)]
+    return {**columns, "valid": known, "keypoints_valid": known, "sample_id": np.arange(count), "sample_key": keys}
