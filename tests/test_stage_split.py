@@ -144,10 +144,26 @@ def test_the_command_writes_both_files_and_reports_once(tmp_path, handtool):
 
 @pytest.mark.parametrize(
     "options",
-    [("-o", "a.h5"), ("-o", "a.h5", "-o", "a.h5"), ("-o", "a.h5", "-o", "-"), ("--shares", "80,x", "-o", "a.h5", "-o", "b.h5"), ()],
+    [("-o", "a.h5"), ("-o", "a.h5", "-o", "a.h5"), ("-o", "a.h5", "-o", "-"), ("--shares", "80,x", "-o", "a.h5", "-o", "b.h5"),
+     ("--shares", "nan,20", "-o", "a.h5", "-o", "b.h5"), ()],
 )
 def test_a_wrong_command_line_is_exit_2(tmp_path, handtool, options):
     make_file(tmp_path / "all.h5", (5, 5))
     done = handtool("split", "all.h5", *options)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.h5"]
+
+
+def test_parts_of_two_splits_never_stand_side_by_side(tmp_path, handtool):
+    make_file(tmp_path / "all.h5", (5, 5))
+    command = ("split", "all.h5", "--by", "row", "-o", "train.h5", "-o", "test.h5")
+    assert handtool(*command, "--seed", "1").returncode == 0
+    (tmp_path / "train.h5").unlink()
+    done = handtool(*command, "--seed", "2")
+    assert done.returncode == 1 and "seed 1 instead of 2" in done.stderr and not (tmp_path / "train.h5").exists()
+
+
+def test_a_split_of_a_pipe_remembers_the_pipe(tmp_path, handtool):
+    make_file(tmp_path / "all.h5", (5, 5))
+    assert handtool("split", "--by", "row", "-o", "a.h5", "-o", "b.h5", stdin=(tmp_path / "all.h5").read_bytes()).returncode == 0
+    assert handtool("info", "a.h5", "--commands").stdout == "handtool test | handtool split --by row -o a.h5 -o b.h5\n"

@@ -1,5 +1,6 @@
 """A file is whole or not there; a damaged, foreign or hostile one is refused with exit code 3."""
 
+import io
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 from making import make_file, record
 
 from handtool import store
-from handtool.errors import DamagedFile, HandtoolError
+from handtool.cli.doors import interrupt
+from handtool.errors import DamagedFile, HandtoolError, Terminated
 from handtool.store import CROPS, KEYPOINTS, LABELS, PAIRS, TABLES, VIDEOS
 
 
@@ -254,10 +256,45 @@ def unfinished(h5):
     del h5.attrs["complete"]
 
 
+def no_uuid(h5):
+    del h5.attrs["uuid"]
+
+
+def no_history(h5):
+    del h5["provenance"]
+
+
+def history_out_of_order(h5):
+    h5.move("provenance/000", "provenance/zero")
+
+
+def history_without_program(h5):
+    del h5["provenance/000"].attrs["program"]
+
+
+def history_that_is_no_json(h5):
+    del h5["provenance/000/config"]
+    h5["provenance/000/config"] = np.frombuffer(b"{nope", np.uint8)
+    h5["provenance/000/config"].attrs["crc32"] = np.uint32(zlib.crc32(b"{nope"))
+
+
+def scalar_dataset(h5):
+    h5["provenance/000/x"] = np.int32(3)
+
+
+def variable_length_attribute(h5):
+    h5["crops"].attrs["words"] = "of any length"
+
+
+def crops_of_no_size(h5):
+    del h5["crops"].attrs["size"]
+
+
 @pytest.mark.parametrize(
     "attack",
     [soft_link, external_link_to_no_table, external_link_without_record, external_storage, virtual_dataset, impossible_shape, variable_length, loop,
-     foreign_filter, wrong_type, wrong_length, missing_column, unfinished],
+     foreign_filter, wrong_type, wrong_length, missing_column, unfinished, no_uuid, no_history, history_out_of_order,
+     history_without_program, history_that_is_no_json, scalar_dataset, variable_length_attribute, crops_of_no_size],
 )  # fmt: skip
 def test_a_hostile_file_is_refused(tmp_path, attack):
     path = make_file(tmp_path / "f.h5")
@@ -278,6 +315,8 @@ def test_wrong_row_numbers_are_found_by_a_fast_check(tmp_path):
     rewrite(path, point_nowhere)
     with store.open_file(path) as file:
         assert any("points outside" in fault for fault in store.find_faults(file))
+        with pytest.raises(DamagedFile, match="points outside the 2 videos"):
+            store.read_column(file, CROPS.video, slice(0, 3))
 
 
 def test_an_edited_column_is_found_where_it_is_read_and_by_a_deep_check(tmp_path):
@@ -301,3 +340,44 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         store.open_file(tmp_path / "nothing.h5")
     with pytest.raises(HandtoolError, match="is a folder"):
         store.open_file(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_no_damaged_file(tmp_path, monkeypatch):
+    path = make_file(tmp_path / "f.h5")
+    monkeypatch.setattr("handtool.store.file.os.access", lambda *_: False)
+    with pytest.raises(HandtoolError, match="permission denied") as caught:
+        store.open_file(path)
+    assert caught.value.exit_code == 1
+
+
+def test_a_stream_or_a_folder_is_no_place_for_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(HandtoolError, match="no regular file"):
+        store.open_file(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(HandtoolError, match="cannot write"):
+            store.create_file(path, record())
+
+
+@pytest.mark.parametrize("when", [1, 4, 9, 13, 22, 31])
+def test_a_signal_during_a_write_is_not_lost_and_no_write_is_lost_to_it(tmp_path, monkeypatch, when):
+    calls = []
+
+    class Raw(io.FileIO):
+        def write(self, data):
+            calls.append(len(data))
+            if len(calls) == when:
+                signal.raise_signal(signal.SIGTERM)
+            return super().write(data)
+
+    monkeypatch.setattr("handtool.store.disk.os.fdopen", lambda descriptor, *_, **__: Raw(descriptor, "r+"))
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(Terminated):
+            make_file(tmp_path / "f.h5", (50, 50), ("keypoints", "labels"))
+            time.sleep(5)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(calls) >= when
+    if (tmp_path / "f.h5").exists():
+        assert store.find_faults(store.open_file(tmp_path / "f.h5"), deep=True) == []

@@ -1,5 +1,8 @@
 """Links hold when files move together, and say so when they do not."""
 
+import json
+
+import h5py
 import numpy as np
 import pytest
 from making import make_file, record
@@ -115,3 +118,64 @@ def test_commands_of_the_chain_are_told_in_order_with_pipes_as_pipes(chain):
         {"uuid": "c", "parents": "b", "inputs": [{"path": "k.h5"}], "command": "handtool embed k.h5 -o e.h5"},
     ]
     assert store.rebuild_commands(entries) == ["handtool extract v -o - | handtool keypoints - -o k.h5", "handtool embed k.h5 -o e.h5"]
+
+
+def test_links_hold_through_symbolic_links_to_the_folder_and_to_the_file(chain, tmp_path):
+    deep = tmp_path / "real" / "deep"
+    deep.mkdir(parents=True)
+    (tmp_path / "short").symlink_to(deep)
+    with store.open_file(chain / "keypoints.h5") as source:
+        embed(source, tmp_path / "short" / "e.h5")
+    (tmp_path / "latest.h5").symlink_to(deep / "e.h5")
+    for path in (tmp_path / "short" / "e.h5", deep / "e.h5", tmp_path / "latest.h5"):
+        with store.open_file(path) as file:
+            assert store.find_faults(file) == []
+
+
+def test_names_that_are_no_utf8_can_be_linked_to(chain):
+    odd = chain / b"caf\xe9.h5".decode("utf-8", "surrogateescape")
+    (chain / "keypoints.h5").rename(odd)
+    with store.open_file(odd) as source:
+        embed(source, chain / "e.h5")
+    with store.open_file(chain / "e.h5") as file:
+        assert file.count(KEYPOINTS) == 9
+
+
+def test_a_linked_file_with_another_number_of_hands_is_refused(chain):
+    with store.open_file(make_file(chain / "short.h5", (2, 2), seed=7)) as other:
+        record_of_links = {"file": "short.h5", "uuid": other.uuid}
+    with h5py.File(chain / "embeddings.h5", "r+") as h5:
+        links = {name: record_of_links for name in json.loads(h5.attrs["links"])}
+        h5.attrs["links"] = np.bytes_(json.dumps(links))
+        for name in links:
+            del h5[name]
+            h5[name] = h5py.ExternalLink("short.h5", f"/{name}")
+    with store.open_file(chain / "embeddings.h5") as file, pytest.raises(DamagedFile, match="9 hands"):
+        store.read_column(file, KEYPOINTS.xy)
+
+
+def test_images_left_in_a_file_that_moved_are_found_by_name(chain, tmp_path, monkeypatch):
+    from handtool.config import CatConfig
+    from handtool.stages.cat import cat
+
+    with store.open_file(chain / "keypoints.h5") as source, store.create_file(tmp_path / "all.h5", record(), [source]) as sink:
+        cat([source], sink, CatConfig(link=True))
+        sink.finish({})
+    moved = (chain / "keypoints.h5").rename(tmp_path / "moved.h5")
+    with store.open_file(tmp_path / "all.h5") as file:
+        with pytest.raises(HandtoolError, match="which is not there"):
+            store.open_jpegs(file)
+        monkeypatch.setattr(store_file, "moved_files", [moved])
+        assert store.open_jpegs(file)[0][:2] == b"\xff\xd8"
+
+
+def test_redirections_are_told_as_such():
+    entries = [
+        {"uuid": "a", "parents": "", "inputs": [], "command": "handtool embed k.h5", "streamed": True},
+        {"uuid": "b", "parents": "a", "inputs": [{"path": "my e.h5", "uuid": "a"}], "command": "handtool mine 'my e.h5'", "streamed": True},
+        {"uuid": "m", "parents": "", "inputs": [], "command": "handtool finetune t.h5"},
+        {"uuid": "c", "parents": "b m", "inputs": [{"path": "-", "uuid": "b"}, {"path": "pose.h5", "uuid": "m"}], "command": "handtool x",
+         "streamed": True},
+    ]  # fmt: skip
+    lines = ["handtool embed k.h5 > 'my e.h5'", "handtool finetune t.h5", "handtool mine 'my e.h5' | handtool x > x.h5"]
+    assert store.rebuild_commands(entries, "x.h5") == lines

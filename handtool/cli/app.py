@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -34,10 +35,7 @@ def make_app() -> typer.Typer:
     app.callback()(start)
     for panel, names in (("The pipeline", VERBS), ("Helpers", HELPERS)):
         for name in names:
-            try:
-                function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
-            except ModuleNotFoundError:
-                continue
+            function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
             app.command(name, rich_help_panel=panel)(guarded(function, name))
     return app
 
@@ -47,4 +45,6 @@ def main() -> None:
         from typer.completion import completion_init
 
         completion_init()
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8
     make_app()(prog_name="handtool")

@@ -10,7 +10,7 @@ from handtool.config import CatConfig
 
 
 def cat(
-    sources: Sources,
+    sources: Sources = None,
     output: Output = "-",
     link: Annotated[bool, typer.Option("--link", help="Leave the images where they are; everything else is copied.")] = CatConfig.link,
     moved: Moved = None,
@@ -27,4 +27,4 @@ def cat(
     """
     from handtool.stages.cat import cat as stage
 
-    produce(stage, sources, output, CatConfig(link), force=force, as_json=as_json)
+    produce(stage, sources or ["-"], output, CatConfig(link), force=force, as_json=as_json)

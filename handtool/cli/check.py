@@ -11,7 +11,7 @@ from handtool.cli.printing import print_report
 
 
 def check(
-    sources: Sources,
+    sources: Sources = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read every byte and every checksum, linked files too.")] = False,
     as_json: Json = False,
     moved: Moved = None,
@@ -27,9 +27,12 @@ def check(
 
     file.moved_files[:] = moved or []
     with contextlib.ExitStack() as stack:
-        paths = [receive()[0] if name == "-" else name for name in sources]
-        progress = bars(stack)
-        results = [stage(path, deep, progress) for path in paths]
+        progress, results = bars(stack), []
+        for name in sources or ["-"]:
+            path, spooled = receive() if name == "-" else (name, False)
+            if spooled:
+                stack.callback(path.unlink, missing_ok=True)
+            results.append(stage(path, deep, progress, spooled) | {"path": name})
     print_report({"files": results}, as_json, None, table=lay_out_check)
     raise typer.Exit(max(result["exit_code"] for result in results))
 

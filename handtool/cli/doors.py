@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import logging
 import os
+import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,16 @@ from handtool.cli.printing import print_report, say, start_logging
 from handtool.errors import HandtoolError, Terminated, WrongCommand
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from handtool.store import File, Record
+
+
+# What the machine refuses is a known cause, wherever it happens. Other OSErrors are bugs.
+REFUSALS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.EIO, errno.EMFILE, errno.ENFILE,
+}  # fmt: skip
+log = logging.getLogger(__name__)
 
 
 def guarded(function: Callable, name: str) -> Callable:
@@ -29,28 +41,56 @@ def guarded(function: Callable, name: str) -> Callable:
     def command(*args: Any, **kwargs: Any) -> None:
         state.command = name
         start_logging()
-        signal.signal(signal.SIGTERM, raise_terminated)
-        try:
-            function(*args, **kwargs)
-            sys.stdout.flush()
-        except HandtoolError as error:
-            say(error.message, error.hint)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            say("interrupted")
-            raise typer.Exit(errors.INTERRUPTED) from None
-        except Terminated:
-            say("terminated")
-            raise typer.Exit(errors.TERMINATED) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(errors.BROKEN_PIPE) from None
+        signal.signal(signal.SIGTERM, interrupt)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # in the background of a script it is ignored, and stays so
+            signal.signal(signal.SIGINT, interrupt)
+        code = run_to_code(lambda: function(*args, **kwargs))
+        if code:  # raised here, where the error and all that its frames held (worker processes, files) is gone
+            raise typer.Exit(code)
 
     return command
 
 
-def raise_terminated(*_: object) -> None:
-    raise Terminated
+def run_to_code(call: Callable[[], None]) -> int:
+    """0, or the exit code of the known error that ended the call, said in one line."""
+    try:
+        call()
+        sys.stdout.flush()
+    except HandtoolError as error:
+        say(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("interrupted")
+        return errors.INTERRUPTED
+    except Terminated:
+        say("terminated")
+        return errors.TERMINATED
+    except BrokenPipeError:
+        drop_output()
+        return errors.BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        drop_output()
+        say((f"{error.filename}: " if error.filename else "") + os.strerror(error.errno).lower())
+        return errors.COULD_NOT
+    return 0
+
+
+def drop_output() -> None:
+    """What is still in the buffer of standard output cannot be written, and Python would complain of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def interrupt(number: int, frame: "FrameType | None") -> None:
+    """Raises where it is heard. libhdf5 swallows what is raised while it writes through store/disk.py, and a write is lost: later, then."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "handtool.store.disk":
+            again = threading.Timer(0.01, signal.raise_signal, [number])
+            again.daemon = True
+            return again.start()
+        frame = frame.f_back
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -67,7 +107,10 @@ def open_sources(names: list[str]) -> Iterator[list["File"]]:
             path, spooled = receive() if name == "-" else (Path(name), False)
             if spooled:
                 stack.callback(path.unlink, missing_ok=True)
-            opened.append(stack.enter_context(open_file(path, carried=spooled)))
+            elif name == "-":
+                state.redirected = path
+            opened.append(stack.enter_context(open_file(path, carried=spooled or path == state.spool)))
+            log.debug("reads %s (uuid %s)", "standard input" if opened[-1].carried else path, opened[-1].uuid)
         yield opened
 
 
@@ -114,11 +157,12 @@ def produce(
         paths = open_raw(sources) if raw else []
         files = [] if raw else stack.enter_context(open_sources(sources))
         others = {key: stack.enter_context(open_extra(name)) for key, name in (extra or {}).items() if name}
-        inputs = [*map(store.stamp_raw, paths), *(stamp(f, n) for f, n in zip(files, sources)), *(stamp(f) for f in others.values())]
+        inputs = [*map(store.stamp_raw, paths), *map(stamp, files), *map(stamp, others.values())]
         record = make_record(config, inputs, streamed=target is None)
-        if target is not None and not force and not restart and (kept := read_kept_report(target, record)) is not None:
+        log.debug("settings %s", record.settings)
+        if target is not None and not force and (kept := read_kept_report(target, record)) is not None and not restart:
             return print_report(kept, as_json, target, up_to_date=True, table=table)
-        refuse_own_input(target, [*paths, *(f.path for f in files)])
+        refuse_own_input(target, [*paths, *files, *others.values()])
         parents = [*files, *(f for f in others.values() if isinstance(f, store.File))]
         given = [paths] if raw else files[:1] if len(sources) == 1 and not takes_list(stage) else [files]
         if output is None and report_only:
@@ -132,6 +176,7 @@ def produce(
             job.remove()
         if target is None:
             store.send(sink)
+        log.debug("wrote %s, uuid %s", target or "standard output", sink.uuid)
         print_report(report, as_json, target, table=table)
 
 
@@ -145,17 +190,17 @@ def make_record(config: Any, inputs: list, streamed: bool) -> "Record":
     from handtool.store.provenance import command_line
 
     values = dataclasses.asdict(config)
-    return Record(f"handtool {state.command}", values, inputs, command_line(), values.get("seed", -1), streamed)
+    command = command_line() + (f" < {shlex.quote(str(state.redirected))}" if state.redirected else "")
+    return Record(f"handtool {state.command}", values, inputs, command, values.get("seed", -1), streamed)
 
 
-def stamp(file: "File | Path", name: str | None = None) -> Any:
+def stamp(file: "File | Path") -> Any:
     """An input as the history records it."""
     from handtool.store import Input, stamp_raw
 
     if isinstance(file, Path):
         return stamp_raw(file)
-    path = "-" if file.carried or name == "-" else str(file.path)
-    return Input(path, file.path.stat().st_size, file.uuid)
+    return Input("-" if file.carried else str(file.path), file.path.stat().st_size, file.uuid)
 
 
 @contextlib.contextmanager
@@ -181,17 +226,21 @@ def read_kept_report(target: Path, record: "Record") -> dict | None:
     Errors: HandtoolError where the output is another one, with what differs.
     """
     from handtool.errors import DamagedFile
-    from handtool.store import open_file
+    from handtool.store import find_broken_links, open_file
+    from handtool.store.disk import refuse_no_file
 
     if not target.exists():
         return None
+    refuse_no_file(target)
     try:
         with open_file(target) as kept:
-            last = kept.provenance[-1]
+            last, broken = kept.provenance[-1], find_broken_links(kept)
     except DamagedFile as error:
         raise HandtoolError(f"{target} exists and is not a sound handtool file ({error.message})", hint="choose another -o, or add --force") from error
     if last["fingerprint"] != record.fingerprint:
         raise HandtoolError(f"{target} exists, made {difference(last, record)}", hint="add --force to make it anew, or choose another -o")
+    if broken:
+        raise HandtoolError(broken[0].message, hint="add --force to make it anew, or choose another -o")
     return last["report"]
 
 
@@ -208,7 +257,9 @@ def difference(last: dict, record: "Record") -> str:
     return "from other inputs" + (f" ({', '.join(names)} differs)" if names else "")
 
 
-def refuse_own_input(target: Path | None, paths: list[Path]) -> None:
+def refuse_own_input(target: Path | None, inputs: list["File | Path"]) -> None:
+    """An output over its own input, or over a file that an input links to, would destroy what it is made of."""
+    paths = [path for item in inputs for path in ([item] if isinstance(item, Path) else [item.path, *item.linked_paths()])]
     if target is not None and target.exists() and any(path.exists() and os.path.samefile(target, path) for path in paths):
         raise WrongCommand(f"{target} is both input and output", hint="choose another -o")
 
@@ -229,9 +280,11 @@ def write_other(output: str, data: bytes, force: bool) -> str:
 
     Returns what happened: "written" or "up to date". Errors: HandtoolError where it exists with other bytes.
     """
-    from handtool.store import write_bytes_whole
+    from handtool.store import refuse_terminal, write_bytes_whole
 
     if output == "-":
+        if b"\0" in data:
+            refuse_terminal("a picture", "display -")
         sys.stdout.buffer.write(data)
         return "written"
     path = Path(output)

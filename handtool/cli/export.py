@@ -62,13 +62,16 @@ def export(
     Example: handtool export pairs.h5 -o pairs.csv
     """
     from handtool.stages.export import export as stage
+    from handtool.store import refuse_terminal
 
     config = ExportConfig(choose_format(output, format), table)
     target = None if output == "-" else Path(output)
     state.streaming = target is None
+    if target is None and config.format not in ("csv", "json"):
+        refuse_terminal(config.format, "cat > FILE")
     with contextlib.ExitStack() as stack:
         [file] = stack.enter_context(open_sources([source]))
-        refuse_own_input(target, [file.path])
+        refuse_own_input(target, [file])
         temporary = stack.enter_context(temporary_file(target))
         report = stage(file, temporary, config, bars(stack))
         kept = publish_export(temporary, target, force)

@@ -21,14 +21,13 @@ def info(
 
     Example: handtool info pairs.h5 --commands
     """
-    from handtool.stages.info import info as stage
+    from handtool.stages import info as stage
 
     with open_sources([source]) as (file,):
-        report = stage(file)
-    if commands:
-        print("\n".join(report["commands"]))
-    else:
-        print_report(report, as_json, None, table=lay_out_info)
+        if commands:
+            print_report({"commands": stage.commands(file)}, as_json, None, table=lambda report: report["commands"])
+        else:
+            print_report(stage.info(file), as_json, None, table=lay_out_info)
 
 
 def lay_out_info(report: dict) -> list[str]:

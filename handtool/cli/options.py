@@ -24,7 +24,7 @@ def set_moved(value: list[Path] | None) -> list[Path] | None:
 
 
 Source = Annotated[str, typer.Argument(metavar="[SOURCE]", help="A handtool file; - or nothing: standard input.", show_default=False)]
-Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Handtool files; - : standard input.", show_default=False)]
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Handtool files; - or nothing: standard input.", show_default=False)]
 Output = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where the result goes; - or nothing: standard output.", show_default=False)]
 NamedOutput = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where the result goes; - : standard output (cannot be resumed).")]
 ReportOutput = Annotated[

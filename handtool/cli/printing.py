@@ -44,7 +44,7 @@ def print_report(
 ) -> None:
     """To standard output, unless an HDF5 stream goes there; then to standard error."""
     stream = sys.stderr if state.streaming else sys.stdout
-    if up_to_date:
+    if up_to_date and not state.quiet:
         say(f"{target} is up to date")
     if as_json:
         body = {"command": state.command, "output": str(target) if target else None, "up_to_date": up_to_date, "report": clean(report)}

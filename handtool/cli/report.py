@@ -1,18 +1,19 @@
 """handtool report: one HTML page on what was made, and how."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from handtool.cli import state
-from handtool.cli.doors import open_sources, write_other
+from handtool.cli.doors import open_sources, refuse_own_input, write_other
 from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose
 from handtool.cli.printing import print_report
 from handtool.config import ReportConfig, ShowConfig
 
 
 def report(
-    sources: Sources,
+    sources: Sources = None,
     output: ReportOutput = None,
     tile: Annotated[int, typer.Option("--tile", min=48, max=512, help="Side of a tile on the sheets, px.")] = ReportConfig.tile,
     max_bytes: Annotated[
@@ -33,7 +34,8 @@ def report(
     from handtool.stages.show import show
 
     config = ReportConfig(tile, max_bytes, seed)
-    with open_sources(sources) as files:
+    with open_sources(sources or ["-"]) as files:
+        refuse_own_input(Path(output) if output else None, files)
         html, told = stage(files, config, lambda file, kind: show(file, ShowConfig(kind, tile=tile, seed=seed)))
     if output is not None:
         state.streaming = output == "-"

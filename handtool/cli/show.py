@@ -1,12 +1,13 @@
 """handtool show: a picture of what a file holds."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from handtool.cli import state
-from handtool.cli.doors import open_sources, write_other
+from handtool.cli.doors import open_sources, refuse_own_input, write_other
 from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Source, Verbose
 from handtool.cli.printing import print_report
 from handtool.config import ShowConfig
@@ -58,6 +59,7 @@ def show(
     with open_sources([source]) as (file,):
         if output is None:
             return print_report(describe(file), as_json, None)
+        refuse_own_input(Path(output), [file])
         png, report = draw_png(file, config)
     state.streaming = output == "-"
     report["picture"] = write_other(output, png, force)

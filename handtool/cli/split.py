@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from handtool.cli import state
 from handtool.cli.doors import produce
 from handtool.cli.options import Force, Json, Moved, Quiet, Seed, Source, Verbose
 from handtool.cli.printing import print_report
@@ -50,12 +51,13 @@ def split(
 
     numbers = read_shares(shares)
     check_outputs(outputs or [], numbers, shares)
-    reports = []
+    reports = {}
     with named_source(source) as path:
-        for part, output in enumerate(outputs):
+        # What exists comes first: if it is of another split, nothing is written, and no two parts of different splits stand side by side.
+        for part in sorted(range(len(outputs)), key=lambda part: not Path(outputs[part]).exists()):
             config = SplitConfig(by.value, numbers, part, in_order, seed)
-            produce(stage, [path], output, config, force=force, table=lambda report: reports.append(report) or [])
-    parts = [{"output": output} | report for output, report in zip(outputs, reports)]
+            produce(stage, [path], outputs[part], config, force=force, table=lambda report: reports.update({part: report}) or [])
+    parts = [{"output": output} | reports[part] for part, output in enumerate(outputs)]
     print_report({"parts": parts}, as_json, None, table=lay_out_parts)
 
 
@@ -68,6 +70,7 @@ def named_source(source: str) -> Iterator[str]:
     from handtool.store import pipes
 
     path, spooled = pipes.receive()
+    state.spool, state.redirected = (path, None) if spooled else (None, path)
     try:
         yield str(path)
     finally:
@@ -80,7 +83,7 @@ def read_shares(text: str) -> tuple[float, ...]:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if not numbers or min(numbers) <= 0 or max(numbers) == float("inf"):
+    if not numbers or not all(0 < number < float("inf") for number in numbers):
         raise WrongCommand(f"--shares {text} is not a list of positive numbers", hint="--shares 80,20")
     return numbers
 

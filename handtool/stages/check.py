@@ -2,14 +2,19 @@
 
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.progress import Progress, silent
-from handtool.store import find_faults, open_file
+from handtool.store import find_broken_links, find_faults, open_file
 
 
-def check(path: str, deep: bool = False, progress: Progress = silent) -> dict:
-    """{"path", "uuid", "sound", "faults", "exit_code"}: a damaged file is a finding here, not an exception."""
+def check(path: str, deep: bool = False, progress: Progress = silent, carried: bool = False) -> dict:
+    """{"path", "uuid", "sound", "faults", "exit_code"}: a damaged file is a finding here, not an exception.
+
+    exit_code: 0 sound, 1 a file or a link that is not there or is another one, 3 damaged. `carried`: came by pipe.
+    """
     try:
-        with open_file(path) as file:
+        with open_file(path, carried) as file:
+            broken = find_broken_links(file)
             faults = find_faults(file, deep, progress)
-            return {"path": str(path), "uuid": file.uuid, "sound": not faults, "faults": faults, "exit_code": DamagedFile.exit_code if faults else 0}
+            code = max((error.exit_code for error in broken), default=DamagedFile.exit_code if faults else 0)
+            return {"path": str(path), "uuid": file.uuid, "sound": not faults, "faults": faults, "exit_code": code}
     except HandtoolError as error:
         return {"path": str(path), "uuid": None, "sound": False, "faults": [error.message], "exit_code": error.exit_code}

@@ -16,9 +16,14 @@ def info(source: File) -> dict:
         report["protocols"] = [name for name in source.h5["metrics"] if name not in ("per_hand", "per_joint", "pck")]
     if source.has(VIDEOS) and source.has(CROPS):
         report["hands_per_video"] = count_per_video(source)
-    report["commands"] = rebuild_commands(source.provenance)
+    report["commands"] = commands(source)
     report["last_report"] = source.report
     return report
+
+
+def commands(source: File) -> list[str]:
+    """The shell lines that make the file again; what it links to may be gone."""
+    return rebuild_commands(source.provenance, None if source.carried else str(source.path))
 
 
 def made_by(source: File) -> str:

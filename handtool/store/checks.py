@@ -1,6 +1,7 @@
 """`handtool check`: is this file whole? Fast looks at the structure and the links, deep reads every byte and every checksum."""
 
 import zlib
+from functools import partial
 
 import h5py
 import numpy as np
@@ -17,18 +18,9 @@ BLOCK_BYTES = 64 * CHUNK_BYTES
 
 def find_faults(file: File, deep: bool = False, progress: Progress = silent) -> list[str]:
     """What is wrong, one sentence each; an empty list is a sound file. Linked tables are looked at where they lie."""
-    faults = []
-    for name in file.tables:
-        try:
-            file.owner(name)
-        except HandtoolError as error:
-            faults.append(error.message)
-    if faults:
-        return faults
-    try:
-        faults += find_wrong_numbers(file)
-    except HandtoolError as error:
-        faults.append(error.message)
+    if broken := find_broken_links(file):
+        return list(dict.fromkeys(error.message for error in broken))
+    faults = find_wrong_numbers(file)
     if deep:
         owners = {file.uuid: file, **{o.uuid: o for o in file.opened.values()}}
         for owner in owners.values():
@@ -38,25 +30,32 @@ def find_faults(file: File, deep: bool = False, progress: Progress = silent) -> 
     return list(dict.fromkeys(faults))
 
 
+def find_broken_links(file: File) -> list[HandtoolError]:
+    """Linked tables, and images left in other files, that are not where they were, are others, or cannot be read."""
+    broken = []
+    lookups = [partial(file.owner, name) for name in file.tables] + ([partial(open_jpegs, file)] if file.has(CROPS) else [])
+    for look in lookups:
+        try:
+            look()
+        except HandtoolError as error:
+            broken.append(error)
+    return broken
+
+
 def find_wrong_numbers(file: File) -> list[str]:
     """Row numbers that point nowhere, offsets that do not rise."""
     faults = []
-    if file.has(CROPS):
-        video = read_column(file, CROPS.video)
-        videos = len(file.owner("videos").h5["videos/name"]) if file.has("videos") else 0
-        if len(video) and (video.min() < 0 or video.max() >= videos):
-            faults.append(f"/crops/video points outside the {videos} videos")
-        open_jpegs(file)
-    if file.has(PAIRS):
-        faults += find_wrong_pairs(file)
-    return faults
+    for column in (CROPS.video, PAIRS.anchor, PAIRS.positive):
+        try:
+            if file.has(column):
+                read_column(file, column)
+        except HandtoolError as error:
+            faults.append(error.message)
+    return faults or (find_wrong_pairs(file) if file.has(PAIRS) else [])
 
 
 def find_wrong_pairs(file: File) -> list[str]:
-    anchor, positive, offset = (read_column(file, c) for c in (PAIRS.anchor, PAIRS.positive, PAIRS.anchor_offset))
-    hands = len(offset) - 1
-    if len(anchor) and (min(anchor.min(), positive.min()) < 0 or anchor.max() >= hands):
-        return [f"/pairs points outside the {hands} hands"]
+    anchor, offset = read_column(file, PAIRS.anchor), read_column(file, PAIRS.anchor_offset)
     good = len(offset) and offset[0] == 0 and offset[-1] == len(anchor) and (np.diff(offset) >= 0).all() and (np.diff(anchor) >= 0).all()
     return [] if good else ["/pairs/anchor_offset does not fit /pairs/anchor"]
 

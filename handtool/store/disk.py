@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and a disk that may be full."""
 
+import errno
 import fcntl
 import io
 import os
@@ -27,6 +28,9 @@ class DiskFile(io.RawIOBase):
                 view = view[self.raw.write(view) :]
             except OSError as error:
                 self.error = error
+            except BaseException:  # libhdf5 may swallow it, but the file is no longer whole
+                self.error = OSError(errno.EINTR, "interrupted")
+                raise
         return memoryview(data).nbytes
 
     def readinto(self, buffer: bytearray) -> int:
@@ -67,6 +71,7 @@ def disk_error(error: OSError, path: Path | str) -> HandtoolError:
 def make_neighbour(path: Path) -> tuple[int, Path]:
     """An open, locked temporary file beside `path`; leftovers there of writers that were killed are removed."""
     prefix, suffix = f".{path.name}.", ".handtool-tmp"
+    refuse_no_file(path)
     try:
         for stale in path.parent.glob(f"{glob_escape(prefix)}*{suffix}"):
             remove_if_abandoned(stale)
@@ -74,8 +79,18 @@ def make_neighbour(path: Path) -> tuple[int, Path]:
     except OSError as error:
         raise HandtoolError(f"cannot write into {path.parent}: {(error.strerror or str(error)).lower()}") from error
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if not os.path.exists(name):  # another writer swept it up before it was locked
+        os.close(descriptor)
+        return make_neighbour(path)
     os.fchmod(descriptor, 0o666 & ~current_umask())
     return descriptor, Path(name)
+
+
+def refuse_no_file(path: Path) -> None:
+    """A folder, a device or a named pipe is not replaced by a file, not even with --force."""
+    if path.exists() and not path.is_file():
+        kind, hint = ("a folder", f"-o {path / 'FILE'}") if path.is_dir() else ("no regular file", "choose another -o; - is standard output")
+        raise HandtoolError(f"cannot write {path}: it is {kind}", hint=hint)
 
 
 def glob_escape(text: str) -> str:
@@ -101,6 +116,14 @@ def remove_if_abandoned(path: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file that a file at `path` calls `name`: in its own folder; where `path` is a symbolic link, also in that of what it stands for."""
+    near = Path(os.path.normpath(os.path.join(os.path.realpath(path.parent), name)))
+    if path.is_symlink() and not near.exists():
+        return Path(os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(path)), name)))
+    return near
 
 
 def publish(temporary: Path, path: Path) -> None:

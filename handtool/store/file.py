@@ -11,8 +11,9 @@ import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.store.columns import crc32, first_line, from_storage, read_array, verify
+from handtool.store.disk import beside
 from handtool.store.provenance import read_chain
-from handtool.store.schema import TABLES, VIDEOS, Column, Table
+from handtool.store.schema import ROW_TABLES, TABLES, VIDEOS, Column, Table
 from handtool.store.text import decode
 from handtool.store.walk import ensure_sound
 
@@ -82,15 +83,13 @@ class File:
         return self.opened[link["uuid"]]
 
     def open_linked(self, name: str, link: dict) -> "File":
-        path = self.path.absolute().parent / link["file"]
-        for moved in moved_files:
-            with File(moved) as candidate:
-                if candidate.uuid == link["uuid"]:
-                    path = moved
+        path = find_moved(link["uuid"]) or beside(self.path, link["file"])
         if not path.exists():
             hint = f"put it back, or name where it is now: --crops PATH (it has uuid {link['uuid']})"
-            raise HandtoolError(f"{self.path} links to {path} for /{name}, which is not there", hint=hint)
-        other = File(Path(os.path.normpath(path)), walked=self.walked)
+            if self.carried:
+                hint = "the links of a file hold where it lies: give it by name, or by < FILE"
+            raise HandtoolError(f"{'standard input' if self.carried else self.path} links to {path} for /{name}, which is not there", hint=hint)
+        other = open_file(path, walked=self.walked)
         if other.uuid != link["uuid"]:
             other.close()
             message = f"{self.path} was made with {path} {link['uuid']}, found {other.uuid}"
@@ -98,7 +97,22 @@ class File:
         if not other.owns(name):
             other.close()
             raise DamagedFile(f"{self.path} links to {path}, which has no /{name} of its own")
+        own, others = self.own_hands(), other.own_hands()
+        if None not in (own, others) and own != others:
+            other.close()
+            raise DamagedFile(f"{self.path} has {own} hands, and {path}, which it links to, has {others}")
         return other
+
+    def own_hands(self) -> int | None:
+        """The length of the tables of hands that lie in this file; None if none does."""
+        for table in ROW_TABLES:
+            if self.owns(table.group):
+                return self.count(table)
+        return self.h5["pairs/anchor_offset"].shape[0] - 1 if self.owns("pairs") else None
+
+    def linked_paths(self) -> list[Path]:
+        """Where the linked tables lie; whether they are there is not looked at."""
+        return [beside(self.path, link["file"]) for link in self.links.values()]
 
     @cached_property
     def provenance(self) -> list[dict]:
@@ -113,6 +127,15 @@ class File:
 PAIRS_ANCHOR = TABLES["pairs"].anchor
 
 
+def find_moved(uuid: str) -> Path | None:
+    """Where the file of that uuid is now, if the user said so."""
+    for path in moved_files:
+        with open_file(path) as candidate:
+            if candidate.uuid == uuid:
+                return path.absolute()
+    return None
+
+
 def open_file(path: Path | str, carried: bool = False, walked: bool = False) -> File:
     """A file of handtool's, checked first in a child process (unless `walked`: another process of this run did it).
 
@@ -123,10 +146,11 @@ def open_file(path: Path | str, carried: bool = False, walked: bool = False) -> 
         raise HandtoolError(f"{path} does not exist", hint=f"ls {path.parent}")
     if path.is_dir():
         raise HandtoolError(f"{path} is a folder, not a handtool file", hint=f"handtool extract {path} -o crops.h5")
-    try:
-        return File(path, carried, walked)
-    except PermissionError as error:
-        raise HandtoolError(f"{path} cannot be read: permission denied", hint=f"ls -l {path}") from error
+    if not path.is_file():
+        raise HandtoolError(f"{path} is no regular file, and HDF5 cannot be read from a stream", hint="give it by standard input: … | handtool …")
+    if not os.access(path, os.R_OK):
+        raise HandtoolError(f"{path} cannot be read: permission denied", hint=f"ls -l {path}")
+    return File(path, carried, walked)
 
 
 def dataset_of(file: File, column: Column) -> h5py.Dataset:
@@ -144,11 +168,27 @@ def read_column(file: File, column: Column, rows: slice | np.ndarray | None = No
     dataset = dataset_of(file, column)
     path = file.owner(column.table).path
     if rows is None:
-        return from_storage(column, read_array(dataset, path))
+        return check_numbers(file, column, from_storage(column, read_array(dataset, path)))
     try:
-        return from_storage(column, dataset[rows] if isinstance(rows, slice) else pick(dataset, np.asarray(rows)))
+        values = from_storage(column, dataset[rows] if isinstance(rows, slice) else pick(dataset, np.asarray(rows)))
+        return check_numbers(file, column, values)
     except (OSError, RuntimeError) as error:
         raise DamagedFile(f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}") from error
+
+
+def check_numbers(file: File, column: Column, values: np.ndarray) -> np.ndarray:
+    """The values again. Row numbers of videos and hands must be rows that exist. Errors: DamagedFile."""
+    if column.path not in ("crops/video", "pairs/anchor", "pairs/positive") or not len(values):
+        return values
+    if column.path == "crops/video":
+        rows, what = file.count(VIDEOS), "videos"
+    else:
+        rows, what = dataset_of(file, TABLES["pairs"].anchor_offset).shape[0] - 1, "hands"
+    if column.path == "pairs/positive" and file.has("pool"):
+        rows = np.inf
+    if values.min() < 0 or values.max() >= rows:
+        raise DamagedFile(f"{file.owner(column.table).path}: /{column.path} points outside the {rows} {what}")
+    return values
 
 
 def pick(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:

@@ -3,12 +3,12 @@
 import json
 import mmap
 import zlib
-from pathlib import Path
 
 import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError
-from handtool.store.file import File, open_file, plain_attrs, read_column
+from handtool.store.disk import beside
+from handtool.store.file import File, find_moved, open_file, plain_attrs, read_column
 from handtool.store.schema import CROPS
 
 
@@ -67,10 +67,11 @@ def open_jpegs(file: File) -> Jpegs:
 def open_jpeg_files(owner: File) -> tuple[list[tuple[str, int]], np.ndarray]:
     """The files that hold the bytes of a `cat --link`, each with its uuid verified: (path, first byte), and their lengths (k,)."""
     files, ends = [], []
-    for entry in json.loads(plain_attrs(owner.h5["crops"])["jpeg_files"]):
-        path = Path(owner.path.absolute().parent / entry["file"])
+    for entry in read_jpeg_files(owner):
+        path = find_moved(entry["uuid"]) or beside(owner.path, entry["file"])
         if not path.exists():
-            raise HandtoolError(f"{owner.path} keeps its crops in {path}, which is not there", hint="put it back, or join again: handtool cat")
+            hint = f"put it back, or name where it is now: --crops PATH (it has uuid {entry['uuid']})"
+            raise HandtoolError(f"{owner.path} keeps its crops in {path}, which is not there", hint=hint)
         with open_file(path, walked=owner.walked) as shard:
             if shard.uuid != entry["uuid"]:
                 raise HandtoolError(f"{owner.path} was made with {path} {entry['uuid']}, found {shard.uuid}", hint="join again: handtool cat")
@@ -78,6 +79,15 @@ def open_jpeg_files(owner: File) -> tuple[list[tuple[str, int]], np.ndarray]:
             files.append((str(path), column_start(shard, length)))
             ends.append(length)
     return files, np.array(ends, dtype=np.int64)
+
+
+def read_jpeg_files(owner: File) -> list[dict]:
+    """[{"file", "uuid"}]. Errors: DamagedFile."""
+    try:
+        entries = json.loads(plain_attrs(owner.h5["crops"])["jpeg_files"])
+        return [{"file": str(entry["file"]), "uuid": str(entry["uuid"])} for entry in entries]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFile(f"{owner.path}: /crops does not say in which files its images are (jpeg_files)") from error
 
 
 def column_start(owner: File, length: int) -> int:

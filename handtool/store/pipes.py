@@ -52,7 +52,7 @@ def spool() -> Path:
     return Path(name)
 
 
-def refuse_terminal() -> None:
-    """HDF5 on a terminal helps nobody."""
+def refuse_terminal(what: str = "HDF5", reader: str = "handtool info -") -> None:
+    """Bytes on a terminal help nobody. `reader`: a command that could read them."""
     if sys.stdout is None or sys.stdout.isatty():
-        raise WrongCommand("HDF5 would go to the terminal", hint="add -o FILE, or pipe it: … | handtool info -")
+        raise WrongCommand(f"{what} would go to the terminal", hint=f"add -o FILE, or pipe it: … | {reader}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shlex
 import socket
@@ -100,12 +101,25 @@ def library_versions() -> dict[str, str]:
 
 
 def stamp_raw(path: Path) -> Input:
-    """Raw material as an input. A folder stands for all files below it."""
+    """Raw material as an input. A folder stands for the files below it."""
     path = Path(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = find_material(path) if path.is_dir() else [path]
     lines = [f"{p.relative_to(path) if path.is_dir() else p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
     digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return Input(str(path.absolute()), sum(p.stat().st_size for p in files), "", digest)
+
+
+def find_material(folder: Path) -> list[Path]:
+    """All files below, sorted, but what a run leaves there: hidden files, HDF5 (an output may lie beside its videos) and OUT.partial/."""
+    found, seen = [], set()
+    for here, below, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(here) in seen:
+            below.clear()
+            continue
+        seen.add(os.path.realpath(here))
+        below[:] = [name for name in below if not name.startswith(".") and not name.endswith(".partial")]
+        found += [Path(here) / name for name in names if not name.startswith(".") and not name.endswith((".h5", ".hdf5"))]
+    return sorted(p for p in found if p.is_file())
 
 
 def command_line() -> str:
@@ -145,14 +159,20 @@ def read_chain(h5: h5py.File, path: object) -> list[dict]:
     return chain
 
 
-def rebuild_commands(chain: list[dict]) -> list[str]:
-    """The shell lines that make the file again, pipes written as pipes."""
-    lines: list[tuple[str, str]] = []  # (uuid of what the line makes, line)
+def rebuild_commands(chain: list[dict], path: str | None = None) -> list[str]:
+    """The shell lines that make the file again, pipes written as pipes. `path`: of the file itself.
+
+    What a step wrote to standard output and a later one read by name was redirected to that name.
+    """
+    names = {item["uuid"]: item["path"] for entry in chain for item in entry["inputs"] if item.get("uuid") and item["path"] != "-"}
+    lines: dict[str, str] = {}  # uuid of what the line makes -> line
+    streamed = set()
     for entry in chain:
-        parent = entry["parents"].split(" ")[0] if entry["parents"] else ""
-        piped = any(item["path"] == "-" for item in entry["inputs"])
-        if piped and lines and lines[-1][0] == parent:
-            lines[-1] = (entry["uuid"], f"{lines[-1][1]} | {entry['command']}")
-        else:
-            lines.append((entry["uuid"], entry["command"]))
-    return [line for _, line in lines]
+        parents = entry["parents"].split(" ")
+        piped = [item.get("uuid") or parents[0] for item in entry["inputs"] if item["path"] == "-"]
+        before = lines.pop(piped[0], None) if piped else None
+        lines[entry["uuid"]] = f"{before} | {entry['command']}" if before else entry["command"]
+        streamed |= {entry["uuid"]} if entry.get("streamed") else set()
+    last = {chain[-1]["uuid"]: path} if chain and path else {}
+    files = {uuid: name for uuid, name in (names | last).items() if uuid in streamed}
+    return [f"{line} > {shlex.quote(files[uuid])}" if uuid in files else line for uuid, line in lines.items()]

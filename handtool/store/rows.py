@@ -8,8 +8,9 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
-from handtool.store.file import File, plain_attrs, read_column
-from handtool.store.jpegs import Jpegs, open_jpegs
+from handtool.store.disk import beside
+from handtool.store.file import File, find_moved, read_column
+from handtool.store.jpegs import Jpegs, open_jpegs, read_jpeg_files
 from handtool.store.schema import CROPS, PAIRS, UNKNOWN, VIDEOS, Column, Table
 from handtool.store.sink import Sink, open_table, write_table
 
@@ -100,18 +101,13 @@ class JpegLinks:
                     f"the crops of {file.path} came by pipe and cannot be linked to", hint="leave --link out, or give the file by name"
                 )
             self.first.append(len(self.paths))
-            folder = owner.path.absolute().parent
-            named = (
-                json.loads(plain_attrs(owner.h5["crops"])["jpeg_files"])
-                if file.has(CROPS.jpeg_file)
-                else [{"file": owner.path.name, "uuid": owner.uuid}]
-            )
+            named = read_jpeg_files(owner) if file.has(CROPS.jpeg_file) else [{"file": owner.path.name, "uuid": owner.uuid}]
             for entry in named:
-                path = os.path.normpath(folder / entry["file"])
+                path = str(find_moved(entry["uuid"]) or beside(owner.path, entry["file"]))
                 self.paths.append({"file": path if sink.folder is None else os.path.relpath(path, sink.folder), "uuid": entry["uuid"]})
 
     def as_json(self) -> str:
-        return json.dumps(self.paths, ensure_ascii=False)
+        return json.dumps(self.paths)  # in ASCII: a name need not be UTF-8
 
     def columns(self, places: list[tuple[int, int]], first: bool) -> dict[str, np.ndarray]:
         size = np.array([self.jpegs[n].size[row] for n, row in places], np.int64)

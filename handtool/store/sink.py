@@ -17,7 +17,7 @@ from handtool.store.columns import create_chunked, crc32, seal, to_storage, writ
 from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish
 from handtool.store.file import File
 from handtool.store.provenance import Record, merge_chains, write_chain
-from handtool.store.schema import CROPS, FORMAT, FORMAT_VERSION, TABLES, Column, Table
+from handtool.store.schema import CROPS, CURVE, FORMAT, FORMAT_VERSION, Column, Table
 from handtool.store.text import encode
 
 COPY_BYTES = 1 << 22
@@ -41,6 +41,7 @@ class Sink:
         self.digests: dict[str, int] = {}
         self.links: dict[str, File] = {}
         self.finished = False
+        self.uuid = ""  # known when it is finished
 
     def __enter__(self) -> "Sink":
         return self
@@ -62,7 +63,8 @@ class Sink:
 
     @property
     def folder(self) -> Path | None:
-        return None if self.path is None else self.path.absolute().parent
+        """The real one: `..` of a symbolic link to a folder is not what it looks like."""
+        return None if self.path is None else Path(os.path.realpath(self.path.parent))
 
     def has(self, name: str) -> bool:
         return name in self.h5 or name in self.links
@@ -87,7 +89,7 @@ class Sink:
     def finish(self, report: dict) -> None:
         """Links, history, `complete`, fsync, and the final name. HandtoolError on a full disk."""
         self.write_links()
-        product = self.record.product_uuid(self.digests)
+        product = self.uuid = self.record.product_uuid(self.digests)
         chains = [source.provenance for source in self.sources]
         entry = self.record.as_entry(product, [source.uuid for source in self.sources], report)
         write_chain(self.h5, merge_chains([*chains, [entry]]))
@@ -107,11 +109,11 @@ class Sink:
     def write_links(self) -> None:
         recorded = {}
         for name, owner in self.links.items():
-            target = owner.path.absolute()
-            text = str(target) if self.folder is None else os.path.relpath(target, self.folder)
+            target = os.path.join(os.path.realpath(owner.path.parent), owner.path.name)
+            text = target if self.folder is None else os.path.relpath(target, self.folder)
             self.h5[name] = h5py.ExternalLink(text, f"/{name}")
             recorded[name] = {"file": text, "uuid": owner.uuid}
-        self.h5.attrs["links"] = encode(json.dumps(recorded, ensure_ascii=False))
+        self.h5.attrs["links"] = encode(json.dumps(recorded))  # in ASCII: a name need not be UTF-8
 
     def copy_to(self, stream: BinaryIO) -> None:
         """The finished temporary file, to standard output."""
@@ -235,6 +237,8 @@ class TableWriter:
             self.note(name, write_array(self.group, name, to_storage(column, values), column.unit))
 
     def note(self, name: str, checksum: int) -> None:
+        if self.table is CURVE and name == "seconds":
+            return  # how long it took is no part of the result, nor of its uuid
         self.sink.digests[f"{self.table.group}/{name}"] = int(checksum)
 
 
@@ -260,7 +264,12 @@ def create_file(path: Path | None, record: Record, sources: list[File] | None = 
 
 
 def send(sink: Sink) -> None:
-    """The finished stream to standard output. BrokenPipeError passes through."""
-    sink.copy_to(sys.stdout.buffer)
+    """The finished stream to standard output. HandtoolError on a full disk; BrokenPipeError passes through."""
+    try:
+        sink.copy_to(sys.stdout.buffer)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise disk_error(error, "standard output") from error
 
 

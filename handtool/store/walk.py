@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 
 from handtool.errors import DamagedFile
-from handtool.store.columns import first_line
+from handtool.store.columns import first_line, read_array
+from handtool.store.disk import beside
 from handtool.store.schema import FORMAT, FORMAT_VERSION, TABLES, Column, Table
 from handtool.store.text import decode
 
@@ -22,6 +23,8 @@ SECONDS = 10
 MOST_OBJECTS = 200_000
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
+STEP_ATTRS = ("program", "version", "uuid", "fingerprint", "parents", "started", "seconds")
+STEP_TEXTS = ("command", "config", "inputs", "report")
 walked: dict[tuple, dict] = {}  # files seen by this process: (device, inode, size, mtime) -> verdict
 
 
@@ -81,6 +84,7 @@ def walk(path: str) -> dict:
             check_tree(h5, os.path.getsize(path))
             verdict["links"] = check_links(h5, path)
             check_tables(h5)
+            check_history(h5)
     except Refused as refusal:
         verdict["problem"], verdict["hint"] = (*refusal.args, None)[:2]
     except Exception as error:  # whatever h5py raises on a damaged file, it is the file's fault
@@ -103,6 +107,8 @@ def check_header(h5: h5py.File) -> int:
     version = int(h5.attrs.get("format_version", 0))
     if version <= FORMAT_VERSION and not bool(h5.attrs.get("complete", False)):
         raise Refused("was not finished by its writer", "make it again")
+    if version <= FORMAT_VERSION and not decode(h5.attrs.get("uuid", "")):
+        raise Refused("has no uuid")
     return version
 
 
@@ -111,6 +117,7 @@ def check_tree(h5: h5py.File, file_size: int) -> None:
     seen, queue = {h5py.h5o.get_info(h5.id).addr}, [h5]
     while queue:
         group = queue.pop()
+        check_attributes(group)
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink) and group.name == "/":
@@ -127,16 +134,30 @@ def check_tree(h5: h5py.File, file_size: int) -> None:
             if isinstance(item, h5py.Group):
                 queue.append(item)
             elif isinstance(item, h5py.Dataset):
+                check_attributes(item)
                 check_dataset(item, file_size)
             else:
                 raise Refused(f"holds a named type ({item.name})")
 
 
+def is_plain(kind: h5py.h5t.TypeID) -> bool:
+    """Of fixed length: integers, floats, strings, enums."""
+    if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
+        return False
+    return kind.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
+
+
+def check_attributes(item: h5py.Group | h5py.Dataset) -> None:
+    """All of a plain type, and all can be read."""
+    for name in item.attrs:
+        if not is_plain(item.attrs.get_id(name).get_type()):
+            raise Refused(f"holds the attribute {name} of {item.name} in a type that handtool does not write")
+        item.attrs[name]
+
+
 def check_dataset(dataset: h5py.Dataset, file_size: int) -> None:
     kind = dataset.id.get_type()
-    if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str() or kind.get_class() not in (
-        h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM,
-    ):  # fmt: skip
+    if not is_plain(kind) or dataset.shape == ():
         raise Refused(f"holds {dataset.name} of a type that handtool does not write")
     properties = dataset.id.get_create_plist()
     if properties.get_layout() == h5py.h5d.VIRTUAL:
@@ -158,12 +179,27 @@ def check_links(h5: h5py.File, path: str) -> dict[str, str]:
     for name in h5:
         link = h5.get(name, getlink=True)
         if isinstance(link, h5py.ExternalLink):
-            if name not in TABLES or link.path != f"/{name}" or recorded.get(name, {}).get("file") != link.filename:
+            entry = recorded.get(name, {})
+            if name not in TABLES or link.path != f"/{name}" or entry.get("file") != link.filename or not isinstance(entry.get("uuid"), str):
                 raise Refused(f"holds a link out of the schema (/{name} -> {link.filename}:{link.path})")
-            found[name] = str(Path(path).absolute().parent / link.filename)
+            found[name] = str(beside(Path(path), link.filename))
     if set(found) != set(recorded):
         raise Refused("has links that do not match its record of them")
     return found
+
+
+def check_history(h5: h5py.File) -> None:
+    """One numbered group for each step, each with what a step says of itself."""
+    steps = list(h5["provenance"]) if "provenance" in h5 else []
+    if not steps or not all(name.isdecimal() for name in steps):
+        raise Refused("does not say how it was made (/provenance)")
+    for name in steps:
+        step = h5["provenance"][name]
+        lacking = [key for key in STEP_ATTRS if key not in step.attrs] + [key for key in STEP_TEXTS if key not in step]
+        if lacking:
+            raise Refused(f"lacks {', '.join(lacking)} in /provenance/{name}")
+        for key in STEP_TEXTS:
+            json.loads(read_array(step[key], "it").tobytes())
 
 
 def check_tables(h5: h5py.File) -> None:
@@ -172,6 +208,8 @@ def check_tables(h5: h5py.File) -> None:
     for name, table in TABLES.items():
         if isinstance(h5.get(name, getlink=True) if name in h5 else None, h5py.HardLink):
             lengths = check_table(h5[name], table)
+            if name == "crops" and lengths["N"] and not {"size", "box_scale"} <= set(h5[name].attrs):
+                raise Refused("does not say how large its crops are (/crops, attributes size and box_scale)")
             for key in ("N", "V") if table.group != "pairs" else ("N",):
                 if key in lengths and rows.setdefault(key, lengths[key]) != lengths[key]:
                     raise Refused(f"has {lengths[key]} rows in /{name}, {rows[key]} elsewhere")

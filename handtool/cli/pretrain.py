@@ -1,0 +1,116 @@
+"""handtool pretrain: an encoder from unlabelled hands, by contrastive learning."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from handtool.cli.doors import produce
+from handtool.cli.options import (
+    Force,
+    Gpus,
+    InputSize,
+    Json,
+    Moved,
+    NamedOutput,
+    Processes,
+    Quiet,
+    Restart,
+    Seed,
+    Source,
+    Verbose,
+    Workers,
+)  # fmt: skip
+from handtool.config import PretrainConfig as Default
+
+METHOD, LOSS, TRAINING = ({"rich_help_panel": panel} for panel in ("Method", "Loss", "Training"))
+Method = Annotated[Literal["simclr", "peclr", "simhand"], typer.Option(help="The published recipe to start from.", **METHOD)]
+Inverse = Annotated[
+    Literal["exact", "published", "none"] | None,
+    typer.Option(help="How projections undo their views.", show_default="simclr: none, else exact", **METHOD),
+]
+Positives = Annotated[
+    str, typer.Option(metavar="K|sample|all", help="The K-th mined neighbour, one drawn each epoch, or the mean over all.", **METHOD)
+]
+Arch = Annotated[Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"], typer.Option(help="Encoder.", **METHOD)]
+Init = Annotated[str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights that the encoder starts from.", **METHOD)]
+Weights = Annotated[
+    Literal["none", "linear", "sigmoid"] | None,
+    typer.Option(help="Weigh similarities by the distance of the keypoints.", show_default="simhand: linear, else none", **LOSS),
+]
+WeightSide = Annotated[Literal["both", "pos", "neg"], typer.Option(help="Weigh numerator, denominator or both.", **LOSS)]
+LambdaPos = Annotated[float, typer.Option(help="Steepness of sigmoid weights of the pairs, 1/px.", **LOSS)]
+LambdaNeg = Annotated[float, typer.Option(help="The same of all views against all, 1/px.", **LOSS)]
+Temperature = Annotated[float, typer.Option(min=1e-3, help="Similarities are divided by it.", **LOSS)]
+Negatives = Annotated[Literal["global", "local"], typer.Option(help="Views of all processes, or each its own.", **LOSS)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=2, help="Pairs a step, over all processes.", show_default="1024 a GPU, 32 a CPU process, at most all pairs", **TRAINING),
+]
+LearningRate = Annotated[
+    float | None, typer.Option(min=0.0, help="At its peak.", show_default="1e-4 x sqrt(pairs a step of one process)", **TRAINING)
+]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the pairs.", **TRAINING)]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs.", **TRAINING)]
+Warmup = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate rises.", **TRAINING)]
+WeightDecay = Annotated[float, typer.Option(min=0.0, help="Of matrices and kernels, not of biases and norms.", **TRAINING)]
+Precision = Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)]
+Checkpoint = Annotated[int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)]
+
+
+def pretrain(
+    source: Source = "-",
+    output: NamedOutput = "encoder.h5",
+    method: Method = Default.method,
+    inverse: Inverse = Default.inverse,
+    positives: Positives = Default.positives,
+    arch: Arch = Default.arch,
+    init: Init = Default.init,
+    input_size: InputSize = Default.input_size,
+    weights: Weights = Default.weights,
+    weight_side: WeightSide = Default.weight_side,
+    lambda_pos: LambdaPos = Default.lambda_pos,
+    lambda_neg: LambdaNeg = Default.lambda_neg,
+    temperature: Temperature = Default.temperature,
+    negatives: Negatives = Default.negatives,
+    batch_size: BatchSize = Default.batch_size,
+    epochs: Epochs = Default.epochs,
+    steps: Steps = Default.steps,
+    learning_rate: LearningRate = Default.learning_rate,
+    warmup: Warmup = Default.warmup,
+    weight_decay: WeightDecay = Default.weight_decay,
+    precision: Precision = Default.precision,
+    checkpoint_every: Checkpoint = Default.checkpoint_every,
+    seed: Seed = Default.seed,
+    gpus: Gpus = Default.gpus,
+    processes: Processes = Default.processes,
+    workers: Workers = Default.workers,
+    moved: Moved = None,
+    force: Force = False, restart: Restart = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+) -> None:  # fmt: skip
+    """Train an encoder on unlabelled hands, so that alike hands come close together.
+
+    Example: handtool pretrain pairs.h5 --gpus 4
+    """
+    from handtool.stages import pretrain as stage
+
+    config = Default(
+        method=method, inverse=inverse, positives=positives, arch=arch, init=init, input_size=input_size, weights=weights,
+        weight_side=weight_side, lambda_pos=lambda_pos, lambda_neg=lambda_neg, temperature=temperature, negatives=negatives,
+        batch_size=batch_size, epochs=epochs, steps=steps, learning_rate=learning_rate, warmup=warmup, weight_decay=weight_decay,
+        precision=precision, checkpoint_every=checkpoint_every, seed=seed, gpus=gpus, processes=processes, workers=workers,
+    )  # fmt: skip
+    if stage.is_follower():
+        return stage.follow(source, config, moved or [], finished=Path(output).exists() and not force)
+    produce(
+        stage.pretrain,
+        [source],
+        output,
+        config,
+        force=force,
+        as_json=as_json,
+        resumable=True,
+        restart=restart,
+        extra={"init_from": None if init in ("imagenet", "scratch") else init},
+        check=lambda: stage.check_machine(config),
+    )

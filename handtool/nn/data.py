@@ -1,0 +1,152 @@
+"""Crops on their way to the device: which rows at which step, and JPEG bytes decoded by worker processes.
+
+Shapes: N rows, B crops of a batch, S side of a crop in px.
+"""
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from handtool import store
+from handtool.errors import DamagedFile, HandtoolError
+from handtool.hands.skeleton import REFERENCE_BONE, bone_length
+from handtool.nn.launch import end_with_parent
+from handtool.store import CROPS, LABELS, File
+
+
+class Crops(Dataset):
+    """The crops of a file by row number; picklable, each worker process opens the file itself on first use."""
+
+    def __init__(self, file: File) -> None:
+        self.jpegs = store.open_jpegs(file)
+        self.size = int(store.read_attrs(file, CROPS)["size"])
+
+    def __len__(self) -> int:
+        return len(self.jpegs)
+
+    def decode(self, rows: np.ndarray) -> Tensor:
+        """(B, S, S, 3) uint8 RGB. Raises DamagedFile where bytes are no JPEG of the recorded size."""
+        out_BSS3 = np.empty((len(rows), self.size, self.size, 3), np.uint8)
+        for place, row in enumerate(rows):
+            encoded = np.frombuffer(self.jpegs[int(row)], np.uint8)
+            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+            if image is None or image.shape[:2] != (self.size, self.size):
+                found = "no JPEG" if image is None else f"{image.shape[1]}x{image.shape[0]} px"
+                raise DamagedFile(f"crop {row} is {found} where {self.size}x{self.size} px are recorded")
+            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out_BSS3[place])
+        return torch.from_numpy(out_BSS3)
+
+    def __getitems__(self, rows: np.ndarray) -> Tensor | HandtoolError:
+        try:  # handed over as a value: raised in a worker it would reach the user wrapped in that worker's traceback
+            return self.decode(rows)
+        except HandtoolError as error:
+            return error
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which items each step trains on: a fresh permutation every epoch, drawn from (seed, epoch) alone.
+
+    Nothing is remembered from step to step, so a run that resumes at any step sees what the first run would have seen.
+    The last, smaller batch of an epoch is left out; the permutation makes it other items each time.
+    """
+
+    num_items: int
+    batch_size: int  # over all processes
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.num_items // self.batch_size
+
+    def items(self, step: int) -> np.ndarray:
+        """Item numbers of this step, (batch_size,), in the order in which processes share them."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return epoch_order(self.num_items, self.seed, epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+@lru_cache(maxsize=2)  # two: batches are drawn ahead of the step that trains on them, across the end of an epoch
+def epoch_order(num_items: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(num_items)
+
+
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """The generator of one step; no state to save. Processes draw from it alike, for the whole batch, and keep their share."""
+    return np.random.default_rng((seed, step, 1))
+
+
+def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int, pin: bool = False) -> Iterator[Tensor]:
+    """Decoded batches (B, S, S, 3) uint8 in the order of `batches` (arrays of rows), decoded ahead by `workers` processes.
+
+    workers 0 decodes here, without a process. `pin` puts them in page-locked memory, from where a GPU copies by itself.
+    Close the generator when leaving it early: the workers live until then.
+    """
+    loader = DataLoader(
+        crops,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=as_it_is,
+        pin_memory=pin,
+        worker_init_fn=partial(start_worker, os.getpid()),
+        prefetch_factor=2 if workers else None,
+    )
+    for batch in loader:
+        if isinstance(batch, HandtoolError):
+            raise batch
+        yield batch
+
+
+def as_it_is(batch: Tensor | HandtoolError) -> Tensor | HandtoolError:
+    return batch
+
+
+def start_worker(parent: int, number: int) -> None:
+    cv2.setNumThreads(0)
+    # A scheduler sends SIGTERM to every process of a job; the training one still needs its batches until it has saved. It then
+    # closes the loader, which ends the workers; should it die, the kernel does.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with_parent(parent)
+
+
+def in_order(num_rows: int, batch_size: int) -> list[np.ndarray]:
+    """All rows once, in order; the last batch may be smaller."""
+    return [np.arange(start, min(start + batch_size, num_rows)) for start in range(0, num_rows, batch_size)]
+
+
+def count_workers(workers: int, processes: int = 1) -> int:
+    """Decoding processes for each of `processes` on this machine; 0 = one per core that we may use between them, at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return workers or min(16, max(1, cores // processes))
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a pose model has to know of each hand of a file beside its pixels."""
+
+    side: np.ndarray  # (N,) LEFT, RIGHT, UNKNOWN
+    camera: np.ndarray  # (N, 3, 3) of the crop as stored, NaN unknown
+    bone: np.ndarray  # (N,) m, the true reference bone, NaN unknown
+    size: int  # px, side of the stored crops
+    box_scale: float
+
+
+def read_hands(file: File) -> Hands:
+    """The bone is `labels.scale` as published, else measured on `labels.joints`; NaN where neither is known."""
+    file.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
+    side, camera = store.read_column(file, CROPS.side), store.read_column(file, CROPS.camera)
+    bone = np.full(len(side), np.nan)
+    if file.has(LABELS):
+        valid = store.read_column(file, LABELS.valid)[:, list(REFERENCE_BONE)].all(1)
+        measured = bone_length(store.read_column(file, LABELS.joints).astype(np.float64))
+        published = store.read_column(file, LABELS.scale).astype(np.float64)
+        bone = np.where(np.isfinite(published), published, np.where(valid, measured, np.nan))
+    attrs = store.read_attrs(file, CROPS)
+    return Hands(side, camera, bone, int(attrs["size"]), float(attrs["box_scale"]))

@@ -1,0 +1,70 @@
+"""What a pre-training really does: the choices that the configuration leaves to the data and the machine."""
+
+from dataclasses import dataclass
+
+from handtool.config import METHODS, PretrainConfig
+from handtool.errors import HandtoolError
+from handtool.nn.data import Schedule
+from handtool.nn.distributed import Place
+from handtool.nn.optim import square_root_rate
+
+
+@dataclass(frozen=True)
+class Plan:
+    schedule: Schedule
+    steps: int
+    warmup_steps: int
+    peak_rate: float
+    precision: str
+    weights: str
+    inverse: str
+    processes: int
+    notes: tuple[str, ...]  # to be said once
+
+    def as_config(self) -> dict:
+        """Under the names of PretrainConfig, whose values these replace."""
+        return {
+            "batch_size": self.schedule.batch_size,
+            "steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "learning_rate": self.peak_rate,
+            "precision": self.precision,
+            "weights": self.weights,
+            "inverse": self.inverse,
+            "processes": self.processes,
+        }
+
+
+def make_plan(num_items: int, config: PretrainConfig, place: Place) -> Plan:
+    """The plan for so many pairs. Raises HandtoolError where a process would get less than the two pairs that batch norm needs."""
+    per_process = config.batch_size_cuda if place.device == "cuda" else config.batch_size_cpu
+    asked = config.batch_size or per_process * place.processes
+    share = min(asked, num_items) // place.processes
+    if share < 2:
+        raise HandtoolError(
+            f"{num_items} pairs, {asked} a step, on {place.processes} processes: batch norm needs 2 pairs on each",
+            hint="a larger --batch-size, fewer --processes or --gpus, or more hands",
+        )
+    batch = share * place.processes
+    schedule = Schedule(num_items, batch, config.seed)
+    steps = config.steps or config.epochs * schedule.steps_per_epoch
+    peak = config.learning_rate if config.learning_rate is not None else square_root_rate(config.base_rate, share)
+    precision = ("bf16" if place.device == "cuda" else "fp32") if config.precision == "auto" else config.precision
+    notes = [
+        f"{config.method} on {place.device}, {place.processes} process{'es' if place.processes > 1 else ''}: {num_items} pairs, "
+        f"{batch} a step, {batch if config.negatives == 'global' else share} in each loss, {steps} steps, "
+        f"learning rate {peak:.3g}, {precision}"
+    ]
+    if batch < asked:
+        notes.insert(0, f"batch size lowered from {asked} to {batch}: there are {num_items} pairs, for {place.processes} process(es)")
+    return Plan(
+        schedule,
+        steps,
+        round(config.warmup * steps),
+        peak,
+        precision,
+        config.weights or METHODS[config.method].weights,
+        config.inverse or METHODS[config.method].inverse,
+        place.processes,
+        tuple(notes),
+    )

@@ -1,0 +1,115 @@
+"""A pose model: encoder, head, and the contract of what goes in and comes out; how it starts, is written, and is read back."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from handtool.errors import HandtoolError
+from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, make_encoder
+from handtool.nn.foreign import torchvision_names
+from handtool.nn.regression import RegressionHead
+from handtool.nn.weights import fetch_imagenet, load_encoder, part_of, read_any, read_state, write_state
+
+log = logging.getLogger(__name__)
+
+FOCAL = 388.9 / 224  # of the crop's side; PeCLR's assumed camera, where the training hands had none
+PUBLISHED_SIDE = 224  # px; PeCLR's fine-tuned layer speaks in pixels of such an input
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the model expects and what its numbers mean."""
+
+    size: int  # px, side of the input: the whole crop, resized
+    mean: tuple[float, ...] = IMAGENET_MEAN  # RGB, of 0..1
+    std: tuple[float, ...] = IMAGENET_STD
+    side: str = "RIGHT"  # left hands are mirrored in and mirrored back
+    box_scale: float = 1.3  # of the crops that it was trained on
+    bone_m: float = float("nan")  # mean reference bone of the training hands
+    focal: float = FOCAL  # median focal length of the training crops, in sides of the crop: assumed where a camera is unknown
+
+
+class PoseModel(nn.Module):
+    """(B, 3, size, size) normalised canonical right hands -> uv (B, 21, 2) px of the input, z_rel (B, 21) bone lengths, in slots."""
+
+    def __init__(self, encoder: Encoder, contract: Contract) -> None:
+        super().__init__()
+        self.encoder, self.contract = encoder, contract
+        self.head = RegressionHead(encoder.num_features, contract.size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(self.encoder(images))
+
+
+def init_pose(model: PoseModel, init: str | Path) -> dict:
+    """Fill the encoder ("scratch", "imagenet", a file of ours or a foreign one), and the head too where the file has one that fits.
+
+    Returns {"init", "loaded", "missing", "unexpected", "head"}.
+    """
+    if str(init) == "scratch":
+        return {"init": "scratch", "loaded": 0, "missing": [], "unexpected": [], "head": False}
+    path = fetch_imagenet(model.encoder.arch) if str(init) == "imagenet" else Path(init)
+    tensors = read_any(path)
+    found = torchvision_names(tensors)
+    report = load_encoder(model.encoder, found, path)
+    head = part_of(tensors, "head", model.head) if "head.refine.0.weight" in tensors else {}
+    if not head and "zroot_ref.zroot_ref.0.weight" in found:
+        head = published_head(found, model.head, path)
+    if head:
+        load_head(model.head, head, path)
+    return {"init": str(init)} | report | {"head": bool(head)}
+
+
+def load_head(head: RegressionHead, state: Mapping[str, Tensor], origin: Path) -> None:
+    try:
+        head.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise HandtoolError(f"{origin} has a head of another kind: {str(error).splitlines()[-1].strip()}") from None
+
+
+def published_head(found: Mapping[str, Tensor], head: RegressionHead, origin: Path) -> dict[str, Tensor]:
+    """PeCLR's fine-tuned head in our units: its layer speaks in pixels of a 224 px input, ours in half sides from the centre."""
+    if head.input_size != PUBLISHED_SIDE:
+        raise HandtoolError(f"the head of {origin} is for {PUBLISHED_SIDE} px, not {head.input_size}",
+                            hint=f"--input-size {PUBLISHED_SIDE}")
+    half = PUBLISHED_SIDE / 2
+    weight, bias = found["fc.weight"].clone(), found["fc.bias"].clone()
+    uv = [row for row in range(len(bias) - 1) if row % 3 < 2]
+    weight[uv] /= half
+    bias[uv] = (bias[uv] - (half - 0.5)) / half
+    prefix = "zroot_ref.zroot_ref."
+    refine = {f"refine.{name.removeprefix(prefix)}": value for name, value in found.items() if name.startswith(prefix)}
+    return {"fc.weight": weight, "fc.bias": bias} | refine
+
+
+def write_pose(sink, model: PoseModel, config: Mapping[str, object]) -> None:
+    """Write /weights with all that prediction needs; `config`: the settings of the run."""
+    contract = {name: np.array(value) if isinstance(value, tuple) else value for name, value in asdict(model.contract).items()}
+    attrs = {"kind": "pose", "architecture": model.encoder.arch, "head": "regression", "config": json.dumps(dict(config))}
+    write_state(sink, {"encoder": model.encoder, "head": model.head}, attrs | contract)
+
+
+def read_pose(file) -> PoseModel:
+    """The pose model of a pose.h5, in evaluation mode, on the CPU. Raises HandtoolError for a file with other weights."""
+    tensors, attrs = read_state(file)
+    if attrs.get("kind") != "pose":
+        raise HandtoolError(f"{file.path} holds {attrs.get('kind', 'unknown')} weights, not a pose model",
+                            hint=f"handtool finetune train.h5 --encoder {file.path} -o pose.h5")
+    contract = {name: attrs[name] for name in Contract.__dataclass_fields__}
+    contract |= {name: tuple(map(float, attrs[name])) for name in ("mean", "std")}
+    model = PoseModel(make_encoder(attrs["architecture"]), Contract(**contract))
+    load_encoder(model.encoder, torchvision_names(tensors), file.path)
+    load_head(model.head, part_of(tensors, "head", model.head), file.path)
+    return model.eval()
+
+
+def assumed_camera(side: int, focal: float) -> torch.Tensor:
+    """(3, 3) of a crop of `side` px whose true camera is unknown: its axis through the centre."""
+    middle = (side - 1) / 2
+    return torch.tensor([[focal * side, 0, middle], [0, focal * side, middle], [0, 0, 1]], dtype=torch.float64)

@@ -1,0 +1,180 @@
+"""eval: how far predicted hands are from the truth, under every published protocol."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from handtool import store
+from handtool.accounting import Accounting
+from handtool.config import EvalConfig, PredictConfig
+from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.metrics import Score, score
+from handtool.hands.protocols import PROTOCOLS, Hands, applicable, make_hands
+from handtool.progress import Progress, silent
+from handtool.store import CROPS, LABELS, PREDICTIONS, File, Sink
+
+ALL_PRINTED = "leave --protocol out: all that apply are printed"
+NAMED_ROWS = 20  # failed hands that the report names one by one
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The columns of /predictions, where they are from, and where their metric scale is from."""
+
+    columns: dict[str, np.ndarray]
+    origin: str
+    scale_source: str
+    made_here: bool
+
+
+def check_machine(config: EvalConfig) -> None:
+    """HandtoolError where the device asked for is not here."""
+    from handtool.nn.infer import find_device  # torch takes seconds to load, and scoring a file of predictions needs none of it
+
+    find_device(config.device)
+
+
+def evaluate(sources: list[File], sink: Sink | None, config: EvalConfig, progress: Progress = silent, *, model: File | None = None) -> dict:
+    """Score each source's predictions against its labels, or those that `model` makes for its crops; one block of results per source.
+
+    With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError where there are no labels, no predictions or
+    no hands that can be scored; WrongCommand for a protocol that is not known, an output for several sources, a bone without a model.
+    """
+    check_request(sources, sink, config, model)
+    accounting, results = [], []
+    for source in sources:
+        source.need(LABELS, hint="handtool extract LABELLED_FOLDER -o test.h5")
+        predicted = predict(source, model, config, progress) if model else read_predictions(source)
+        hands = join_labels(source, predicted)
+        counted, failed_rows = count_hands(source, hands)
+        scores = score_all(source, hands, config.protocols, progress)
+        if sink:
+            write(sink, source, predicted, scores)
+        accounting.append(counted.as_report())
+        results.append(summarise(source, predicted, hands, scores, failed_rows))
+    return {"accounting": accounting, "results": results}
+
+
+def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, model: File | None) -> None:
+    """What can be refused before anything is computed."""
+    if unknown := [name for name in config.protocols if name not in PROTOCOLS]:
+        raise WrongCommand(f"no protocol {', '.join(unknown)}", hint=f"--protocol {' | '.join(PROTOCOLS)}")
+    if sink and len(sources) > 1:
+        raise WrongCommand(f"-o holds the result of one source, {len(sources)} were given", hint="one handtool eval -o for each")
+    if config.bone != EvalConfig.bone and not model:
+        raise WrongCommand("--bone sets the scale of a model's predictions, and no --model was given", hint="--model pose.h5")
+    if model and not isinstance(model, File):
+        raise HandtoolError(f"{model} is not a pose model of handtool", hint=f"handtool finetune train.h5 --init {model} -o pose.h5")
+    if model:
+        model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
+    for name in config.protocols:
+        bare = [source.path for source in sources if model or not (source.has(LABELS.vertices) and source.has(PREDICTIONS.vertices))]
+        if PROTOCOLS[name].of_mesh and bare:
+            missing = "the model predicts none" if model else f"{bare[0]} has none in its labels or its predictions"
+            raise HandtoolError(f"--protocol {name} needs vertices, and {missing}", hint=ALL_PRINTED)
+
+
+def read_predictions(source: File) -> Predicted:
+    source.need(PREDICTIONS, hint="handtool eval {path} --model pose.h5")
+    names = [column.name for column in PREDICTIONS.columns if source.has(column)]
+    columns = {name: store.read_column(source, PREDICTIONS.by_name[name]) for name in names}
+    return Predicted(columns, "its own", store.read_attrs(source, PREDICTIONS)["scale_source"], made_here=False)
+
+
+def predict(source: File, model: File, config: EvalConfig, progress: Progress) -> Predicted:
+    """Run the pose model over the crops, as `handtool predict` does."""
+    from handtool.nn.data import read_hands
+    from handtool.nn.infer import find_scale, predict_file
+    from handtool.nn.pose import read_pose
+
+    settings = PredictConfig(config.bone, config.batch_size, config.precision, config.device, config.workers)
+    columns = predict_file(source, model, settings, progress)
+    _, scale_source = find_scale(read_hands(source), read_pose(model).contract.bone_m, config.bone)
+    return Predicted(columns, model.path.name, scale_source, made_here=True)
+
+
+def join_labels(source: File, predicted: Predicted) -> Hands:
+    """Predictions beside their truth; a prediction marked as not valid becomes NaN, which every protocol counts as failed."""
+    columns = predicted.columns
+    joints = np.where(columns["valid"][:, None, None], columns["joints"], np.float32(np.nan))
+    vertices = None
+    if "vertices" in columns and source.has(LABELS.vertices):
+        meshes = np.where(columns["valid"][:, None, None], columns["vertices"], np.float32(np.nan))
+        vertices = (meshes, store.read_column(source, LABELS.vertices))
+    truth, valid = store.read_column(source, LABELS.joints), store.read_column(source, LABELS.valid)
+    side = store.read_column(source, CROPS.side) if source.has(CROPS) else None
+    return make_hands(joints, truth, valid, side, vertices, columns["absolute"])
+
+
+def count_hands(source: File, hands: Hands) -> tuple[Accounting, np.ndarray]:
+    """in = scored + without truth + without prediction; and the rows of the last. HandtoolError where no hand is left to score."""
+    labelled, predicted = hands.valid.any(axis=1), np.isfinite(hands.predicted).all(axis=(1, 2))
+    accounting = Accounting("hands", done=int((labelled & predicted).sum()))
+    accounting.skip("no true joint", int((~labelled).sum()))
+    accounting.fail("no finite prediction", int((labelled & ~predicted).sum()))
+    if not accounting.done:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in {**accounting.skipped, **accounting.failed}.items())
+        raise HandtoolError(f"{source.path}: none of {accounting.total} hands can be scored ({reasons or 'there are none'})")
+    return accounting, np.flatnonzero(labelled & ~predicted)
+
+
+def score_all(source: File, hands: Hands, asked: tuple[str, ...], progress: Progress) -> list[Score]:
+    there = applicable(hands)
+    names = [name for name in PROTOCOLS if name in (asked or there)]
+    for name in names:
+        if name not in there:
+            raise HandtoolError(f"--protocol {name} needs predictions in the camera frame, {source.path} has none", hint=ALL_PRINTED)
+    scores = []
+    for result in score(hands, names):
+        scores.append(result)
+        progress("score", len(scores), len(names))
+    return scores
+
+
+def write(sink: Sink, source: File, predicted: Predicted, scores: list[Score]) -> None:
+    """/metrics with one group per protocol; arrays by protocol below per_hand, per_joint, pck, with the unit in the name."""
+    arrays = {}
+    for each in scores:
+        name = each.protocol.name
+        arrays[f"per_hand/{name}_mm"] = each.per_hand_mm
+        arrays[f"per_joint/{name}_mm"] = 1000 * each.per_joint.mean_m
+        for of, curve in each.per_joint.curves.items():
+            arrays[f"pck/{name}_{of.low_mm}_{of.high_mm}mm"] = curve
+            arrays[f"pck/thresholds_{of.low_mm}_{of.high_mm}mm"] = 1000 * of.thresholds_m()
+    figures = {}
+    for each in scores:
+        words = {"alignment": each.protocol.words, "average": each.protocol.average, "scale_source": predicted.scale_source}
+        figures[each.protocol.name] = words | each.figures
+    if predicted.made_here:
+        store.write_table(sink, PREDICTIONS, predicted.columns, attrs={"scale_source": predicted.scale_source})
+    store.write_metrics(sink, figures, arrays)
+    sink.inherit(source, but=(PREDICTIONS,) if predicted.made_here else ())
+
+
+def summarise(source: File, predicted: Predicted, hands: Hands, scores: list[Score], failed_rows: np.ndarray) -> dict:
+    scale_m = predicted.columns["scale"][predicted.columns["valid"]]
+    protocols = {
+        each.protocol.name: {"alignment": each.protocol.words, **each.figures, "left_out_because": each.left_out} for each in scores
+    }
+    return {
+        "source": source.path.name,
+        "predictions": predicted.origin,
+        "scale_source": predicted.scale_source,
+        "mean_scale_mm": 1000 * float(np.nanmean(scale_m)) if np.isfinite(scale_m).any() else float("nan"),
+        "in_camera_frame": int((hands.absolute & predicted.columns["valid"]).sum()),
+        "protocols": protocols,
+        "failed_rows": failed_rows[:NAMED_ROWS].tolist(),
+        "warnings": list(find_warnings(hands, scores)),
+    }
+
+
+def find_warnings(hands: Hands, scores: list[Score]) -> Iterator[str]:
+    """What a reader of the figures has to know."""
+    for each in scores:
+        if each.reflection_matters:
+            without = each.figures["mean_without_reflection_mm"]
+            name, mean = each.protocol.name, each.figures["mean_mm"]
+            yield f"some predictions are mirrored hands: {name} is {mean:.2f} mm where a reflection may undo it, {without:.2f} mm where not"
+    if hands.vertices and not hands.vertices[0].any():
+        yield "the predicted vertices are all zero: mesh errors and F-scores mean nothing"

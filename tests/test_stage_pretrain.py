@@ -1,0 +1,317 @@
+"""pretrain learns, goes on where it was killed to the same last bit, and every option does something."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from making import SIZE, make_file, record, write_crops, write_videos
+from torch import nn
+
+import handtool as package
+from handtool import store
+from handtool.config import METHODS, PretrainConfig
+from handtool.errors import HandtoolError, Terminated, WrongCommand
+from handtool.nn import contrastive, curve
+from handtool.nn.weights import read_encoder
+from handtool.progress import silent
+from handtool.stages.pretrain import pretrain
+from handtool.store import CURVE, KEYPOINTS, PAIRS
+
+QUICK = {"arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 6, "steps": 8, "gpus": 0, "workers": 1}
+TOPK = 3
+
+
+def add_pairs(source, path):
+    """pairs.h5 beside `source`: neighbours by their keypoints, whatever the video."""
+    with store.open_file(source) as file, store.create_file(path, record(), [file]) as sink:
+        xy = store.read_column(file, KEYPOINTS.xy)
+        distance = np.linalg.norm(xy[:, None] - xy[None], axis=3).mean(2)
+        np.fill_diagonal(distance, np.inf)
+        positive = np.argsort(distance, 1)[:, :TOPK]
+        store.write_table(
+            sink, PAIRS,
+            dict(anchor=np.repeat(np.arange(len(xy)), TOPK), positive=positive.ravel(), distance=np.take_along_axis(distance, positive, 1).ravel(),
+                 rank=np.tile(np.arange(1, TOPK + 1), len(xy)), anchor_offset=np.arange(len(xy) + 1) * TOPK),
+            {"topk": TOPK, "index": "exact", "pool_uuid": file.uuid},
+        )  # fmt: skip
+        sink.inherit(file)
+        sink.finish({})
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("hands")
+
+
+@pytest.fixture(scope="module")
+def keypoints(folder):
+    return make_file(folder / "keypoints.h5", (9, 8))
+
+
+@pytest.fixture(scope="module")
+def pairs(folder, keypoints):
+    return add_pairs(keypoints, folder / "pairs.h5")
+
+
+def run(source, out, progress=silent, **changes):
+    """The stage as the command runs it; returns its report."""
+    config = PretrainConfig(**QUICK | changes)
+    with store.open_file(source) as file, store.open_job(out, record(**changes)) as job, store.create_file(out, record(**changes), [file]) as sink:
+        report = pretrain(file, sink, config, job, progress)
+        sink.finish(report)
+        job.remove()
+    return report
+
+
+def weights_of(path):
+    with store.open_file(path) as file:
+        return store.read_weights(file)[0]
+
+
+def curve_of(path, column=CURVE.loss):
+    with store.open_file(path) as file:
+        return store.read_column(file, column).tolist()
+
+
+def assert_same_result(one, other):
+    weights, others = weights_of(one), weights_of(other)
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        assert np.array_equal(value, others[name]), name
+    for column in (CURVE.step, CURVE.loss, CURVE.learning_rate, CURVE.positive_similarity, CURVE.negative_similarity):
+        assert curve_of(one, column) == curve_of(other, column)
+
+
+class SmallEncoder(nn.Sequential):
+    """Stands for a ResNet where what is tested lies elsewhere: a hundredth of its weights to save and load."""
+
+    arch, num_features = "resnet18", 24
+
+    def __init__(self, arch):
+        super().__init__(nn.Conv2d(3, 24, 5, 4, bias=False), nn.BatchNorm2d(24), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(contrastive, "make_encoder", SmallEncoder)
+
+
+@pytest.fixture(scope="module")
+def trained_small(pairs, folder):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(contrastive, "make_encoder", SmallEncoder)
+        run(pairs, folder / "small.h5")
+    return folder / "small.h5"
+
+
+@pytest.fixture(scope="module")
+def trained(pairs, folder):
+    """An uninterrupted run of QUICK, to hold others against."""
+    return folder / "encoder.h5", run(pairs, folder / "encoder.h5")
+
+
+def make_poses(folder):
+    """Four shapes that stay different when turned (a ring, a line, two clumps, a square), each six times on other grounds."""
+    rng = np.random.default_rng(2)
+    turn = np.linspace(0, 2 * np.pi, 21, endpoint=False)
+    shapes = np.stack([
+        np.stack((np.cos(turn), np.sin(turn)), 1),
+        np.linspace(-1, 1, 21)[:, None] * [[1, 0]],
+        np.where(np.arange(21) % 2, 1, -1)[:, None] * [[0.9, 0]],
+        np.stack(np.divmod(np.arange(21), 5), 1) / 2 - 1,
+    ])  # fmt: skip
+    xy = (SIZE / 2 + 0.3 * SIZE * shapes[np.arange(24) % 4] + rng.normal(0, 0.7, (24, 21, 2))).astype(np.float32)
+    with store.create_file(folder / "keypoints.h5", record()) as sink:
+        write_videos(sink, 1)
+        write_crops(sink, np.zeros(24, int), np.ones(24, int), {"xy": xy, "camera": np.full((24, 3, 3), np.nan)}, rng)
+        store.write_table(sink, KEYPOINTS, dict(xy=xy, score=np.ones((24, 21)), valid=np.ones(24, bool)), {"skeleton": "hand21", "model": "drawn"})
+        sink.finish({})
+    return add_pairs(folder / "keypoints.h5", folder / "pairs.h5")
+
+
+def test_the_loss_falls_on_a_world_that_can_be_learnt(tmp_path):
+    report = run(make_poses(tmp_path), tmp_path / "e.h5", steps=40, batch_size=16, learning_rate=1e-3, temperature=0.2, weights="none")
+    assert report["loss_last"] < report["loss_first"] - 0.2
+    assert report["positive_similarity"] > report["negative_similarity"] + 0.05
+
+
+def test_the_product_is_an_encoder_that_knows_what_it_wants_to_see(trained):
+    path, report = trained
+    with store.open_file(path) as file:
+        encoder, head, attrs = read_encoder(file)
+    config = json.loads(attrs["config"])
+    assert (attrs["architecture"], attrs["size"], attrs["side"], attrs["box_scale"]) == ("resnet18", 32, "RIGHT", 1.3)
+    assert np.allclose(attrs["mean"], (0.485, 0.456, 0.406)) and np.allclose(attrs["std"], (0.229, 0.224, 0.225))
+    assert (config["method"], config["weights"], config["inverse"], config["precision"], config["steps"]) == ("simhand", "linear", "exact", "fp32", 8)
+    assert head(encoder.eval()(torch.zeros(2, 3, 32, 32))).shape == (2, 128)
+    torchvision.models.resnet18().load_state_dict({**torchvision.models.resnet18().state_dict(), **encoder.state_dict()})
+    assert report["accounting"] == [{"what": "hands", "in": 17, "done": 17, "skipped": {}, "failed": {}}]
+    assert report["steps"] == 8 and report["pairs_per_step"] == 6
+
+
+def test_two_runs_of_one_seed_are_one_result_with_any_number_of_workers(pairs, trained, tmp_path):
+    run(pairs, tmp_path / "again.h5", workers=2)
+    assert_same_result(tmp_path / "again.h5", trained[0])
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL between two writes."""
+
+
+@pytest.mark.parametrize("when, every", [(1, 1), (2, 3), (5, 2), (7, 3), (8, 1)])
+def test_a_run_killed_at_any_step_ends_in_the_same_last_bit(pairs, small, trained_small, tmp_path, monkeypatch, when, every):
+    """Killed instead of the first checkpoint at or after step `when`; the next run finds what was saved before."""
+    saves, save = itertools.count(1), store.Job.save
+
+    def save_or_die(job, name, values, attrs=None):
+        if next(saves) * every >= when:
+            raise Killed
+        save(job, name, values, attrs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.Job, "save", save_or_die)
+        with pytest.raises(Killed):
+            run(pairs, tmp_path / "e.h5", checkpoint_every=every)
+    assert not (tmp_path / "e.h5").exists()
+    run(pairs, tmp_path / "e.h5", checkpoint_every=every)
+    assert_same_result(tmp_path / "e.h5", trained_small)
+    assert not (tmp_path / "e.h5.partial").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
+def test_sigterm_saves_says_so_and_the_next_run_goes_on_from_there(pairs, small, trained_small, tmp_path, caplog, monkeypatch):
+    steps, append = itertools.count(1), curve.Curve.append
+
+    def append_and_terminate(*args):
+        append(*args)
+        if next(steps) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched, caplog.at_level("INFO"), pytest.raises(Terminated):
+        patched.setattr(curve.Curve, "append", append_and_terminate)
+        run(pairs, tmp_path / "e.h5")
+    assert "saved after step 5 of 8; the same command goes on from there" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        run(pairs, tmp_path / "e.h5")
+    assert "going on after step 5 of 8" in caplog.text
+    assert_same_result(tmp_path / "e.h5", trained_small)
+
+
+def test_the_command_killed_by_the_kernel_goes_on_when_run_again(handtool, pairs, tmp_path):
+    settings = QUICK | {"steps": 16, "checkpoint_every": 4}
+    options = [str(item) for key, value in settings.items() for item in (f"--{key.replace('_', '-')}", value)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])}
+    command = [sys.executable, "-m", "handtool", "pretrain", str(pairs), "-o", "e.h5", *options]
+    first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "e.h5.partial" / "checkpoint.part.h5").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    again = handtool("pretrain", pairs, "-o", "e.h5", *options, "--json")
+    assert again.returncode == 0, again.stderr
+    assert "going on after step" in again.stderr
+    assert json.loads(again.stdout)["report"]["steps"] == 16
+
+
+OPTIONS = [
+    {"method": "simclr"}, {"method": "peclr"}, {"weights": "none"}, {"weights": "sigmoid"}, {"weight_side": "pos"}, {"weight_side": "neg"},
+    {"weights": "sigmoid", "lambda_pos": 0.1}, {"weights": "sigmoid", "lambda_neg": 0.5},
+    {"inverse": "published"}, {"inverse": "none"}, {"positives": "2"}, {"positives": "sample"}, {"positives": "all"}, {"temperature": 0.1},
+    {"input_size": 48}, {"batch_size": 8}, {"learning_rate": 0.01}, {"warmup": 0.5}, {"weight_decay": 0.5}, {"precision": "bf16"}, {"seed": 6},
+]  # fmt: skip
+
+
+def test_every_option_changes_the_training_and_no_two_alike(pairs, small, tmp_path):
+    curves = {}
+    for number, change in enumerate([{}, *OPTIONS]):
+        run(pairs, tmp_path / f"{number}.h5", steps=4, **change)
+        assert curves.setdefault(tuple(curve_of(tmp_path / f"{number}.h5")), change) is change
+
+
+def test_a_trained_encoder_can_be_the_start_of_another(pairs, trained, tmp_path):
+    run(pairs, tmp_path / "e.h5", init=str(trained[0]), steps=1, learning_rate=0.0)
+    started, found = weights_of(trained[0]), weights_of(tmp_path / "e.h5")
+    for name in started:
+        if name.startswith("encoder") and "running" not in name and "tracked" not in name:
+            assert np.array_equal(started[name], found[name]), name
+
+
+def test_epochs_are_whole_batches_of_all_pairs(pairs, small, tmp_path):
+    report = run(pairs, tmp_path / "e.h5", steps=None, epochs=2)
+    assert report["steps"] == 2 * (17 // 6)
+    rates = curve_of(tmp_path / "e.h5", CURVE.learning_rate)
+    assert max(rates) <= 1e-4 * np.sqrt(6) * (1 + 1e-9) and rates[-1] < max(rates) / 2
+
+
+def test_the_batch_is_lowered_to_the_pairs_that_there_are_and_said(pairs, small, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        report = run(pairs, tmp_path / "e.h5", batch_size=None, steps=1)
+    assert report["pairs_per_step"] == 17 and "batch size lowered from 32 to 17" in caplog.text
+
+
+def test_two_processes_train_as_one(pairs, trained, tmp_path):
+    report = run(pairs, tmp_path / "e.h5", processes=2, learning_rate=PretrainConfig.base_rate * 6**0.5)
+    assert report["processes"] == 2
+    found, expected = curve_of(tmp_path / "e.h5"), curve_of(trained[0])
+    assert found[0] == pytest.approx(expected[0], abs=1e-5)  # the same hands in the same views: one joined batch
+    assert found == pytest.approx(expected, abs=0.1)  # then Adam turns the rounding of small gradients into steps
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_missing_is_named_with_the_command_that_makes_it(keypoints, small, tmp_path, method):
+    crops = make_file(tmp_path / "crops.h5", (3, 3), ())
+    with pytest.raises(HandtoolError, match="has no /keypoints") as caught:
+        run(crops, tmp_path / "e.h5", method=method)
+    assert caught.value.hint == f"handtool keypoints {crops} -o keypoints.h5"
+    if METHODS[method].mined:
+        with pytest.raises(HandtoolError, match="has no /pairs") as caught:
+            run(keypoints, tmp_path / "f.h5", method=method)
+        assert caught.value.hint.startswith("handtool mine")
+    else:
+        assert run(keypoints, tmp_path / "f.h5", method=method, steps=1)["accounting"][0]["done"] == 17
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_step(pairs, small, tmp_path):
+    with pytest.raises(HandtoolError, match="the loss is nan at step"):
+        run(pairs, tmp_path / "e.h5", learning_rate=1e30)
+
+
+def test_positives_that_make_no_sense_are_a_wrong_command(pairs, tmp_path):
+    for number, wrong in enumerate(("0", "-1", "some", "")):
+        with pytest.raises(WrongCommand):
+            run(pairs, tmp_path / f"{number}.h5", positives=wrong)
+    with pytest.raises(HandtoolError, match="no hand to train on"):
+        run(pairs, tmp_path / "e.h5", positives="9")
+
+
+def test_one_pair_a_process_is_too_few_for_batch_norm(pairs, tmp_path):
+    with pytest.raises(HandtoolError, match="batch norm needs 2"):
+        run(pairs, tmp_path / "e.h5", batch_size=3, processes=2)
+
+
+def test_gpus_that_are_not_there_end_the_command_before_anything_else(handtool, pairs):
+    if torch.cuda.device_count() >= 64:
+        pytest.skip("this machine has them")
+    done = handtool("pretrain", pairs, "--gpus", 64)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "--gpus 64 asked" in done.stderr and "--gpus 0 trains on the CPU" in done.stderr
+
+
+def test_positives_of_another_file_are_refused_with_the_way_round(pairs, tmp_path, monkeypatch):
+    has = store.File.has
+    monkeypatch.setattr(store.File, "has", lambda file, what: what == "pool" or has(file, what))
+    with pytest.raises(HandtoolError, match="mined with --in") as caught:
+        run(pairs, tmp_path / "e.h5")
+    assert "handtool cat" in caught.value.hint
