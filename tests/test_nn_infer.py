@@ -18,7 +18,7 @@ from handtool.nn.data import Hands
 from handtool.nn.encoder import make_encoder, make_projection_head
 from handtool.nn.infer import find_device, find_scale, predict_batch, predict_file
 from handtool.nn.pose import Contract, PoseModel, read_pose, write_pose
-from handtool.nn.regression import RegressionHead, lift, joints_from_slots, make_targets, rays
+from handtool.nn.regression import RegressionHead, joints_from_slots, lift, make_targets, rays
 from handtool.nn.weights import write_encoder
 
 

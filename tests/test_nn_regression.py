@@ -6,15 +6,32 @@ import torch
 from making import make_hands
 
 from handtool.errors import HandtoolError
-from handtool.hands.camera import lift_25d, project, rays as numpy_rays, root_depth as numpy_root_depth
+from handtool.hands.camera import lift_25d, project
+from handtool.hands.camera import rays as numpy_rays
+from handtool.hands.camera import root_depth as numpy_root_depth
 from handtool.hands.skeleton import FROM_LEVEL_MAJOR, LEVEL_MAJOR, palm_from_wrist
 from handtool.nn.augment import (
-    AugmentRanges, LabelledHands, draw_colours, draw_windows, jitter, render_inputs, see_through, whole_crop,
+    AugmentRanges,
+    LabelledHands,
+    draw_colours,
+    draw_windows,
+    jitter,
+    render_inputs,
+    see_through,
+    whole_crop,
 )  # fmt: skip
 from handtool.nn.encoder import make_encoder
 from handtool.nn.pose import Contract, PoseModel, init_pose
 from handtool.nn.regression import (
-    RegressionHead, joints_from_slots, lift, losses_25d, make_targets, rays, root_depth, slot_valid, slots_from_joints,
+    RegressionHead,
+    joints_from_slots,
+    lift,
+    losses_25d,
+    make_targets,
+    rays,
+    root_depth,
+    slot_valid,
+    slots_from_joints,
 )  # fmt: skip
 
 SIDE = 64

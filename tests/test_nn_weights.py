@@ -25,7 +25,7 @@ def reference():
     """A torchvision resnet18 with random weights and statistics, classifier included."""
     torch.manual_seed(1)
     model = torchvision.models.resnet18()
-    for name, value in model.state_dict().items():
+    for value in model.state_dict().values():
         value.copy_(torch.rand_like(value.float()) * 3)
     return model.state_dict()
 

@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,15 @@ import typer
 
 from handtool import errors
 from handtool.cli import state
+from handtool.cli.inputs import open_extra, open_raw, open_sources, stamp
+from handtool.cli.outputs import read_kept_report, refuse_own_input
 from handtool.cli.printing import print_report, say, start_logging
-from handtool.errors import HandtoolError, Terminated, WrongCommand
+from handtool.errors import HandtoolError, Terminated
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from handtool.store import File, Record
+    from handtool.store import Record
 
 
 # What the machine refuses is a known cause, wherever it happens. Other OSErrors are bugs.
@@ -91,37 +93,6 @@ def interrupt(number: int, frame: "FrameType | None") -> None:
             return again.start()
         frame = frame.f_back
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def open_sources(names: list[str]) -> Iterator[list["File"]]:
-    """The inputs, opened and checked; `-` is standard input, spooled if it is a pipe."""
-    from handtool.store import file, open_file, receive
-
-    file.moved_files[:] = state.moved
-    if names.count("-") > 1:
-        raise WrongCommand("standard input can be only one of the sources")
-    with contextlib.ExitStack() as stack:
-        opened = []
-        for name in names:
-            path, spooled = receive() if name == "-" else (Path(name), False)
-            if spooled:
-                stack.callback(path.unlink, missing_ok=True)
-            elif name == "-":
-                state.redirected = path
-            opened.append(stack.enter_context(open_file(path, carried=spooled or path == state.spool)))
-            log.debug("reads %s (uuid %s)", "standard input" if opened[-1].carried else path, opened[-1].uuid)
-        yield opened
-
-
-def open_raw(names: list[str]) -> list[Path]:
-    """Raw material: videos, images, folders. HandtoolError where it does not exist."""
-    if not names or "-" in names:
-        raise WrongCommand("videos and images are named, they cannot come by pipe", hint=f"handtool {state.command} PATH -o FILE")
-    for name in names:
-        if not Path(name).exists():
-            raise HandtoolError(f"{name} does not exist", hint=f"ls {Path(name).parent}")
-    return [Path(name) for name in names]
 
 
 def produce(
@@ -194,76 +165,6 @@ def make_record(config: Any, inputs: list, streamed: bool) -> "Record":
     return Record(f"handtool {state.command}", values, inputs, command, values.get("seed", -1), streamed)
 
 
-def stamp(file: "File | Path") -> Any:
-    """An input as the history records it."""
-    from handtool.store import Input, stamp_raw
-
-    if isinstance(file, Path):
-        return stamp_raw(file)
-    return Input("-" if file.carried else str(file.path), file.path.stat().st_size, file.uuid)
-
-
-@contextlib.contextmanager
-def open_extra(name: str) -> Iterator["File | Path"]:
-    """A further input: a file of ours, opened, or raw material, as a path."""
-    from handtool.store import open_file
-    from handtool.store.walk import SIGNATURE
-
-    path = Path(name)
-    if not path.exists():
-        raise HandtoolError(f"{path} does not exist", hint=f"ls {path.parent}")
-    head = path.open("rb").read(8) if path.is_file() else b""
-    if head != SIGNATURE and path.suffix not in (".h5", ".hdf5"):
-        yield path
-    else:
-        with open_file(path) as file:
-            yield file
-
-
-def read_kept_report(target: Path, record: "Record") -> dict | None:
-    """The report of an output that this very command made already; None where there is no output.
-
-    Errors: HandtoolError where the output is another one, with what differs.
-    """
-    from handtool.errors import DamagedFile
-    from handtool.store import find_broken_links, open_file
-    from handtool.store.disk import refuse_no_file
-
-    if not target.exists():
-        return None
-    refuse_no_file(target)
-    try:
-        with open_file(target) as kept:
-            last, broken = kept.provenance[-1], find_broken_links(kept)
-    except DamagedFile as error:
-        raise HandtoolError(f"{target} exists and is not a sound handtool file ({error.message})", hint="choose another -o, or add --force") from error
-    if last["fingerprint"] != record.fingerprint:
-        raise HandtoolError(f"{target} exists, made {difference(last, record)}", hint="add --force to make it anew, or choose another -o")
-    if broken:
-        raise HandtoolError(broken[0].message, hint="add --force to make it anew, or choose another -o")
-    return last["report"]
-
-
-def difference(last: dict, record: "Record") -> str:
-    """What sets an existing output apart from the one asked for, in words."""
-    if last["program"] != record.program:
-        return f"by `{last['program']}`"
-    settings = record.settings
-    changed = [f"{k} {last['config'].get(k)} instead of {v}" for k, v in settings.items() if last["config"].get(k) != v]
-    if changed:
-        return "with " + ", ".join(changed)
-    have = [item["uuid"] or item["stamp"] for item in last["inputs"]]
-    names = [item.path for item in record.inputs if (item.uuid or item.stamp) not in have]
-    return "from other inputs" + (f" ({', '.join(names)} differs)" if names else "")
-
-
-def refuse_own_input(target: Path | None, inputs: list["File | Path"]) -> None:
-    """An output over its own input, or over a file that an input links to, would destroy what it is made of."""
-    paths = [path for item in inputs for path in ([item] if isinstance(item, Path) else [item.path, *item.linked_paths()])]
-    if target is not None and target.exists() and any(path.exists() and os.path.samefile(target, path) for path in paths):
-        raise WrongCommand(f"{target} is both input and output", hint="choose another -o")
-
-
 def bars(stack: contextlib.ExitStack) -> Callable:
     """Progress bars on a terminal, silence elsewhere."""
     from handtool.progress import silent
@@ -273,25 +174,3 @@ def bars(stack: contextlib.ExitStack) -> Callable:
     from handtool.cli.bars import Bars
 
     return stack.enter_context(Bars())
-
-
-def write_other(output: str, data: bytes, force: bool) -> str:
-    """A picture, a page or a table of text: whole or not at all. An existing one is `up to date` if its bytes are the same.
-
-    Returns what happened: "written" or "up to date". Errors: HandtoolError where it exists with other bytes.
-    """
-    from handtool.store import refuse_terminal, write_bytes_whole
-
-    if output == "-":
-        if b"\0" in data:
-            refuse_terminal("a picture", "display -")
-        sys.stdout.buffer.write(data)
-        return "written"
-    path = Path(output)
-    if path.exists() and not force:
-        if path.is_file() and path.read_bytes() == data:
-            logging.getLogger("handtool").info("%s is up to date", path)
-            return "up to date"
-        raise HandtoolError(f"{path} exists, with another content", hint="add --force to make it anew, or choose another -o")
-    write_bytes_whole(path, data)
-    return "written"

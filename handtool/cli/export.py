@@ -14,8 +14,10 @@ from typing import Annotated
 import typer
 
 from handtool.cli import state
-from handtool.cli.doors import bars, open_sources, refuse_own_input
+from handtool.cli.doors import bars
+from handtool.cli.inputs import open_sources
 from handtool.cli.options import Force, Json, Moved, Quiet, Source, Verbose
+from handtool.cli.outputs import refuse_own_input
 from handtool.cli.printing import print_report
 from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand

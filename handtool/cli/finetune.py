@@ -6,7 +6,19 @@ import typer
 
 from handtool.cli.doors import produce
 from handtool.cli.options import (
-    BatchSize, Force, Gpus, InputSize, Json, Moved, NamedOutput, Quiet, Restart, Seed, Source, Verbose, Workers,
+    BatchSize,
+    Force,
+    Gpus,
+    InputSize,
+    Json,
+    Moved,
+    NamedOutput,
+    Quiet,
+    Restart,
+    Seed,
+    Source,
+    Verbose,
+    Workers,
 )  # fmt: skip
 from handtool.config import FinetuneConfig
 from handtool.errors import WrongCommand

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import open_sources
+from handtool.cli.inputs import open_sources
 from handtool.cli.options import Json, Moved, Quiet, Source, Verbose
 from handtool.cli.printing import print_report, value_lines
 

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from handtool.cli import state
-from handtool.cli.doors import open_sources, refuse_own_input, write_other
+from handtool.cli.inputs import open_sources
 from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose
+from handtool.cli.outputs import refuse_own_input, write_other
 from handtool.cli.printing import print_report
 from handtool.config import ReportConfig, ShowConfig
 

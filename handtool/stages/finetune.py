@@ -4,7 +4,6 @@ Shapes: N hands of the file, B hands of a batch, K = 21 joints.
 """
 
 import logging
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

@@ -9,7 +9,21 @@ from handtool.store.jpegs import Jpegs, open_jpegs
 from handtool.store.pipes import receive, refuse_terminal
 from handtool.store.provenance import Input, Record, rebuild_commands, stamp_raw
 from handtool.store.schema import (
-    CROPS, CURVE, EMBEDDINGS, KEYPOINTS, LABELS, LEFT, PAIRS, PREDICTIONS, RIGHT, ROW_TABLES, TABLES, UNKNOWN, VIDEOS, Column, Table,
+    CROPS,
+    CURVE,
+    EMBEDDINGS,
+    KEYPOINTS,
+    LABELS,
+    LEFT,
+    PAIRS,
+    PREDICTIONS,
+    RIGHT,
+    ROW_TABLES,
+    TABLES,
+    UNKNOWN,
+    VIDEOS,
+    Column,
+    Table,
 )  # fmt: skip
 from handtool.store.sink import Sink, create_file, open_table, send, write_table
 

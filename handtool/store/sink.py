@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from handtool.errors import HandtoolError
-from handtool.store.columns import create_chunked, crc32, seal, to_storage, write_array
+from handtool.store.columns import crc32, create_chunked, seal, to_storage, write_array
 from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish
 from handtool.store.file import File
 from handtool.store.provenance import Record, merge_chains, write_chain

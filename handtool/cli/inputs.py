@@ -1,0 +1,72 @@
+"""What comes in at the door: handtool files, opened and checked, and raw material, named."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handtool.cli import state
+from handtool.errors import HandtoolError, WrongCommand
+
+if TYPE_CHECKING:
+    from handtool.store import File
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def open_sources(names: list[str]) -> Iterator[list["File"]]:
+    """The inputs, opened and checked; `-` is standard input, spooled if it is a pipe."""
+    from handtool.store import file, open_file, receive
+
+    file.moved_files[:] = state.moved
+    if names.count("-") > 1:
+        raise WrongCommand("standard input can be only one of the sources")
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for name in names:
+            path, spooled = receive() if name == "-" else (Path(name), False)
+            if spooled:
+                stack.callback(path.unlink, missing_ok=True)
+            elif name == "-":
+                state.redirected = path
+            opened.append(stack.enter_context(open_file(path, carried=spooled or path == state.spool)))
+            log.debug("reads %s (uuid %s)", "standard input" if opened[-1].carried else path, opened[-1].uuid)
+        yield opened
+
+
+def open_raw(names: list[str]) -> list[Path]:
+    """Raw material: videos, images, folders. HandtoolError where it does not exist."""
+    if not names or "-" in names:
+        raise WrongCommand("videos and images are named, they cannot come by pipe", hint=f"handtool {state.command} PATH -o FILE")
+    for name in names:
+        if not Path(name).exists():
+            raise HandtoolError(f"{name} does not exist", hint=f"ls {Path(name).parent}")
+    return [Path(name) for name in names]
+
+
+def stamp(file: "File | Path") -> Any:
+    """An input as the history records it."""
+    from handtool.store import Input, stamp_raw
+
+    if isinstance(file, Path):
+        return stamp_raw(file)
+    return Input("-" if file.carried else str(file.path), file.path.stat().st_size, file.uuid)
+
+
+@contextlib.contextmanager
+def open_extra(name: str) -> Iterator["File | Path"]:
+    """A further input: a file of ours, opened, or raw material, as a path."""
+    from handtool.store import open_file
+    from handtool.store.walk import SIGNATURE
+
+    path = Path(name)
+    if not path.exists():
+        raise HandtoolError(f"{path} does not exist", hint=f"ls {path.parent}")
+    head = path.open("rb").read(8) if path.is_file() else b""
+    if head != SIGNATURE and path.suffix not in (".h5", ".hdf5"):
+        yield path
+    else:
+        with open_file(path) as file:
+            yield file

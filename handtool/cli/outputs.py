@@ -1,0 +1,80 @@
+"""What goes out at the door: nothing is overwritten unasked, nothing is made twice, everything appears whole."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from handtool.errors import HandtoolError, WrongCommand
+
+if TYPE_CHECKING:
+    from handtool.store import File, Record
+
+log = logging.getLogger(__name__)
+
+
+def read_kept_report(target: Path, record: "Record") -> dict | None:
+    """The report of an output that this very command made already; None where there is no output.
+
+    Errors: HandtoolError where the output is another one, with what differs.
+    """
+    from handtool.errors import DamagedFile
+    from handtool.store import find_broken_links, open_file
+    from handtool.store.disk import refuse_no_file
+
+    if not target.exists():
+        return None
+    refuse_no_file(target)
+    try:
+        with open_file(target) as kept:
+            last, broken = kept.provenance[-1], find_broken_links(kept)
+    except DamagedFile as error:
+        raise HandtoolError(f"{target} exists and is not a sound handtool file ({error.message})", hint="choose another -o, or add --force") from error
+    if last["fingerprint"] != record.fingerprint:
+        raise HandtoolError(f"{target} exists, made {difference(last, record)}", hint="add --force to make it anew, or choose another -o")
+    if broken:
+        raise HandtoolError(broken[0].message, hint="add --force to make it anew, or choose another -o")
+    return last["report"]
+
+
+def difference(last: dict, record: "Record") -> str:
+    """What sets an existing output apart from the one asked for, in words."""
+    if last["program"] != record.program:
+        return f"by `{last['program']}`"
+    settings = record.settings
+    changed = [f"{k} {last['config'].get(k)} instead of {v}" for k, v in settings.items() if last["config"].get(k) != v]
+    if changed:
+        return "with " + ", ".join(changed)
+    have = [item["uuid"] or item["stamp"] for item in last["inputs"]]
+    names = [item.path for item in record.inputs if (item.uuid or item.stamp) not in have]
+    return "from other inputs" + (f" ({', '.join(names)} differs)" if names else "")
+
+
+def refuse_own_input(target: Path | None, inputs: list["File | Path"]) -> None:
+    """An output over its own input, or over a file that an input links to, would destroy what it is made of."""
+    paths = [path for item in inputs for path in ([item] if isinstance(item, Path) else [item.path, *item.linked_paths()])]
+    if target is not None and target.exists() and any(path.exists() and os.path.samefile(target, path) for path in paths):
+        raise WrongCommand(f"{target} is both input and output", hint="choose another -o")
+
+
+def write_other(output: str, data: bytes, force: bool) -> str:
+    """A picture, a page or a table of text: whole or not at all. An existing one is `up to date` if its bytes are the same.
+
+    Returns what happened: "written" or "up to date". Errors: HandtoolError where it exists with other bytes.
+    """
+    from handtool.store import refuse_terminal, write_bytes_whole
+
+    if output == "-":
+        if b"\0" in data:
+            refuse_terminal("a picture", "display -")
+        sys.stdout.buffer.write(data)
+        return "written"
+    path = Path(output)
+    if path.exists() and not force:
+        if path.is_file() and path.read_bytes() == data:
+            log.info("%s is up to date", path)
+            return "up to date"
+        raise HandtoolError(f"{path} exists, with another content", hint="add --force to make it anew, or choose another -o")
+    write_bytes_whole(path, data)
+    return "written"
