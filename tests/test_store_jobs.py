@@ -1,5 +1,7 @@
 """A long stage's state: finished parts survive, other jobs are kept out, damaged parts are noticed."""
 
+import os
+
 import numpy as np
 import pytest
 from making import record
@@ -37,9 +39,15 @@ def test_another_setting_is_refused_by_name_and_restart_is_the_way_out(tmp_path)
         assert job.names() == []
 
 
-def test_a_folder_without_parts_is_taken_over(tmp_path):
+def test_a_job_that_ends_before_its_first_part_leaves_no_folder(tmp_path):
     with store.open_job(tmp_path / "out.h5", record(fps=1)):
-        pass
+        assert (tmp_path / "out.h5.partial").is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_parts_is_taken_over(tmp_path):
+    killed = store.open_job(tmp_path / "out.h5", record(fps=1))
+    os.close(killed.lock)
     with store.open_job(tmp_path / "out.h5", record(fps=2)) as job:
         job.save("one", {"x": np.ones(3)})
     with pytest.raises(HandtoolError, match="other settings"):

@@ -16,7 +16,7 @@ from handtool.stages.keypoints import keypoints
 from handtool.store import CROPS, KEYPOINTS, LABELS
 
 MISSING = importlib.util.find_spec("mediapipe") is None
-pytestmark = pytest.mark.skipif(MISSING, reason="mediapipe is not installed: pip install 'handtool[mediapipe]'")
+pytestmark = [pytest.mark.mediapipe, pytest.mark.skipif(MISSING, reason="mediapipe is not installed: pip install 'handtool[mediapipe]'")]
 
 
 @pytest.fixture(scope="module")

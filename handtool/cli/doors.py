@@ -85,9 +85,10 @@ def drop_output() -> None:
 
 
 def interrupt(number: int, frame: "FrameType | None") -> None:
-    """Raises where it is heard. libhdf5 swallows what is raised while it writes through store/disk.py, and a write is lost: later, then."""
+    """Raises where it will be heard, else a little later: libhdf5 swallows what is raised while it writes through store/disk.py (and the
+    write is lost), Python what is raised in finalizers and weak references."""
     while frame is not None:
-        if frame.f_globals.get("__name__") == "handtool.store.disk":
+        if frame.f_globals.get("__name__") in ("handtool.store.disk", "weakref") or frame.f_code.co_name == "__del__":
             again = threading.Timer(0.01, signal.raise_signal, [number])
             again.daemon = True
             return again.start()

@@ -30,10 +30,10 @@ class Job:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self.lasting or (self.lock is not None and not self.names()):  # nothing to go on from
+            shutil.rmtree(self.folder, ignore_errors=True)
         if self.lock is not None:
             os.close(self.lock)
-        if not self.lasting:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}{SUFFIX}"
