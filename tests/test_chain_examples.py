@@ -16,7 +16,7 @@ from handtool import store
 from handtool.store import CROPS, CURVE, KEYPOINTS, PAIRS, RIGHT, VIDEOS
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-QUICK = {"EPOCHS": "2", "FINETUNE_EPOCHS": "4", "SIZE": "32", "FPS": "3"}
+QUICK = {"EPOCHS": "10", "FINETUNE_EPOCHS": "4", "SIZE": "32", "FPS": "3"}
 
 
 def run_script(name: str, *arguments, folder: Path, **environment: str) -> str:
@@ -72,7 +72,7 @@ def test_pairs_of_real_hands_are_alike_and_from_different_videos(real):
         vector = store.read_column(file, store.EMBEDDINGS.vector)
     assert (video[anchor] != video[positive]).all()
     shuffled = np.random.default_rng(0).permutation(positive)
-    assert distance[rank == 1].mean() < 0.5 * np.linalg.norm(vector[anchor] - vector[shuffled], axis=1).mean()
+    assert distance[rank == 1].mean() < 0.75 * np.linalg.norm(vector[anchor] - vector[shuffled], axis=1).mean()
 
 
 @pytest.mark.mediapipe
@@ -83,7 +83,7 @@ def test_the_chain_on_real_video_ends_in_a_table_a_page_and_a_falling_loss(real)
         assert [e["program"] for e in file.provenance][-1] == "handtool eval"
     with store.open_file(real / "encoder.h5") as file:
         loss = store.read_column(file, CURVE.loss)
-        assert np.isfinite(loss).all() and loss[-3:].mean() < loss[:3].mean()
+        assert np.isfinite(loss).all() and loss[-10:].mean() < loss[:10].mean() - 0.02
     page = (real / "report.html").read_text()
     assert "pa_mpjpe" in page and "http://" not in page.replace("http://www.w3.org", "") and (real / "pairs.png").stat().st_size > 10_000
 

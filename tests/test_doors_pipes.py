@@ -1,13 +1,12 @@
 """`-` on both sides: the tables that come through a pipe are the tables that come through files."""
 
-import json
-
+import cv2
 import numpy as np
 import pytest
 from making import make_file
 
 from handtool import store
-from handtool.store import TABLES
+from handtool.store import CURVE, TABLES
 
 SMALL = ["--gpus", "0", "--init", "scratch", "--arch", "resnet18", "--input-size", "32", "--batch-size", "8", "--workers", "1", "--steps", "2"]
 
@@ -68,13 +67,47 @@ def test_three_stages_joined_by_pipes_carry_everything_and_give_the_chains_table
     assert_same_tables(chain / "piped.h5", chain / "pairs.h5")
 
 
-def test_training_and_scoring_read_a_pipe_too(handtool, chain):
-    pairs = handtool("embed", "keypoints.h5", binary=True).stdout
-    pairs = handtool("mine", "--threads", "1", stdin=pairs, binary=True).stdout
-    done = handtool("pretrain", "-", *SMALL, "-o", "encoder.h5", stdin=pairs)
+def weights_of(path) -> dict[str, np.ndarray]:
+    with store.open_file(path) as file:
+        return {**store.read_weights(file)[0], "loss": store.read_column(file, CURVE.loss)}
+
+
+@pytest.mark.parametrize(("command", "source"), [("pretrain", "pairs.h5"), ("finetune", "crops.h5")])
+def test_training_through_pipes_gives_the_weights_of_training_by_files(handtool, chain, command, source):
+    by_file = handtool(command, source, *SMALL, "-o", "file.h5")
+    assert by_file.returncode == 0, by_file.stderr
+    data = (chain / "crops.h5").read_bytes()
+    if command == "pretrain":  # embeddings and pairs as they come through pipes
+        data = handtool("mine", "--threads", "1", stdin=handtool("embed", "keypoints.h5", binary=True).stdout, binary=True).stdout
+    done = handtool(command, "-", *SMALL, "-o", "-", stdin=data, binary=True)
     assert done.returncode == 0, done.stderr
+    (chain / "pipe.h5").write_bytes(done.stdout)
+    one, other = weights_of(chain / "file.h5"), weights_of(chain / "pipe.h5")
+    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_predictions_and_scores_through_pipes_are_those_of_files(handtool, chain):
+    assert handtool("finetune", "crops.h5", *SMALL, "-o", "pose.h5").returncode == 0
     crops = (chain / "crops.h5").read_bytes()
-    done = handtool("finetune", *SMALL, "-o", "pose.h5", stdin=crops)
-    assert done.returncode == 0, done.stderr
-    done = handtool("eval", "--model", "pose.h5", "--json", stdin=crops)
-    assert done.returncode == 0 and json.loads(done.stdout)["report"], done.stderr
+    for command in ("predict", "eval"):
+        assert handtool(command, "crops.h5", "--model", "pose.h5", "-o", f"{command}.h5").returncode == 0
+        done = handtool(command, "-", "--model", "pose.h5", "-o", "-", stdin=crops, binary=True)
+        assert done.returncode == 0, done.stderr
+        (chain / "pipe.h5").write_bytes(done.stdout)
+        assert_same_tables(chain / "pipe.h5", chain / f"{command}.h5")
+    with store.open_file(chain / "pipe.h5") as one, store.open_file(chain / "eval.h5") as other:
+        first, second = store.read_metrics(one), store.read_metrics(other)
+        assert first["mpjpe"]["mean_mm"] == second["mpjpe"]["mean_mm"] > 0
+
+
+def test_extract_streams_the_tables_of_its_file(handtool, tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / folder / f"{number}.jpg"), rng.integers(0, 255, (80, 60, 3), np.uint8))
+    command = ["extract", "one", "two", "--whole", "--size", "64", "--workers", "1"]
+    assert handtool(*command, "-o", "file.h5").returncode == 0
+    (tmp_path / "pipe.h5").write_bytes(handtool(*command, "-o", "-", binary=True).stdout)
+    assert_same_tables(tmp_path / "pipe.h5", tmp_path / "file.h5")
+    assert not list(tmp_path.glob("*.partial"))

@@ -28,13 +28,14 @@ def start(version: Annotated[bool, typer.Option("--version", callback=show_versi
     """
 
 
-def make_app() -> typer.Typer:
+def make_app(wanted: str | None = None) -> typer.Typer:
+    """All commands, or only the one that is wanted: the others need not be loaded to run it."""
     app = typer.Typer(
         name="handtool", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
     )  # fmt: skip
     app.callback()(start)
     for panel, names in (("The pipeline", VERBS), ("Helpers", HELPERS)):
-        for name in names:
+        for name in names if wanted is None else set(names) & {wanted}:
             function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
             app.command(name, rich_help_panel=panel)(guarded(function, name))
     return app
@@ -47,4 +48,5 @@ def main() -> None:
         completion_init()
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8
-    make_app()(prog_name="handtool")
+    asked = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in (*VERBS, *HELPERS) else None
+    make_app(asked)(prog_name="handtool")
