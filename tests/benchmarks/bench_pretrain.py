@@ -121,8 +121,9 @@ def wait(device: str) -> None:
 def time_loader(source: Path, workers: int) -> tuple[float, float]:
     """Crops/s of the loader alone, and of OpenCV on the same bytes held in memory."""
     with store.open_file(source) as file:
-        crops, jpegs = Crops(file), [store.open_jpegs(file)[row] for row in range(512)]
-    batches = read_crops(crops, [np.arange(64) + 64 * (i % 8) for i in range(40)], count_workers(workers))
+        crops = Crops(file)
+        jpegs = [crops.jpegs[row] for row in range(min(512, len(crops)))]
+    batches = read_crops(crops, [(np.arange(64) + 64 * i) % len(crops) for i in range(40)], count_workers(workers))
     next(batches)
     begun = time.perf_counter()
     count = sum(len(batch) for batch in batches)
