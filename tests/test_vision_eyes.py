@@ -22,9 +22,9 @@ def test_boxes_are_found_by_path_or_any_end_of_it_the_longest_first(tmp_path):
         tmp_path / "b.json", {"1.jpg": [[1, 2, 30, 40]], "a/1.jpg": [[5, 6, 7, 8], [1, 1, 9, 9]], "clip.mp4#12": [[0, 0, 5, 5]]}
     )
     boxes = BoxesFile(str(path), 0.5)
-    assert [hand.box.tolist() for hand in boxes.find_hands(IMAGE, "x/a/1.jpg")] == [[5, 6, 12, 14], [1, 1, 10, 10]]
-    assert [hand.box.tolist() for hand in boxes.find_hands(IMAGE, "x/c/1.jpg")] == [[1, 2, 31, 42]]
-    assert len(boxes.find_hands(IMAGE, "clip.mp4#12")) == 1 and boxes.find_hands(IMAGE, "clip.mp4#13") == []
+    assert [hand.box.tolist() for hand in boxes.hands_on("x/a/1.jpg")] == [[5, 6, 12, 14], [1, 1, 10, 10]]
+    assert [hand.box.tolist() for hand in boxes.hands_on("x/c/1.jpg")] == [[1, 2, 31, 42]]
+    assert len(boxes.hands_on("clip.mp4#12")) == 1 and boxes.hands_on("clip.mp4#13") == []
 
 
 def test_side_comes_from_the_box_or_from_the_name_of_its_category(tmp_path):
@@ -39,8 +39,8 @@ def test_side_comes_from_the_box_or_from_the_name_of_its_category(tmp_path):
         ],
     }
     (tmp_path / "b.json").write_text(json.dumps(content))
-    assert [hand.side for hand in BoxesFile(str(tmp_path / "b.json"), 0.0).find_hands(IMAGE, "a.jpg")] == [RIGHT, LEFT, UNKNOWN, LEFT]
-    assert len(BoxesFile(str(tmp_path / "b.json"), 0.5).find_hands(IMAGE, "a.jpg")) == 3
+    assert [hand.side for hand in BoxesFile(str(tmp_path / "b.json"), 0.0).hands_on("a.jpg")] == [RIGHT, LEFT, UNKNOWN, LEFT]
+    assert len(BoxesFile(str(tmp_path / "b.json"), 0.5).hands_on("a.jpg")) == 3
 
 
 @pytest.mark.parametrize(

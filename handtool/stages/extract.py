@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.progress import Progress, silent
 from handtool.sources.find import find_videos, readable
-from handtool.sources.frame import KnownHand, Sampling, Tally, Video
+from handtool.sources.frame import Frame, KnownHand, Sampling, Tally, Video
 from handtool.sources.read import read_frames
 from handtool.store import CROPS, LABELS, LEFT, RIGHT, UNKNOWN, VIDEOS, Job, Sink, open_table, write_table
 from handtool.vision.contracts import Detection
@@ -126,15 +126,27 @@ def open_eyes(eyes: Eyes) -> Callable[[Video, Callable[[], None]], Iterator[dict
     camera = lens.camera if lens else np.full((3, 3), np.nan)
     detector = cache(lambda: open_detector(config.detector, eyes.boxes, config.whole, config.min_score))  # once, for the first who needs it
 
+    def look(waiting: list[tuple[Frame, np.ndarray]]) -> Iterator[tuple[Frame, np.ndarray, list]]:
+        found = detector().find_hands([image for _, image in waiting], [frame.name for frame, _ in waiting]) if waiting else []
+        for (frame, image), hands in zip(waiting, found, strict=True):
+            yield frame, image, [(hand, camera, {}) for hand in hands]
+        waiting.clear()
+
+    def find_in(frames: Iterable[Frame]) -> Iterator[tuple[Frame, np.ndarray, list]]:
+        """Each frame, the picture that was looked at and its hands, in order; the detector is given as many at once as it takes."""
+        waiting = []
+        for frame in frames:
+            if frame.hands is not None:
+                yield frame, frame.image, [as_labelled(known) for known in frame.hands]
+                continue
+            waiting.append((frame, lens.straighten(frame.image) if lens else frame.image))
+            if len(waiting) >= detector().batch:
+                yield from look(waiting)
+        yield from look(waiting)
+
     def read_one(video: Video, beat: Callable[[], None]) -> Iterator[dict]:
         tally, rows = Tally(beat=beat), open_rows(config)
-        for frame in read_frames(video, Sampling(config.fps, config.every), tally):
-            image = frame.image
-            if frame.hands is not None:
-                hands = [as_labelled(known) for known in frame.hands]
-            else:
-                image = lens.straighten(image) if lens else image
-                hands = [(hand, camera, {}) for hand in detector().find_hands(image, frame.name)]
+        for frame, image, hands in find_in(read_frames(video, Sampling(config.fps, config.every), tally)):
             untouched = frame.jpeg if image is frame.image else None
             rows.add(image, frame.number, frame.time, hands, untouched)
             if rows.is_full:

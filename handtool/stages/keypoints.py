@@ -12,6 +12,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine_to_box
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, KEYPOINTS, LABELS, File, Job, Jpegs, Sink, open_jpegs, read_attrs, read_column, write_table
+from handtool.vision.contracts import HandCrop
 from handtool.vision.cropping import decode_jpeg
 from handtool.vision.mediapipe import MediaPipeKeypoints, require_mediapipe
 from handtool.vision.workers import run_in_children
@@ -134,7 +135,7 @@ def open_estimator(config: KeypointsConfig, jpegs: Jpegs) -> Callable[[tuple[np.
         rows, context = item
         xy, score, found = np.full((len(rows), 21, 2), np.nan, np.float32), np.zeros((len(rows), 21), np.float32), np.zeros(len(rows), bool)
         for place, row in enumerate(rows):
-            answer = estimator.find_keypoints(decode_jpeg(jpegs[row]), context[place])
+            [answer] = estimator.find_keypoints([HandCrop(decode_jpeg(jpegs[row]), context[place])])
             if answer is not None:
                 xy[place], score[place], found[place] = *answer, True
             beat()

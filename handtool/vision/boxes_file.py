@@ -24,10 +24,15 @@ SIDES = {"left": LEFT, "l": LEFT, "right": RIGHT, "r": RIGHT}
 class BoxesFile:
     """Raises HandtoolError where the file is not COCO's json; boxes below `min_score` are left out."""
 
+    batch = 1
+
     def __init__(self, path: str, min_score: float) -> None:
         self.hands = read_boxes(path, min_score)
 
-    def find_hands(self, image: np.ndarray, name: str) -> list[Detection]:
+    def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
+        return [self.hands_on(name) for name in names]
+
+    def hands_on(self, name: str) -> list[Detection]:
         parts = name.split("/")
         for start in range(len(parts)):
             hands = self.hands.get("/".join(parts[start:]))

@@ -1,6 +1,6 @@
 """The two contracts: a detector finds hands on a frame, an estimator finds the 21 keypoints on a crop. Pixels have centres at integers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -25,13 +25,28 @@ class Detection:
 
 
 class Detector(Protocol):
-    def find_hands(self, image: np.ndarray, name: str) -> list[Detection]:
-        """image: (h, w, 3) uint8 RGB, upright; name: what a list of boxes calls it. In an order that depends on the image alone."""
+    batch: int  # pictures that it gladly takes at once
+
+    def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
+        """images: (h, w, 3) uint8 RGB each, upright; names: what a list of boxes calls them. Returns the hands of each, in an order that
+        depends on the pictures alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class HandCrop:
+    """What an estimator is given of one hand. image: (size, size, 3) uint8 RGB, the hand as seen.
+
+    context: side of the crop / side of the hand's box in it. side: LEFT, RIGHT or UNKNOWN. camera: (3, 3) intrinsics of the crop, NaN unknown.
+    """
+
+    image: np.ndarray
+    context: float = 1.3
+    side: int = UNKNOWN
+    camera: np.ndarray = field(default_factory=lambda: np.full((3, 3), np.nan))
 
 
 class Estimator(Protocol):
-    def find_keypoints(self, crop: np.ndarray, context: float) -> tuple[np.ndarray, np.ndarray] | None:
-        """crop: (size, size, 3) uint8 RGB; context: side of the crop / side of the hand's box in it.
+    batch: int  # crops that it gladly takes at once
 
-        Returns xy (21, 2) px of the crop and score (21,) 0..1, or None where no hand is seen.
-        """
+    def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
+        """Of each crop xy (21, 2) px of it, the hand as seen, in standard order, and score (21,) 0..1; None where no hand is seen."""

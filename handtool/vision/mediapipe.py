@@ -17,7 +17,7 @@ import numpy as np
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.vision.contracts import Detection
+from handtool.vision.contracts import Detection, HandCrop
 
 SIDES = {"Left": RIGHT, "Right": LEFT}
 MAX_HANDS = 8  # on a frame
@@ -82,20 +82,31 @@ def look(solution, image: np.ndarray) -> list[tuple[np.ndarray, str, float]]:
 class MediaPipeDetector:
     """Hands on frames; the box is that of the 21 landmarks, which are kept."""
 
+    batch = 1
+
     def __init__(self, min_score: float) -> None:
         self.hands = open_solution(MAX_HANDS, min_score)
 
-    def find_hands(self, image: np.ndarray, name: str) -> list[Detection]:
-        return [Detection(box_of_points(xy), SIDES[said], score, xy, score) for xy, said, score in look(self.hands, image)]
+    def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
+        return [[as_detection(*hand) for hand in look(self.hands, image)] for image in images]
+
+
+def as_detection(xy: np.ndarray, said: str, score: float) -> Detection:
+    return Detection(box_of_points(xy), SIDES[said], score, xy, score)
 
 
 class MediaPipeKeypoints:
     """Keypoints on crops, each padded with black until the hand has the context that the palm detector wants."""
 
+    batch = 1
+
     def __init__(self, min_score: float) -> None:
         self.hands = open_solution(2, min_score)
 
-    def find_keypoints(self, crop: np.ndarray, context: float) -> tuple[np.ndarray, np.ndarray] | None:
+    def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
+        return [self.look_at(crop.image, crop.context) for crop in crops]
+
+    def look_at(self, crop: np.ndarray, context: float) -> tuple[np.ndarray, np.ndarray] | None:
         size = crop.shape[0]
         for wanted in CONTEXTS:
             pad = max(0, round(size * (wanted / context - 1) / 2))

@@ -7,6 +7,7 @@ from handtool.vision.contracts import Detection
 
 
 class WholeImage:
-    def find_hands(self, image: np.ndarray, name: str) -> list[Detection]:
-        height, width = image.shape[:2]
-        return [Detection(whole_image(width, height), whole=True)]
+    batch = 1
+
+    def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
+        return [[Detection(whole_image(*image.shape[1::-1]), whole=True)] for image in images]
