@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handtool.errors import HandtoolError
-from handtool.sources import images, labelled, video
+from handtool.sources import images, labelled, truth, video
 from handtool.sources.frame import Video
 
 
@@ -84,7 +84,7 @@ def find_in_folder(root: Path, left_out: Counter, seen: set[str]) -> Iterator[Vi
             suffix = Path(name).suffix.lower()
             if suffix in video.SUFFIXES and not named_before(here / name, left_out, seen):
                 yield Video(readable(f"{title}/{name}"), str(here / name), "video")
-            elif suffix not in video.SUFFIXES and suffix not in images.SUFFIXES:
+            elif suffix not in video.SUFFIXES and suffix not in images.SUFFIXES and name not in truth.COMPANIONS:
                 left_out["not a video or image by its ending"] += 1
 
 

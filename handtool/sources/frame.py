@@ -13,7 +13,7 @@ class KnownHand:
     """One labelled hand. Pixels are of the frame, centres at integers; joints are in the camera frame (x right, y down, z forward).
 
     side: LEFT, RIGHT or UNKNOWN. box: (4,) x0 y0 x1 y1 by its edges, None where the whole image is the hand. camera: (3, 3) intrinsics of
-    the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid: (21,) bool. scale: the bone 9-10 as published, m.
+    the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid, visible: (21,) bool (None: not known). scale: the bone 9-10 as published, m.
     """
 
     side: int
@@ -26,10 +26,11 @@ class KnownHand:
     sample_key: str
     box: np.ndarray | None = None
     scale: float = float("nan")
+    visible: np.ndarray | None = None
 
     def as_label(self) -> dict:
         """What becomes a row of labels, pixels still those of the frame."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("side", "camera", "box")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("side", "camera", "box") and value is not None}
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +16,22 @@ from handtool.progress import Progress, silent
 from handtool.sources.find import find_videos, readable
 from handtool.sources.frame import Frame, KnownHand, Sampling, Tally, Video
 from handtool.sources.read import read_frames
-from handtool.store import CROPS, LABELS, LEFT, RIGHT, UNKNOWN, VIDEOS, Job, Sink, open_table, write_table
+from handtool.sources.truth import LABELLED, KnownFilm, find_truth, known_film, nobody
+from handtool.store import (
+    CROPS,
+    LABELS,
+    LEFT,
+    RIGHT,
+    TRUTH,
+    UNKNOWN,
+    VIDEOS,
+    Job,
+    Sink,
+    open_file,
+    open_table,
+    read_column,
+    write_table,
+)
 from handtool.vision.contracts import Detection
 from handtool.vision.detectors import check_detector, open_detector
 from handtool.vision.lens import read_lens
@@ -37,7 +52,7 @@ def extract(
     boxes: Path | None = None,
     lens: Path | None = None,
 ) -> dict:
-    """Writes /videos, /crops and, where a source knew its hands, /labels.
+    """Writes /videos, /crops and, where a source knew its hands or a truth.h5 lies beside the videos, /labels.
 
     boxes: COCO json of hands that are known; lens: json of the camera, in place of the numbers in config.camera.
     Raises HandtoolError where there is nothing, where something needed is missing, or where no hand at all is found.
@@ -79,6 +94,27 @@ def check_eyes(videos: list[Video], eyes: Eyes) -> None:
         read_lens(eyes.camera)
     if eyes.boxes is not None or any(video.kind != "labelled" for video in videos):
         check_detector(eyes.boxes, eyes.config.whole, eyes.config.min_score)
+    for path in sorted({path for video in videos if (path := find_truth(video))}):
+        if eyes.camera is not None:
+            raise WrongCommand(f"{path} knows the camera", hint="leave out --camera")
+        with open_file(path) as truth:
+            truth.need(TRUTH, hint="another file of that name beside the videos? Move it away")
+
+
+def read_truth(video: Video) -> KnownFilm | None:
+    """What `truth.h5` beside a video knows of it; None where there is no such file, or it does not know this video."""
+    path = find_truth(video)
+    if path is None:
+        return None
+    with open_file(path, walked=True) as truth:
+        names = [Path(each).name for each in read_column(truth, VIDEOS.path)]
+        if Path(video.path).name not in names:
+            return None
+        place = names.index(Path(video.path).name)
+        rows = np.flatnonzero(read_column(truth, TRUTH.video) == place)
+        columns = {column.name: read_column(truth, column, rows) for column in TRUTH.columns}
+        about = {column.name: read_column(truth, column)[place] for column in VIDEOS.columns}
+        return known_film({**columns, "row": rows}, about)
 
 
 def part_name(number: int, block: int | None = None) -> str:
@@ -145,17 +181,33 @@ def open_eyes(eyes: Eyes) -> Callable[[Video, Callable[[], None]], Iterator[dict
         yield from look(waiting)
 
     def read_one(video: Video, beat: Callable[[], None]) -> Iterator[dict]:
-        tally, rows = Tally(beat=beat), open_rows(config)
+        tally, rows, joined = Tally(beat=beat), open_rows(config), Counter()
+        film = read_truth(video)
         for frame, image, hands in find_in(read_frames(video, Sampling(config.fps, config.every), tally)):
+            if film and frame.hands is None:
+                hands = join_truth(video, film, frame, [hand for hand, _, _ in hands], joined)
             untouched = frame.jpeg if image is frame.image else None
             rows.add(image, frame.number, frame.time, hands, untouched)
             if rows.is_full:
                 yield rows.take_block()
         if rows.jpegs:
             yield rows.take_block()
-        yield {**tally.as_outcome(), **rows.as_outcome()}
+        about = {"joined": dict(joined), "subject": film.subject, "place": film.place} if film else {}
+        yield {**tally.as_outcome(), **rows.as_outcome(), **about}
 
     return read_one
+
+
+def join_truth(video: Video, film: KnownFilm, frame: Frame, found: list[Detection], joined: Counter) -> list[tuple]:
+    """The hands that were found, each with the frame's camera and the label of the known hand that it is; its side is the known one."""
+    if frame.image.shape[1::-1] != film.size:
+        have, made = ("x".join(map(str, size)) for size in (frame.image.shape[1::-1], film.size))
+        raise HandtoolError(f"{video.path} is {have} px, the truth beside it was made for {made} px", hint=f"move {find_truth(video)} away")
+    known = film.join(frame.number, np.array([hand.box for hand in found]).reshape(-1, 4), [hand.side for hand in found], joined)
+    return [
+        (replace(hand, side=match.side) if match else hand, film.camera, (match or nobody(film.camera)).as_label())
+        for hand, match in zip(found, known, strict=True)
+    ]
 
 
 def open_rows(config: ExtractConfig) -> Rows:
@@ -181,7 +233,8 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
 def write_videos(sink: Sink, videos: list[Video], outcomes: list[dict]) -> None:
     columns = {
         "name": [video.name for video in videos], "path": [readable(video.path) for video in videos],
-        "subject": [video.subject for video in videos], "place": [""] * len(videos),
+        "subject": [video.subject or outcome.get("subject", "") for video, outcome in zip(videos, outcomes, strict=True)],
+        "place": [outcome.get("place", "") for outcome in outcomes],
         "status": [outcome["status"] for outcome in outcomes], "ordinal": np.arange(len(videos)),
         "fps": [outcome["fps"] for outcome in outcomes], "width": [outcome["width"] for outcome in outcomes],
         "height": [outcome["height"] for outcome in outcomes], "frames_decoded": [outcome["decoded"] for outcome in outcomes],
@@ -205,10 +258,11 @@ def write_hands(sink: Sink, outcomes: list[dict], job: Job, config: ExtractConfi
                 known = {name.removeprefix("labels/"): values for name, values in block.items() if name.startswith("labels/")}
                 labels.append((end - start, known))
                 start = end
-    if any(known for _, known in labels):
+    names = {name for _, known in labels for name in known}
+    if names:
         with open_table(sink, LABELS) as table:
             for count, known in labels:
-                table.append(known or unlabelled(count))
+                table.append(unlabelled(count, names) | known)
 
 
 def as_crops(block: dict, video: int, tracks: np.ndarray) -> dict:
@@ -218,8 +272,9 @@ def as_crops(block: dict, video: int, tracks: np.ndarray) -> dict:
     return {**columns, "video": np.full(count, video), "track": tracks, "source_row": np.full(count, -1), "jpeg": jpegs}
 
 
-def unlabelled(count: int) -> dict:
-    columns = [column for column in LABELS.columns if not column.optional]
+def unlabelled(count: int, names: set[str]) -> dict:
+    """The required columns of labels, and the optional ones among `names`, of hands of which nothing is known."""
+    columns = [column for column in LABELS.columns if not column.optional or column.name in names]
     texts = {column.name: [column.fill] * count for column in columns if column.dtype == "utf8"}
     return texts | {column.name: np.full((count, *column.shape), column.fill) for column in columns if column.dtype != "utf8"}
 
@@ -242,6 +297,9 @@ def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) ->
             hands.fail(reason, count)
     left, right, unknown = (sum(outcome["sides"][side] for outcome in outcomes) for side in (LEFT, RIGHT, UNKNOWN))
     report = {"accounting": [each.as_report() for each in (films, frames, hands)], "left": left, "right": right, "side_unknown": unknown}
+    joined = sum((Counter(outcome.get("joined", {})) for outcome in outcomes), Counter())
+    if joined:
+        report["truth"] = {LABELLED: 0} | dict(joined)
     if len(videos) <= MAX_LISTED:
         report["hands_per_video"] = [
             {"video": video.name, "hands": outcome["hands"], "frames_with_hands": outcome["with_hands"], "frames": outcome["sampled"]}

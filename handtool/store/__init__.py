@@ -20,6 +20,7 @@ from handtool.store.schema import (
     RIGHT,
     ROW_TABLES,
     TABLES,
+    TRUTH,
     UNKNOWN,
     VIDEOS,
     Column,
@@ -28,7 +29,7 @@ from handtool.store.schema import (
 from handtool.store.sink import Sink, create_file, open_table, send, write_table
 
 __all__ = [
-    "CROPS", "CURVE", "EMBEDDINGS", "KEYPOINTS", "LABELS", "LEFT", "PAIRS", "PREDICTIONS", "RIGHT", "ROW_TABLES", "TABLES", "UNKNOWN", "VIDEOS",
+    "CROPS", "CURVE", "EMBEDDINGS", "KEYPOINTS", "LABELS", "LEFT", "PAIRS", "PREDICTIONS", "RIGHT", "ROW_TABLES", "TABLES", "TRUTH", "UNKNOWN", "VIDEOS",
     "Column", "File", "Input", "Job", "Jpegs", "Record", "Sink", "Table", "create_file", "find_broken_links", "find_faults", "open_file", "open_job", "open_jpegs",
     "open_table", "read_attrs", "read_blocks", "read_column", "read_metrics", "read_weights", "rebuild_commands", "receive", "refuse_terminal", "send", "stamp_raw", "video_names",
     "write_bytes_whole", "write_metrics", "write_table", "write_weights",

@@ -11,7 +11,7 @@ from handtool.progress import Progress, silent
 from handtool.store.columns import CHUNK_BYTES, crc32, first_line
 from handtool.store.file import File, read_column
 from handtool.store.jpegs import open_jpegs
-from handtool.store.schema import CROPS, PAIRS
+from handtool.store.schema import CROPS, PAIRS, TRUTH
 
 BLOCK_BYTES = 64 * CHUNK_BYTES
 
@@ -45,7 +45,7 @@ def find_broken_links(file: File) -> list[HandtoolError]:
 def find_wrong_numbers(file: File) -> list[str]:
     """Row numbers that point nowhere, offsets that do not rise."""
     faults = []
-    for column in (CROPS.video, PAIRS.anchor, PAIRS.positive):
+    for column in (CROPS.video, TRUTH.video, PAIRS.anchor, PAIRS.positive):
         try:
             if file.has(column):
                 read_column(file, column)

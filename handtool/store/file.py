@@ -69,8 +69,8 @@ class File:
             raise HandtoolError(f"{self.path} has no /{name}", hint=hint.format(path=self.path) if hint else None)
 
     def count(self, table: Table) -> int:
-        """Rows: hands, videos, pairs or steps."""
-        column = next(c for c in table.columns if c.length in ("N", "V", "M", "T"))
+        """Rows: hands, videos, pairs, steps or hands on frames."""
+        column = next(c for c in table.columns if c.length in ("N", "V", "M", "T", "H"))
         return dataset_of(self, PAIRS_ANCHOR if table.group == "pairs" else column).shape[0]
 
     def owner(self, name: str) -> "File":
@@ -178,9 +178,9 @@ def read_column(file: File, column: Column, rows: slice | np.ndarray | None = No
 
 def check_numbers(file: File, column: Column, values: np.ndarray) -> np.ndarray:
     """The values again. Row numbers of videos and hands must be rows that exist. Errors: DamagedFile."""
-    if column.path not in ("crops/video", "pairs/anchor", "pairs/positive") or not len(values):
+    if column.path not in ("crops/video", "truth/video", "pairs/anchor", "pairs/positive") or not len(values):
         return values
-    if column.path == "crops/video":
+    if column.name == "video":
         rows, what = file.count(VIDEOS), "videos"
     else:
         rows, what = dataset_of(file, TABLES["pairs"].anchor_offset).shape[0] - 1, "hands"

@@ -1,6 +1,6 @@
 """The tables and columns of a handtool file, version 1: names, types, shapes, units. SCHEMA.md says the same in prose.
 
-Lengths: N hands, V videos, M pairs, P hands of a pool, B bytes, T training steps. A column is named by attribute: `CROPS.box`.
+Lengths: N hands, V videos, M pairs, P hands of a pool, H hands on frames of videos, B bytes, T training steps. A column is named by attribute: `CROPS.box`.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ FORMAT_VERSION = 1
 LEFT, RIGHT, UNKNOWN = 0, 1, 2
 SIDES = {"LEFT": LEFT, "RIGHT": RIGHT, "UNKNOWN": UNKNOWN}
 
-Length = Literal["N", "N+1", "V", "M", "B", "T"]
+Length = Literal["N", "N+1", "V", "M", "H", "B", "T"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,20 @@ CURVE = make_table(
     Column("validation_mm", "f4", unit="mm", length="T", optional=True),
 )
 
+TRUTH = make_table(
+    "truth",
+    Column("video", "i4", length="H"),
+    Column("frame", "i8", length="H"),
+    Column("time", "f8", unit="s", length="H"),
+    Column("side", "side", length="H"),
+    Column("track", "i4", length="H"),
+    Column("box", "f4", (4,), unit="px", length="H"),
+    Column("joints", "f4", (21, 3), unit="m", length="H"),
+    Column("keypoints", "f4", (21, 2), unit="px", length="H"),
+    Column("visible", "bool", (21,), length="H"),
+    Column("camera", "f8", (3, 3), unit="px", length="H"),
+)
+
 ROW_TABLES = (CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PREDICTIONS)  # row i is the same hand in all of them
-TABLES = {table.group: table for table in (VIDEOS, CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PAIRS, PREDICTIONS, CURVE)}
+TABLES = {table.group: table for table in (VIDEOS, CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PAIRS, PREDICTIONS, CURVE, TRUTH)}
 FREE_GROUPS = ("metrics", "weights", "provenance", "pool")  # groups whose inside is not a table of columns

@@ -1,0 +1,81 @@
+"""Videos whose hands are known: a `truth.h5` beside the video files, every hand on every frame, joined to what a detector finds there."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from handtool.hands.boxes import iou
+from handtool.hands.skeleton import bone_length
+from handtool.sources.frame import KnownHand, Video
+
+NAME, BOXES = "truth.h5", "boxes.json"
+COMPANIONS = frozenset({NAME, BOXES})  # what lies beside such videos and is no footage
+LEAST_OVERLAP = 0.3  # intersection over union of a found box and the known one
+LABELLED, STRANGER, MISSED, TURNED = "labelled", "not in the truth", "known but not found", "side corrected"
+
+
+def find_truth(video: Video) -> Path | None:
+    """The file beside a video that may know its hands."""
+    path = Path(video.path).parent / NAME
+    return path if video.kind == "video" and path.is_file() else None
+
+
+@dataclass(frozen=True, eq=False)
+class KnownFilm:
+    """What is known of one video. camera: (3, 3) of its frames; size: (width, height) px; hands: frame number -> those on it."""
+
+    subject: str
+    place: str
+
+    camera: np.ndarray
+    size: tuple[int, int]
+    hands: dict[int, list[KnownHand]]
+
+    def join(self, number: int, boxes: np.ndarray, sides: list[int], tally: Counter) -> list[KnownHand | None]:
+        """boxes: (n, 4) px found on frame `number`, sides: what was taken for their side. For each box the hand that it is, or None.
+
+        The pair that overlaps most is joined first; each known hand once. `tally` counts what became of both sides.
+        """
+        known, joined = self.hands.get(number, []), [None] * len(boxes)
+        overlap = iou(boxes[:, None], np.array([hand.box for hand in known])) if len(boxes) and known else np.zeros((len(boxes), 0))
+        while overlap.size and overlap.max() >= LEAST_OVERLAP:
+            here, there = np.unravel_index(overlap.argmax(), overlap.shape)
+            joined[here] = known[there]
+            tally[TURNED] += sides[here] != known[there].side
+            overlap[here], overlap[:, there] = -1, -1
+        matched = sum(hand is not None for hand in joined)
+        tally.update({LABELLED: matched, STRANGER: len(boxes) - matched, MISSED: len(known) - matched})
+        return joined
+
+
+def known_film(columns: dict[str, np.ndarray], about: dict) -> KnownFilm:
+    """columns: of the table /truth, the rows of one video, with `row` (n,), their place in it. about: its row of /videos."""
+    hands = defaultdict(list)
+    for i, frame in enumerate(columns["frame"].tolist()):
+        hands[frame].append(
+            KnownHand(
+                side=int(columns["side"][i]),
+                camera=columns["camera"][i],
+                joints=columns["joints"][i],
+                valid=np.ones(21, bool),
+                keypoints=columns["keypoints"][i].astype(np.float64),
+                keypoints_valid=np.ones(21, bool),
+                sample_id=int(columns["row"][i]),
+                sample_key=f"{about['name']}/{frame:06d}/{columns['track'][i]}",
+                box=columns["box"][i].astype(np.float64),
+                scale=float(bone_length(columns["joints"][i])),
+                visible=columns["visible"][i],
+            )
+        )
+    camera = columns["camera"][0] if len(columns["camera"]) else np.full((3, 3), np.nan)
+    return KnownFilm(str(about["subject"]), str(about["place"]), camera, (int(about["width"]), int(about["height"])), dict(hands))
+
+
+def nobody(camera: np.ndarray) -> KnownHand:
+    """The label of a hand that nobody knows, among others that are known."""
+    nothing = np.zeros(21, bool)
+    return KnownHand(
+        2, camera, np.full((21, 3), np.nan), nothing, np.full((21, 2), np.nan), nothing, sample_id=-1, sample_key="", visible=nothing
+    )  # fmt: skip
