@@ -25,7 +25,7 @@ LIBRARIES = {
     "store": {"numpy", "h5py"},
     "search": {"numpy", "scipy", "hnswlib", "torch"},
     "synth": {"numpy", "scipy", "cv2"},
-    "render": {"numpy", "cv2"},
+    "render": {"numpy", "cv2", "av"},
     "cli": {"typer", "rich"},
     "ground": set(),
 }
