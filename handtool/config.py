@@ -17,7 +17,11 @@ class ExtractConfig:
     box_scale: float = 1.3
     quality: int = 95  # JPEG
     min_score: float = 0.5
+    min_hand: float = 0.0  # px, larger side of the hand's box in the frame
+    min_change: float = 0.0  # mean difference to the same hand as it was last kept, of the range from black to white
+    track_fps: float = 0.0  # frames a second that are looked at for the tracks' sake; 0 = the kept ones alone
     limit: int | None = None  # videos or images
+    shard: str | None = None  # "2/8": only the second of eight shares of the videos
     workers: int = 0  # 0 = one per core
     patience_s: float = 60.0  # without a new frame, a video is given up
 

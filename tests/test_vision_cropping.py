@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from footage import picture, write_image
 
+from handtool.config import ExtractConfig
 from handtool.hands.boxes import apply_affine, crop_affine, invert
 from handtool.vision.contracts import Detection
 from handtool.vision.cropping import BadBox, cut_square, decode_jpeg, encode_jpeg, hand_square, is_stored_upright, whole_square
@@ -75,7 +76,7 @@ def test_a_jpeg_that_is_the_crop_already_keeps_its_bytes(tmp_path):
     path = write_image(tmp_path / "a.jpg", picture(1, 3, (224, 224)), quality=70)
     data = path.read_bytes()
     image = decode_jpeg(data)
-    rows = Rows(224, 1.3, 95)
+    rows = Rows(ExtractConfig(size=224))
     rows.add(image, 0, np.nan, [(Detection(np.zeros(4), whole=True), CAMERA, {})], data)
     rows.add(image, 1, np.nan, [(Detection(np.array([0.0, 0, 200, 200])), CAMERA, {})], data)
     block = rows.take_block()
@@ -96,7 +97,7 @@ def test_a_jpeg_that_needs_its_exif_to_stand_upright_is_written_anew(tmp_path):
 
 
 def test_landmarks_labels_and_camera_move_with_the_crop():
-    rows, frame = Rows(112, 1.3, 95), np.zeros((300, 400, 3), np.uint8)
+    rows, frame = Rows(ExtractConfig(size=112)), np.zeros((300, 400, 3), np.uint8)
     points = np.random.default_rng(0).uniform(100, 200, (21, 2))
     label = {"joints": np.zeros((21, 3)), "valid": np.ones(21, bool), "keypoints": points, "keypoints_valid": np.ones(21, bool)}
     label |= {"scale": np.nan, "sample_id": 7, "sample_key": "a"}
@@ -111,10 +112,10 @@ def test_landmarks_labels_and_camera_move_with_the_crop():
 
 
 def test_refused_boxes_are_counted_and_the_other_hands_of_the_frame_kept():
-    rows = Rows(64, 1.3, 95)
+    rows = Rows(ExtractConfig(size=64))
     hands = [(Detection(np.array(box, float)), CAMERA, {}) for box in ((500, 500, 600, 600), (10, 10, 60, 60))]
     assert rows.add(np.zeros((100, 100, 3), np.uint8), 0, 0.0, hands, None) == 1
-    assert rows.count == 1 and rows.refused == {"boxes outside their frame": 1}
+    assert len(rows.jpegs) == 1 and rows.refused == {"boxes outside their frame": 1}
 
 
 def test_a_crop_survives_its_jpeg():

@@ -10,6 +10,8 @@ from footage import make_boxes
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.vision.boxes_file import BoxesFile
+from handtool.vision.changes import Changes
+from handtool.vision.contracts import Detection
 from handtool.vision.lens import read_lens
 from handtool.vision.tracks import Linker
 
@@ -21,10 +23,10 @@ def test_boxes_are_found_by_path_or_any_end_of_it_the_longest_first(tmp_path):
     path = make_boxes(
         tmp_path / "b.json", {"1.jpg": [[1, 2, 30, 40]], "a/1.jpg": [[5, 6, 7, 8], [1, 1, 9, 9]], "clip.mp4#12": [[0, 0, 5, 5]]}
     )
-    boxes = BoxesFile(str(path), 0.5)
-    assert [hand.box.tolist() for hand in boxes.hands_on("x/a/1.jpg")] == [[5, 6, 12, 14], [1, 1, 10, 10]]
-    assert [hand.box.tolist() for hand in boxes.hands_on("x/c/1.jpg")] == [[1, 2, 31, 42]]
-    assert len(boxes.hands_on("clip.mp4#12")) == 1 and boxes.hands_on("clip.mp4#13") == []
+    boxes = BoxesFile(str(path))
+    assert [hand.box.tolist() for hand in boxes.hands_on("x/a/1.jpg", 100, 100)] == [[5, 6, 12, 14], [1, 1, 10, 10]]
+    assert [hand.box.tolist() for hand in boxes.hands_on("x/c/1.jpg", 100, 100)] == [[1, 2, 31, 42]]
+    assert len(boxes.hands_on("clip.mp4#12", 100, 100)) == 1 and boxes.hands_on("clip.mp4#13", 100, 100) == []
 
 
 def test_side_comes_from_the_box_or_from_the_name_of_its_category(tmp_path):
@@ -39,8 +41,7 @@ def test_side_comes_from_the_box_or_from_the_name_of_its_category(tmp_path):
         ],
     }
     (tmp_path / "b.json").write_text(json.dumps(content))
-    assert [hand.side for hand in BoxesFile(str(tmp_path / "b.json"), 0.0).hands_on("a.jpg")] == [RIGHT, LEFT, UNKNOWN, LEFT]
-    assert len(BoxesFile(str(tmp_path / "b.json"), 0.5).hands_on("a.jpg")) == 3
+    assert [hand.side for hand in BoxesFile(str(tmp_path / "b.json")).hands_on("a.jpg", 100, 100)] == [RIGHT, LEFT, UNKNOWN, LEFT]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_side_comes_from_the_box_or_from_the_name_of_its_category(tmp_path):
 def test_a_file_that_is_not_coco_is_refused(tmp_path, content):
     (tmp_path / "b.json").write_text(content)
     with pytest.raises(HandtoolError, match="b.json"):
-        BoxesFile(str(tmp_path / "b.json"), 0.5)
+        BoxesFile(str(tmp_path / "b.json"))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_wrong_annotation_is_named(tmp_path, annotation, message):
     content = {"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, **annotation}]}
     (tmp_path / "b.json").write_text(json.dumps(content))
     with pytest.raises(HandtoolError, match=f"annotation 0 has.*{message}"):
-        BoxesFile(str(tmp_path / "b.json"), 0.5)
+        BoxesFile(str(tmp_path / "b.json"))
 
 
 def test_four_numbers_are_a_pinhole_camera_that_changes_no_pixel():
@@ -104,19 +105,105 @@ def test_a_camera_file_that_is_none_is_refused(tmp_path, content, message):
         read_lens(str(tmp_path / "c.json"))
 
 
+def hands_at(*boxes, side=UNKNOWN, score=1.0) -> list[Detection]:
+    return [Detection(np.array(box, float), side, score) for box in boxes]
+
+
+def link(linker: Linker, time: float, hands: list[Detection], kept: bool = True, sure: bool = False) -> None:
+    linker.add(time, hands, [kept] * len(hands), [sure] * len(hands))
+
+
+LEFT_BOX, RIGHT_BOX = np.array([0.0, 0, 50, 50]), np.array([200.0, 0, 250, 50])
+
+
 def test_hands_are_linked_by_overlap_and_lonely_ones_get_no_track():
     linker = Linker()
-    left, right = np.array([0.0, 0, 50, 50]), np.array([200.0, 0, 250, 50])
-    linker.add(0.0, np.array([left, right]))
-    linker.add(0.2, np.array([right + 10, left + 5]))
-    linker.add(0.4, np.array([left + 10, left + 500]))
+    link(linker, 0.0, hands_at(LEFT_BOX, RIGHT_BOX))
+    link(linker, 0.2, hands_at(RIGHT_BOX + 10, LEFT_BOX + 5))
+    link(linker, 0.4, hands_at(LEFT_BOX + 10, LEFT_BOX + 500))
     assert linker.tracks().tolist() == [0, 1, 1, 0, 0, -1]
 
 
+def test_a_hand_that_is_missed_on_a_frame_is_linked_across_it_though_another_was_seen():
+    linker = Linker()
+    for time, hands in ((0.0, hands_at(LEFT_BOX, RIGHT_BOX)), (0.1, hands_at(RIGHT_BOX)), (0.2, hands_at(LEFT_BOX))):
+        link(linker, time, hands)
+    assert linker.tracks().tolist() == [0, 1, 1, 0]
+
+
 def test_hands_further_apart_in_time_or_without_time_are_not_linked():
-    box = np.array([[0.0, 0, 50, 50]])
     for times in ((0.0, 0.25, 1.0), (np.nan,) * 3):
         linker = Linker()
         for time in times:
-            linker.add(time, box)
+            link(linker, time, hands_at(LEFT_BOX))
         assert linker.tracks().tolist() == [-1, -1, -1]
+
+
+def test_frames_between_kept_ones_carry_a_track_and_a_slower_look_may_be_longer_apart():
+    """At 29.97 fps the frame after a tick comes up to one frame late, so that five looks a second are 0.2336 s apart."""
+    for rate, late in ((5, 1 / 29.97), (2, 0.0)):
+        linker = Linker(1 / rate)
+        for place in range(3 * rate + 1):
+            link(linker, place / rate + late * (place % 2), hands_at(LEFT_BOX + place), kept=place % rate == 0)
+        assert linker.tracks().tolist() == [0, 0, 0, 0]
+
+
+def test_a_side_that_flickers_becomes_that_of_its_track_and_known_sides_stay():
+    sides = [RIGHT, LEFT, RIGHT, UNKNOWN, RIGHT]
+    for sure, expected in ((False, [RIGHT] * 5), (True, [RIGHT, LEFT, RIGHT, RIGHT, RIGHT])):
+        linker = Linker()
+        for place, side in enumerate(sides):
+            link(linker, 0.1 * place, hands_at(LEFT_BOX + place, side=side, score=0.8), sure=sure)
+        assert linker.tracks().tolist() == [0] * 5 and linker.sides().tolist() == expected
+
+
+def test_a_side_counts_with_its_score_and_frames_between_have_a_say():
+    linker = Linker()
+    link(linker, 0.0, hands_at(LEFT_BOX, side=LEFT, score=0.6))
+    link(linker, 0.1, hands_at(LEFT_BOX, side=RIGHT, score=0.5), kept=False)
+    assert linker.sides().tolist() == [LEFT]
+    link(linker, 0.2, hands_at(LEFT_BOX, side=RIGHT, score=0.5), kept=False)
+    assert linker.sides().tolist() == [RIGHT]
+
+
+def test_hands_that_cross_keep_their_own_tracks_by_their_sides():
+    """Left and right swap places within a frame: each overlaps the other's last box more than its own."""
+    linker = Linker()
+    for time, left, right in ((0.0, 0, 40), (0.1, 18, 22), (0.2, 24, 16)):
+        link(linker, time, hands_at(LEFT_BOX + (left, 0, left, 0), side=LEFT) + hands_at(LEFT_BOX + (right, 0, right, 0), side=RIGHT))
+    assert linker.tracks().tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_a_resting_hand_is_kept_once_and_again_when_it_has_changed():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    region = np.array([50, 40, 150, 140])
+    changes, kept = Changes(0.03), []
+    for number in range(6):
+        noisy = np.clip(image.astype(int) + rng.integers(-6, 7, image.shape), 0, 255).astype(np.uint8)
+        if number >= 3:
+            noisy[60:100, 70:110] = 255
+        changes.next_frame()
+        kept.append(changes.is_new(noisy, region + rng.integers(-3, 4)))  # the box trembles
+    assert kept == [True, False, False, True, False, False]
+
+
+def test_slow_changes_add_up_and_two_hands_of_one_frame_are_not_each_other():
+    changes, kept = Changes(0.03), []
+    region = np.array([50, 40, 150, 140])
+    for number in range(10):
+        changes.next_frame()
+        image = np.full((200, 300, 3), 100 + 3 * number, np.uint8)
+        kept.append((changes.is_new(image, region), changes.is_new(image, region + 5)))
+    assert [one for one, _ in kept] == [True, False, False, True, False, False, True, False, False, True]
+    assert [other for _, other in kept] == [one for one, _ in kept]
+
+
+def test_a_hand_long_unseen_is_forgotten():
+    changes, image = Changes(0.03), np.zeros((100, 100, 3), np.uint8)
+    region = np.array([10, 10, 50, 50])
+    changes.next_frame()
+    assert changes.is_new(image, region)
+    for _ in range(11):
+        changes.next_frame()
+    assert changes.is_new(image, region) and len(changes.hands) == 1

@@ -18,7 +18,7 @@ import typer
 
 from handtool import errors
 from handtool.cli import state
-from handtool.cli.inputs import open_extra, open_raw, open_sources, stamp
+from handtool.cli.inputs import open_extra, open_raw, open_sources, read_list, stamp
 from handtool.cli.outputs import read_kept_report, refuse_own_input
 from handtool.cli.printing import print_report, say, start_logging
 from handtool.errors import HandtoolError, Terminated
@@ -107,6 +107,7 @@ def produce(
     resumable: bool = False,
     restart: bool = False,
     raw: bool = False,
+    listed: str | None = None,
     extra: dict[str, str | None] | None = None,
     report_only: bool = False,
     check: Callable[[], None] | None = None,
@@ -114,8 +115,9 @@ def produce(
 ) -> None:
     """Runs a stage between its sources and its output, and shows its report.
 
-    `raw`: sources are paths, not handtool files. `extra`: further input files, given to the stage by keyword. `report_only`:
-    no output named means none is written. `check` looks at the machine before anything else. `table` lays the report out.
+    `raw`: sources are paths, not handtool files; `listed`: a file that names further ones. `extra`: further input files, given to the
+    stage by keyword. `report_only`: no output named means none is written. `check` looks at the machine before anything else. `table`
+    lays the report out.
     """
     from handtool import store
 
@@ -126,10 +128,12 @@ def produce(
     if state.streaming:
         store.refuse_terminal()
     with contextlib.ExitStack() as stack:
-        paths = open_raw(sources) if raw else []
+        paths = open_raw(sources) if raw and (sources or listed is None) else []
+        named = {"listed": read_list(listed)} if listed is not None else {}
         files = [] if raw else stack.enter_context(open_sources(sources))
         others = {key: stack.enter_context(open_extra(name)) for key, name in (extra or {}).items() if name}
         inputs = [*map(store.stamp_raw, paths), *map(stamp, files), *map(stamp, others.values())]
+        inputs += [store.stamp_list(str(listed), given) for given in named.values()]
         record = make_record(config, inputs, streamed=target is None)
         log.debug("settings %s", record.settings)
         if target is not None and not force and (kept := read_kept_report(target, record)) is not None and not restart:
@@ -140,7 +144,7 @@ def produce(
         if output is None and report_only:
             return print_report(stage(*given, None, config, progress=bars(stack), **others), as_json, None, table=table)
         job = stack.enter_context(store.open_job(target, record, restart)) if resumable else None
-        keywords = {**others, **({"job": job} if job else {})}
+        keywords = {**others, **named, **({"job": job} if job else {})}
         sink = stack.enter_context(store.create_file(target, record, parents))
         report = stage(*given, sink, config, progress=bars(stack), **keywords)
         sink.finish(report)

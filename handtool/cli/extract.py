@@ -11,13 +11,18 @@ from handtool.config import ExtractConfig
 
 def extract(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Videos, images, folders of them, labelled sets.", show_default=False)
-    ],
+        list[str] | None, typer.Argument(metavar="[SOURCE...]", help="Videos, images, folders of them, labelled sets.", show_default=False)
+    ] = None,
     output: Output = "-",
+    listed: Annotated[
+        str | None, typer.Option("--list", metavar="FILE", help="Further sources, one a line (or NUL between them); - : standard input.")
+    ] = None,
     fps: Annotated[float, typer.Option("--fps", min=1e-6, help="Frames kept per second of video, by time stamp.")] = ExtractConfig.fps,
     every: Annotated[int | None, typer.Option("--every", min=1, metavar="N", help="Keep every N-th decoded frame instead.")] = None,
     detector: Annotated[Literal["mediapipe"], typer.Option("--detector", help="Who finds the hands.")] = ExtractConfig.detector,
-    boxes: Annotated[str | None, typer.Option("--boxes", metavar="FILE", help="COCO json of the hands, in place of a detector.")] = None,
+    boxes: Annotated[
+        str | None, typer.Option("--boxes", metavar="FILE", help="Hands in place of a detector: COCO json, 100DOH json, or CSV.")
+    ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Each image is a hand already.")] = ExtractConfig.whole,
     camera: Annotated[
         str | None, typer.Option("--camera", metavar="FILE|fx,fy,cx,cy", help="Intrinsics in px, or json {model, K, distortion}.")
@@ -28,9 +33,24 @@ def extract(
     size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of a crop, px.")] = ExtractConfig.size,
     quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of the JPEG.")] = ExtractConfig.quality,
     min_score: Annotated[float, typer.Option("--min-score", min=0.0, max=1.0, help="Hands below are not kept.")] = ExtractConfig.min_score,
+    min_hand: Annotated[
+        float, typer.Option("--min-hand", min=0.0, metavar="PX", help="Hands whose box is smaller (larger side, in the frame) are not kept.")
+    ] = ExtractConfig.min_hand,
+    min_change: Annotated[
+        float,
+        typer.Option(
+            "--min-change", min=0.0, max=1.0, help="A hand is kept again when its picture changed by this share of black to white; try 0.03."
+        ),
+    ] = ExtractConfig.min_change,
+    track_fps: Annotated[
+        float, typer.Option("--track-fps", min=0.0, help="Look at so many frames a second to follow hands between kept frames; 0: at none.")
+    ] = ExtractConfig.track_fps,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N videos or images.")
     ] = ExtractConfig.limit,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="i/n|auto", help="Only share i of n of the videos; auto: as the cluster's variables say.")
+    ] = ExtractConfig.shard,
     workers: Workers = ExtractConfig.workers,
     force: Force = False,
     restart: Restart = False,
@@ -40,15 +60,22 @@ def extract(
 ) -> None:
     """Find the hands in videos and images, and cut them out. Labelled sets bring their own hands.
 
-    Run again after an interruption, it goes on video by video (not with -o -).
+    Run again after an interruption, it goes on video by video (not with -o -). Shards are joined by `handtool cat`.
 
     Example: handtool extract videos/ --fps 2 -o crops.h5
     """
+    import os
+
+    from handtool.cli.printing import lay_out_videos
+    from handtool.cli.shard import read_shard
     from handtool.stages.extract import extract as stage
 
-    config = ExtractConfig(fps, every, detector, whole, camera, size, box_scale, quality, min_score, limit, workers)
+    shard = read_shard(shard, os.environ)
+    config = ExtractConfig(
+        fps, every, detector, whole, camera, size, box_scale, quality, min_score, min_hand, min_change, track_fps, limit, shard, workers
+    )
     lens = camera if camera and "," not in camera else None
     produce(
-        stage, sources, output, config, raw=True, resumable=True, restart=restart, force=force, as_json=as_json,
-        extra={"boxes": boxes, "lens": lens},
+        stage, sources or [], output, config, raw=True, listed=listed, resumable=True, restart=restart, force=force, as_json=as_json,
+        extra={"boxes": boxes, "lens": lens}, table=lay_out_videos,
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,27 @@ def open_raw(names: list[str]) -> list[Path]:
         if not Path(name).exists():
             raise HandtoolError(f"{name} does not exist", hint=f"ls {Path(name).parent}")
     return [Path(name) for name in names]
+
+
+def read_list(name: str) -> list[Path]:
+    """The sources that a list names, one a line; lines that are empty or begin with # are none. With NUL in it, NUL stands between them.
+
+    `-` is standard input. Relative paths are those of the working directory. HandtoolError where there is nothing in it.
+    """
+    if name == "-" and sys.stdin.isatty():
+        raise WrongCommand("--list - reads the list from standard input", hint=f"find videos -type f | handtool {state.command} --list - -o FILE")
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise HandtoolError(f"--list {name} cannot be read: {os.strerror(error.errno).lower()}", hint=f"ls -l {name}") from None
+    if b"\0" in data:
+        lines = data.split(b"\0")
+    else:
+        lines = [line for line in data.splitlines() if not line.startswith(b"#")]
+    paths = [Path(os.fsdecode(line)) for line in lines if line.strip()]
+    if not paths:
+        raise HandtoolError(f"--list {name} names nothing", hint="one path a line")
+    return paths
 
 
 def stamp(file: "File | Path") -> Any:

@@ -76,6 +76,22 @@ def lay_out(report: dict) -> list[str]:
     return lines
 
 
+def lay_out_videos(report: dict) -> list[str]:
+    """As `lay_out`; of a list of videos each is a line, with its figures below each other and what is wrong with it at the end."""
+    lists = {key: report[key] for key in ("per_video", "videos_not_read_whole") if key in report}
+    if "per_video" in lists:
+        lists.pop("videos_not_read_whole", None)  # they are among them
+    lines = lay_out({key: value for key, value in report.items() if key not in ("per_video", "videos_not_read_whole")})
+    for key, videos in lists.items():
+        names = [name for name in videos[0] if name != "status"]
+        cells = [[readable(name) for name in names]] + [[", ".join(value_lines(video[name])) for name in names] for video in videos]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        ends = ["status"] + [video["status"] for video in videos]
+        lines += ["", readable(key)]
+        lines += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]), end]) for row, end in zip(cells, ends)]
+    return lines
+
+
 def accounting_line(item: dict) -> str:
     skipped, failed = (reasons(item[kind]) for kind in ("skipped", "failed"))
     return f"{item['what']}: {item['in']:,} in = {item['done']:,} done + {skipped} skipped + {failed} failed"

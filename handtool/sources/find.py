@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,22 +19,27 @@ class Found:
     left_out: Counter = field(default_factory=Counter)
 
 
-def find_videos(sources: list[Path], limit: int | None = None) -> Found:
+def find_videos(sources: list[Path], limit: int | None = None, listed: Sequence[Path] = ()) -> Found:
     """Sources in the order given, each walked in sorted order: a video file, or the images directly inside one folder, is one video.
 
     A folder with `labels.npz` or `labels.json` is a labelled set and is not walked further. Hidden files are passed over. `limit` keeps
-    the first so many videos or images. Raises HandtoolError where a source does not exist or nothing is in any of them.
+    the first so many videos or images. `listed` (from a list of ten thousand) follows the sources; what of it does not exist becomes a
+    video that cannot be read. Raises HandtoolError where a source does not exist or nothing is in any of them.
     """
     found = Found()
     seen: set[str] = set()
     for source in sources:
         if not source.exists():
             raise HandtoolError(f"{source} does not exist", hint="name a video, an image or a folder of them")
+    for source in (*sources, *listed):
+        before = len(found.videos) + found.left_out.total()
         found.videos.extend(
             find_in_folder(source, found.left_out, seen) if source.is_dir() else find_one_file(source, found.left_out, seen)
         )
+        if len(found.videos) + found.left_out.total() == before:
+            found.left_out["empty folders"] += 1
     if not found.videos:
-        named = ", ".join(str(source) for source in sources)
+        named = ", ".join(str(source) for source in sources) or f"the {len(listed)} listed"
         beside = f" ({sum(found.left_out.values())} other files)" if found.left_out else ""
         raise HandtoolError(
             f"no video and no image in {named}{beside}",

@@ -38,7 +38,8 @@ class Frame:
     """One upright picture. image: (h, w, 3) uint8 RGB. number: place in its video, counted over all decoded frames; time: s, NaN images.
 
     name: what a list of boxes calls it (an image: its path; a video's frame 7: `path/clip.mp4#7`). jpeg: the file's own bytes where it is
-    a JPEG. hands: what the source knows, None where it knows nothing (then a detector looks).
+    a JPEG. hands: what the source knows, None where it knows nothing (then a detector looks). kept: False where it is only looked at, to
+    follow hands from one kept frame to the next.
     """
 
     image: np.ndarray
@@ -47,6 +48,7 @@ class Frame:
     name: str
     jpeg: bytes | None = None
     hands: tuple[KnownHand, ...] | None = None
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,17 @@ class Video:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th decoded one. Images are all kept."""
+    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th decoded one. Images are all kept.
+
+    track_fps: between them, so many frames a second come out too, not kept; 0: none.
+    """
 
     fps: float = 1.0
     every: int | None = None
+    track_fps: float = 0.0
+
+
+DAMAGED = "frames marked as damaged"
 
 
 def no_beat() -> None:
@@ -81,14 +90,17 @@ def no_beat() -> None:
 class Tally:
     """What became of one video's frames. A frame is decoded (whole), or failed: refused by the decoder or marked damaged by it.
 
+    duration: s, as the file states it; NaN where it does not, and of images. sampled: frames kept; followed: looked at between them.
     `beat` is called for every frame that comes out, so that whoever waits knows a slow video from a stuck one.
     """
 
     fps: float = float("nan")
+    duration: float = float("nan")
     width: int = 0
     height: int = 0
     decoded: int = 0
     sampled: int = 0
+    followed: int = 0
     failed: Counter = field(default_factory=Counter)
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
     beat: Callable[[], None] = no_beat
@@ -99,8 +111,8 @@ class Tally:
 
     def as_outcome(self) -> dict:
         """What is kept of it when the video is done."""
-        kept = {name: getattr(self, name) for name in ("fps", "width", "height", "decoded", "sampled", "problem", "status")}
-        return {**kept, "failed": dict(self.failed)}
+        kept = ("fps", "duration", "width", "height", "decoded", "sampled", "followed", "problem", "status")
+        return {**{name: getattr(self, name) for name in kept}, "failed": dict(self.failed), "corrupt": self.failed[DAMAGED]}
 
     @property
     def status(self) -> str:

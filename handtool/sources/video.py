@@ -11,13 +11,14 @@ from pathlib import Path
 import av
 import numpy as np
 
-from handtool.sources.frame import Frame, Sampling, Tally, Video
+from handtool.sources.frame import DAMAGED, Frame, Sampling, Tally, Video
 
 SUFFIXES = frozenset(
     ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .wmv .flv .3gp .ogv .gif .mjpeg .mjpg .h264 .264 .hevc .y4m".split()
 )
 REFUSED = "packets refused by the decoder"
-DAMAGED = "frames marked as damaged"
+ATTACHED_PICTURE = 1024  # AV_DISPOSITION_ATTACHED_PIC
+USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg takes it for raw streams
 
 
 def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
@@ -32,15 +33,31 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
         tally.problem = f"cannot be opened as a video: {reason(error)}"
         return
     with container:
-        if not container.streams.video:
-            tally.problem = "no picture in it (audio only)" if container.streams.audio else "no video stream"
+        stream = find_pictures(container, tally)
+        if stream is None:
             return
-        stream = container.streams.video[0]
         stream.thread_count = 1
         tally.fps = float(stream.average_rate or stream.guessed_rate or np.nan)
+        tally.duration = stated_duration(container, stream)
         yield from keep_sampled(decode(container, stream, tally), Path(video.path).as_posix(), stream, sampling, tally)
     if not tally.decoded and not tally.problem:
         tally.problem = "no frame could be decoded"
+
+
+def find_pictures(container, tally: Tally):
+    """The first stream of moving pictures; None where there is none, and the tally says what there is. A song's cover is no video."""
+    streams = [stream for stream in container.streams.video if not getattr(stream, "disposition", 0) & ATTACHED_PICTURE]
+    if streams:
+        return streams[0]
+    tally.problem = "no picture in it (audio only)" if container.streams.audio else "no video stream"
+    return None
+
+
+def stated_duration(container, stream) -> float:
+    """s, NaN where the file does not say."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    return float("nan") if container.duration is None else container.duration / av.time_base
 
 
 def unreadable(path: Path) -> str:
@@ -89,22 +106,37 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, av.VideoFrame
             return
 
 
+class Ticks:
+    """The first frame at or after each tick: of a clock, or of every N-th frame. Where time jumps back (joined streams), it begins anew."""
+
+    def __init__(self, per_second: float, every: int | None = None) -> None:
+        self.per_second, self.every = per_second, every
+        self.due, self.last = 0, 0.0
+
+    def meets(self, number: int, time: float) -> bool:
+        """number: of the frame, time: s. A tick whose frame is missing is met by the next one."""
+        # a stamp rounded down to the stream's clock still meets its tick
+        place = number / self.every if self.every is not None else time * self.per_second + 1e-6
+        if place < self.last - 1:
+            self.due = int(np.floor(place))
+        self.last = place
+        if place < self.due:
+            return False
+        self.due = int(np.floor(place)) + 1
+        return True
+
+
 def keep_sampled(frames, name: str, stream, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """Time stamps count from the start of the stream. A tick whose frame is missing or damaged is taken by the next whole frame."""
+    """Time stamps count from the start of the stream."""
     start = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
-    due = 0
+    rate = tally.fps if np.isfinite(tally.fps) else USUAL_FPS
+    kept, followed = Ticks(sampling.fps, sampling.every), Ticks(sampling.track_fps)
     for number, frame in frames:
-        time = frame.time - start if frame.time is not None else number / tally.fps
-        if sampling.every is not None:
-            keep = number >= due
-            following = (number // sampling.every + 1) * sampling.every
-        else:
-            place = time * sampling.fps + 1e-6  # a stamp rounded down to the stream's clock still meets its tick
-            keep = place >= due
-            following = int(np.floor(place)) + 1
-        if not keep:
+        time = frame.time - start if frame.time is not None else number / rate
+        is_kept = kept.meets(number, time)
+        is_followed = sampling.track_fps > 0 and followed.meets(number, time)
+        if not is_kept and not is_followed:
             continue
-        due = following
         try:
             image = upright(frame)
         except (av.FFmpegError, ValueError):
@@ -112,8 +144,9 @@ def keep_sampled(frames, name: str, stream, sampling: Sampling, tally: Tally) ->
             tally.decoded -= 1
             continue
         tally.saw(image)
-        tally.sampled += 1
-        yield Frame(image, number, float(time), f"{name}#{number}")
+        tally.sampled += is_kept
+        tally.followed += not is_kept
+        yield Frame(image, number, float(time), f"{name}#{number}", kept=is_kept)
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:

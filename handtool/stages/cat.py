@@ -1,6 +1,7 @@
 """Several files of hands as one: shards of one run in the order of a single run, other files one after the other."""
 
 import json
+import logging
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from handtool.progress import Progress, silent
 from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PAIRS, PREDICTIONS, VIDEOS, File, Sink, Table, read_attrs, read_column
 from handtool.store.rows import Chosen, copy_crops, copy_pairs, copy_rows, copy_videos, present_columns
 
+log = logging.getLogger(__name__)
 SHARD_SETTINGS = frozenset({"shard"})  # what may differ between the shards of one run
 JOINED_ATTRS = {  # attributes that must agree where a table is joined; what else there is described one file and is left out
     CROPS: ("size", "box_scale"),
@@ -31,8 +33,8 @@ REMEDY = {
 def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress = silent) -> dict:
     """Writes all rows of all sources, links flattened; with `config.link` the images stay where they are.
 
-    A single source keeps its rows and their source_row; joined rows say in source_row where they were. Raises HandtoolError where
-    tables do not go together.
+    A single source keeps its rows and their source_row, and so do the shards of one run; other rows say in source_row where they were.
+    Shards that are missing are told. Raises HandtoolError where tables do not go together.
     """
     for source in sources:
         source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
@@ -42,7 +44,9 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
     chosen, video = order_rows(sources, file, video_row)
     one_run = len({run_of(source) for source in sources}) == 1 and len(np.unique(ordinals)) == len(ordinals)
     copy_videos(sink, sources, file, video_row, None if one_run else np.arange(len(file)))
-    source_row = chosen.row if len(sources) > 1 else read_column(sources[0], CROPS.source_row)
+    shards = find_shards(sources)
+    untouched = len(sources) == 1 or (one_run and shards)  # the rows of a single run, which have been in no other file
+    source_row = chosen.read(CROPS.source_row) if untouched else chosen.row
     copy_crops(sink, chosen, video, source_row, attrs[CROPS], config.link, progress)
     for table in tables:
         if table not in (CROPS, PAIRS):
@@ -51,6 +55,10 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
     left_out = sorted({name for source in sources for name in ("weights", "metrics", "curve") if source.has(name)})
     report = {"accounting": [Accounting("hands", done=len(video)).as_report()], "files": len(sources), "videos": len(file)}
     report |= {"pairs": pairs, "tables": [table.group for table in (VIDEOS, *tables)]}
+    missing = [f"{number}/{of}" for of, there in shards.items() for number in range(1, of + 1) if number not in there]
+    if missing:
+        log.warning("shards that are not among the files: %s", ", ".join(missing))
+        report["missing_shards"] = missing
     return report | ({"left_out": left_out} if left_out else {})
 
 
@@ -76,8 +84,11 @@ def join_attrs(sources: list[File], table: Table) -> dict:
     have = [source for source in sources if source.has(table)]
     first, *others = have
     attrs = read_attrs(first, table)
+    # a shard whose images were all hands already did not enlarge any box; its run did
+    of_one_run = table is CROPS and len({run_of(source) for source in have}) == 1
+    compared = [name for name in JOINED_ATTRS[table] if not (of_one_run and name == "box_scale")]
     for other in others:
-        differing = [name for name in JOINED_ATTRS[table] if not same(attrs.get(name), read_attrs(other, table).get(name))]
+        differing = [name for name in compared if not same(attrs.get(name), read_attrs(other, table).get(name))]
         if differing:
             what = f"{' and '.join(differing)} {describe(attrs, other, differing, table)}"
             message = f"/{table.group} of {first.path} and {other.path} do not go together: {what}"
@@ -92,6 +103,8 @@ def join_attrs(sources: list[File], table: Table) -> dict:
     if len(sources) == 1:
         return {name: value for name, value in attrs.items() if name != "jpeg_files"}
     joined = {name: attrs[name] for name in JOINED_ATTRS[table] if name in attrs}
+    if of_one_run:
+        joined["box_scale"] = max(read_attrs(source, table)["box_scale"] for source in have)
     if table is KEYPOINTS:
         models = {part for source in have for part in str(read_attrs(source, table).get("model", "")).split(" + ")}
         joined["model"] = " + ".join(sorted(models))
@@ -119,6 +132,17 @@ def run_of(file: File) -> str:
     return json.dumps([first["program"], settings, inputs], sort_keys=True)
 
 
+def find_shards(sources: list[File]) -> dict[int, set[int]]:
+    """Of how many shards -> which of them were joined here or before; {} where nothing was divided (`extract --shard 2/8`)."""
+    shards: dict[int, set[int]] = {}
+    for source in sources:
+        for entry in source.provenance:
+            number, _, of = str(entry["config"].get("shard") or "").partition("/")
+            if of:
+                shards.setdefault(int(of), set()).add(int(number))
+    return shards
+
+
 def order_videos(sources: list[File]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(file, row, ordinal there) of each video of the result. Shards of one run (no ordinal twice) merge by ordinal."""
     ordinals = [read_column(source, VIDEOS.ordinal) for source in sources]
@@ -130,7 +154,9 @@ def order_videos(sources: list[File]) -> tuple[np.ndarray, np.ndarray, np.ndarra
         file = np.concatenate([np.full(len(ordinals[n]), n) for n in shards])
         row = np.concatenate([np.arange(len(ordinals[n])) for n in shards])
         ordinal = np.concatenate([ordinals[n] for n in shards])
-        if len(shards) > 1 and len(np.unique(ordinal)) == len(ordinal):
+        if len(np.unique(ordinal)) < len(ordinal):
+            log.warning("%s are of one run and have videos in common, which come twice", " and ".join(str(sources[n].path) for n in shards))
+        elif len(shards) > 1:
             order = np.argsort(ordinal, kind="stable")
             file, row = file[order], row[order]
             ordinal = ordinal[order]

@@ -7,7 +7,7 @@ from handtool.store.groups import read_metrics, read_weights, write_metrics, wri
 from handtool.store.job import Job, open_job
 from handtool.store.jpegs import Jpegs, open_jpegs
 from handtool.store.pipes import receive, refuse_terminal
-from handtool.store.provenance import Input, Record, rebuild_commands, stamp_raw
+from handtool.store.provenance import Input, Record, rebuild_commands, stamp_list, stamp_raw
 from handtool.store.schema import (
     CROPS,
     CURVE,
@@ -31,6 +31,6 @@ from handtool.store.sink import Sink, create_file, open_table, send, write_table
 __all__ = [
     "CROPS", "CURVE", "EMBEDDINGS", "KEYPOINTS", "LABELS", "LEFT", "PAIRS", "PREDICTIONS", "RIGHT", "ROW_TABLES", "TABLES", "TRUTH", "UNKNOWN", "VIDEOS",
     "Column", "File", "Input", "Job", "Jpegs", "Record", "Sink", "Table", "create_file", "find_broken_links", "find_faults", "open_file", "open_job", "open_jpegs",
-    "open_table", "read_attrs", "read_blocks", "read_column", "read_metrics", "read_weights", "rebuild_commands", "receive", "refuse_terminal", "send", "stamp_raw", "video_names",
+    "open_table", "read_attrs", "read_blocks", "read_column", "read_metrics", "read_weights", "rebuild_commands", "receive", "refuse_terminal", "send", "stamp_list", "stamp_raw", "video_names",
     "write_bytes_whole", "write_metrics", "write_table", "write_weights",
 ]  # fmt: skip

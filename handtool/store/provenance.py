@@ -109,6 +109,13 @@ def stamp_raw(path: Path) -> Input:
     return Input(str(path.absolute()), sum(p.stat().st_size for p in files), "", digest)
 
 
+def stamp_list(name: str, paths: list[Path]) -> Input:
+    """A list of raw material as one input: what it names, not when it was written; what is not there is stamped as that."""
+    stamps = [stamp_raw(path) if path.exists() else Input(str(path.absolute()), 0) for path in paths]
+    digest = hashlib.sha256("\n".join(item.identity for item in stamps).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return Input(name if name == "-" else str(Path(name).absolute()), sum(item.size for item in stamps), "", digest)
+
+
 def find_material(folder: Path) -> list[Path]:
     """All files below, sorted, but what a run leaves there: hidden files, HDF5 (an output may lie beside its videos) and OUT.partial/."""
     found, seen = [], set()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,13 @@ class Chosen:
 
 def fill_of(column: Column) -> object:
     return column.fill if column.fill is not None else EMPTY[column.dtype[0]]
+
+
+def nothing_known(table: Table, count: int, names: Iterable[str] = ()) -> dict[str, object]:
+    """The required columns of a table, and the optional ones among `names`, for `count` hands of which nothing is known."""
+    columns = [column for column in table.columns if not column.optional or column.name in names]
+    texts = {column.name: [column.fill] * count for column in columns if column.dtype == "utf8"}
+    return texts | {column.name: np.full((count, *column.shape), column.fill) for column in columns if column.dtype != "utf8"}
 
 
 def present_columns(files: list[File], table: Table) -> list[Column]:
@@ -126,7 +134,7 @@ class JpegLinks:
 def copy_videos(sink: Sink, files: list[File], file: np.ndarray, row: np.ndarray, ordinal: np.ndarray | None = None) -> None:
     """Writes /videos: rows `row` (V,) of the files `file` (V,); `ordinal` (V,) instead of theirs if given."""
     chosen = Chosen(files, file, row)
-    columns = {column.name: chosen.read(column) for column in VIDEOS.columns}
+    columns = {column.name: chosen.read(column) for column in present_columns(files, VIDEOS)}
     write_table(sink, VIDEOS, columns if ordinal is None else columns | {"ordinal": ordinal})
 
 

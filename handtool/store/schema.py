@@ -66,6 +66,8 @@ VIDEOS = make_table(
     Column("height", "i4", unit="px", length="V"),
     Column("frames_decoded", "i8", length="V"),
     Column("frames_failed", "i8", length="V"),
+    Column("frames_corrupt", "i8", length="V", optional=True, fill=-1),
+    Column("duration", "f8", unit="s", length="V", optional=True, fill=float("nan")),
 )
 
 CROPS = make_table(

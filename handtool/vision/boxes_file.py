@@ -1,75 +1,47 @@
-"""Hands that someone else found: boxes by file name, in COCO's json.
+"""Hands that someone else found: boxes by the name of their picture.
 
-    {"images": [{"id": 7, "file_name": "a/0001.jpg"}, …],
-     "annotations": [{"image_id": 7, "bbox": [x, y, width, height], "score": 0.9, "side": "left"}, …],
-     "categories": [{"id": 1, "name": "left hand"}, …]}
-
-bbox: px by its edges, as COCO writes it. score and side are optional; without `side` the category's name tells it, if it has "left" or
-"right" in it. An image is known by its path or by any end of it (`0001.jpg`, `a/0001.jpg`), the longest first; frame 12 of a video by
-`clip.mp4#12`.
+A picture is known by its path or by any end of it (`0001.jpg`, `a/0001.jpg`), the longest first; frame 12 of a video by `clip.mp4#12`.
 """
-
-import json
-from pathlib import Path
 
 import numpy as np
 
-from handtool.errors import HandtoolError
-from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
+from handtool.vision.boxes_formats import read_boxes
 from handtool.vision.contracts import Detection
-
-SIDES = {"left": LEFT, "l": LEFT, "right": RIGHT, "r": RIGHT}
 
 
 class BoxesFile:
-    """Raises HandtoolError where the file is not COCO's json; boxes below `min_score` are left out."""
+    """A detector that looks it up. Raises HandtoolError where the file is none of the formats that `boxes_formats` reads."""
 
     batch = 1
 
-    def __init__(self, path: str, min_score: float) -> None:
-        self.hands = read_boxes(path, min_score)
+    def __init__(self, path: str) -> None:
+        boxes = read_boxes(path)
+        order = sorted(range(len(boxes.name)), key=lambda row: boxes.name[row])  # stable: a picture's hands keep their order
+        self.box = np.array([boxes.box[row] for row in order], np.float64).reshape(-1, 4)
+        self.side, self.score = (np.array([column[row] for row in order]) for column in (boxes.side, boxes.score))
+        self.relative = boxes.relative
+        self.rows: dict[str, range] = {name: range(0) for name in boxes.looked_at}
+        start = 0
+        for end in range(1, len(order) + 1):
+            if end == len(order) or boxes.name[order[end]] != boxes.name[order[start]]:
+                self.rows[boxes.name[order[start]]] = range(start, end)
+                start = end
+
+    def __len__(self) -> int:
+        return len(self.box)
 
     def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
-        return [self.hands_on(name) for name in names]
+        return [self.hands_on(name, *image.shape[1::-1]) for image, name in zip(images, names, strict=True)]
 
-    def hands_on(self, name: str) -> list[Detection]:
+    def hands_on(self, name: str, width: int, height: int) -> list[Detection]:
+        """The hands of one picture of width x height px, in the order of the file."""
+        unit = np.array([width, height, width, height]) if self.relative else 1.0
+        return [Detection(self.box[row] * unit, int(self.side[row]), float(self.score[row])) for row in self.find(name)]
+
+    def find(self, name: str) -> range:
         parts = name.split("/")
         for start in range(len(parts)):
-            hands = self.hands.get("/".join(parts[start:]))
-            if hands is not None:
-                return hands
-        return []
-
-
-def read_boxes(path: str, min_score: float) -> dict[str, list[Detection]]:
-    """file name -> hands, in the order of the file; an image without annotations has an empty list."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HandtoolError(f"{path} cannot be read: {error}", hint="--boxes takes COCO json: images, annotations with bbox") from None
-    try:
-        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        categories = {one["id"]: str(one.get("name", "")) for one in content.get("categories", ())}
-        hands: dict[str, list[Detection]] = {name: [] for name in names.values()}
-        for number, annotation in enumerate(content["annotations"]):
-            hand = as_detection(annotation, categories, f"{path}: annotation {number}")
-            if hand.score >= min_score:
-                hands[names[annotation["image_id"]]].append(hand)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise HandtoolError(f"{path} is not COCO json: {error!r} is missing or of another type", hint=f"described in {__name__}") from None
-    return hands
-
-
-def as_detection(annotation: dict, categories: dict, where: str) -> Detection:
-    try:
-        x, y, width, height = (float(value) for value in annotation["bbox"])
-    except ValueError:
-        raise HandtoolError(f"{where} has bbox {annotation['bbox']!r}, expected x, y, width, height in px") from None
-    side = annotation.get("side", annotation.get("hand_side"))
-    if side is None:
-        words = categories.get(annotation.get("category_id"), "").lower().replace("_", " ").replace("-", " ").split()
-        side = next((word for word in words if word in ("left", "right")), None)
-    elif str(side).lower() not in SIDES:
-        raise HandtoolError(f"{where} has side {side!r}, expected left or right")
-    score = annotation.get("score")
-    return Detection(np.array([x, y, x + width, y + height]), SIDES.get(str(side).lower(), UNKNOWN), 1.0 if score is None else float(score))
+            rows = self.rows.get("/".join(parts[start:]))
+            if rows is not None:
+                return rows
+        return range(0)

@@ -11,7 +11,7 @@ def open_detector(name: str, boxes: str | None, whole: bool, min_score: float) -
     if whole:
         return WholeImage()
     if boxes is not None:
-        return BoxesFile(boxes, min_score)
+        return BoxesFile(boxes)
     assert name == "mediapipe", name
     return MediaPipeDetector(min_score)
 
@@ -19,6 +19,6 @@ def open_detector(name: str, boxes: str | None, whole: bool, min_score: float) -
 def check_detector(boxes: str | None, whole: bool, min_score: float) -> None:
     """Raises the HandtoolError of `open_detector`, without the seconds that a model takes to load."""
     if boxes is not None:
-        BoxesFile(boxes, min_score)
+        BoxesFile(boxes)
     elif not whole:
         require_mediapipe()

@@ -4,8 +4,10 @@ from collections import Counter
 
 import numpy as np
 
+from handtool.config import ExtractConfig
 from handtool.hands.boxes import apply_affine, whole_image
 from handtool.hands.camera import crop_camera
+from handtool.vision.changes import Changes
 from handtool.vision.contracts import Detection
 from handtool.vision.cropping import BadBox, cut_square, encode_jpeg, hand_square, is_stored_upright, whole_square
 from handtool.vision.tracks import Linker
@@ -17,64 +19,92 @@ TYPES = {
     "labels/joints": np.float32, "labels/valid": bool, "labels/keypoints": np.float32, "labels/keypoints_valid": bool,
     "labels/scale": np.float32, "labels/visible": bool, "labels/sample_id": np.int64,
 }  # fmt: skip
+Hand = tuple[Detection, np.ndarray, dict]  # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
 
 
 class Rows:
-    """Grows hand by hand; `take_block` empties it. Counts what it refused and links what follows closely in time."""
+    """Grows hand by hand; `take_block` empties it. Counts what it refused or left out, and links what follows closely in time.
 
-    def __init__(self, size: int, box_scale: float, quality: int) -> None:
-        self.size, self.box_scale, self.quality = size, box_scale, quality
+    sure_sides: whether the sides are known; a detector's guesses are corrected by their tracks. Those of labelled hands are always known.
+    """
+
+    def __init__(self, config: ExtractConfig, sure_sides: bool = False) -> None:
+        self.config, self.sure_sides = config, sure_sides
         self.columns: dict[str, list] = {}
         self.jpegs: list[bytes] = []
         self.refused: Counter = Counter()
-        self.sides = [0, 0, 0]  # LEFT, RIGHT, UNKNOWN
-        self.linker = Linker()
-        self.count = self.with_hands = self.jpeg_bytes = self.enlarged = 0
+        self.left_out: Counter = Counter()
+        self.linker = Linker(1 / config.track_fps if config.track_fps else 0.0)
+        self.changes = Changes(config.min_change)
+        self.with_hands = self.none_kept = self.jpeg_bytes = self.enlarged = 0  # the first two: frames
 
-    def add(self, image: np.ndarray, number: int, time: float, hands: list[tuple[Detection, np.ndarray, dict]], jpeg: bytes | None) -> int:
-        """hands: (detection, (3, 3) camera of the frame or NaN, label columns in px of the frame or {}). Returns how many could be cut out.
+    def add(self, image: np.ndarray, number: int, time: float, hands: list[Hand], jpeg: bytes | None) -> int:
+        """The hands of one kept frame. Returns how many became rows.
 
         jpeg: the image's own bytes, stored as they are where the crop is the image.
         """
-        boxes = []
-        for detection, camera, label in hands:
+        sound, kept, sure = [], [], []
+        self.changes.next_frame()
+        for hand in hands:
             try:
-                self.add_hand(image, number, time, detection, camera, label, jpeg)
-                boxes.append(detection.box)
+                region = self.find_region(image, hand[0])
+                kept.append(self.is_wanted(image, region, hand[0]))
+                sound.append(hand[0])
+                sure.append(self.sure_sides or hand[2].get("sample_id", -1) >= 0)
+                if kept[-1]:
+                    self.add_row(image, region, number, time, hand, jpeg)
             except BadBox as bad:
                 self.refused[str(bad)] += 1
-        if boxes:
-            self.with_hands += 1
-            self.linker.add(time, np.array(boxes))
-        return len(boxes)
+        self.linker.add(time, sound, kept, sure)
+        self.with_hands += any(kept)
+        self.none_kept += bool(hands) and not any(kept)
+        return sum(kept)
 
-    def add_hand(
-        self, image: np.ndarray, number: int, time: float, hand: Detection, camera: np.ndarray, label: dict, jpeg: bytes | None
-    ) -> None:
+    def follow(self, image: np.ndarray, time: float, hands: list[Hand]) -> None:
+        """The hands of a frame between kept ones: only their tracks are told of them."""
+        self.linker.add(time, [hand for hand, _, _ in hands if is_sound(image, hand)])
+
+    def find_region(self, image: np.ndarray, hand: Detection) -> np.ndarray:
         height, width = image.shape[:2]
-        box = whole_image(width, height) if hand.whole else hand.box
-        region = whole_square(width, height) if hand.whole else hand_square(box, self.box_scale, width, height)
-        crop, affine = cut_square(image, region, self.size)
+        return whole_square(width, height) if hand.whole else hand_square(hand.box, self.config.box_scale, width, height)
+
+    def is_wanted(self, image: np.ndarray, region: np.ndarray, hand: Detection) -> bool:
+        box = box_on(image, hand)
+        if hand.score < self.config.min_score:
+            reason = "score below --min-score"
+        elif max(box[2] - box[0], box[3] - box[1]) < self.config.min_hand:
+            reason = "smaller than --min-hand"
+        elif not self.changes.is_new(image, region):
+            reason = "changed less than --min-change"
+        else:
+            return True
+        self.left_out[reason] += 1
+        return False
+
+    def add_row(self, image: np.ndarray, region: np.ndarray, number: int, time: float, hand: Hand, jpeg: bytes | None) -> None:
+        seen, camera, label = hand
+        crop, affine = cut_square(image, region, self.config.size)
         as_it_is = jpeg is not None and np.array_equal(affine, np.eye(2, 3)) and is_stored_upright(jpeg, image)
-        self.jpegs.append(jpeg if as_it_is else encode_jpeg(crop, self.quality))
-        landmarks = np.full((21, 2), np.nan) if hand.landmarks is None else apply_affine(affine, hand.landmarks)
+        self.jpegs.append(jpeg if as_it_is else encode_jpeg(crop, self.config.quality))
+        landmarks = np.full((21, 2), np.nan) if seen.landmarks is None else apply_affine(affine, seen.landmarks)
         row = {
-            "frame": number, "time": time, "side": hand.side, "box": box, "score": hand.score, "landmarks": landmarks,
-            "landmarks_score": hand.landmarks_score, "crop_from_frame": affine, "camera": crop_camera(affine, camera),
+            "frame": number, "time": time, "side": seen.side, "box": box_on(image, seen), "score": seen.score, "landmarks": landmarks,
+            "landmarks_score": seen.landmarks_score, "crop_from_frame": affine, "camera": crop_camera(affine, camera),
         }  # fmt: skip
         if label:
             label = {**label, "keypoints": apply_affine(affine, label["keypoints"])}
         for name, value in {**row, **{f"labels/{name}": value for name, value in label.items()}}.items():
             self.columns.setdefault(name, []).append(value)
-        self.count += 1
-        self.sides[hand.side] += 1
         self.jpeg_bytes += len(self.jpegs[-1])
-        self.enlarged += not hand.whole
+        self.enlarged += not seen.whole
 
     def as_outcome(self) -> dict:
-        """What is kept of the counts when the video is done; with_hands: frames."""
-        kept = {name: getattr(self, name) for name in ("with_hands", "sides", "enlarged", "jpeg_bytes")}
-        return {**kept, "hands": self.count, "refused": dict(self.refused), "tracks": self.linker.tracks()}
+        """What is kept of the counts when the video is done. tracks, side: (hands,); side_turned: hands whose track overruled their side."""
+        kept = {name: getattr(self, name) for name in ("with_hands", "none_kept", "enlarged", "jpeg_bytes")}
+        side, seen = self.linker.sides(), np.array(self.linker.seen, np.int8)
+        kept |= {"sides": np.bincount(side, minlength=3).tolist(), "side": side, "side_turned": int((side != seen).sum())}
+        kept |= {"hands": len(side), "refused": dict(self.refused), "left_out": dict(self.left_out)}
+        return {**kept, "tracks": self.linker.tracks()}
 
     @property
     def is_full(self) -> bool:
@@ -89,3 +119,22 @@ class Rows:
         block["jpeg_length"] = np.array([len(jpeg) for jpeg in self.jpegs], np.int64)
         self.columns, self.jpegs = {}, []
         return block
+
+
+def open_block(block: dict[str, object]) -> tuple[dict, dict]:
+    """What `take_block` packed: columns of crops, `jpeg` a list of bytes again, and columns of labels ({} where there are none)."""
+    ends = np.cumsum(block["jpeg_length"])
+    jpegs = [block["jpeg"][end - length : end] for end, length in zip(ends, block["jpeg_length"], strict=True)]
+    labels = {name.removeprefix("labels/"): values for name, values in block.items() if name.startswith("labels/")}
+    return {name: values for name, values in block.items() if not name.startswith(("labels/", "jpeg"))} | {"jpeg": jpegs}, labels
+
+
+def box_on(image: np.ndarray, hand: Detection) -> np.ndarray:
+    return whole_image(image.shape[1], image.shape[0]) if hand.whole else hand.box
+
+
+def is_sound(image: np.ndarray, hand: Detection) -> bool:
+    try:
+        return hand.whole or hand_square(hand.box, 1.0, image.shape[1], image.shape[0]) is not None
+    except BadBox:
+        return False

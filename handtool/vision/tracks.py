@@ -1,42 +1,85 @@
-"""The same hand over time: boxes of kept frames that follow each other closely, linked by their overlap."""
+"""The same hand over time: boxes that follow each other closely, linked by their overlap; and the side that such a track agrees on."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from handtool.hands.boxes import iou
+from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
+from handtool.vision.contracts import Detection
 
 MAX_GAP_S = 0.2
+LATE_S = 0.04  # a frame comes at a tick of the clock or up to one frame later
 MIN_IOU = 0.3
+OTHER_SIDE = 0.5  # what an overlap between a left and a right hand counts for: hands that cross keep their own tracks
 
 
 class Linker:
-    """Links the hands of one video, frame by frame. A hand is linked to that of the previous kept frame which it overlaps most."""
+    """Links the hands of one video, frame by frame: each to the last box, not too long ago, that it overlaps most.
 
-    def __init__(self) -> None:
-        self.numbers: list[int] = []  # of every hand so far, in order
-        self.boxes = np.empty((0, 4))  # of the previous frame that had hands
-        self.last: list[int] = []  # their tracks
-        self.time = -np.inf
-        self.count = 0
+    interval_s: between the frames that are looked at, if that is known (`--track-fps`).
+    """
 
-    def add(self, time: float, boxes: np.ndarray) -> None:
-        """time: s (NaN: never linked); boxes: (n, 4) px of the hands of that frame."""
-        numbers = [-1] * len(boxes)
-        if time - self.time <= MAX_GAP_S + 1e-6:
-            overlap = iou(boxes[:, None], self.boxes) if len(boxes) and len(self.boxes) else np.zeros((0, 0))
-            while overlap.size and overlap.max() >= MIN_IOU:
-                here, before = np.unravel_index(overlap.argmax(), overlap.shape)
-                numbers[here] = self.last[before]
-                overlap[here], overlap[:, before] = -1, -1
+    def __init__(self, interval_s: float = 0.0) -> None:
+        self.max_gap_s = max(MAX_GAP_S, interval_s) + LATE_S
+        self.numbers: list[int] = []  # of every kept hand so far, in order
+        self.seen: list[int] = []  # its side, as it was given
+        self.sure: list[bool] = []  # and whether that is known, rather than a detector's guess
+        self.votes: list[np.ndarray] = []  # of every track: scores of its left and of its right sightings
+        self.open: list[tuple[int, float, Detection]] = []  # number, time s and last sighting of the tracks that may go on
+
+    def add(self, time: float, hands: list[Detection], kept: Sequence[bool] = (), sure: Sequence[bool] = ()) -> None:
+        """time: s (NaN: never linked). hands: of that frame. kept: which of them become rows; sure: whose side is known (empty: none)."""
+        self.open = [track for track in self.open if abs(time - track[1]) <= self.max_gap_s + 1e-6]
+        numbers = self.link(hands)
+        for number, hand in zip(numbers, hands):
+            if hand.side != UNKNOWN:
+                self.votes[number][hand.side] += max(hand.score, 1e-6)
+        self.open = [track for track in self.open if track[0] not in numbers] + [(n, time, hand) for n, hand in zip(numbers, hands)]
+        for place in np.flatnonzero(kept):
+            self.numbers.append(numbers[place])
+            self.seen.append(hands[place].side)
+            self.sure.append(bool(sure) and bool(sure[place]))
+
+    def link(self, hands: list[Detection]) -> list[int]:
+        """The track of each hand: one that is open, the best overlap first, or a new one."""
+        numbers = [-1] * len(hands)
+        likeness = self.compare(hands)
+        while likeness.size and likeness.max() > 0:
+            here, before = np.unravel_index(likeness.argmax(), likeness.shape)
+            numbers[here] = self.open[before][0]
+            likeness[here], likeness[:, before] = -1, -1
         for here, number in enumerate(numbers):
             if number < 0:
-                numbers[here] = self.count
-                self.count += 1
-        self.numbers += numbers
-        self.boxes, self.last, self.time = boxes, numbers, time
+                numbers[here] = len(self.votes)
+                self.votes.append(np.zeros(2))
+        return numbers
+
+    def compare(self, hands: list[Detection]) -> np.ndarray:
+        """(hands, open tracks): how well they overlap, 0 where too little."""
+        if not hands or not self.open:
+            return np.zeros((0, 0))
+        before = [hand for _, _, hand in self.open]
+        overlap = iou(np.array([hand.box for hand in hands])[:, None], np.array([hand.box for hand in before]))
+        side, sides_before = np.array([hand.side for hand in hands])[:, None], np.array([hand.side for hand in before])
+        differ = (side != sides_before) & (side != UNKNOWN) & (sides_before != UNKNOWN)
+        return np.where(overlap >= MIN_IOU, overlap, 0) * np.where(differ, OTHER_SIDE, 1)
 
     def tracks(self) -> np.ndarray:
-        """(hands,) int32: numbers from 0 in order of appearance; -1 for a hand that was linked to no other."""
+        """(kept hands,) int32: numbers from 0 in order of appearance; -1 for a hand that is linked to no other kept one."""
         numbers = np.array(self.numbers, dtype=np.int64)
-        lengths = np.bincount(numbers, minlength=self.count) if numbers.size else np.zeros(0, int)
-        renumbered = np.where(lengths > 1, np.cumsum(lengths > 1) - 1, -1)
-        return renumbered[numbers].astype(np.int32)
+        lengths = np.bincount(numbers, minlength=len(self.votes)) if numbers.size else np.zeros(0, int)
+        first = np.full(len(lengths), len(numbers))
+        np.minimum.at(first, numbers, np.arange(len(numbers)))
+        order = np.argsort(np.where(lengths > 1, first, len(numbers)), kind="stable")
+        renumbered = np.full(len(lengths), -1)
+        renumbered[order] = np.arange(len(order))
+        return np.where(lengths > 1, renumbered, -1)[numbers].astype(np.int32)
+
+    def sides(self) -> np.ndarray:
+        """(kept hands,) int8: what the track of each agrees on, the side with the larger sum of scores. A side that is known stays."""
+        seen = np.array(self.seen, np.int8)
+        votes = np.array(self.votes).reshape(-1, 2)[np.array(self.numbers, np.int64)]
+        agreed = np.where(votes[:, LEFT] > votes[:, RIGHT], LEFT, RIGHT)
+        decided = (votes[:, LEFT] != votes[:, RIGHT]) & (~np.array(self.sure, bool) | (seen == UNKNOWN))
+        return np.where(decided, agreed, seen).astype(np.int8)

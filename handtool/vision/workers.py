@@ -20,6 +20,7 @@ from handtool.errors import HandtoolError
 Beat = Callable[[], None]
 Work = Callable[[object, Beat], Iterable[object]]  # item, beat -> results, one after the other
 BEAT_S = 1.0
+NO_MEMORY = "not enough memory for it"
 PATIENCE_AT_START = 5  # opening a detector may take this many times as long as a frame
 
 
@@ -159,6 +160,11 @@ def died(exitcode: int) -> str:
     return f"its process died ({signal.Signals(-exitcode).name})" if exitcode < 0 else f"its process ended with code {exitcode}"
 
 
+def is_lasting(reason: str) -> bool:
+    """Whether an item that was lost for this reason would be lost again; not where memory was short or somebody else killed the process."""
+    return reason not in (NO_MEMORY, died(-signal.SIGKILL))
+
+
 def stop(child: Child) -> None:
     child.pipe.close()
     child.process.kill()
@@ -182,7 +188,7 @@ def live(pipe: connection.Connection, open_work: Callable[..., Work], arguments:
                 pulse.tell()
                 pipe.send(("done", None))
             except MemoryError:
-                pipe.send(("lost", "not enough memory for it"))
+                pipe.send(("lost", NO_MEMORY))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except HandtoolError as error:

@@ -22,7 +22,8 @@ from footage import make_boxes, run_stage  # noqa: E402
 
 from handtool.config import ExtractConfig  # noqa: E402
 from handtool.sources.find import find_videos  # noqa: E402
-from handtool.stages.extract import Eyes, extract, open_eyes  # noqa: E402
+from handtool.stages.extract import extract, open_eyes  # noqa: E402
+from handtool.vision.eyes import Looking  # noqa: E402
 
 
 def make_hd_video(path: Path, seconds: int) -> Path:
@@ -47,7 +48,7 @@ def bare(path: Path) -> int:
 
 
 def ours(path: Path, boxes: Path) -> int:
-    work = open_eyes(Eyes(ExtractConfig(), str(boxes), None))
+    work = open_eyes(Looking(ExtractConfig(), str(boxes)))
     (video,) = find_videos([path]).videos
     outcome = list(work(video, lambda: None))[-1]
     assert outcome["hands"] == 2 * outcome["sampled"]
