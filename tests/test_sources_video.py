@@ -95,6 +95,62 @@ def test_a_gif_is_a_video(tmp_path):
     assert tally.status == "ok" and len(frames) == 10
 
 
+def cut(path, share: float):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_a_file_cut_off_says_where_its_pictures_end(tmp_path, name):
+    """Matroska's demuxer ends at the cut without an error; what the file states of its length gives it away."""
+    options = {"movflags": "faststart"} if name == "a.mp4" else None
+    whole = make_video(tmp_path / name, frames=150, size=(320, 240), options=options)
+    _, tally = read_all(whole)
+    assert tally.status == "ok" and tally.duration == pytest.approx(5.0, abs=0.01)
+    frames, tally = read_all(cut(whole, 0.5))
+    assert 50 < tally.decoded < 100 and tally.status.startswith(f"pictures end after {tally.decoded / 30:.1f} of 5.0 s")
+    assert [frame.number for frame in frames] == list(range(0, tally.decoded, 30))
+
+
+def test_joined_streams_whose_time_begins_anew_are_sampled_to_their_end(tmp_path):
+    data = make_video(tmp_path / "a.ts", frames=60).read_bytes()
+    (tmp_path / "b.ts").write_bytes(data + data)
+    frames, tally = read_all(tmp_path / "b.ts")
+    assert [frame.number for frame in frames] == [0, 30, 60, 90] and tally.decoded == 120
+    assert [frame.time for frame in frames] == pytest.approx([0, 1, 0, 1], abs=1e-3)
+
+
+def test_a_raw_stream_without_time_stamps_is_sampled_by_its_rate_and_measured_by_what_was_read(tmp_path):
+    frames, tally = read_all(make_video(tmp_path / "a.h264", frames=60))
+    assert [frame.number for frame in frames] == [0, 25, 50] and tally.duration == pytest.approx(2.4, abs=0.1)
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    import av
+    import cv2
+
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        sound, cover = container.add_stream("aac", rate=16000), container.add_stream("mjpeg")
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 96, 64, "yuvj420p", 1024
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        samples.rate = 16000
+        for packet in (*sound.encode(samples), *sound.encode()):
+            container.mux(packet)
+        packet = av.Packet(cv2.imencode(".jpg", np.full((64, 96, 3), 90, np.uint8))[1].tobytes())
+        packet.stream, packet.pts, packet.dts = cover, 0, 0
+        container.mux(packet)
+    frames, tally = read_all(tmp_path / "a.mp4")
+    assert not frames and tally.status == "no picture in it (audio only)"
+
+
+def test_frames_to_follow_hands_come_between_the_kept_ones_and_are_no_kept_ones(tmp_path):
+    path = make_video(tmp_path / "a.mp4", frames=60)
+    tally = Tally()
+    frames = list(read_video(Video("a", str(path), "video"), Sampling(1.0, None, 5.0), tally))
+    assert [frame.number for frame in frames] == list(range(0, 60, 6)) and [f.number for f in frames if f.kept] == [0, 30]
+    assert (tally.sampled, tally.followed) == (2, 8)
+
+
 def unreadable_files(folder):
     make_video(folder / "whole.mp4", frames=30)
     (folder / "cut.mp4").write_bytes((folder / "whole.mp4").read_bytes()[:3000])

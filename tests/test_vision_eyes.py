@@ -64,6 +64,47 @@ def test_a_wrong_annotation_is_named(tmp_path, annotation, message):
         BoxesFile(str(tmp_path / "b.json"))
 
 
+def test_100doh_boxes_are_shares_of_the_picture(tmp_path):
+    hands = [{"x1": 0.1, "y1": 0.25, "x2": 0.5, "y2": 0.75, "hand_side": "l", "contact_state": 3, "obj_bbox": None}]
+    hands += [{"x1": 0.0, "y1": 0.0, "x2": 0.2, "y2": 1.0, "hand_side": "r", "score": 0.7}]
+    (tmp_path / "b.json").write_text(json.dumps({"cooking_v_1_frame000042.jpg": hands, "nobody.jpg": []}))
+    boxes = BoxesFile(str(tmp_path / "b.json"))
+    found = boxes.hands_on("x/cooking_v_1_frame000042.jpg", 400, 200)
+    assert [hand.box.tolist() for hand in found] == [[40, 50, 200, 150], [0, 0, 80, 200]] and len(boxes) == 2
+    assert [(hand.side, hand.score) for hand in found] == [(LEFT, 1.0), (RIGHT, 0.7)] and boxes.hands_on("nobody.jpg", 9, 9) == []
+
+
+def test_csv_boxes_of_images_and_of_frames_of_videos(tmp_path):
+    (tmp_path / "i.csv").write_text("\ufeffscore,image,x0,y0,x1,y1,side\n0.25,a/1.jpg,1,2,30.5,40,Left\n,1.jpg,5,6,7,8,\n", encoding="utf-8")
+    boxes = BoxesFile(str(tmp_path / "i.csv"))
+    (left,), (other,) = boxes.hands_on("a/1.jpg", 99, 99), boxes.hands_on("b/1.jpg", 99, 99)
+    assert (left.box.tolist(), left.side, left.score) == ([1, 2, 30.5, 40], LEFT, 0.25) and (other.side, other.score) == (UNKNOWN, 1.0)
+    (tmp_path / "v.csv").write_text('video,frame,x0,y0,x1,y1\n"a, b.mp4",12,1,2,3,4\n"a, b.mp4",7,5,6,7,8\n"a, b.mp4",12,0,0,9,9\n')
+    found = BoxesFile(str(tmp_path / "v.csv")).hands_on("films/a, b.mp4#12", 99, 99)
+    assert [hand.box.tolist() for hand in found] == [[1, 2, 3, 4], [0, 0, 9, 9]]
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("b.csv", "image,x,y,width,height\na,1,2,3,4\n", "needed are image or video, x0, y0, x1, y1"),
+        ("b.csv", "image,x0,y0,x1,y1\na,1,2,three,4\n", "line 2 has box"),
+        ("b.csv", "image,x0,y0,x1,y1\na,1,2,3\n", "line 2 has box"),
+        ("b.csv", "image,x0,y0,x1,y1,side\na,1,2,3,4,both\n", "line 2 has side 'both'"),
+        ("b.csv", "video,frame,x0,y0,x1,y1\na,1.5,1,2,3,4\n", "frame '1.5'"),
+        ("b.json", '{"a.jpg": [{"x1": 10, "y1": 20, "x2": 30, "y2": 40}]}', "expected shares of the picture"),
+        ("b.json", '{"a.jpg": [{"x1": 0.1, "y1": 0.2}]}', "hand 0 of a.jpg has no x1"),
+        ("b.json", '{"a.jpg": [{"x1": 0.1, "y1": 0.2, "x2": 0.3, "y2": null}]}', "expected numbers"),
+        ("b.json", '{"a.jpg": 3}', "neither COCO's json nor 100DOH's"),
+        ("b.csv", "", "needed are"),
+    ],
+)
+def test_what_is_wrong_with_a_boxes_file_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(HandtoolError, match=message):
+        BoxesFile(str(tmp_path / name))
+
+
 def test_four_numbers_are_a_pinhole_camera_that_changes_no_pixel():
     lens = read_lens("500,510,320,240")
     assert lens.camera.tolist() == [[500, 0, 320], [0, 510, 240], [0, 0, 1]]

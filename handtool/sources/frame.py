@@ -90,7 +90,8 @@ def no_beat() -> None:
 class Tally:
     """What became of one video's frames. A frame is decoded (whole), or failed: refused by the decoder or marked damaged by it.
 
-    duration: s, as the file states it; NaN where it does not, and of images. sampled: frames kept; followed: looked at between them.
+    duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed: looked at between them.
+    reached: s, the end of the last frame, whole or damaged.
     `beat` is called for every frame that comes out, so that whoever waits knows a slow video from a stuck one.
     """
 
@@ -101,6 +102,7 @@ class Tally:
     decoded: int = 0
     sampled: int = 0
     followed: int = 0
+    reached: float = 0.0
     failed: Counter = field(default_factory=Counter)
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
     beat: Callable[[], None] = no_beat

@@ -18,6 +18,7 @@ SUFFIXES = frozenset(
 )
 REFUSED = "packets refused by the decoder"
 ATTACHED_PICTURE = 1024  # AV_DISPOSITION_ATTACHED_PIC
+MISSING_S = 1.0  # of what a file states; less may be the last frame's own length, or sound that goes on
 USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg takes it for raw streams
 
 
@@ -39,9 +40,13 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
         stream.thread_count = 1
         tally.fps = float(stream.average_rate or stream.guessed_rate or np.nan)
         tally.duration = stated_duration(container, stream)
-        yield from keep_sampled(decode(container, stream, tally), Path(video.path).as_posix(), stream, sampling, tally)
-    if not tally.decoded and not tally.problem:
-        tally.problem = "no frame could be decoded"
+        yield from keep_sampled(decode(container, stream, tally), Path(video.path).as_posix(), sampling, tally)
+    if not tally.decoded:
+        tally.problem = tally.problem or "no frame could be decoded"
+    elif not np.isfinite(tally.duration):
+        tally.duration = tally.reached
+    elif tally.duration - tally.reached > MISSING_S and not tally.problem:  # some containers say nothing where they are cut off
+        tally.problem = f"pictures end after {tally.reached:.1f} of {tally.duration:.1f} s"
 
 
 def find_pictures(container, tally: Tally):
@@ -57,7 +62,10 @@ def stated_duration(container, stream) -> float:
     """s, NaN where the file does not say."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    return float("nan") if container.duration is None else container.duration / av.time_base
+    if container.duration is None:
+        return float("nan")
+    start = container.start_time or 0 if "matroska" in container.format.name else 0  # its length counts from 0, not from the first frame
+    return (container.duration - start) / av.time_base
 
 
 def unreadable(path: Path) -> str:
@@ -71,9 +79,13 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def decode(container, stream, tally: Tally) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(number, frame) of every whole frame; a packet that the decoder refuses costs itself, a broken container ends the video."""
-    number = 0
+def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.VideoFrame]]:
+    """(number, time s from the start of the stream, frame) of every whole frame.
+
+    A packet that the decoder refuses costs itself, a broken container ends the video.
+    """
+    number, start = 0, float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+    interval = 1 / (tally.fps if np.isfinite(tally.fps) and tally.fps > 0 else USUAL_FPS)
     packets = container.demux(stream)
     while True:
         try:
@@ -96,11 +108,14 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, av.VideoFrame
             frames = []
         for frame in frames:
             tally.beat()
+            time = frame.time - start if frame.time is not None else number * interval
+            lasts = float(frame.duration * frame.time_base) if getattr(frame, "duration", None) and frame.time_base else interval
+            tally.reached = max(tally.reached, time + lasts)
             if frame.is_corrupt:
                 tally.failed[DAMAGED] += 1
             else:
                 tally.decoded += 1
-                yield number, frame
+                yield number, time, frame
             number += 1
         if packet is None or packet.size == 0:
             return
@@ -126,13 +141,10 @@ class Ticks:
         return True
 
 
-def keep_sampled(frames, name: str, stream, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """Time stamps count from the start of the stream."""
-    start = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
-    rate = tally.fps if np.isfinite(tally.fps) else USUAL_FPS
+def keep_sampled(frames, name: str, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
+    """frames: (number, time s, frame) each, in order. Returns those that are kept or followed, upright."""
     kept, followed = Ticks(sampling.fps, sampling.every), Ticks(sampling.track_fps)
-    for number, frame in frames:
-        time = frame.time - start if frame.time is not None else number / rate
+    for number, time, frame in frames:
         is_kept = kept.meets(number, time)
         is_followed = sampling.track_fps > 0 and followed.meets(number, time)
         if not is_kept and not is_followed:
@@ -146,7 +158,7 @@ def keep_sampled(frames, name: str, stream, sampling: Sampling, tally: Tally) ->
         tally.saw(image)
         tally.sampled += is_kept
         tally.followed += not is_kept
-        yield Frame(image, number, float(time), f"{name}#{number}", kept=is_kept)
+        yield Frame(image, number, time, f"{name}#{number}", kept=is_kept)
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
