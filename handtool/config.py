@@ -160,7 +160,26 @@ class SynthConfig:
     side: str = "both"  # or left, right
     limit: int | None = None  # only the first videos
     seed: int = 5
+    device: str = "auto"  # cuda: torch; cpu: numpy
     workers: int = 0  # 0 = one per core
+    patience_s: float = 300.0  # without a new picture, a worker is given up
+
+
+@dataclass(frozen=True)
+class SynthVideosConfig:
+    """`synth --videos`: files of several hands, in place of crops of one."""
+
+    num_videos: int = 12
+    frames: int = 100  # of each video
+    size: int = 480  # px, height of a frame; 16:9
+    fps: float = 25.0
+    difficulty: str = SynthConfig.difficulty
+    side: str = SynthConfig.side
+    limit: int | None = None  # only the first videos
+    seed: int = 5
+    device: str = SynthConfig.device
+    workers: int = 0  # 0 = one per core
+    patience_s: float = SynthConfig.patience_s
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ LIBRARIES = {
     "hands": {"numpy", "scipy"},
     "store": {"numpy", "h5py"},
     "search": {"numpy", "scipy", "hnswlib", "torch"},
-    "synth": {"numpy", "scipy", "cv2"},
+    "synth": {"numpy", "scipy", "cv2", "torch"},
     "render": {"numpy", "cv2", "av"},
     "cli": {"typer", "rich"},
     "ground": set(),

@@ -6,11 +6,14 @@ import pytest
 from handtool.hands.camera import mirror_joints, project
 from handtool.hands.skeleton import BONES, FINGERS, LEFT, RIGHT
 from handtool.synth.anatomy import LOWER, UPPER, draw_subject
-from handtool.synth.framing import FRAME, frame_camera
+from handtool.synth.crops import FRAME, crop_cameras, draw_scene, make_video
+from handtool.synth.flesh import RING, Dress, build_hand
+from handtool.synth.framing import frame_camera
 from handtool.synth.kinematics import forward, rotation
 from handtool.synth.motion import FPS, move_fingers, turn_hand
 from handtool.synth.poses import NAMED, clip_to_limits, named_pose
-from handtool.synth.world import draw_scene, take_crop
+from handtool.synth.things import distance_to_cones
+from handtool.synth.world import render
 
 
 def bone_lengths(joints):
@@ -19,12 +22,11 @@ def bone_lengths(joints):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_bones_keep_their_length_through_all_videos_of_a_subject(seed):
-    first, second = (draw_scene(seed, video, 12, 48, "wild", "both") for video in (6, 7))
-    other = draw_scene(seed, 8, 2, 48, "wild", "both")
-    lengths = bone_lengths(np.concatenate([first.joints, second.joints]))
+    first, second, other = (draw_scene(seed, video, 12, 48, "wild", "both")[0] for video in (6, 7, 8))
+    lengths = bone_lengths(np.concatenate([first.actors[0].joints, second.actors[0].joints]))
     assert first.subject.name == second.subject.name != other.subject.name
     assert np.ptp(lengths, axis=0).max() < 1e-9
-    assert np.abs(bone_lengths(other.joints)[0] - lengths[0]).max() > 5e-4
+    assert np.abs(bone_lengths(other.actors[0].joints)[0] - lengths[0]).max() > 5e-4
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -78,23 +80,39 @@ def test_turning_is_smooth_and_keeps_rotations_rotations():
 
 @pytest.mark.parametrize("difficulty", ["easy", "wild"])
 def test_the_left_hand_is_the_mirror_of_the_right(difficulty):
-    right, left = (take_crop(draw_scene(5, 2, 3, 64, difficulty, side), 1) for side in ("right", "left"))
-    assert np.array_equal(left["joints"], mirror_joints(right["joints"]))
-    assert np.allclose(left["keypoints"][:, 0], 63 - right["keypoints"][:, 0]) and np.allclose(
-        left["keypoints"][:, 1], right["keypoints"][:, 1]
-    )
-    assert np.array_equal(left["visible"], right["visible"])
+    made = {side: draw_scene(5, 2, 3, 64, difficulty, side) for side in ("right", "left")}
+    right, left = (make_video(5, 2, 3, 64, difficulty, side) for side in ("right", "left"))
+    assert np.allclose(left["joints"], mirror_joints(right["joints"]), atol=1e-12)
+    assert np.allclose(left["keypoints"][..., 0], 63 - right["keypoints"][..., 0], atol=1e-9)
+    assert np.allclose(left["keypoints"][..., 1], right["keypoints"][..., 1], atol=1e-9)
     assert np.allclose(project(left["joints"], left["camera"]), left["keypoints"])
-    assert np.isclose(left["box"][0], FRAME[0] - right["box"][2])
+    assert np.allclose(left["box"], np.stack([FRAME[0] - right["box"][:, 2], right["box"][:, 1], FRAME[0] - right["box"][:, 0], right["box"][:, 3]], 1))
+    assert (left["visible"] == right["visible"]).mean() > 0.97, "but where a ray passes between two pixels"
+    depths = []
+    for side in ("right", "left"):
+        scene, affine = made[side]
+        depths.append(render(scene, 1, crop_cameras(scene, affine)[1], 64, 64)[1])
+    assert (np.abs(depths[0] - depths[1][:, ::-1]) < 1e-3).mean() > 0.985, "what is seen is the mirror image too"
 
 
 @pytest.mark.parametrize(("side", "number"), [("left", LEFT), ("right", RIGHT)])
 def test_the_crops_camera_is_the_frames_camera_seen_through_the_crop(side, number):
-    scene = draw_scene(5, 4, 2, 96, "medium", side)
-    crop = take_crop(scene, 0)
-    assert scene.side == number
-    in_frame = project(crop["joints"], frame_camera(scene.focal))
-    affine = crop["crop_from_frame"]
-    assert np.allclose(in_frame @ affine[:, :2].T + affine[:, 2], crop["keypoints"])
-    low, high = in_frame.min(0), in_frame.max(0)
-    assert (low > crop["box"][:2] - 1).all() and (high < crop["box"][2:] + 1).all(), "the box holds the hand"
+    scene, _ = draw_scene(5, 4, 2, 96, "medium", side)
+    made = make_video(5, 4, 2, 96, "medium", side)
+    assert scene.actors[0].side == made["side"] == number
+    in_frame = project(made["joints"][0], frame_camera(scene.focal, *FRAME))
+    affine, box = made["crop_from_frame"][0], made["box"][0]
+    assert np.allclose(in_frame @ affine[:, :2].T + affine[:, 2], made["keypoints"][0])
+    assert (in_frame.min(0) > box[:2] - 1).all() and (in_frame.max(0) < box[2:] + 1).all(), "the box holds the hand"
+
+
+def test_rings_stand_out_of_the_skin_and_gloves_are_thicker_than_the_hand():
+    subject = draw_subject(np.random.default_rng(2), "ann")
+    joints, frames, forearm = forward(subject, named_pose("open")[None])
+    bare, ringed = (build_hand(subject, joints, frames, forearm, dress).at(0) for dress in (Dress(), Dress(rings=((2, 0.35),))))
+    (ring,) = np.flatnonzero(ringed.kind == RING)
+    height = ringed.radius_a[ring] + distance_to_cones(bare, ringed.a[ring][None]).min()
+    assert 0.0001 < height < 0.002, "between a tenth and two millimetres above the finger"
+    scenes = [draw_scene(5, video, 1, 48, "wild", "both")[0] for video in range(40)]
+    gloved = [scene for scene in scenes if scene.actors[0].glove]
+    assert gloved and all((scene.actors[0].subject.radii > scene.subject.radii + 0.0005).all() for scene in gloved)

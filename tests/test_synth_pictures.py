@@ -8,14 +8,15 @@ import pytest
 
 from handtool.hands.camera import project
 from handtool.synth.anatomy import draw_subject
+from handtool.synth.crops import crop_cameras, draw_scene, make_video
 from handtool.synth.flesh import THING, Builder, build_hand
 from handtool.synth.kinematics import forward, rotation
 from handtool.synth.motion import UPRIGHT
 from handtool.synth.places import draw_place
 from handtool.synth.poses import named_pose
-from handtool.synth.things import fill_grasp, join
+from handtool.synth.things import fill_grasp
 from handtool.synth.tracing import FAR, trace
-from handtool.synth.world import draw_scene, flesh_around, make_video, render, see_joints
+from handtool.synth.world import flesh_around, render, see_joints, solids
 
 CAMERA = np.array([[150.0, 0, 47.5], [0, 150.0, 47.5], [0, 0, 1]])
 
@@ -36,18 +37,17 @@ def first_entry(direction, centres, radii):
     return entry[entry > 0].min(initial=np.inf)
 
 
-def scene_cones(scene, frame):
-    cones = scene.hand.at(frame)
-    cones = join(cones, scene.held) if scene.held is not None else cones
-    cones = cones.placed(scene.turn[frame], scene.shift[frame])
-    return join(cones, scene.in_front) if scene.in_front is not None else cones
+def staged(*settings):
+    """A scene, and the cameras of its crops."""
+    scene, crop_from_frame = draw_scene(*settings)
+    return scene, crop_cameras(scene, crop_from_frame)
 
 
 def test_a_ball_is_met_where_the_formula_says_and_its_normals_point_out():
     ball = Builder()
     centre = np.array([[0.02, -0.01, 0.5]])
     ball.add(THING, 7, centre, centre + [0, 0, 1e-4], 0.06, 0.06, np.eye(3))
-    hits = trace(ball.finish().at(0), CAMERA, 96)
+    hits = trace(ball.finish().at(0), CAMERA, 96, 96)
     met = hits.cover > 0.99
     assert met.sum() > 500
     direction = hits.point[:, met] / np.linalg.norm(hits.point[:, met], axis=0)
@@ -65,15 +65,15 @@ def test_a_ball_is_met_where_the_formula_says_and_its_normals_point_out():
 def test_nothing_in_view_gives_no_hits():
     ball = Builder()
     ball.add(THING, 7, np.array([[3.0, 0, 0.5]]), np.array([[3.0, 0, 0.51]]), 0.05, 0.05, np.eye(3))
-    assert trace(ball.finish().at(0), CAMERA, 96) is None
+    assert trace(ball.finish().at(0), CAMERA, 96, 96) is None
 
 
 @pytest.mark.parametrize("video", range(3))
 def test_the_depth_of_the_hand_agrees_with_rays_against_spheres(video):
-    scene = draw_scene(11, video, 2, 64, "easy", "right")
-    _, depth = render(scene, 0)
-    centres, radii = spheres_of(scene_cones(scene, 0))
-    inverse = np.linalg.inv(scene.cameras[0])
+    scene, cameras = staged(11, video, 2, 64, "easy", "right")
+    _, depth = render(scene, 0, cameras[0], 64, 64)
+    centres, radii = spheres_of(solids(scene, 0)[0])
+    inverse = np.linalg.inv(cameras[0])
     rows, columns = np.nonzero(depth < FAR)
     chosen = np.random.default_rng(video).choice(len(rows), 250, replace=False)
     differences = []
@@ -90,15 +90,17 @@ def test_the_depth_of_the_hand_agrees_with_rays_against_spheres(video):
 def test_visibility_agrees_with_an_independent_ray_test(difficulty):
     agree = []
     for video in range(6):
-        scene = draw_scene(13, video, 3, 96, difficulty, "right")
-        flesh = flesh_around(scene.subject)
+        scene, cameras = staged(13, video, 3, 96, difficulty, "both")
+        (actor,) = scene.actors
+        flesh = flesh_around(actor.subject)
         for frame in (0, 2):
-            seen = see_joints(scene, frame, render(scene, frame)[1])
-            centres, radii = spheres_of(scene_cones(scene, frame))
-            uv = project(scene.joints[frame], scene.cameras[frame])
+            seen = see_joints(actor, frame, cameras[frame], render(scene, frame, cameras[frame], 96, 96)[1])
+            centres, radii = spheres_of(solids(scene, frame)[0])
+            joints = actor.joints[frame]
+            uv = project(joints, cameras[frame])
             inside = ((uv > -0.5) & (uv < 95.5)).all(1)
-            far = np.linalg.norm(scene.joints[frame], axis=1)
-            entry = np.array([first_entry(joint / d, centres, radii) for joint, d in zip(scene.joints[frame], far, strict=True)])
+            far = np.linalg.norm(joints, axis=1)
+            entry = np.array([first_entry(joint / d, centres, radii) for joint, d in zip(joints, far, strict=True)])
             agree.append(seen == (inside & (entry > far - flesh)))
     agree = np.concatenate(agree)
     assert agree.mean() > 0.95
@@ -106,21 +108,25 @@ def test_visibility_agrees_with_an_independent_ray_test(difficulty):
 
 
 def posed(name, turn):
-    """A scene of one frame: a named pose, half a metre away."""
-    scene = draw_scene(5, 0, 1, 128, "easy", "right")
+    """A scene of one frame: a named pose, half a metre away. Returns it, its hand and its camera."""
+    scene, _ = draw_scene(5, 0, 1, 128, "easy", "right")
     joints, frames, forearm = forward(scene.subject, named_pose(name)[None])
     shift = np.array([[0.0, 0.09, 0.56]])
-    camera = np.array([[[300.0, 0, 63.5], [0, 300.0, 63.5], [0, 0, 1]]])
+    camera = np.array([[300.0, 0, 63.5], [0, 300.0, 63.5], [0, 0, 1]])
     hand = build_hand(scene.subject, joints, frames, forearm)
-    return replace(scene, hand=hand, turn=turn[None], shift=shift, joints=joints @ turn.T + shift, cameras=camera)
+    actor = replace(scene.actors[0], hand=hand, turn=turn[None], shift=shift, joints=joints @ turn.T + shift)
+    return replace(scene, actors=(actor,)), actor, camera
+
+
+def joints_seen(name, turn):
+    scene, actor, camera = posed(name, turn)
+    return see_joints(actor, 0, camera, render(scene, 0, camera, 128, 128)[1])
 
 
 def test_an_open_hand_shows_all_its_joints_and_a_fist_from_behind_hides_its_fingertips():
     for turn in (UPRIGHT, rotation(1, np.pi) @ UPRIGHT):
-        scene = posed("open", turn)
-        assert see_joints(scene, 0, render(scene, 0)[1]).all()
-    scene = posed("fist", UPRIGHT)
-    seen = see_joints(scene, 0, render(scene, 0)[1])
+        assert joints_seen("open", turn).all()
+    seen = joints_seen("fist", UPRIGHT)
     assert not seen[[8, 12, 16, 20]].any() and seen[[0, 5, 9, 13, 17]].all()
 
 
@@ -132,11 +138,11 @@ def test_keypoints_are_the_projection_of_the_joints():
 
 
 def test_the_hand_is_where_its_keypoints_are():
-    """A hand painted pure green: the joints that are seen lie on green pixels."""
-    scene = draw_scene(5, 3, 4, 128, "easy", "right")
+    """The joints lie on pixels of the hand."""
+    scene, cameras = staged(5, 3, 4, 128, "easy", "both")
     for frame in range(4):
-        _, depth = render(scene, frame)
-        uv = np.round(project(scene.joints[frame], scene.cameras[frame])).astype(int)
+        _, depth = render(scene, frame, cameras[frame], 128, 128)
+        uv = np.round(project(scene.actors[0].joints[frame], cameras[frame])).astype(int)
         inner = [joint for joint in range(21) if joint not in (4, 8, 12, 16, 20)]  # tips lie on the skin, where half a pixel decides
         assert (depth[uv[inner, 1], uv[inner, 0]] < FAR).all()
 
@@ -149,16 +155,17 @@ def test_two_runs_give_the_same_bytes_and_other_seeds_others():
 
 
 def test_videos_differ_in_place_light_and_camera():
-    scenes = [draw_scene(5, video, 2, 48, "easy", "both") for video in range(6)]
+    scenes = [draw_scene(5, video, 2, 48, "easy", "both")[0] for video in range(6)]
     assert len({scene.place for scene in scenes}) == 6 and len({scene.subject.name for scene in scenes}) == 3
     assert len({scene.focal for scene in scenes}) == 6 and len({tuple(scene.light.direction) for scene in scenes}) == 6
 
 
 def test_a_held_thing_touches_the_hand_and_does_not_pierce_the_bones():
     for seed in range(8):
-        scene = next(s for s in (draw_scene(seed, video, 1, 48, "wild", "right") for video in range(40)) if s.held is not None)
-        hand_centres, hand_radii = spheres_of(scene.hand.at(0))
-        centres, radii = spheres_of(scene.held)
+        actors = (draw_scene(seed, video, 1, 48, "wild", "right")[0].actors[0] for video in range(40))
+        actor = next(actor for actor in actors if actor.held is not None)
+        hand_centres, hand_radii = spheres_of(actor.hand.at(0))
+        centres, radii = spheres_of(actor.held)
         gap = np.linalg.norm(hand_centres[:, None] - centres, axis=2) - hand_radii[:, None] - radii
         to_bones = np.linalg.norm(hand_centres[:, None] - centres, axis=2) - radii
         assert gap.min() < 0.004 and to_bones.min() > -0.02

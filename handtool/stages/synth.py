@@ -1,21 +1,19 @@
 """synth: hands that never were, with exact truth. One job part per video."""
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from time import perf_counter
 
-import cv2
 import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.config import SynthConfig
+from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, LABELS, LEFT, VIDEOS, Job, Sink, open_table, write_table
-from handtool.synth.framing import FRAME
+from handtool.synth.crops import BOX_SCALE, FRAME, make_video
+from handtool.synth.device import choose_device
 from handtool.synth.motion import FPS
-from handtool.synth.world import BOX_SCALE, make_video
+from handtool.vision.workers import Beat, Work, count_workers, run_here, run_in_children
 
 ALONE_BELOW = 150  # crops: starting worker processes takes longer than making so few
 
@@ -27,9 +25,9 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
     """
     assert not sources
     num_videos = min(config.num_videos, config.limit or config.num_videos)
-    started = perf_counter()
+    device, started = choose_device(config.device), perf_counter()
     waiting = [video for video in range(num_videos) if not job.has(part_name(video))]
-    for video, made in make_videos(waiting, config):
+    for video, made in make_videos(waiting, config, device):
         jpegs = made.pop("jpeg")
         job.save(part_name(video), {**made, "jpeg": b"".join(jpegs), "jpeg_length": np.array([len(jpeg) for jpeg in jpegs])})
         done = sum(map(job.has, map(part_name, range(num_videos))))
@@ -45,6 +43,7 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
         "right": int((sides != LEFT).sum()) * config.frames,
         "difficulty": config.difficulty,
         "crop_px": config.size,
+        "device": device or "cpu",
     }
     return {**report, "crops_per_s": round(len(waiting) * config.frames / seconds, 1)} if waiting else report
 
@@ -53,29 +52,27 @@ def part_name(video: int) -> str:
     return f"video-{video:06d}"
 
 
-def make_videos(videos: list[int], config: SynthConfig) -> Iterator[tuple[int, dict]]:
+def make_videos(videos: list[int], config: SynthConfig, device: str | None) -> Iterator[tuple[int, dict]]:
     """(number, columns) of each, as they are finished."""
-    settings = config.frames, config.size, config.difficulty, config.side
-    workers = min(config.workers or usable_cores(), len(videos))
-    if workers <= 1 or len(videos) * config.frames < ALONE_BELOW:
-        for video in videos:
-            yield video, make_video(config.seed, video, *settings)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
-        futures = {pool.submit(make_video, config.seed, video, *settings): video for video in videos}
-        try:
-            for future in as_completed(futures):
-                yield futures.pop(future), future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    workers = count_workers(config.workers, len(videos))
+    if workers == 1 or len(videos) * config.frames < ALONE_BELOW:
+        all_news = run_here(open_world, (config, device), videos)
+    else:
+        all_news = run_in_children(open_world, (config, device), videos, workers, config.patience_s)
+    for news in all_news:
+        if news.kind == "lost":
+            raise HandtoolError(f"{video_name(videos[news.item])} could not be made: {news.value}", hint="run it again with --workers 1")
+        if news.kind == "result":
+            yield videos[news.item], news.value
 
 
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def open_world(config: SynthConfig, device: str | None) -> Work:
+    """In a worker process: the function that makes one video."""
 
+    def make(video: int, beat: Beat) -> Iterator[dict]:
+        yield make_video(config.seed, video, config.frames, config.size, config.difficulty, config.side, device, beat)
 
-def start_worker() -> None:
-    cv2.setNumThreads(1)
+    return make
 
 
 def write_rows(sink: Sink, job: Job, num_videos: int, config: SynthConfig) -> np.ndarray:

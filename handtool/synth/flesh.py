@@ -10,9 +10,9 @@ import numpy as np
 
 from handtool.synth.anatomy import Subject
 
-PALM, PROXIMAL, MIDDLE, DISTAL, ARM, SLEEVE, THING = range(7)  # what a cone is made of
-PALM_GROUP, FIRST_FINGER, SLEEVE_GROUP, THING_GROUP = 0, 1, 6, 7
-BLEND_M = {PALM_GROUP: 0.0034, SLEEVE_GROUP: 0.004, THING_GROUP: 0.001}  # width of the melting zone
+PALM, PROXIMAL, MIDDLE, DISTAL, ARM, SLEEVE, RING, THING = range(8)  # what a cone is made of
+PALM_GROUP, FIRST_FINGER, SLEEVE_GROUP, RING_GROUP, THING_GROUP = 0, 1, 6, 7, 8
+BLEND_M = {PALM_GROUP: 0.0034, SLEEVE_GROUP: 0.004, RING_GROUP: 0.0004, THING_GROUP: 0.001}  # width of the melting zone
 FINGER_BLEND_M = 0.0014
 
 
@@ -35,13 +35,26 @@ class Cones:
     def at(self, moment: int) -> "Cones":
         return replace(self, **{name: getattr(self, name)[moment] for name in MOVING})
 
+    def some(self, which: slice) -> "Cones":
+        """Of one moment, some cones."""
+        return Cones(**{each.name: getattr(self, each.name)[which] for each in fields(self)})
+
     def placed(self, turn: np.ndarray, shift: np.ndarray) -> "Cones":
-        """One moment in another frame: x' = turn x + shift."""
+        """One moment in another frame: x' = turn x + shift. A `turn` that mirrors makes a right hand a left one."""
         points = {name: getattr(self, name) @ turn.T + shift for name in ("a", "b", "origin")}
         return replace(self, frame=turn @ self.frame, **points)
 
 
 MOVING = ("a", "b", "frame", "origin")
+FOREARM_M = 0.26  # wrist to elbow
+
+
+@dataclass(frozen=True)
+class Dress:
+    """What a hand wears. sleeve: m from the wrist to its hem, None without. rings: (finger, place along the bone 0..1)."""
+
+    sleeve: float | None = None
+    rings: tuple[tuple[int, float], ...] = ()
 
 
 class Builder:
@@ -64,13 +77,22 @@ class Builder:
         return Cones(**{name: np.stack(values, 1) if name in MOVING else np.array(values) for name, values in columns.items()})
 
 
-def build_hand(subject: Subject, joints: np.ndarray, frames: np.ndarray, forearm: np.ndarray, sleeve: float | None = None) -> Cones:
-    """joints (F, 21, 3) m, bone frames (F, 20, 3, 3), forearm (F, 3, 3), all in the hand's frame. `sleeve`: m from the wrist, or None."""
+def build_hand(
+    subject: Subject,
+    joints: np.ndarray,
+    frames: np.ndarray,
+    forearm: np.ndarray,
+    dress: Dress = Dress(),
+    arm: np.ndarray | float = FOREARM_M,
+) -> Cones:
+    """joints (F, 21, 3) m, bone frames (F, 20, 3, 3), forearm (F, 3, 3), all in the hand's frame. arm: (F,) m from the wrist to its end."""
     cones = Builder()
     for finger in range(5):
         add_finger(cones, subject, finger, joints, frames)
+    for finger, place in dress.rings:
+        add_ring(cones, subject, finger, place, joints, frames)
     add_palm(cones, subject, joints, frames)
-    add_forearm(cones, subject, forearm, sleeve)
+    add_forearm(cones, subject, forearm, dress.sleeve, np.broadcast_to(arm, len(joints)))
     return cones.finish()
 
 
@@ -107,6 +129,17 @@ def add_finger(cones: Builder, subject: Subject, finger: int, joints: np.ndarray
     )
 
 
+def add_ring(cones: Builder, subject: Subject, finger: int, place: float, joints: np.ndarray, frames: np.ndarray) -> None:
+    """A ball just thicker than the phalanx nearest to the palm: what stands out of the skin is a band."""
+    bone = int(finger == 0)  # the thumb's first bone lies in the palm
+    first = 4 * finger + 1 + bone
+    a, b = joints[:, first], joints[:, first + 1]
+    radius = 0.95 * (subject.radii[finger, bone] * (1 - place) + subject.radii[finger, bone + 1] * place) + 0.0006
+    centre = a + place * (b - a)
+    frame = frames[:, first]
+    cones.add(RING, RING_GROUP, centre, centre + 1e-4 * frame[..., 0], radius, radius, frame, finger)
+
+
 def add_palm(cones: Builder, subject: Subject, joints: np.ndarray, frames: np.ndarray) -> None:
     """Metacarpals with their pads, the ball of the thumb, the ball of the little finger, and the webs between the fingers."""
     t, s = subject.flesh, np.linalg.norm(subject.roots[2]) / 0.087
@@ -129,12 +162,18 @@ def add_palm(cones: Builder, subject: Subject, joints: np.ndarray, frames: np.nd
         cones.add(PALM, PALM_GROUP, left, right, 0.0052 * t, 0.0050 * t, frames[:, i - 1])
 
 
-def add_forearm(cones: Builder, subject: Subject, forearm: np.ndarray, sleeve: float | None) -> None:
-    """Radius and ulna side by side; a sleeve is a wider pair from `sleeve` metres behind the wrist on."""
+def add_forearm(cones: Builder, subject: Subject, forearm: np.ndarray, sleeve: float | None, arm: np.ndarray) -> None:
+    """Radius and ulna side by side; a sleeve is a wider pair from `sleeve` metres behind the wrist on. Beyond the elbow it goes on straight."""
     t, away, across = subject.flesh, -forearm[..., 0], forearm[..., 1]
+    elbow = np.minimum(arm, FOREARM_M)[:, None] * away
     for side in (1, -1):
         start = 0.0105 * side * t * across + 0.004 * away
-        end = 0.26 * away + 0.016 * side * t * across
+        end = elbow + 0.016 * side * t * across
         cones.add(ARM, PALM_GROUP, start, end, 0.0155 * t, 0.031 * t, forearm)
+        beyond = np.maximum(arm - FOREARM_M, 0)[:, None] * away
+        if beyond.any():
+            cones.add(ARM, PALM_GROUP, end, end + beyond, 0.031 * t, 0.042 * t, forearm)
         if sleeve is not None:
             cones.add(SLEEVE, SLEEVE_GROUP, start + sleeve * away, end, 0.0215 * t + 0.06 * sleeve, 0.040 * t, forearm)
+            if beyond.any():
+                cones.add(SLEEVE, SLEEVE_GROUP, end, end + beyond, 0.040 * t, 0.052 * t, forearm)

@@ -1,27 +1,78 @@
-"""Where the hand is in the camera's frame, and what of the frame becomes the crop."""
+"""Where hands are in the camera's frame, and what of the frame becomes a crop."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from handtool.hands.camera import project
 from handtool.synth.flesh import ARM, Cones
-from handtool.synth.motion import wander
+from handtool.synth.motion import ease, wander
 
-FRAME = (1280, 720)  # width, height of the camera's picture, px
-
-
-def frame_camera(focal: float) -> np.ndarray:
-    return np.array([[focal, 0, (FRAME[0] - 1) / 2], [0, focal, (FRAME[1] - 1) / 2], [0, 0, 1]])
+OPEN_HAND_M = 0.2
+NEAREST_M = 0.15  # an arm that comes towards the camera ends here
+ARM_M = 2.0  # of an arm that leaves the picture
 
 
-def place_hand(rng: np.random.Generator, time: np.ndarray, turn: np.ndarray, in_hand: np.ndarray, focal: float) -> np.ndarray:
-    """(F, 3) m: where the wrist is, so that the middle of the palm wanders over the picture and comes nearer and goes away."""
-    px = rng.uniform(240, 440) * np.exp(wander(rng, time, 0.25, 1, 2.0)[:, 0])  # size of an open hand in the frame
-    depth = focal * 0.2 / px
-    room = np.maximum(np.array(FRAME) / 2 - 0.72 * px[:, None], 10)
+@dataclass(frozen=True)
+class Lane:
+    """The part of a picture in which one hand moves. width, height: px of the picture; from x0 to x1 px of it.
+
+    smallest, largest: length of an open hand, in heights of the picture (or widths of a narrow lane).
+    """
+
+    width: int
+    height: int
+    x0: float
+    x1: float
+    smallest: float = 0.33
+    largest: float = 0.61
+
+    @property
+    def room(self) -> np.ndarray:
+        return np.array([self.x1 - self.x0, self.height]) / 2
+
+    @property
+    def middle(self) -> np.ndarray:
+        """(2,) px from the picture's middle."""
+        return np.array([(self.x0 + self.x1 - self.width) / 2, 0.0])
+
+
+def frame_camera(focal: float, width: int, height: int) -> np.ndarray:
+    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+
+def draw_focal(rng: np.random.Generator, width: int) -> float:
+    """px, of a camera that sees 46 to 78 degrees across."""
+    return width / 2 / np.tan(np.radians(rng.uniform(46, 78)) / 2)
+
+
+def place_hand(rng: np.random.Generator, time: np.ndarray, turn: np.ndarray, in_hand: np.ndarray, focal: float, lane: Lane) -> np.ndarray:
+    """(F, 3) m: where the wrist is, so that the middle of the palm wanders over the lane and comes nearer and goes away."""
+    size = min(lane.height, 1.1 * (lane.x1 - lane.x0))
+    px = size * rng.uniform(lane.smallest, lane.largest) * np.exp(wander(rng, time, 0.25, 1, 2.0)[:, 0])  # an open hand's length in the picture
+    depth = focal * OPEN_HAND_M / px
+    room = np.maximum(lane.room - 0.72 * px[:, None], 10)
     start = rng.uniform(-0.7, 0.7, 2)
-    offset = np.clip(start + wander(rng, time, 0.4, 2, 1.5), -1, 1) * room
+    offset = lane.middle + np.clip(start + wander(rng, time, 0.4, 2, 1.5), -1, 1) * room
     centre = np.concatenate([offset * depth[:, None] / focal, depth[:, None]], 1)
     return centre - np.einsum("fij,fj->fi", turn, in_hand[:, 9] * 0.95)
+
+
+def enter_and_leave(rng: np.random.Generator, time: np.ndarray, height: int) -> np.ndarray:
+    """(F,) px by which a hand is below its place: some come into the picture late, some leave it early."""
+    below, duration = 1.1 * height, max(float(time[-1]), 1e-3)
+    kind = rng.random()
+    first, last = rng.uniform(0.02, 0.25, 2) * duration
+    keys = np.array([[below], [0.0]]) if kind < 0.2 else np.array([[0.0], [below]]) if kind < 0.35 else np.zeros((2, 1))
+    when = np.array([first, first + 1.0]) if kind < 0.2 else np.array([duration - last - 1.0, duration - last])
+    return ease(np.clip(time, when[0], when[1]), when, keys)[:, 0]
+
+
+def arm_lengths(turn: np.ndarray, shift: np.ndarray, forearm: np.ndarray) -> np.ndarray:
+    """(F,) m from the wrist: as long as it takes to leave the picture, and never through the camera."""
+    towards = -np.einsum("fij,fj->fi", turn, forearm[..., 0])[:, 2]
+    free = (shift[:, 2] - NEAREST_M) / np.maximum(-towards, 1e-3)
+    return np.clip(np.where(towards < 0, free, ARM_M), 0.02, ARM_M)
 
 
 def hand_boxes(hand: Cones, turn: np.ndarray, shift: np.ndarray, camera: np.ndarray) -> np.ndarray:
@@ -34,6 +85,12 @@ def hand_boxes(hand: Cones, turn: np.ndarray, shift: np.ndarray, camera: np.ndar
     return np.concatenate([(uv - reach).min(1), (uv + reach).max(1)], 1)
 
 
+def mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
+    """(..., 4) px by their edges, in a frame `width` px wide -> in its mirror image."""
+    x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
+    return np.stack([width - x1, y0, width - x0, y1], -1)
+
+
 def jitter_boxes(rng: np.random.Generator, boxes: np.ndarray, jitter: float) -> np.ndarray:
     """As a detector that misses a little: centre and sides off by `jitter` of the side (standard deviation)."""
     side = np.maximum(boxes[:, 2:] - boxes[:, :2], 1)
@@ -41,15 +98,7 @@ def jitter_boxes(rng: np.random.Generator, boxes: np.ndarray, jitter: float) -> 
 
 
 def pan(rng: np.random.Generator, time: np.ndarray) -> np.ndarray:
-    """(F, 4): where the camera looks in the place: centre in 0..1, canvas px across the crop, turn in radians."""
+    """(F, 4): where the camera looks in the place: centre in 0..1, canvas px across the picture, turn in radians."""
     centre = rng.uniform(0.3, 0.7, 2) + wander(rng, time, 0.12, 2, 1.5)
     zoom = rng.uniform(150, 330) * np.exp(wander(rng, time, 0.15, 1))
     return np.concatenate([centre, zoom, wander(rng, time, 0.06, 1)], 1)
-
-
-def mirror_affine(affine: np.ndarray, width: int, size: int) -> np.ndarray:
-    """(2, 3) from a frame `width` px wide to a crop of `size` px -> the same between their mirror images."""
-    mirrored = affine * np.array([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0]])
-    mirrored[0, 2] = size - 1 - affine[0, 2] - affine[0, 0] * (width - 1)
-    mirrored[1, 2] = affine[1, 2] + affine[1, 0] * (width - 1)
-    return mirrored

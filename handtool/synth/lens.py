@@ -5,22 +5,26 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+SPARE = 128  # px by which the noise is larger than a picture
+
 
 @dataclass(frozen=True)
 class Lens:
-    focus: float  # blur in px at 224 px
-    noise: np.ndarray  # (2 size, 2 size) float32, grey levels, from which each frame takes a window
+    focus: float  # px of blur
+    noise: np.ndarray  # (H', W', 3) float32, grey levels, larger than a picture: each takes a window
     exposure: float  # share of the time between frames during which the shutter is open
     quality: int  # JPEG
 
 
-def draw_lens(rng: np.random.Generator, roughness: float, size: int) -> Lens:
-    """`roughness` 0: a good camera; 1: a bad one in the dark."""
+def draw_lens(rng: np.random.Generator, roughness: float, width: int, height: int, detail: float) -> Lens:
+    """`roughness` 0: a good camera; 1: a bad one in the dark. detail: px of a hand's crop, in 224 px."""
     level = rng.uniform(0.5, 2.5 + 9 * roughness)
-    noise = rng.normal(0, level, (2 * size, 2 * size, 3)).astype(np.float32)
-    noise = 0.45 * noise + 0.55 * noise.mean(2, keepdims=True)
+    shape = height + SPARE, width + SPARE
+    noise = rng.standard_normal((*shape, 3), np.float32) * np.float32(0.45 * level)
+    noise += rng.standard_normal((*shape, 1), np.float32) * np.float32(0.32 * level)
     quality = int(rng.integers(92 - int(45 * roughness), 97 - int(12 * roughness)))
-    return Lens(float(rng.uniform(0.0, 0.4 + 1.0 * roughness)), noise, float(0.09 * roughness * rng.random()), quality)
+    focus = float(rng.uniform(0.0, 0.4 + 1.0 * roughness)) * detail
+    return Lens(focus, noise, float(0.09 * roughness * rng.random()), quality)
 
 
 def motion_kernel(motion: np.ndarray) -> np.ndarray | None:
@@ -39,16 +43,14 @@ def motion_kernel(motion: np.ndarray) -> np.ndarray | None:
 
 def expose(image: np.ndarray, lens: Lens, motion: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """image (S, S, 3) float32 0..255 -> uint8, blurred and noisy. `motion`: px that the hand moves until the next frame."""
-    size = len(image)
     kernel = motion_kernel(motion * lens.exposure)
     if kernel is not None:
         image = cv2.filter2D(image, -1, kernel)
-    focus = lens.focus * size / 224
-    if focus > 0.35:
-        image = cv2.GaussianBlur(image, (0, 0), focus)
-    dy, dx = rng.integers(0, size, 2)
-    image = image + lens.noise[dy : dy + size, dx : dx + size]
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    if lens.focus > 0.35:
+        image = cv2.GaussianBlur(image, (0, 0), lens.focus)
+    dy, dx = rng.integers(0, SPARE, 2)
+    window = lens.noise[dy : dy + len(image), dx : dx + image.shape[1]]
+    return np.clip(image + window + 0.5, 0, 255).astype(np.uint8)
 
 
 def encode(image: np.ndarray, quality: int) -> bytes:

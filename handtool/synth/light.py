@@ -10,8 +10,9 @@ import numpy as np
 
 from handtool.synth.tracing import FAR
 
-BLEED = np.array([0.30, 0.18, 0.14], np.float32)  # red light travels farther through flesh, and softens the shadow's edge
+BLEED = (0.30, 0.18, 0.14)  # red light travels farther through flesh, and softens the shadow's edge
 SHADOW_STEPS_M = (0.005, 0.009, 0.013, 0.019, 0.027, 0.037)
+CORNERS = ((0.005, 80.0, 0.0028), (0.014, 30.0, 0.0045))  # m around a point, gain, m of roundness that are no corner
 THICKNESS_M = 0.024  # what the depth map hides is taken to be this thick
 
 
@@ -70,29 +71,32 @@ def find_corners(depth: np.ndarray, focal: float) -> np.ndarray:
     middle = float(np.median(depth[depth < FAR]))
     filled = np.where(known > 0, depth - np.float32(middle), 0)
     corners = np.zeros_like(depth)
-    for radius_m, gain, spare_m in ((0.005, 80.0, 0.0028), (0.014, 30.0, 0.0045)):
+    for radius_m, gain, spare_m in CORNERS:
         side = 2 * max(1, round(radius_m * focal / middle)) + 1
         around = cv2.blur(filled, (side, side)) / np.maximum(cv2.blur(known, (side, side)), 1e-3)
         corners = corners + np.clip(gain * (filled - around - spare_m), 0, 0.5)
     return np.clip(corners, 0, 0.85) * known
 
 
-def shade(light: Light, albedo, shine, skin, point, normal, shadow, corners) -> np.ndarray:
-    """albedo, point, normal (3, n), shine, skin, shadow, corners (n,) -> linear RGB (3, n)."""
-    towards_eye = -point / np.sqrt((point * point).sum(0))
-    normal = normal - np.minimum((towards_eye * normal).sum(0), 0) * towards_eye  # pixels half beside the edge look at its far side
-    facing = np.einsum("i,in->n", light.direction.astype(np.float32), normal)
-    half = light.direction.astype(np.float32)[:, None] + towards_eye
-    half /= np.sqrt((half * half).sum(0))
+def shade(xp, light: Light, albedo, shine, skin, point, normal, shadow, corners):
+    """xp: numpy or torch. albedo, point, normal (3, n), shine, skin, shadow, corners (n,) -> linear RGB (3, n)."""
+    towards_eye = -point * (point * point).sum(0) ** -0.5
+    normal = normal - xp.clip((towards_eye * normal).sum(0), None, 0) * towards_eye  # pixels half beside the edge look at its far side
+    x, y, z = (float(c) for c in light.direction)
+    facing = x * normal[0] + y * normal[1] + z * normal[2]
+    half = xp.stack([towards_eye[0] + x, towards_eye[1] + y, towards_eye[2] + z])
+    half = half * (half * half).sum(0) ** -0.5
     open_sky = 1 - corners
-    lit = 1 - np.float32(light.shadow) * shadow
+    lit = 1 - light.shadow * shadow
     up = 0.5 - 0.5 * normal[1]
-    gloss = np.clip((half * normal).sum(0), 0, 1) ** 24 * shine * lit
-    rim = (1 - np.clip((towards_eye * normal).sum(0), 0, 1)) ** 3 * 0.10 * open_sky
-    colour = np.empty_like(albedo)
+    gloss = xp.clip((half * normal).sum(0), 0, 1) ** 24 * shine * lit
+    rim = (1 - xp.clip((towards_eye * normal).sum(0), 0, 1)) ** 3 * 0.10 * open_sky
+    wrapped = skin * open_sky
+    colour = []
     for c in range(3):
-        wrap = BLEED[c] * skin * open_sky
-        lamp = np.clip((facing + wrap) / (1 + wrap), 0, None) * lit * np.float32(light.lamp[c])
-        around = (np.float32(light.ground[c]) + np.float32(light.sky[c] - light.ground[c]) * up) * open_sky
-        colour[c] = albedo[c] * (lamp + around) + gloss * np.float32(light.lamp[c]) + rim * np.float32(light.sky[c]) * albedo[c]
-    return colour
+        lamp, sky, ground = float(light.lamp[c]), float(light.sky[c]), float(light.ground[c])
+        wrap = BLEED[c] * wrapped
+        direct = xp.clip((facing + wrap) / (1 + wrap), 0, None) * lit * lamp
+        around = (ground + (sky - ground) * up) * open_sky
+        colour.append(albedo[c] * (direct + around + sky * rim) + lamp * gloss)
+    return xp.stack(colour)

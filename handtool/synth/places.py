@@ -84,11 +84,17 @@ def draw_place(rng: np.random.Generator, clutter: float) -> np.ndarray:
     return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
-def look_at(canvas: np.ndarray, size: int, centre: np.ndarray, zoom: float, turn: float) -> np.ndarray:
-    """The part of the place behind a crop: centre in 0..1, `zoom` = canvas px across the crop, turn in radians. (size, size, 3) uint8."""
-    scale = zoom / size
+def canvas_from_picture(width: int, height: int, view: np.ndarray) -> np.ndarray:
+    """(2, 3) from the pixels of a picture to those of the place behind it. view: centre in 0..1, canvas px across the picture, turn in radians."""
+    x, y, zoom, turn = view
+    scale = zoom / max(width, height)
     linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    shift = centre * CANVAS - linear @ np.array([size / 2, size / 2])
-    matrix = np.concatenate([linear, shift[:, None]], 1)
+    shift = np.array([x, y]) * CANVAS - linear @ np.array([width / 2, height / 2])
+    return np.concatenate([linear, shift[:, None]], 1)
+
+
+def look_at(canvas: np.ndarray, width: int, height: int, view: np.ndarray) -> np.ndarray:
+    """The part of the place behind a picture: (height, width, 3) uint8."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(canvas, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    matrix = canvas_from_picture(width, height, view)
+    return cv2.warpAffine(canvas, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)

@@ -20,8 +20,8 @@ def distance_to_cones(cones: Cones, points: np.ndarray) -> np.ndarray:
 
 
 def join(cones: Cones, more: Cones) -> Cones:
-    """One moment each; groups of `more` come after those of `cones`."""
-    assert cones.group[-1] < more.group[0]
+    """One moment each. Neighbours of one group would melt into each other."""
+    assert cones.group[-1] != more.group[0]
     return Cones(**{f.name: np.concatenate([getattr(cones, f.name), getattr(more, f.name)]) for f in fields(Cones)})
 
 

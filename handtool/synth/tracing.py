@@ -35,9 +35,8 @@ class Hits:
     cone: np.ndarray  # (S, T) the cone that shapes the surface there
 
 
-def pixel_rays(camera: np.ndarray, size: int, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Unit rays through the pixels of some tiles: (3, S, T) float32, flat indices into the padded image (S, T), its shape."""
-    across = -(-size // TILE)
+def pixel_rays(camera: np.ndarray, across: int, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit rays through the pixels of some tiles, `across` in a row: (3, S, T) float32, flat indices into the padded image (S, T)."""
     row, column = np.divmod(tiles, across)
     inner_row, inner_column = np.divmod(np.arange(TILE * TILE), TILE)
     v = inner_row[:, None] + TILE * row
@@ -47,25 +46,24 @@ def pixel_rays(camera: np.ndarray, size: int, tiles: np.ndarray) -> tuple[np.nda
     for i in range(3):
         rays[i] = inverse[i, 0] * u + inverse[i, 1] * v + inverse[i, 2]
     rays /= np.sqrt(rays[0] ** 2 + rays[1] ** 2 + rays[2] ** 2)
-    return rays, v * across * TILE + u, (across * TILE, across * TILE)
+    return rays, v * across * TILE + u
 
 
-def near_pairs(cones: Cones, camera: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(tile, cone) pairs whose projections come within reach of each other, sorted by tile, then cone."""
-    across = -(-size // TILE)
-    centre = (np.arange(across) * TILE + (TILE - 1) / 2).astype(np.float32)
+def near_pairs(cones: Cones, camera: np.ndarray, across: int, down: int) -> tuple[np.ndarray, np.ndarray]:
+    """(tile, cone) pairs whose projections come within reach of each other, sorted by tile, then cone. across, down: tiles of the image."""
+    centre = (np.arange(max(across, down)) * TILE + (TILE - 1) / 2).astype(np.float32)
     ends = []
     for point, radius in ((cones.a, cones.radius_a), (cones.b, cones.radius_b)):
         z = np.maximum(point[:, 2], 0.02)
         image = point @ camera.T
         ends.append((image[:, :2] / z[:, None], 1.04 * (radius + REACH * cones.blend) * camera[0, 0] / z))
     (a, ra), (b, rb) = ends
-    u, v = centre[None, :, None] - a[:, 0].astype(np.float32), centre[:, None, None] - a[:, 1].astype(np.float32)
+    u, v = centre[None, :across, None] - a[:, 0].astype(np.float32), centre[:down, None, None] - a[:, 1].astype(np.float32)
     d = (b - a).astype(np.float32)
     h = np.clip((u * d[:, 0] + v * d[:, 1]) / np.maximum((d * d).sum(1), 1e-9), 0, 1)
     reach = ra + (rb - ra) * h + 0.71 * TILE + EDGE
     inside = (u - h * d[:, 0]) ** 2 + (v - h * d[:, 1]) ** 2 < reach * reach
-    tile, cone = np.nonzero(inside.reshape(across * across, -1))
+    tile, cone = np.nonzero(inside.reshape(across * down, -1))
     return tile, cone
 
 
@@ -152,13 +150,14 @@ class Pairs:
         return np.minimum.reduceat(self.melt(self.measure(t)[0])[2], self.tile_start, axis=1)
 
 
-def trace(cones: Cones, camera: np.ndarray, size: int) -> Hits | None:
-    """Cones in the camera frame (m), camera (3, 3) of the crop, `size` px. None where no cone comes near the picture."""
-    tile, cone = near_pairs(cones, camera, size)
+def trace(cones: Cones, camera: np.ndarray, width: int, height: int) -> Hits | None:
+    """Cones in the camera frame (m), camera (3, 3) of the picture, its size in px. None where no cone comes near the picture."""
+    across, down = -(-width // TILE), -(-height // TILE)
+    tile, cone = near_pairs(cones, camera, across, down)
     if len(tile) == 0:
         return None
     tiles, tile = np.unique(tile, return_inverse=True)
-    rays, pixel, padded = pixel_rays(camera, size, tiles)
+    rays, pixel = pixel_rays(camera, across, tiles)
     pairs = Pairs(cones, tile, cone, rays)
     footprint = np.float32(1 / camera[0, 0])
     start = first_guess(pairs, 1.5 * footprint)
@@ -166,7 +165,7 @@ def trace(cones: Cones, camera: np.ndarray, size: int) -> Hits | None:
     cover = np.clip(1.1 - gap / (footprint * t), 0, 1)
     normal, cone = surface(pairs, t)
     depth = np.where(cover > 0, t, FAR)
-    return Hits(pixel, padded, depth, cover, normal, pairs.rays * t, cone)
+    return Hits(pixel, (down * TILE, across * TILE), depth, cover, normal, pairs.rays * t, cone)
 
 
 def first_guess(pairs: Pairs, margin: np.float32) -> np.ndarray:

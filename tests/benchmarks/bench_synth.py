@@ -13,9 +13,9 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 
-from handtool.stages.synth import start_worker
+from handtool.synth.crops import make_video
 from handtool.synth.lens import encode
-from handtool.synth.world import SETTINGS, make_video
+from handtool.synth.setting import SETTINGS
 
 
 def work(seed: int, video: int, frames: int, size: int, difficulty: str) -> tuple[list[bytes], float]:
@@ -40,7 +40,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     print(f"{'difficulty':<10} {'crops/s':>9} {'ms of a core per crop':>22} {'kB per crop':>12} {'JPEG alone, crops/s':>20}")
-    with ProcessPoolExecutor(args.workers, get_context("spawn"), start_worker) as pool:
+    with ProcessPoolExecutor(args.workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         list(pool.map(work, *zip(*[(0, v, 2, args.size, "easy") for v in range(2 * args.workers)], strict=True)))
         for difficulty in SETTINGS:
             start = time.perf_counter()

@@ -1,0 +1,164 @@
+"""synth --videos: video files of several hands, and what is known of every hand on every frame. One job part per video."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from handtool.accounting import Accounting
+from handtool.config import SynthVideosConfig
+from handtool.errors import HandtoolError
+from handtool.progress import Progress, silent
+from handtool.render.film import encode_mp4
+from handtool.store import LEFT, TRUTH, VIDEOS, Job, Sink, open_file, open_table, read_column, write_bytes_whole, write_table
+from handtool.synth.device import choose_device
+from handtool.synth.film import COLUMNS, draw_film, shoot
+from handtool.vision.workers import Beat, Work, count_workers, run_in_children
+
+log = logging.getLogger(__name__)
+TRUTH_NAME, BOXES_NAME = "truth.h5", "boxes.json"
+CRF = {"easy": 18, "medium": 23, "wild": 28}  # of the H.264 coder
+
+
+def synth_videos(sources: list, sink: Sink, config: SynthVideosConfig, progress: Progress = silent, *, job: Job) -> dict:
+    """Writes the videos and boxes.json beside the sink's file, and into it /videos and /truth. `sources` is empty.
+
+    A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they finish.
+    """
+    assert not sources and sink.path is not None
+    folder, names = sink.path.parent, video_names(config)
+    device, started = choose_device(config.device), perf_counter()
+    waiting = [number for number, name in enumerate(names) if not (job.has(name) and film_path(folder, name).exists())]
+    done = len(names) - len(waiting)
+    for number, made in make_films(waiting, config, device):
+        write_bytes_whole(film_path(folder, names[number]), made.pop("mp4"))
+        job.save(names[number], made)
+        done += 1
+        rate = (done - len(names) + len(waiting)) * config.frames / (perf_counter() - started)
+        progress("videos", done, len(names), frames_per_s=round(rate, 1))
+    seconds = perf_counter() - started
+    write_videos(sink, job, names, config)
+    sides = write_truth(sink, job, names, config)
+    write_bytes_whole(folder / BOXES_NAME, boxes_json(job, names))
+    warn_of_others(folder, names)
+    counts = {"videos": len(names), "frames": len(names) * config.frames, "hands": len(sides)}
+    report = {
+        "accounting": [Accounting(what, count).as_report() for what, count in counts.items()],
+        "left": int((sides == LEFT).sum()),
+        "right": int((sides != LEFT).sum()),
+        "difficulty": config.difficulty,
+        "frame_px": f"{frame_size(config)[0]} x {frame_size(config)[1]}",
+        "device": device or "cpu",
+    }
+    return {**report, "frames_per_s": round(len(waiting) * config.frames / seconds, 1)} if waiting else report
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """HandtoolError where videos that the truth speaks of are gone, or where there are videos of another world."""
+    truth = folder / TRUTH_NAME
+    if force:
+        return
+    if truth.is_file():
+        with open_file(truth) as file:
+            gone = [name for name in read_column(file, VIDEOS.path) if not (folder / name).exists()] if file.has(TRUTH) else []
+        if gone:
+            raise HandtoolError(f"{folder / gone[0]} is gone ({len(gone)} videos of {truth})", hint="add --force to make all anew")
+    elif not (folder / f"{TRUTH_NAME}.partial").exists() and (there := sorted(folder.glob("synth-*.mp4"))):
+        raise HandtoolError(f"{there[0]} exists, and no {TRUTH_NAME} beside it", hint="choose another folder, or add --force")
+
+
+def video_names(config: SynthVideosConfig) -> list[str]:
+    return [f"synth-{number:04d}" for number in range(min(config.num_videos, config.limit or config.num_videos))]
+
+
+def film_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.mp4"
+
+
+def frame_size(config: SynthVideosConfig) -> tuple[int, int]:
+    """(width, height) px: 16:9, both even, as the coder needs."""
+    return 2 * round(config.size * 8 / 9), config.size + config.size % 2
+
+
+def make_films(numbers: list[int], config: SynthVideosConfig, device: str | None) -> Iterator[tuple[int, dict]]:
+    """(number, columns and the file's bytes) of each, as they are finished."""
+    workers = count_workers(config.workers, len(numbers))
+    for news in run_in_children(open_studio, (config, device), numbers, workers, config.patience_s):
+        if news.kind == "lost":
+            raise HandtoolError(f"video {numbers[news.item]} could not be made: {news.value}", hint="run it again with --workers 1")
+        if news.kind == "result":
+            yield numbers[news.item], news.value
+
+
+def open_studio(config: SynthVideosConfig, device: str | None) -> Work:
+    """In a worker process: the function that makes one film."""
+    width, height = frame_size(config)
+
+    def make(number: int, beat: Beat) -> Iterator[dict]:
+        scene = draw_film(config.seed, number, config.frames, config.fps, width, height, config.difficulty, config.side)
+        known = []
+
+        def watch() -> Iterator[np.ndarray]:
+            for picture, hands in shoot(scene, device):
+                known.extend(hands)
+                beat()
+                yield picture
+
+        mp4 = encode_mp4(watch(), config.fps, CRF[config.difficulty])
+        columns = {name: np.array([hand[name] for hand in known]) for name in COLUMNS} if known else {}
+        yield {**columns, "mp4": mp4, "hands": len(known), "subject": scene.subject.name, "place": scene.place}
+
+    return make
+
+
+def write_videos(sink: Sink, job: Job, names: list[str], config: SynthVideosConfig) -> None:
+    made, count = [job.load(name) for name in names], len(names)
+    width, height = frame_size(config)
+    columns = {
+        "name": names, "path": [film_path(Path(), name).name for name in names], "subject": [one["subject"] for one in made],
+        "place": [one["place"] for one in made], "status": ["ok"] * count, "ordinal": np.arange(count), "fps": np.full(count, config.fps),
+        "width": np.full(count, width), "height": np.full(count, height), "frames_decoded": np.full(count, config.frames),
+        "frames_failed": np.zeros(count),
+    }  # fmt: skip
+    write_table(sink, VIDEOS, columns)
+
+
+def write_truth(sink: Sink, job: Job, names: list[str], config: SynthVideosConfig) -> np.ndarray:
+    """Returns (H,) the sides."""
+    sides = [np.zeros(0, np.int8)]
+    with open_table(sink, TRUTH) as table:
+        for number, name in enumerate(names):
+            made = job.load(name)
+            if not made["hands"]:
+                continue
+            columns = {column: made[column] for column in COLUMNS}
+            table.append({**columns, "video": np.full(made["hands"], number), "time": made["frame"] / config.fps})
+            sides.append(made["side"])
+    return np.concatenate(sides)
+
+
+def boxes_json(job: Job, names: list[str]) -> bytes:
+    """COCO: an image per frame with hands, `synth-0003.mp4#17`, as `extract --boxes` reads it."""
+    images, annotations = [], []
+    for name in names:
+        made, numbers = job.load(name), {}
+        for frame, side, (x0, y0, x1, y1) in zip(made["frame"], made["side"], made["box"].tolist(), strict=True) if made["hands"] else ():
+            if frame not in numbers:
+                numbers[frame] = len(images) + 1
+                images.append({"id": numbers[frame], "file_name": f"{film_path(Path(), name).name}#{frame}"})
+            word = "left" if side == LEFT else "right"
+            bbox = [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
+            category = 1 if side == LEFT else 2
+            annotations.append({"id": len(annotations) + 1, "image_id": numbers[frame], "category_id": category, "bbox": bbox, "side": word})
+    categories = [{"id": 1, "name": "left hand"}, {"id": 2, "name": "right hand"}]
+    return json.dumps({"images": images, "annotations": annotations, "categories": categories}, separators=(",", ":")).encode()
+
+
+def warn_of_others(folder: Path, names: list[str]) -> None:
+    """Videos of an earlier, larger world that were left lying: nothing is known of them any more."""
+    others = sorted(path.name for path in folder.glob("synth-*.mp4") if path.stem not in names)
+    if others:
+        log.warning("%d other videos lie in %s, the first %s: they are not in %s", len(others), folder, others[0], TRUTH_NAME)

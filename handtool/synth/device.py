@@ -1,0 +1,22 @@
+"""On what the pictures are made: numpy on the processor, or torch on a GPU. torch is imported only where there may be one."""
+
+from pathlib import Path
+
+from handtool.errors import HandtoolError
+
+DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))  # NVIDIA's on Linux, and under Windows' subsystem
+
+
+def choose_device(asked: str) -> str | None:
+    """asked: auto, cpu or cuda. Returns torch's name of the GPU, or None for numpy. Raises HandtoolError where CUDA is asked for and not here."""
+    if asked not in ("auto", "cpu", "cuda"):
+        raise HandtoolError(f"--device {asked}: auto, cpu or cuda")
+    if asked == "cpu" or (asked == "auto" and not any(driver.exists() for driver in DRIVERS)):
+        return None
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda":
+        raise HandtoolError("--device cuda asked, no CUDA GPU here", hint="--device cpu")
+    return None
