@@ -50,6 +50,19 @@ def test_the_verbs_stand_first_in_pipeline_order(handtool):
     places = [text.index(f" {command} ") for command in COMMANDS]
     assert places == sorted(places)
     assert handtool("--version").stdout == f"handtool {__version__}\n"
+    assert handtool("mnie").returncode == 2 and "No such command" in handtool("mnie").stderr
+    assert "--topk" in handtool("--", "mine", "--help").stdout, "a command that is not the first word has its options too"
+
+
+def test_the_list_of_commands_is_the_same_whether_their_options_were_read_or_not(capsys):
+    from handtool.cli.app import make_app
+
+    texts = []
+    for explain in (True, False):
+        with pytest.raises(SystemExit):
+            make_app(explain=explain)(["--help"], prog_name="handtool")
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] and "mine" in texts[0]
 
 
 @pytest.mark.parametrize("command", ["mine", "embed", "keypoints", "pretrain", "info", "finetune"])
@@ -221,6 +234,19 @@ def test_info_tells_the_commands_though_what_the_file_links_to_is_gone(handtool,
     (tmp_path / "k.h5").unlink()
     assert handtool("info", "e.h5", "--commands").stdout.splitlines()[-1] == "handtool embed k.h5 -o e.h5"
     assert json.loads(handtool("info", "e.h5", "--commands", "--json").stdout)["report"]["commands"][-1] == "handtool embed k.h5 -o e.h5"
+
+
+@pytest.mark.parametrize("trouble", ["gone", "another", "damaged"])
+def test_info_tells_what_can_be_told_of_a_file_whose_upstream_cannot_be_read(handtool, tmp_path, trouble):
+    source = make_file(tmp_path / "k.h5", (6, 6))
+    handtool("embed", "k.h5", "-o", "e.h5")
+    source.unlink() if trouble == "gone" else make_file(source, (6, 6), seed=1) if trouble == "another" else source.write_bytes(b"\x89HDF")
+    done = handtool("info", "e.h5", "--json")
+    report = json.loads(done.stdout)["report"]
+    assert done.returncode == 0 and len(report["missing"]) == 1 and "k.h5" in report["missing"][0]["what"]
+    assert report["tables"]["embeddings"]["rows"] == 12 and report["tables"]["crops"] == {"rows": None, "lies_in": str(source), "attrs": {}, "columns": {}}
+    told = handtool("info", "e.h5")
+    assert "normalization: crop" in told.stdout and "handtool embed k.h5 -o e.h5" in told.stdout and "k.h5" in told.stderr
 
 
 def test_check_tells_missing_from_damaged_and_leaves_no_spool(handtool, tmp_path):

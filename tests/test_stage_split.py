@@ -167,3 +167,11 @@ def test_a_split_of_a_pipe_remembers_the_pipe(tmp_path, handtool):
     make_file(tmp_path / "all.h5", (5, 5))
     assert handtool("split", "--by", "row", "-o", "a.h5", "-o", "b.h5", stdin=(tmp_path / "all.h5").read_bytes()).returncode == 0
     assert handtool("info", "a.h5", "--commands").stdout == "handtool test | handtool split --by row -o a.h5 -o b.h5\n"
+
+
+def test_a_seed_beside_in_order_is_refused_since_nothing_is_drawn(handtool, tmp_path):
+    make_file(tmp_path / "all.h5", (5, 5))
+    words = ("split", "all.h5", "--by", "row", "--in-order", "-o", "a.h5", "-o", "b.h5")
+    done = handtool(*words, "--seed", 9)
+    assert done.returncode == 2 and "--seed" in done.stderr and not (tmp_path / "a.h5").exists()
+    assert handtool(*words).returncode == 0

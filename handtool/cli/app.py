@@ -28,8 +28,12 @@ def start(version: Annotated[bool, typer.Option("--version", callback=show_versi
     """
 
 
-def make_app(wanted: str | None = None) -> typer.Typer:
-    """All commands, or only the one that is wanted: the others need not be loaded to run it."""
+def make_app(wanted: str | None = None, explain: bool = False) -> typer.Typer:
+    """All commands, or only the one that is wanted: the others need not be loaded to run it.
+
+    `explain`: each command is there by its description alone, without options. That is all that the list of commands shows, and typer
+    takes as long to read the options of seventeen commands as to start.
+    """
     app = typer.Typer(
         name="handtool", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
     )  # fmt: skip
@@ -37,8 +41,14 @@ def make_app(wanted: str | None = None) -> typer.Typer:
     for panel, names in (("The pipeline", VERBS), ("Helpers", HELPERS)):
         for name in names if wanted is None else set(names) & {wanted}:
             function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
-            app.command(name, rich_help_panel=panel)(guarded(function, name))
+            command = app.command(name, rich_help_panel=panel, help=function.__doc__)
+            command(start_nothing if explain else guarded(function, name))
     return app
+
+
+def start_nothing() -> None:
+    """In the place of a command that is only listed."""
+    raise AssertionError("a command was run that was only to be listed")
 
 
 def main() -> None:
@@ -48,5 +58,6 @@ def main() -> None:
         completion_init()
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8
-    asked = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in (*VERBS, *HELPERS) else None
-    make_app(asked)(prog_name="handtool")
+    named = [word for word in sys.argv[1:] if word in (*VERBS, *HELPERS)]
+    asked = named[0] if named and named[0] == sys.argv[1] else None
+    make_app(asked, explain=not named and "_HANDTOOL_COMPLETE" not in os.environ)(prog_name="handtool")

@@ -6,7 +6,7 @@ import typer
 
 from handtool.cli.inputs import open_sources
 from handtool.cli.options import Json, Moved, Quiet, Source, Verbose
-from handtool.cli.printing import print_report, value_lines
+from handtool.cli.printing import print_report, say, value_lines
 
 
 def info(
@@ -27,14 +27,18 @@ def info(
         if commands:
             print_report({"commands": stage.commands(file)}, as_json, None, table=lambda report: report["commands"])
         else:
-            print_report(stage.info(file), as_json, None, table=lay_out_info)
+            report = stage.info(file)
+            print_report(report, as_json, None, table=lay_out_info)
+            for link in report.get("missing", []):
+                say(link["what"], link["hint"])
 
 
 def lay_out_info(report: dict) -> list[str]:
     lines = [f"{report['path']}  {report['uuid']}", f"made by {report['made_by']}", ""]
     lines += [f"{'table':<12} {'rows':>12}  lies in"]
     for name, table in report["tables"].items():
-        lines.append(f"{name:<12} {table['rows']:>12,}  {table['lies_in']}")
+        rows = "?" if table["rows"] is None else f"{table['rows']:,}"
+        lines.append(f"{name:<12} {rows:>12}  {table['lies_in']}")
         lines += [f"{'':<14}{key}: {', '.join(value_lines(value))}"[:200] for key, value in table["attrs"].items()]
     for key in ("weights", "protocols", "hands_per_video"):
         if key in report:

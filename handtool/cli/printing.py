@@ -109,6 +109,8 @@ def readable(key: str) -> str:
 def value_lines(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [f"{k}: {', '.join(value_lines(v))}" for k, v in value.items()] or ["-"]
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, (list, tuple)):
         if any(isinstance(v, (dict, str)) for v in value):
             return [", ".join(value_lines(v)) for v in value] or ["-"]

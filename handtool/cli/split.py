@@ -51,6 +51,8 @@ def split(
 
     numbers = read_shares(shares)
     check_outputs(outputs or [], numbers, shares)
+    if in_order and seed != SplitConfig.seed:
+        raise WrongCommand("--in-order takes the hands as they come, there is nothing that a --seed could draw", hint="give one of them")
     reports = {}
     with named_source(source) as path:
         # What exists comes first: if it is of another split, nothing is written, and no two parts of different splits stand side by side.

@@ -1,21 +1,29 @@
 """What is in a file, where each table lies, and how the file came to be."""
 
+from functools import partial
+
 import numpy as np
 
-from handtool.store import CROPS, TABLES, VIDEOS, File, read_attrs, read_column, rebuild_commands
+from handtool.errors import HandtoolError
+from handtool.store import CROPS, TABLES, VIDEOS, File, open_jpegs, read_attrs, read_column, rebuild_commands
 
 LONGEST_ARRAY = 16
 
 
 def info(source: File) -> dict:
-    """Tables with their rows, attributes and owner, the accounting of the last step, and the commands that rebuild the file."""
+    """Tables with their rows, attributes and owner, the accounting of the last step, and the commands that rebuild the file.
+
+    Where a file that this one links to is gone or is another one, `missing` says so, and the rest is told all the same.
+    """
     report: dict = {"path": str(source.path), "uuid": source.uuid, "made_by": made_by(source), "tables": describe_tables(source)}
     if source.has("weights"):
         report["weights"] = describe_attrs(read_attrs(source, "weights"))
     if source.has("metrics"):
         report["protocols"] = [name for name in source.h5["metrics"] if name not in ("per_hand", "per_joint", "pck")]
-    if source.has(VIDEOS) and source.has(CROPS):
+    if {"videos", "crops"} <= {name for name, table in report["tables"].items() if table["rows"] is not None}:
         report["hands_per_video"] = count_per_video(source)
+    if missing := find_missing(source):
+        report["missing"] = missing
     report["commands"] = commands(source)
     report["last_report"] = source.report
     return report
@@ -32,13 +40,32 @@ def made_by(source: File) -> str:
 
 
 def describe_tables(source: File) -> dict:
+    """A table that lies in a file which cannot be opened has no rows that are known (None), and still its place."""
     tables = {}
     for name in source.tables:
-        owner = source.owner(name)
+        try:
+            owner = source.owner(name)
+        except HandtoolError:
+            tables[name] = {"rows": None, "lies_in": str(source.place_of(name)), "attrs": {}, "columns": {}}
+            continue
         where = "here" if owner is source else str(owner.path)
         columns = {key: f"{item.dtype} {item.shape}" for key, item in owner.h5[name].items()}
         tables[name] = {"rows": source.count(TABLES[name]), "lies_in": where, "attrs": describe_attrs(read_attrs(source, name)), "columns": columns}
     return tables
+
+
+def find_missing(source: File) -> list[dict]:
+    """What keeps tables and images that lie elsewhere from being read: one error for each file."""
+    looks = {source.place_of(name): partial(source.owner, name) for name in source.links}
+    looks |= {"images": partial(open_jpegs, source)} if source.has(CROPS) else {}
+    errors: list[HandtoolError] = []
+    for look in looks.values():
+        try:
+            look()
+        except HandtoolError as error:
+            errors.append(error)
+    unique = {error.hint: error for error in reversed(errors)}  # images stand behind their table: they are told of where it is there
+    return [{"what": error.message, "hint": error.hint} for error in reversed(unique.values())]
 
 
 def describe_attrs(attrs: dict) -> dict:

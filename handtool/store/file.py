@@ -83,7 +83,7 @@ class File:
         return self.opened[link["uuid"]]
 
     def open_linked(self, name: str, link: dict) -> "File":
-        path = find_moved(link["uuid"]) or beside(self.path, link["file"])
+        path = find_moved(link["uuid"]) or self.place_of(name)
         if not path.exists():
             hint = f"put it back, or name where it is now: --crops PATH (it has uuid {link['uuid']})"
             if self.carried:
@@ -112,7 +112,11 @@ class File:
 
     def linked_paths(self) -> list[Path]:
         """Where the linked tables lie; whether they are there is not looked at."""
-        return [beside(self.path, link["file"]) for link in self.links.values()]
+        return [self.place_of(name) for name in self.links]
+
+    def place_of(self, name: str) -> Path:
+        """Where a linked table was when the link was made."""
+        return beside(self.path, self.links[name]["file"])
 
     @cached_property
     def provenance(self) -> list[dict]:
