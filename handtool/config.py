@@ -204,12 +204,19 @@ class ExportConfig:
 
 @dataclass(frozen=True)
 class ShowConfig:
-    kind: str = "auto"  # what the file itself holds: predictions, pairs, curve, embeddings, keypoints, labels, crops
+    kind: str = "auto"  # what the file itself holds: predictions, pairs, curve, embeddings, keypoints, labels, crops, metrics
     order: str = "random"  # of the hands: random, video (a row each), score (lowest first)
     rows: int = 0  # of tiles; 0 = what suits the kind
     columns: int = 0
     tile: int = 168  # px, side of a tile
     seed: int = 5
+
+
+@dataclass(frozen=True)
+class OverlayConfig:
+    kind: str = "auto"  # what the file itself holds: predictions, keypoints, labels, crops
+    fps: float | None = None  # pictures a second; None: as they were sampled, 2 to 30
+    frames: int = 600  # pictures at most; 0 = all
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import pytest
 
 from handtool.render.atlas import choose_thumbnails, draw_map, group_colours, place_points
 from handtool.render.choose import choose_anchors, choose_by_video, choose_hands, choose_lowest, choose_ranked
+from handtool.render.curves import curve_sheet
 from handtool.render.paper import ACCENT, PAPER, blank, decode, encode_png, shorten, text_width, write
 from handtool.render.plots import nice_ticks, plot_curve, plot_histogram, smooth
 from handtool.render.sheet import Tile, contact_sheet
-from handtool.render.skeleton import FINGER_COLOURS, draw_skeleton, draw_space, joint_colours, scale_points
+from handtool.render.skeleton import FINGER_COLOURS, draw_skeleton, joint_colours, scale_points
+from handtool.render.space import draw_space, turn
 
 
 def a_hand(side=120):
@@ -72,6 +74,16 @@ def test_a_hand_in_space_fits_its_panel_and_missing_joints_do_no_harm():
     assert (draw_space(np.full((21, 3), np.nan), 150) != PAPER).any(2).sum() < 700, "only the frame"
 
 
+def test_a_hand_is_turned_as_its_captions_say():
+    right, down, far = np.eye(3)
+    assert np.allclose(turn(np.stack([right, down, far]), 0), [[1, 0], [0, 1], [0, 0]]), "from the camera"
+    assert np.allclose(turn(far, 90), [1, 0]) and np.allclose(turn(down, 90), [0, 1]), "from the side, far is right"
+    assert np.allclose(turn(far, 0, 90), [0, -1]) and np.allclose(turn(right, 0, 90), [1, 0]), "from above, far is up"
+    joints = np.random.default_rng(0).normal(size=(21, 3))
+    whole = np.concatenate([turn(joints, 37), (joints @ [-np.sin(np.deg2rad(37)), 0, np.cos(np.deg2rad(37))])[:, None]], 1)
+    assert np.allclose(np.linalg.norm(whole, axis=1), np.linalg.norm(joints, axis=1)), "turned, not stretched"
+
+
 def test_text_is_drawn_at_the_border_and_in_foreign_letters_too():
     page = blank(60, 100)
     write(page, "left out at the right edge", 60, 30)
@@ -125,6 +137,15 @@ def test_curves_and_histograms_of_anything_are_drawn(values):
     assert (plot_histogram(values, "t", "s", "x") != PAPER).any()
 
 
+def test_every_column_of_a_training_that_holds_numbers_has_its_panel():
+    step = np.arange(60)
+    columns = {"step": step, "loss": 5 - step / 20, "learning_rate": np.ones(60), "seconds": step / 10.0}
+    plain = curve_sheet(columns, "t", "s")
+    more = curve_sheet(columns | {"positive_similarity": step / 60, "negative_similarity": step / 99}, "t", "s")
+    unknown = curve_sheet(columns | {"validation_mm": np.full(60, np.nan)}, "t", "s")
+    assert more.shape[0] > plain.shape[0] == unknown.shape[0]
+
+
 def test_a_falling_curve_falls_on_the_page():
     page = plot_curve(np.arange(200), np.linspace(5, 1, 200), "t", "s")
     rows, columns = np.nonzero((np.abs(page.astype(int) - ACCENT).max(2)) < 10)
@@ -146,13 +167,22 @@ def test_thumbnails_do_not_overlap_and_stray_points_stay_on_the_map():
 
 def test_anchors_of_every_kind_are_chosen_once_each():
     rng = np.random.default_rng(0)
-    distance = rng.uniform(size=40)
-    groups = dict(choose_anchors(distance, rng, 12))
+    distance, video, partner = rng.uniform(size=400), rng.integers(0, 40, 400), rng.integers(0, 40, 400)
+    groups = dict(choose_anchors(distance, video, partner, rng, 12))
     assert list(groups) == ["best", "median", "worst", "random"]
     places = np.concatenate(list(groups.values()))
     assert len(places) == len(set(places.tolist())) == 12
-    assert distance[groups["best"]].max() < distance[groups["median"]].min() < distance[groups["worst"]].min()
-    assert sum(len(p) for _, p in choose_anchors(distance[:2], rng, 12)) == 2
+    assert distance[groups["best"]].max() < distance[groups["median"]].min() <= distance[groups["median"]].max() < distance[groups["worst"]].min()
+    assert distance.argmin() in groups["best"] and distance.argmax() in groups["worst"]
+    assert len(set(video[places].tolist())) == 12, "of twelve videos"
+
+
+def test_a_pair_and_its_mirror_are_not_both_shown_where_there_are_others():
+    distance, video, partner = np.array([0.1, 0.1, 0.5, 0.9]), np.array([0, 1, 2, 3]), np.array([1, 0, 3, 0])
+    groups = dict(choose_anchors(distance, video, partner, np.random.default_rng(0), 2))
+    assert groups["best"].tolist() == [0] and groups["median"].tolist() == [2]
+    few = choose_anchors(distance[:2], video[:2], partner[:2], np.random.default_rng(0), 12)
+    assert sum(len(places) for _, places in few) == 2, "but all where there are no others"
 
 
 def test_hands_are_chosen_as_asked():
@@ -163,5 +193,7 @@ def test_hands_are_chosen_as_asked():
     assert len(by_video) == 8 and len({v for r, v in zip(rows, video, strict=True) if r in by_video}) == 2
     score = rng.uniform(size=60)
     assert choose_lowest(rows, score, 3).tolist() == rows[np.argsort(score)[:3]].tolist()
-    ranked = dict(choose_ranked(np.array([4.0, np.nan, 1, 9, 2]), 2))
+    ranked = dict(choose_ranked(np.array([4.0, np.nan, 1, 9, 2]), np.arange(5), 2))
     assert ranked["worst"].tolist() == [3, 0] and ranked["best"].tolist() == [2, 4] and 1 not in ranked["median"]
+    spread = dict(choose_ranked(np.array([4.0, np.nan, 1, 9, 2]), np.array([0, 0, 0, 1, 1]), 2))
+    assert spread["worst"].tolist() == [3, 0] and spread["best"].tolist() == [2, 4], "of two videos"

@@ -8,7 +8,8 @@ from making import make_file, record
 
 from handtool import store
 from handtool.config import ReportConfig
-from handtool.stages.report import join_chains, pck_curves, report
+from handtool.render.scores import pck_curves
+from handtool.stages.report import join_chains, report
 from handtool.store import CURVE, PAIRS
 
 

@@ -8,8 +8,8 @@ from making import make_file, record
 from handtool import store
 from handtool.config import ShowConfig
 from handtool.errors import HandtoolError
-from handtool.stages.show import describe, draw_png, possible_kinds, show
-from handtool.store import CROPS, CURVE, LABELS, PAIRS, PREDICTIONS
+from handtool.stages.show import choose_rows, describe, draw_png, possible_kinds, read_scores, show
+from handtool.store import CROPS, CURVE, KEYPOINTS, LABELS, PAIRS, PREDICTIONS
 
 
 def add(source_path, path, table, columns, attrs=None):
@@ -90,7 +90,32 @@ def test_a_curve_is_drawn(tmp_path):
         store.write_table(sink, CURVE, {"step": step, "loss": 5 - step / 20, "learning_rate": np.ones(50), "seconds": step / 10})
         sink.finish({})
     with store.open_file(tmp_path / "encoder.h5") as file:
-        assert show(file, ShowConfig()).shape == (460, 860, 3)
+        assert show(file, ShowConfig()).shape == (460 + 240, 860, 3), "the loss, and below it the learning rate"
+
+
+def test_scores_are_drawn(tmp_path, predictions):
+    with store.open_file(predictions) as source, store.create_file(tmp_path / "result.h5", record("handtool eval"), [source]) as sink:
+        thresholds, share = np.linspace(0, 50, 100), np.tile(np.linspace(0, 1, 100), (21, 1))
+        arrays = {"per_joint/pa_mpjpe_mm": np.arange(21.0), "pck/pa_mpjpe_0_50mm": share, "pck/thresholds_0_50mm": thresholds}
+        store.write_metrics(sink, {"pa_mpjpe": {"mean_mm": 10.0}}, arrays)
+        sink.inherit(source)
+        sink.finish({})
+    with store.open_file(tmp_path / "result.h5") as file:
+        assert possible_kinds(file)[0] == "metrics" and show(file, ShowConfig()).shape == (66 + 380 + 210, 860, 3)
+
+
+def test_keypoints_are_ordered_by_their_own_score(tmp_path, hands):
+    with store.open_file(hands) as source, store.create_file(tmp_path / "scored.h5", record(), [source]) as sink:
+        score = np.linspace(1, 0, 15)[:, None].repeat(21, 1)
+        valid = np.arange(15) != 14
+        columns = {"xy": store.read_column(source, KEYPOINTS.xy), "score": score, "valid": valid}
+        store.write_table(sink, KEYPOINTS, columns, {"skeleton": "hand21", "model": "drawn"})
+        sink.inherit(source)
+        sink.finish({})
+    with store.open_file(tmp_path / "scored.h5") as file:
+        scores = read_scores(file, "keypoints")
+        rows = choose_rows(file, np.flatnonzero(valid), scores, ShowConfig(order="score"), 3, 3)
+        assert rows.tolist() == [13, 12, 11], "lowest first, without the hand that was not found"
 
 
 @pytest.mark.parametrize("order", ["video", "score"])

@@ -1,10 +1,14 @@
 """What goes out at the door: nothing is overwritten unasked, nothing is made twice, everything appears whole."""
 
+import contextlib
 import logging
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from handtool.errors import HandtoolError, WrongCommand
 
@@ -78,3 +82,19 @@ def write_other(output: str, data: bytes, force: bool) -> str:
         raise HandtoolError(f"{path} exists, with another content", hint="add --force to make it anew, or choose another -o")
     write_bytes_whole(path, data)
     return "written"
+
+
+@contextlib.contextmanager
+def open_whole(output: str) -> Iterator[BinaryIO]:
+    """A file that is written in any order (a film): whole or not at all, also on standard output."""
+    from handtool.store import refuse_terminal, write_whole
+
+    if output != "-":
+        with write_whole(Path(output)) as file:
+            yield file
+        return
+    refuse_terminal("a film", "ffplay -")
+    with tempfile.TemporaryFile() as file:
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)

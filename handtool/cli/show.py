@@ -1,17 +1,25 @@
 """handtool show: a picture of what a file holds."""
 
+import contextlib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from handtool.cli import state
-from handtool.cli.inputs import open_sources
+from handtool.cli.doors import bars, make_record
+from handtool.cli.inputs import open_sources, stamp
 from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Source, Verbose
-from handtool.cli.outputs import refuse_own_input, write_other
+from handtool.cli.outputs import open_whole, refuse_own_input, write_other
 from handtool.cli.printing import print_report
-from handtool.config import ShowConfig
+from handtool.config import OverlayConfig, ShowConfig
+from handtool.errors import HandtoolError, WrongCommand
+
+if TYPE_CHECKING:
+    from handtool.store import File
+
+FILM_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".gif")
 
 
 class Kind(StrEnum):
@@ -23,6 +31,7 @@ class Kind(StrEnum):
     pairs = "pairs"
     predictions = "predictions"
     curve = "curve"
+    metrics = "metrics"
 
 
 class Order(StrEnum):
@@ -40,28 +49,78 @@ def show(
     ),
     rows: Annotated[int, typer.Option("--rows", min=0, max=200, help="Of tiles; 0: what suits the kind.")] = ShowConfig.rows,
     columns: Annotated[
-        int, typer.Option("--columns", min=0, max=50, help="Of tiles, or ranks of pairs; 0: what suits the kind.")
+        int, typer.Option("--columns", min=0, max=50, help="Of tiles (predictions: of hands; pairs: ranks); 0: what suits the kind.")
     ] = ShowConfig.columns,
     tile: Annotated[int, typer.Option("--tile", min=48, max=1024, help="Side of a tile, px.")] = ShowConfig.tile,
     seed: Seed = ShowConfig.seed,
+    video: Annotated[
+        bool, typer.Option("--video", help="An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).")
+    ] = False,
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=0.1, max=120, help="Pictures a second of the mp4.", show_default="as sampled, 2 to 30")
+    ] = OverlayConfig.fps,
+    frames: Annotated[int, typer.Option("--frames", min=0, help="Pictures of the mp4 at most; 0: all.")] = OverlayConfig.frames,
+    footage: Annotated[
+        list[Path] | None, typer.Option("--videos", metavar="DIR", help="Where the videos are now, if they were moved (repeatable).", show_default=False)
+    ] = None,
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw crops, overlays, pairs, maps, predictions or the training curve as a PNG; without -o, say what there is to see.
+    """Draw crops, overlays, pairs, maps, predictions, curves or scores as a PNG, or the videos with their hands as an mp4.
+
+    Without -o it says what there is to see.
 
     Example: handtool show pairs.h5 -o sheet.png
+
+    Example: handtool show predictions.h5 --video -o overlay.mp4
     """
     from handtool.stages.show import describe, draw_png
 
-    config = ShowConfig(kind.value, order.value, rows, columns, tile, seed)
+    check_ending(output, video)
     with open_sources([source]) as (file,):
         if output is None:
             return print_report(describe(file), as_json, None)
-        refuse_own_input(Path(output), [file])
-        png, report = draw_png(file, config)
-    state.streaming = output == "-"
+        refuse_own_input(None if output == "-" else Path(output), [file])
+        state.streaming = output == "-"
+        if video:
+            return film(file, output, OverlayConfig(film_kind(kind), fps, frames), footage or [], force, as_json)
+        png, report = draw_png(file, ShowConfig(kind.value, order.value, rows, columns, tile, seed))
     report["picture"] = write_other(output, png, force)
     print_report(report, as_json, None)
+
+
+def check_ending(output: str | None, video: bool) -> None:
+    """A picture is not named as a film, nor a film as a picture."""
+    ending = Path(output or "").suffix.lower()
+    if video and output is None:
+        raise WrongCommand("--video needs a name for the film", hint="-o overlay.mp4")
+    if not video and ending in FILM_ENDINGS:
+        raise WrongCommand(f"{output} is the name of a film, and a picture was asked for", hint=f"--video -o {output}")
+    if video and ending and ending != ".mp4":
+        raise WrongCommand(f"--video writes an mp4, {output} is named otherwise", hint=f"--video -o {Path(output).with_suffix('.mp4')}")
+
+
+def film_kind(kind: Kind) -> str:
+    if kind.value not in ("auto", "crops", "keypoints", "labels", "predictions"):
+        raise WrongCommand(f"--video draws hands at their place, and cannot draw {kind.value}", hint="--kind predictions | keypoints | labels | crops")
+    return kind.value
+
+
+def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], force: bool, as_json: bool) -> None:
+    """The mp4: `up to date` if the same settings made it from the same file and the same footage."""
+    from handtool.stages.overlay import find_footage, overlay, read_mark
+
+    footage = find_footage(file, folders)
+    record = make_record(config, [stamp(file), *{video.path: stamp(Path(video.path)) for video in footage if video}.values()], False)
+    path = None if output == "-" else Path(output)
+    if path and path.exists() and not force:
+        if read_mark(path) != record.fingerprint:
+            raise HandtoolError(f"{path} exists, made otherwise or of something else", hint="add --force to make it anew, or choose another -o")
+        return print_report({}, as_json, path, up_to_date=True)
+    with contextlib.ExitStack() as stack:
+        sink = stack.enter_context(open_whole(output))
+        report = overlay(file, sink, config, bars(stack), footage=footage, note=record.fingerprint)
+    print_report(report, as_json, path)

@@ -13,6 +13,13 @@ def relative_to(joints: np.ndarray, root: int = WRIST) -> np.ndarray:
     return joints - joints[:, root : root + 1]
 
 
+def wrist_error(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Mean distance over the valid joints, (n,), after laying the wrists together; valid: (n, k) bool. NaN where the wrist is not valid."""
+    counted = valid & valid[:, WRIST, None]
+    distance = np.where(counted, np.linalg.norm(relative_to(predicted) - relative_to(truth), axis=-1), 0.0)
+    return np.divide(distance.sum(1), counted.sum(1), out=np.full(len(counted), np.nan), where=counted.any(1))
+
+
 def bone_scaled(predicted: np.ndarray, truth: np.ndarray, root: int = WRIST, bone: tuple[int, int] = (WRIST, MIDDLE_MCP)) -> np.ndarray:
     """Moved onto the true root and scaled until the bone is as long as the true one; not turned.
 

@@ -7,7 +7,9 @@ import numpy as np
 
 from handtool.render.paper import FAINT, RULE, blank, heading, paste, write
 
-WIDTH, HEIGHT, MARGIN = 1200, 900, 40
+WIDTH, HEIGHT = 1200, 900
+FRAME = 24, 90, WIDTH - 24, HEIGHT - 34  # px left, top, right, bottom
+INSET = 38  # px from the frame to the nearest points: half a thumbnail and its border
 
 
 def group_colours(groups: np.ndarray) -> np.ndarray:
@@ -20,9 +22,10 @@ def group_colours(groups: np.ndarray) -> np.ndarray:
 def place_points(xy: np.ndarray) -> np.ndarray:
     """(n, 2) -> px on the page; the outermost half per cent is moved to the border, so that one stray hand does not shrink the map."""
     low, high = np.quantile(xy, [0.005, 0.995], axis=0)
-    share = np.clip((xy - low) / np.maximum(high - low, 1e-12), -0.02, 1.02)
-    top = 70
-    return np.stack([MARGIN + share[:, 0] * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - share[:, 1] * (HEIGHT - top - 2 * MARGIN)], 1)
+    share = np.clip((xy - low) / np.maximum(high - low, 1e-12), 0, 1)
+    left, top, right, bottom = FRAME
+    width, height = right - left - 2 * INSET, bottom - top - 2 * INSET
+    return np.stack([left + INSET + share[:, 0] * width, bottom - INSET - share[:, 1] * height], 1)
 
 
 def choose_thumbnails(points: np.ndarray, order: np.ndarray, side: int, most: int) -> list[int]:
@@ -44,14 +47,15 @@ def draw_map(
     """points (n, 2) px, groups (n,) the video of each hand, tiles: row -> thumbnail, framed in its video's colour."""
     page = blank(HEIGHT, WIDTH)
     heading(page, title, subtitle)
-    cv2.rectangle(page, (MARGIN - 12, 70), (WIDTH - MARGIN + 12, HEIGHT - MARGIN + 14), RULE, 1)
+    left, top, right, bottom = FRAME
+    cv2.rectangle(page, (left, top), (right, bottom), RULE, 1)
     colours = group_colours(groups)
     for point, colour in zip(points, colours, strict=True):
-        cv2.circle(page, tuple(int(round(c * 16)) for c in point), 40, tuple(map(int, colour)), -1, cv2.LINE_AA, 4)
+        cv2.circle(page, tuple(int(round(c * 16)) for c in point), 52, tuple(map(int, colour)), -1, cv2.LINE_AA, 4)
     for row, tile in tiles.items():
         framed = cv2.copyMakeBorder(tile, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=tuple(map(float, colours[row])))
         x, y = (int(round(c - framed.shape[0] / 2)) for c in points[row])
         paste(page, framed, max(x, 0), max(y, 0))
-    write(page, axes[0], WIDTH - MARGIN, HEIGHT - 10, 8.5, FAINT, "right")
-    write(page, axes[1], MARGIN - 12, 64, 8.5, FAINT)
+    write(page, axes[0], right, bottom + 20, 8.5, FAINT, "right")
+    write(page, axes[1], left, top - 9, 8.5, FAINT)
     return page

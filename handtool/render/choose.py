@@ -2,6 +2,8 @@
 
 import numpy as np
 
+MOST_LOOKED_AT = 20_000  # candidates, in the search for ones of different videos
+
 
 def choose_hands(rows: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
     """At most `count` of the rows, drawn at random, in their own order."""
@@ -21,28 +23,49 @@ def choose_lowest(rows: np.ndarray, score: np.ndarray, count: int) -> np.ndarray
     return rows[np.argsort(score, kind="stable")][:count]
 
 
-def choose_anchors(first_distance: np.ndarray, rng: np.random.Generator, rows: int) -> list[tuple[str, np.ndarray]]:
-    """first_distance (n,): of the rank-1 positives of n anchors. Returns (name, places among the n): best, median, worst and random ones,
-    `rows` in all, none twice."""
+def choose_spread(candidates: np.ndarray, keys: list[np.ndarray], count: int, used: set) -> np.ndarray:
+    """The first `count` candidates that share no key with one another or with what was `used` before, which grows; where there are too few
+    such ones, the first of the others follow. keys: (n,) int each, of all that a candidate may be."""
+    chosen, left = [], []
+    for place in candidates[:MOST_LOOKED_AT].tolist():
+        own = {(i, int(key[place])) for i, key in enumerate(keys)}
+        if len(chosen) == count:
+            break
+        if own & used:
+            left.append(place)
+        else:
+            used |= own
+            chosen.append(place)
+    return np.array((chosen + left)[:count], int)
+
+
+def choose_anchors(
+    first_distance: np.ndarray, video: np.ndarray, partner_video: np.ndarray, rng: np.random.Generator, rows: int
+) -> list[tuple[str, np.ndarray]]:
+    """first_distance (n,): of the rank-1 positives of n anchors; video, partner_video (n,): of the anchor and of that positive.
+
+    Returns (name, places among the n): best, median, worst and random ones, `rows` in all, none twice, and as far as there are enough no
+    two anchors from one video, nor two pairs from the same two videos (a pair is often mutual).
+    """
     order = np.argsort(first_distance, kind="stable")
     share = max(1, rows // 4)
-    middle = max(0, len(order) // 2 - share // 2)
-    groups = [("best", order[:share]), ("median", order[middle : middle + share]), ("worst", order[::-1][:share])]
-    used: set[int] = set()
-    chosen = []
-    for name, places in groups:
-        fresh = np.array([p for p in places.tolist() if p not in used], int)
-        used.update(fresh.tolist())
-        chosen.append((name, fresh))
-    rest = np.array([p for p in range(len(order)) if p not in used], int)
-    count = min(max(rows - len(used), 0), len(rest))
-    chosen.append(("random", rng.choice(rest, count, replace=False) if count else rest[:0]))
+    keys = [video, np.minimum(video, partner_video) * (video.max(initial=0) + partner_video.max(initial=0) + 1) + np.maximum(video, partner_video)]
+    from_middle = order[np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")]
+    groups = [("best", order, share), ("median", from_middle, share), ("worst", order[::-1], share), ("random", rng.permutation(order), rows)]
+    chosen: list[tuple[str, np.ndarray]] = []
+    used: set = set()
+    for name, candidates, count in groups:
+        before = np.concatenate([places for _, places in chosen]) if chosen else order[:0]
+        fresh = candidates[~np.isin(candidates, before)]
+        chosen.append((name, choose_spread(fresh, keys, min(count, rows - len(before)), used)))
     return [(name, places) for name, places in chosen if len(places)]
 
 
-def choose_ranked(error: np.ndarray, count: int) -> list[tuple[str, np.ndarray]]:
-    """error (n,), NaN unknown -> ("worst", places), ("median", places), ("best", places), `count` each where there are enough."""
+def choose_ranked(error: np.ndarray, video: np.ndarray, count: int) -> list[tuple[str, np.ndarray]]:
+    """error (n,), NaN unknown; video (n,) -> ("worst", places), ("median", places), ("best", places), `count` each where there are enough,
+    of different videos as far as there are enough."""
     known = np.flatnonzero(np.isfinite(error))
     order = known[np.argsort(error[known], kind="stable")]
-    middle = max(0, len(order) // 2 - count // 2)
-    return [("worst", order[::-1][:count]), ("median", order[middle : middle + count]), ("best", order[:count])]
+    from_middle = order[np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")]
+    groups = (("worst", order[::-1]), ("median", from_middle), ("best", order))
+    return [(name, choose_spread(candidates, [video], count, set())) for name, candidates in groups]

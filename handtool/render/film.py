@@ -1,28 +1,60 @@
-"""Pictures that follow each other as an mp4 file."""
+"""Pictures that follow each other as an mp4 (H.264), written one after another; and what was noted in it, read back."""
 
 from collections.abc import Iterable
 from fractions import Fraction
 from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 
 
-def encode_mp4(frames: Iterable[np.ndarray], fps: float, crf: int = 18) -> bytes:
-    """frames: (h, w, 3) uint8 RGB, all of one size, at least one. crf: 0 lossless .. 51. Returns the bytes of an H.264 mp4.
+class Film:
+    """An mp4 in the making; a context manager. crf: 0 lossless .. 51. `note` is kept in the file.
 
     One thread, so that the same pictures give the same bytes on every number of cores. An odd side grows by one pixel, as 4:2:0 needs.
     """
-    file, rate = BytesIO(), Fraction(fps).limit_denominator(1001)
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "fast", "threads": "1"})
-        stream.pix_fmt = "yuv420p"
-        for number, image in enumerate(frames):
-            image = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
-            if not number:
-                stream.height, stream.width = image.shape[:2]
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            picture.pts, picture.time_base = number, 1 / rate
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+
+    def __init__(self, file: BinaryIO, fps: float, crf: int = 18, note: str = "") -> None:
+        self.rate, self.count = Fraction(fps).limit_denominator(1001), 0
+        self.container = av.open(file, "w", format="mp4")
+        self.container.metadata["comment"] = note
+        self.stream = self.container.add_stream("libx264", rate=self.rate, options={"crf": str(crf), "preset": "fast", "threads": "1"})
+        self.stream.pix_fmt = "yuv420p"
+
+    def __enter__(self) -> "Film":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        with self.container:
+            if kind is None:
+                self.container.mux(self.stream.encode())
+
+    def add(self, image: np.ndarray) -> None:
+        """(h, w, 3) uint8 RGB, all of one size."""
+        image = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
+        if not self.count:
+            self.stream.height, self.stream.width = image.shape[:2]
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        picture.pts, picture.time_base = self.count, 1 / self.rate
+        self.container.mux(self.stream.encode(picture))
+        self.count += 1
+
+
+def encode_mp4(frames: Iterable[np.ndarray], fps: float, crf: int = 18) -> bytes:
+    """frames: (h, w, 3) uint8 RGB, all of one size, at least one. Returns the bytes of an mp4."""
+    file = BytesIO()
+    with Film(file, fps, crf) as film:
+        for image in frames:
+            film.add(image)
     return file.getvalue()
+
+
+def read_note(path: Path) -> str:
+    """What was noted in a film; empty where nothing was, or where the file is none."""
+    try:
+        with av.open(str(path)) as container:
+            return container.metadata.get("comment", "")
+    except (av.FFmpegError, OSError, ValueError):
+        return ""

@@ -35,8 +35,10 @@ def smooth(values: np.ndarray, share: float = 0.04) -> np.ndarray:
 class Axes:
     """A drawing area with ticks; data to pixels by `place`."""
 
-    def __init__(self, page: np.ndarray, x_range: tuple[float, float], y_range: tuple[float, float], x_name: str, y_name: str) -> None:
-        left, top, right, bottom = FRAME
+    def __init__(
+        self, page: np.ndarray, x_range: tuple[float, float], y_range: tuple[float, float], x_name: str, y_name: str, top: int = FRAME[1]
+    ) -> None:
+        left, _, right, bottom = FRAME
         self.page = page
         self.box = left, top, page.shape[1] - right, page.shape[0] - bottom
         self.x_range, self.y_range = widen(*x_range), widen(*y_range)

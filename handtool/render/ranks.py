@@ -14,12 +14,13 @@ def frame_anchor(tile: Tile) -> Tile:
     return Tile(image, tile.caption, tile.detail)
 
 
-def pairs_sheet(groups: list[tuple[str, list[list[Tile]]]], title: str, subtitle: str) -> np.ndarray:
-    """groups: (name, rows); a row is the anchor's tile, then its positives by rank."""
-    rows = []
-    for name, members in groups:
+def pairs_sheet(rows: list[tuple[str, list[Tile], np.ndarray, np.ndarray]], title: str, subtitle: str) -> np.ndarray:
+    """rows: (group, the anchor's tile and those of its positives, their distances, their ranks)."""
+    lines, before = [], ""
+    for name, (anchor, *positives), distances, ranks in rows:
+        for tile, distance, rank in zip(positives, distances, ranks, strict=True):
+            tile.detail = f"rank {rank}  distance {distance:.3g}"
         label = "random anchors" if name == "random" else f"{name} anchors, by the distance of rank 1"
-        for anchor, *positives in members:
-            rows.append((label, [frame_anchor(anchor), *positives]))
-            label = ""
-    return labelled_rows(rows, title, subtitle, after_first=14)
+        lines.append((label if name != before else "", [frame_anchor(anchor), *positives]))
+        before = name
+    return labelled_rows(lines, title, subtitle, after_first=14)

@@ -1,10 +1,9 @@
-"""A hand's bones over its picture, one colour a finger; and the same bones in space, seen from the front and from the side."""
+"""A hand's bones over its picture, one colour a finger."""
 
 import cv2
 import numpy as np
 
 from handtool.hands.skeleton import BONES, FINGERS, NUM_JOINTS
-from handtool.render.paper import FAINT, PAPER, RULE, write
 
 FINGER_COLOURS = {
     "thumb": (232, 72, 62),
@@ -72,23 +71,3 @@ def draw_skeleton(tile: np.ndarray, points: np.ndarray, valid=None, visible=None
 def scale_points(points: np.ndarray, size: int, side: int) -> np.ndarray:
     """(…, 2) px of a crop of `size` px -> px of a tile of `side` px, pixel centres at integers."""
     return (points + 0.5) * (side / size) - 0.5
-
-
-def draw_space(joints: np.ndarray, side: int, truth: np.ndarray | None = None) -> np.ndarray:
-    """joints (21, 3), any length unit -> (side, side, 3): seen along the camera's x axis (depth runs to the right), wrists laid together.
-
-    `truth` in grey beneath. The scale is that of the larger of the two hands.
-    """
-    panel = np.full((side, side, 3), PAPER, np.uint8)
-    cv2.rectangle(panel, (0, 0), (side - 1, side - 1), RULE, 1)
-    hands = [(truth, FAINT), (joints, None)] if truth is not None else [(joints, None)]
-    views = [(hand - hand[0])[:, [2, 1]] for hand, _ in hands]
-    finite = np.concatenate([view[np.isfinite(view).all(1)] for view in views])
-    if len(finite) == 0:
-        return panel
-    low, high = finite.min(0), finite.max(0)
-    scale = 0.82 * side / max(float((high - low).max()), 1e-9)
-    for view, (_, colour) in zip(views, hands, strict=True):
-        draw_skeleton(panel, (view - (low + high) / 2) * scale + side / 2, single=colour, width=0.8)
-    write(panel, "depth >", side - 5, side - 6, 6.5, FAINT, "right")
-    return panel

@@ -1,18 +1,50 @@
-"""Truth against prediction: over the picture, and in space from the side."""
+"""Truth against prediction: over the picture, and in space from the side and from above."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from handtool.render.paper import FAINT
-from handtool.render.sheet import Tile
-from handtool.render.skeleton import draw_skeleton, draw_space
+from handtool.render.sheet import Tile, labelled_rows
+from handtool.render.skeleton import draw_skeleton, scale_points
+from handtool.render.space import TRUTH, draw_space
+from handtool.render.tiles import Hands, hand_tiles
+
+TILES = 3  # for each hand
 
 
-def versus_tiles(
-    tile: Tile, points: np.ndarray, joints: np.ndarray, true_points: np.ndarray | None, truth: np.ndarray | None, error_mm: float
-) -> list[Tile]:
-    """The crop with both hands over it, and a panel with both in space; truth is grey. points (21, 2) px of the tile, joints (21, 3)."""
-    if true_points is not None:
-        draw_skeleton(tile.image, true_points, single=FAINT, width=0.8)
-    draw_skeleton(tile.image, points)
-    space = draw_space(joints.astype(float), tile.image.shape[0], None if truth is None else truth.astype(float))
-    return [tile, Tile(space, f"{error_mm:.1f} mm" if np.isfinite(error_mm) else "", "from the side")]
+@dataclass
+class Poses:
+    """What was predicted for n hands, and the truth where it is known (else None): points (n, 21, 2) px of the crop, joints (n, 21, 3) m.
+
+    error_mm: (n,), NaN where the truth is not known.
+    """
+
+    points: np.ndarray
+    joints: np.ndarray
+    true_points: np.ndarray | None
+    true_joints: np.ndarray | None
+    error_mm: np.ndarray
+
+
+def predictions_sheet(hands: Hands, poses: Poses, groups: list[tuple[str, int]], columns: int, side: int, title: str, told: str) -> np.ndarray:
+    """groups: (name, number of hands), in the order of the hands; `columns` hands a row."""
+    tiles = [tile for i, crop in enumerate(hand_tiles(hands, side)) for tile in versus_tiles(crop, poses, i, hands.size)]
+    rows, start = [], 0
+    for name, count in groups:
+        drawn, start = tiles[TILES * start : TILES * (start + count)], start + count
+        lines = [drawn[place : place + TILES * columns] for place in range(0, len(drawn), TILES * columns)]
+        rows += [(name if number == 0 else "", line) for number, line in enumerate(lines)]
+    return labelled_rows(rows, title, told, group=TILES)
+
+
+def versus_tiles(tile: Tile, poses: Poses, i: int, size: int) -> list[Tile]:
+    """The crop of hand i (of `size` px) with both poses over it, and both in space; truth is grey."""
+    side, error = tile.image.shape[0], float(poses.error_mm[i])
+    truth = None if poses.true_joints is None else poses.true_joints[i].astype(float)
+    if poses.true_points is not None:
+        draw_skeleton(tile.image, scale_points(poses.true_points[i], size, side), single=TRUTH, width=0.8)
+    draw_skeleton(tile.image, scale_points(poses.points[i], size, side))
+    joints = poses.joints[i].astype(float)
+    beside = Tile(draw_space(joints, side, truth), f"{error:.1f} mm" if np.isfinite(error) else "", "from the side, far is right")
+    above = Tile(draw_space(joints, side, truth, 0.0, 90.0), "", "from above, far is up")
+    return [tile, beside, above]

@@ -9,6 +9,7 @@ from handtool import __version__
 from handtool.config import ReportConfig
 from handtool.render.page import as_text, figure, page, picture, shell, table
 from handtool.render.paper import encode_jpeg
+from handtool.render.scores import pck_curves
 from handtool.render.svg import curve_chart, funnel_chart, histogram_chart, shares_chart
 from handtool.store import (
     CURVE,
@@ -137,20 +138,6 @@ def metrics_row(name: str, values: dict) -> list[object]:
         *(number(values.get(key)) for key in MAIN_FIGURES),
         words,
     ]
-
-
-def pck_curves(pck: dict) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Protocol -> (thresholds mm, share of joints, mean over the joints) of the curves that start at 0 mm."""
-    curves = {}
-    for name, values in pck.items():
-        protocol, _, span = name.rpartition("_0_")
-        thresholds = pck.get(f"thresholds_0_{span}")
-        if protocol in ("", "thresholds") or thresholds is None:
-            continue
-        share = np.asarray(values, float)
-        by_joint = share.reshape(-1, len(thresholds)) if share.shape[-1] == len(thresholds) else share.T.reshape(-1, len(thresholds))
-        curves[protocol] = (thresholds, by_joint.mean(0))
-    return curves
 
 
 def number(value: object) -> object:

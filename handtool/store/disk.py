@@ -1,13 +1,18 @@
 """Files that appear whole or not at all, and a disk that may be full."""
 
+import contextlib
 import errno
 import fcntl
 import io
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from handtool.errors import HandtoolError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class DiskFile(io.RawIOBase):
@@ -142,16 +147,26 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def write_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that is no HDF5, to be written in any order: it gets its name when the block ends well. HandtoolError where the disk refuses."""
+    descriptor, temporary = make_neighbour(path)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                if error.errno not in DISK_ERRORS:
+                    raise
+                raise disk_error(error, path) from error
+            publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_bytes_whole(path: Path, data: bytes) -> None:
     """A small file (csv, png, html), whole or not at all. HandtoolError where the disk refuses."""
-    descriptor, temporary = make_neighbour(path)
-    disk = DiskFile(descriptor)
-    try:
-        disk.write(data)
-        disk.sync()
-        if disk.error:
-            raise disk_error(disk.error, path)
-        publish(temporary, path)
-    finally:
-        disk.close()
-        temporary.unlink(missing_ok=True)
+    with write_whole(path) as file:
+        file.write(data)
