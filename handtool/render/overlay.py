@@ -14,7 +14,7 @@ from handtool.render.space import draw_space
 GROUND, LIGHT, DIM = (30, 32, 36), (236, 236, 232), (160, 164, 170)
 SIDE_COLOURS = {LEFT: (54, 136, 222), RIGHT: (232, 140, 40)}
 SIDE_NAMES = {LEFT: "left", RIGHT: "right"}
-UNKNOWN_COLOUR = (150, 154, 160)
+UNKNOWN_COLOUR = (196, 62, 150)
 TRUTH = (236, 236, 232)
 SMALLEST, LARGEST = 480, 960  # px, longer side of a frame in the film
 STRIP = 34  # px, the line below
@@ -101,7 +101,7 @@ def draw_hand(picture: np.ndarray, hand: Marked) -> None:
     boxed = np.isfinite(hand.box).all()
     if boxed:
         corners = [tuple(int(round(c * 16)) for c in corner) for corner in np.clip(hand.box - 0.5, -1e4, 1e4).reshape(2, 2)]
-        cv2.rectangle(picture, *corners, colour, 1, cv2.LINE_AA, 4)
+        cv2.rectangle(picture, *corners, colour, 2, cv2.LINE_AA, 4)
     if hand.true_points is not None:
         draw_in_place(picture, hand.true_points, TRUTH)
     if hand.points is not None:
