@@ -180,7 +180,7 @@ def test_images_and_labelled_sets_are_found_again_too(tmp_path):
 
 
 def test_a_film_remembers_its_note_and_what_is_no_film_has_none(tmp_path):
-    with open(tmp_path / "film.mp4", "wb") as file, Film(file, 12.5, 64, 48, "made by a test") as film:
+    with open(tmp_path / "film.mp4", "wb") as file, Film(file, 12.5, note="made by a test") as film:
         for number in range(5):
             film.add(np.full((48, 64, 3), 40 * number, np.uint8))
     assert read_note(tmp_path / "film.mp4") == "made by a test"

@@ -40,7 +40,7 @@ def overlay(source: File, sink: BinaryIO, config: OverlayConfig, progress: Progr
     scene = read_scene(source, rows, kind)
     size = film_size(picture_sizes(source, rows, footage), beside=scene.joints is not None)
     drawn, origins = 0, Counter()
-    with Film(sink, rate, *size, note) as film:
+    with Film(sink, rate, note=note) as film:
         for number, picture in enumerate(islice(make_pictures(source, scene, footage), config.frames or None)):
             film.add(draw_picture(picture.image, picture.hands, picture.name, picture.told, size, scene.joints is not None, number / rate))
             drawn, origins[picture.origin] = drawn + len(picture.hands), origins[picture.origin] + 1
