@@ -11,6 +11,8 @@ class ExtractConfig:
     fps: float = 1.0  # kept frames per second of video, chosen by time stamp
     every: int | None = None  # every N-th decoded frame instead (the published recipe: 30)
     detector: str = "mediapipe"
+    onnx: tuple[str, ...] = ()  # KEY=VALUE: what an ONNX detector expects, where its metadata do not say it
+    device: str = "auto"  # of an ONNX detector
     whole: bool = False  # each image is a hand already
     camera: str | None = None  # fx,fy,cx,cy in px
     size: int = 224  # px, side of a crop
@@ -29,7 +31,11 @@ class ExtractConfig:
 @dataclass(frozen=True)
 class KeypointsConfig:
     estimator: str = "auto"  # labels where the source knew them, landmarks where the detector kept them, else mediapipe
+    onnx: tuple[str, ...] = ()  # KEY=VALUE: what an ONNX model expects, where its metadata do not say it
     min_score: float = 0.5
+    noise_px: float = 0.0  # standard deviation, added to what was found
+    seed: int = 5  # of the noise
+    device: str = "auto"
     workers: int = 0  # 0 = one per core
     patience_s: float = 60.0  # without a new crop, a block of them is given up
 

@@ -96,7 +96,7 @@ def test_a_hand_without_either_needs_mediapipe_and_says_so(tmp_path, crops, monk
 
 
 def test_finished_blocks_of_an_interrupted_run_are_used_as_they_are(tmp_path, crops, monkeypatch):
-    monkeypatch.setattr("handtool.stages.keypoints.require_mediapipe", lambda: None)
+    monkeypatch.setattr("handtool.stages.keypoints.check_estimator", lambda *_: None)
     config, answer = KeypointsConfig(estimator="mediapipe"), np.random.default_rng(0).uniform(0, 224, (7, 21, 2)).astype(np.float32)
     found = np.array([True] * 6 + [False])
     with store.open_job(tmp_path / "k.h5", store.Record("handtool keypoints", dataclasses.asdict(config), [])) as job:
@@ -105,6 +105,29 @@ def test_finished_blocks_of_an_interrupted_run_are_used_as_they_are(tmp_path, cr
     (xy, _, valid), attrs = read(tmp_path / "k.h5")
     assert np.array_equal(xy, answer) and np.array_equal(valid, found) and attrs["model"] == "mediapipe"
     assert report["accounting"][0]["skipped"] == {"no hand seen on the crop": 1}
+
+
+def test_noise_is_drawn_by_row_whatever_the_blocks_and_only_moves_the_points(tmp_path, crops, monkeypatch):
+    run_stage(keypoints, crops, tmp_path / "0.h5", KeypointsConfig(estimator="labels"))
+    for name, rows, seed in (("1", 8192, 5), ("2", 3, 5), ("3", 8192, 6)):
+        monkeypatch.setattr("handtool.stages.keypoints.NOISE_ROWS", rows)
+        report = run_stage(keypoints, crops, tmp_path / f"{name}.h5", KeypointsConfig(estimator="labels", noise_px=3.0, seed=seed))
+        assert report["noise_px"] == 3.0
+    (plain, score, valid), attrs = read(tmp_path / "0.h5")
+    moved = [read(tmp_path / f"{name}.h5")[0] for name in "123"]
+    assert np.array_equal(moved[0][0], moved[1][0], equal_nan=True) and not np.array_equal(moved[0][0], moved[2][0], equal_nan=True)
+    assert np.array_equal(moved[0][1], score) and np.array_equal(moved[0][2], valid) and "noise_px" not in attrs
+    shift = (moved[0][0] - plain)[valid]
+    assert abs(shift.mean()) < 0.7 and 2.5 < shift.std() < 3.5
+    assert read(tmp_path / "1.h5")[1]["noise_px"] == 3.0
+
+
+def test_an_estimator_that_is_named_looks_at_every_hand(tmp_path, crops, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    source = with_landmarks(crops, 0.9)
+    assert run_stage(keypoints, source, tmp_path / "k.h5", KeypointsConfig())["hands_by_origin"] == {"labels": 6, "detector": 1}
+    with pytest.raises(HandtoolError, match="mediapipe package is not installed"):
+        run_stage(keypoints, source, tmp_path / "m.h5", KeypointsConfig(estimator="mediapipe"))
 
 
 def test_context_is_the_crops_side_over_the_hands(crops):

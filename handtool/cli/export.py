@@ -31,6 +31,7 @@ class FormatName(StrEnum):
     npz = "npz"
     safetensors = "safetensors"
     pth = "pth"
+    onnx = "onnx"
 
 
 def export(
@@ -59,7 +60,7 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a table as csv, json or npz, or weights as safetensors or a torch file.
+    """Write a table as csv, json or npz, or weights as safetensors, a torch file or an ONNX model.
 
     Example: handtool export pairs.h5 -o pairs.csv
     """

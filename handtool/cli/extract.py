@@ -1,10 +1,11 @@
 """handtool extract: hands found, cropped, with their source and time."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from handtool.cli.doors import produce
+from handtool.cli.models import Device, Model, Onnx, name_and_file
 from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers
 from handtool.config import ExtractConfig
 
@@ -19,7 +20,12 @@ def extract(
     ] = None,
     fps: Annotated[float, typer.Option("--fps", min=1e-6, help="Frames kept per second of video, by time stamp.")] = ExtractConfig.fps,
     every: Annotated[int | None, typer.Option("--every", min=1, metavar="N", help="Keep every N-th decoded frame instead.")] = None,
-    detector: Annotated[Literal["mediapipe"], typer.Option("--detector", help="Who finds the hands.")] = ExtractConfig.detector,
+    detector: Annotated[
+        str, typer.Option("--detector", metavar="mediapipe|onnx|FILE", help="Who finds the hands; a file: .onnx, or .task of MediaPipe.")
+    ] = ExtractConfig.detector,
+    model: Model = None,
+    onnx: Onnx = None,
+    device: Device = ExtractConfig.device,
     boxes: Annotated[
         str | None, typer.Option("--boxes", metavar="FILE", help="Hands in place of a detector: COCO json, 100DOH json, or CSV.")
     ] = None,
@@ -71,11 +77,14 @@ def extract(
     from handtool.stages.extract import extract as stage
 
     shard = read_shard(shard, os.environ)
+    detector, model = name_and_file("--detector", detector, model, ("mediapipe", "onnx"), onnx)
     config = ExtractConfig(
-        fps, every, detector, whole, camera, size, box_scale, quality, min_score, min_hand, min_change, track_fps, limit, shard, workers
-    )
+        fps=fps, every=every, detector=detector, onnx=tuple(onnx or ()), device=device, whole=whole, camera=camera, size=size,
+        box_scale=box_scale, quality=quality, min_score=min_score, min_hand=min_hand, min_change=min_change, track_fps=track_fps,
+        limit=limit, shard=shard, workers=workers,
+    )  # fmt: skip
     lens = camera if camera and "," not in camera else None
     produce(
         stage, sources or [], output, config, raw=True, listed=listed, resumable=True, restart=restart, force=force, as_json=as_json,
-        extra={"boxes": boxes, "lens": lens}, table=lay_out_videos,
+        extra={"boxes": boxes, "lens": lens, "model": model}, table=lay_out_videos,
     )  # fmt: skip

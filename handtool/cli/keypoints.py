@@ -1,24 +1,41 @@
 """handtool keypoints: 21 2D keypoints per hand."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from handtool.cli.doors import produce
+from handtool.cli.models import Device, Model, Onnx, name_and_file
 from handtool.cli.options import Force, Json, Moved, Output, Quiet, Restart, Source, Verbose, Workers
 from handtool.config import KeypointsConfig
+from handtool.errors import WrongCommand
+
+NAMES = ("auto", "labels", "mediapipe", "onnx", "model")
 
 
 def keypoints(
     source: Source = "-",
     output: Output = "-",
     estimator: Annotated[
-        Literal["auto", "labels", "mediapipe"],
-        typer.Option("--estimator", help="auto: labels where the source knew them, else the detector's landmarks, else mediapipe."),
+        str,
+        typer.Option(
+            "--estimator",
+            metavar="auto|labels|mediapipe|onnx|model|FILE",
+            help="auto: labels where the source knew them, else the detector's landmarks, else mediapipe. A file: .onnx, .h5 of finetune, .task of MediaPipe.",
+        ),
     ] = KeypointsConfig.estimator,
+    model: Model = None,
+    onnx: Onnx = None,
     min_score: Annotated[
         float, typer.Option("--min-score", min=0.0, max=1.0, help="Hands below are marked as not valid.")
     ] = KeypointsConfig.min_score,
+    noise: Annotated[
+        float, typer.Option("--noise", min=0.0, metavar="PX", help="Moves every point by a normal draw of this deviation, to study how much their quality matters.")
+    ] = KeypointsConfig.noise_px,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the noise.", show_default=str(KeypointsConfig.seed))
+    ] = None,
+    device: Device = KeypointsConfig.device,
     workers: Workers = KeypointsConfig.workers,
     moved: Moved = None,
     force: Force = False,
@@ -35,5 +52,13 @@ def keypoints(
     """
     from handtool.stages.keypoints import keypoints as stage
 
-    config = KeypointsConfig(estimator, min_score, workers)
-    produce(stage, [source], output, config, resumable=True, restart=restart, force=force, as_json=as_json)
+    estimator, model = name_and_file("--estimator", estimator, model, NAMES, onnx, unsaid="auto")
+    if seed is not None and not noise:
+        raise WrongCommand(f"--seed {seed} draws the noise, and there is none", hint=f"--noise 2 --seed {seed}")
+    config = KeypointsConfig(
+        estimator=estimator, onnx=tuple(onnx or ()), min_score=min_score, noise_px=noise,
+        seed=KeypointsConfig.seed if seed is None else seed, device=device, workers=workers,
+    )  # fmt: skip
+    produce(
+        stage, [source], output, config, resumable=True, restart=restart, force=force, as_json=as_json, extra={"model": model}
+    )  # fmt: skip

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from handtool.config import PredictConfig
 from handtool.errors import HandtoolError
-from handtool.hands.camera import project
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
 from handtool.hands.skeleton import LEFT
 from handtool.nn.augment import render_inputs, whole_crop
@@ -79,11 +78,15 @@ def predict_batch(
     half = precision == "bf16" or (precision == "auto" and crops.is_cuda)
     with torch.autocast(crops.device.type, torch.bfloat16, enabled=half):
         uv, z_rel = model(inputs)
-    seen = view.matrix @ torch.from_numpy(camera)
-    joints = model.head.joints(uv, z_rel, seen.to(crops.device)).double().cpu().numpy()
-    # The wrist has no slot of its own: its pixel is where the lifted wrist projects to. All other joints project to their uv.
-    keypoints = move_points(torch.linalg.inv(view.matrix), torch.from_numpy(project(joints, seen.numpy()))).numpy()
-    return canonical_joints(joints, side), canonical_keypoints(keypoints, side, width)
+    joints, keypoints = model.solve(uv, z_rel, (view.matrix @ torch.from_numpy(camera)).to(crops.device))
+    keypoints = move_points(torch.linalg.inv(view.matrix), keypoints.cpu()).numpy()
+    return canonical_joints(joints.cpu().numpy(), side), canonical_keypoints(keypoints, side, width)
+
+
+def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px of the crops, in full precision."""
+    device = next(model.parameters()).device
+    return predict_batch(model, torch.from_numpy(crops).to(device), side, camera, "fp32")[1]
 
 
 def find_scale(hands: Hands, mean_bone_m: float, bone: str) -> tuple[np.ndarray, str]:

@@ -46,6 +46,14 @@ class PoseModel(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.head(self.encoder(images))
 
+    def solve(self, uv: Tensor, z_rel: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` said and the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), bone lengths in the camera frame, and their
+        keypoints (B, 21, 2) px of the input; float64, standard order. The wrist has no slot of its own: its pixel is that of the lifted wrist.
+        """
+        joints = self.head.joints(uv, z_rel, camera)
+        seen = joints @ camera.mT
+        return joints, seen[..., :2] / seen[..., 2:]
+
 
 def init_pose(model: PoseModel, init: str | Path) -> dict:
     """Fill the encoder ("scratch", "imagenet", a file of ours or a foreign one), and the head too where the file has one that fits.

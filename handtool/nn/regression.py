@@ -78,9 +78,13 @@ class RegressionHead(nn.Module):
 
 
 def rays(uv: Tensor, camera: Tensor) -> Tensor:
-    """uv (B, K, 2) px, camera (B, 3, 3) -> (B, K, 2) X/Z and Y/Z, float64: the inverse of a view's camera loses too much in float32."""
-    uv, camera = uv.double(), camera.double()
-    direction = torch.cat([uv, torch.ones_like(uv[..., :1])], dim=-1) @ torch.linalg.inv(camera).mT
+    """uv (B, K, 2) px, camera (B, 3, 3) -> (B, K, 2) X/Z and Y/Z, float64: the inverse of a view's camera loses too much in float32.
+
+    Of that inverse only the directions matter: its rows are the cross products of the camera's columns, but for one factor.
+    """
+    uv, (x, y, z) = uv.double(), camera.double().unbind(-1)
+    rows = torch.stack([torch.linalg.cross(y, z), torch.linalg.cross(z, x), torch.linalg.cross(x, y)], dim=1)
+    direction = torch.cat([uv, torch.ones_like(uv[..., :1])], dim=-1) @ rows.mT
     return direction[..., :2] / direction[..., 2:]
 
 

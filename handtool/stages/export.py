@@ -1,4 +1,4 @@
-"""A table for other programs: csv, json, npz; weights as safetensors or a torch file.
+"""A table for other programs: csv, json, npz; weights as safetensors or a torch file, or as an ONNX model that runs without torch.
 
 Floats are written in the fewest digits that give back the same number. csv writes `nan`, json null, for what is not known.
 """
@@ -22,7 +22,7 @@ from handtool.store import CROPS, ROW_TABLES, TABLES, Column, File, Table, read_
 
 BLOCK_ROWS = 8192
 TABLE_FORMATS = ("csv", "json", "npz")
-WEIGHT_FORMATS = ("safetensors", "pth")
+WEIGHT_FORMATS = ("safetensors", "pth", "onnx")
 SIDE_NAMES = np.array(["LEFT", "RIGHT", "UNKNOWN"])
 NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}  # of crops: the images
 AXES = ("x", "y", "z")
@@ -204,12 +204,13 @@ def metrics_to_npz(metrics: dict, target: Path) -> int:
 
 
 def export_weights_to(source: File, target: Path, wanted: str) -> dict:
-    """torchvision's names, through nn/weights.py, which chooses the container by the suffix."""
+    """ONNX through nn/onnx_export.py; else torchvision's names through nn/weights.py, which chooses the container by the suffix."""
+    from handtool.nn.onnx_export import export_onnx
     from handtool.nn.weights import export_weights
 
     named = target.with_name(f"{target.name}.{wanted}")
     try:
-        figures = export_weights(source, named)
+        figures = (export_onnx if wanted == "onnx" else export_weights)(source, named)
         os.replace(named, target)
     finally:
         named.unlink(missing_ok=True)

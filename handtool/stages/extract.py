@@ -37,16 +37,18 @@ def extract(
     listed: list[Path] | None = None,
     boxes: Path | None = None,
     lens: Path | None = None,
+    model: Path | None = None,
 ) -> dict:
     """Writes /videos, /crops and, where a source knew its hands or a truth.h5 lies beside the videos, /labels.
 
     listed: further sources, of which some may not be there. boxes: a file of hands that are known; lens: json of the camera, in place of
-    the numbers in config.camera. With config.shard ("2/8") only the videos of that shard. Raises HandtoolError where there is nothing,
-    where something needed is missing, or where no hand at all is found (but a shard may have none).
+    the numbers in config.camera; model: the detector's file, ONNX or a MediaPipe task. With config.shard ("2/8") only the videos of that
+    shard. Raises HandtoolError where there is nothing, where something needed is missing, or where no hand at all is found (but a shard
+    may have none).
     """
     check_config(config, boxes)
     found = find_videos(sources, config.limit, listed or ())
-    looking = Looking(config, str(boxes) if boxes else None, str(lens) if lens else config.camera)
+    looking = Looking(config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None)
     in_file = looking.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
     check_truth(found.videos, looking)
     ordinals = choose_shard(found.videos, config.shard)

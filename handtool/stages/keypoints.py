@@ -3,24 +3,28 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import KeypointsConfig
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine_to_box
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, KEYPOINTS, LABELS, File, Job, Jpegs, Sink, open_jpegs, read_attrs, read_column, write_table
-from handtool.vision.contracts import HandCrop
+from handtool.vision.contracts import Estimator, HandCrop
 from handtool.vision.cropping import decode_jpeg
-from handtool.vision.mediapipe import MediaPipeKeypoints, require_mediapipe
+from handtool.vision.estimators import check_estimator, open_estimator
 from handtool.vision.workers import run_in_children
 
 log = logging.getLogger(__name__)
+NOISE_ROWS = 8192
 BLOCK_ROWS = 128  # a part of the job, and what is lost where an estimator dies
 ESTIMATED, DETECTED, KNOWN = 0, 1, 2
-NAMES = {KNOWN: "labels", DETECTED: "detector", ESTIMATED: "mediapipe"}
+NOT_FOUND = {"mediapipe": "no hand seen on the crop", "onnx": "keypoints not finite", "model": "keypoints not finite"}
+LOST = ("its process", "no new frame", "not enough memory")
 
 
 @dataclass
@@ -35,41 +39,69 @@ class Hands:
         self.xy[rows], self.score[rows] = xy, score
 
 
-def keypoints(source: File, sink: Sink, config: KeypointsConfig, progress: Progress = silent, *, job: Job) -> dict:
+def keypoints(
+    source: File, sink: Sink, config: KeypointsConfig, progress: Progress = silent, *, job: Job, model: File | Path | None = None
+) -> dict:
     """Writes /keypoints, one row for every hand; a hand without them has valid = False, and is counted with the reason.
 
-    Raises HandtoolError where the file has no crops, no labels though they are asked for, or where not one hand gets its keypoints.
+    model: the file of the estimator: a pose.h5, an ONNX model, or a MediaPipe task. Raises HandtoolError where the file has no crops, no
+    labels though they are asked for, where the estimator cannot be opened, or where not one hand gets its keypoints.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     origin = choose_origin(source, config)
+    eyes = Eyes("mediapipe" if config.estimator in ("auto", "labels") else config.estimator, path_of(model), config)
+    if (origin == ESTIMATED).any():
+        check_eyes(eyes, model)
     count = len(origin)
     hands = Hands(np.full((count, 21, 2), np.nan, np.float32), np.zeros((count, 21), np.float32), np.full(count, "", dtype=object))
     copy_labels(source, hands, np.flatnonzero(origin == KNOWN))
     copy_landmarks(source, hands, np.flatnonzero(origin == DETECTED))
-    estimate(source, hands, np.flatnonzero(origin == ESTIMATED), job, config, progress)
+    estimate(source, hands, np.flatnonzero(origin == ESTIMATED), job, eyes, progress)
     hands.reason[(hands.reason == "") & (hands.score.mean(1) < config.min_score)] = "score below --min-score"
     valid = hands.reason == ""
     if not valid.any():
         raise no_keypoints(source, hands)
-    used = {name: int((origin == code).sum()) for code, name in NAMES.items() if (origin == code).any()}
-    columns = {"xy": hands.xy, "score": hands.score, "valid": valid}
-    write_table(sink, KEYPOINTS, columns, attrs={"skeleton": "hand21", "model": " + ".join(used)})
+    add_noise(hands.xy, config.noise_px, config.seed)
+    names = {KNOWN: "labels", DETECTED: "detector", ESTIMATED: eyes.name}
+    used = {name: int((origin == code).sum()) for code, name in names.items() if (origin == code).any()}
+    attrs = {"skeleton": "hand21", "model": " + ".join(used)} | ({"noise_px": config.noise_px} if config.noise_px else {})
+    write_table(sink, KEYPOINTS, {"xy": hands.xy, "score": hands.score, "valid": valid}, attrs=attrs)
     sink.inherit(source)
-    return make_report(hands, valid, used)
+    return make_report(hands, valid, used, config)
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What a worker process needs to know: whose eyes, and the file of their model."""
+
+    name: str
+    model: str | None
+    config: KeypointsConfig
+
+
+def path_of(model: File | Path | None) -> str | None:
+    return None if model is None else str(model.path if isinstance(model, File) else model)
+
+
+def check_eyes(eyes: Eyes, model: File | Path | None) -> None:
+    """What the workers will open, looked at once, so that a mistake is told before the work begins."""
+    if eyes.name == "model" and not isinstance(model, File):
+        raise HandtoolError(f"{model} is not a pose model of handtool", hint="handtool finetune train.h5 -o pose.h5")
+    given = model if eyes.name == "model" else eyes.model
+    check_estimator(eyes.name, given, eyes.config.min_score, eyes.config.onnx, eyes.config.device)
 
 
 def choose_origin(source: File, config: KeypointsConfig) -> np.ndarray:
-    """(N,): where each hand's keypoints come from. `auto`: labels before landmarks before the estimator. Landmarks are not found again."""
-    count = source.count(CROPS)
-    origin = np.full(count, ESTIMATED)
-    origin[np.isfinite(read_column(source, CROPS.landmarks)).all((1, 2))] = DETECTED
+    """(N,): where each hand's keypoints come from. `auto`: labels before the detector's landmarks, which are not found again, before the
+    estimator. An estimator that is named looks at every hand."""
+    origin = np.full(source.count(CROPS), ESTIMATED)
     if config.estimator == "labels":
         source.need(LABELS, hint="handtool keypoints {path} --estimator mediapipe")
         origin[:] = KNOWN
-    elif config.estimator == "auto" and source.has(LABELS):
-        origin[read_column(source, LABELS.sample_id) >= 0] = KNOWN
-    if (origin == ESTIMATED).any():
-        require_mediapipe()
+    if config.estimator == "auto":
+        origin[np.isfinite(read_column(source, CROPS.landmarks)).all((1, 2))] = DETECTED
+        if source.has(LABELS):
+            origin[read_column(source, LABELS.sample_id) >= 0] = KNOWN
     return origin
 
 
@@ -90,15 +122,15 @@ def copy_landmarks(source: File, hands: Hands, rows: np.ndarray) -> None:
         hands.put(rows, read_column(source, CROPS.landmarks, rows), score[:, None])
 
 
-def estimate(source: File, hands: Hands, rows: np.ndarray, job: Job, config: KeypointsConfig, progress: Progress) -> None:
+def estimate(source: File, hands: Hands, rows: np.ndarray, job: Job, eyes: Eyes, progress: Progress) -> None:
     """The rest, over worker processes; a block of rows is one part of the job. One that kills its process is marked, the run goes on."""
     blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
     waiting = [number for number in range(len(blocks)) if not job.has(part_name(number))]
     if len(waiting) < len(blocks):
         log.info("%d of %d blocks are done already", len(blocks) - len(waiting), len(blocks))
-    items = [(blocks[number], context_of(source, blocks[number])) for number in waiting]
+    items = [read_block(source, blocks[number]) for number in waiting]
     lost, looked = {}, len(rows) - sum(len(blocks[number]) for number in waiting)
-    for news in run_in_children(open_estimator, (config, open_jpegs(source)), items, config.workers, config.patience_s):
+    for news in run_in_children(open_eyes, (eyes, open_jpegs(source)), items, count_workers(eyes), eyes.config.patience_s):
         number = waiting[news.item]
         if news.kind == "result":
             job.save(part_name(number), news.value)
@@ -114,7 +146,16 @@ def estimate(source: File, hands: Hands, rows: np.ndarray, job: Job, config: Key
             continue
         part = job.load(part_name(number))
         hands.put(block, part["xy"], part["score"])
-        hands.reason[block[~part["found"]]] = "no hand seen on the crop"
+        hands.reason[block[~part["found"]]] = NOT_FOUND[eyes.name]
+
+
+def count_workers(eyes: Eyes) -> int:
+    """As asked; by itself one process for a GPU, which takes batches, else one per core."""
+    if eyes.name == "model" and not eyes.config.workers:
+        from handtool.nn.infer import find_device
+
+        return int(find_device(eyes.config.device).type == "cuda")
+    return eyes.config.workers
 
 
 def part_name(number: int) -> str:
@@ -127,21 +168,53 @@ def context_of(source: File, rows: np.ndarray) -> np.ndarray:
     return read_attrs(source, CROPS)["size"] / np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
 
 
-def open_estimator(config: KeypointsConfig, jpegs: Jpegs) -> Callable[[tuple[np.ndarray, np.ndarray], Callable[[], None]], Iterator[dict]]:
-    """In a worker process: the function that turns a block of rows into their keypoints."""
-    estimator = MediaPipeKeypoints(config.min_score)
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows that one worker looks at, and what it has to know of each hand."""
 
-    def estimate_block(item: tuple[np.ndarray, np.ndarray], beat: Callable[[], None]) -> Iterator[dict]:
-        rows, context = item
-        xy, score, found = np.full((len(rows), 21, 2), np.nan, np.float32), np.zeros((len(rows), 21), np.float32), np.zeros(len(rows), bool)
-        for place, row in enumerate(rows):
-            [answer] = estimator.find_keypoints([HandCrop(decode_jpeg(jpegs[row]), context[place])])
-            if answer is not None:
-                xy[place], score[place], found[place] = *answer, True
-            beat()
+    rows: np.ndarray
+    context: np.ndarray  # (n,)
+    side: np.ndarray  # (n,)
+    camera: np.ndarray  # (n, 3, 3)
+
+
+def read_block(source: File, rows: np.ndarray) -> Block:
+    return Block(rows, context_of(source, rows), read_column(source, CROPS.side, rows), read_column(source, CROPS.camera, rows))
+
+
+def open_eyes(eyes: Eyes, jpegs: Jpegs) -> Callable[[Block, Callable[[], None]], Iterator[dict]]:
+    """In a worker process: the function that turns a block of rows into their keypoints."""
+    estimator = open_for(eyes)
+
+    def look_at(block: Block, beat: Callable[[], None]) -> Iterator[dict]:
+        count = len(block.rows)
+        xy, score, found = np.full((count, 21, 2), np.nan, np.float32), np.zeros((count, 21), np.float32), np.zeros(count, bool)
+        for start in range(0, count, estimator.batch):
+            places = range(start, min(start + estimator.batch, count))
+            crops = [HandCrop(decode_jpeg(jpegs[block.rows[n]]), block.context[n], int(block.side[n]), block.camera[n]) for n in places]
+            for place, answer in zip(places, estimator.find_keypoints(crops), strict=True):
+                if answer is not None:
+                    xy[place], score[place], found[place] = *answer, True
+                beat()
         yield {"xy": xy, "score": score, "found": found}
 
-    return estimate_block
+    return look_at
+
+
+def open_for(eyes: Eyes) -> Estimator:
+    min_score, onnx, device = eyes.config.min_score, eyes.config.onnx, eyes.config.device
+    if eyes.name != "model":
+        return open_estimator(eyes.name, eyes.model, min_score, onnx, device)
+    with store.open_file(Path(eyes.model), walked=True) as pose:
+        return open_estimator(eyes.name, pose, min_score, onnx, device)
+
+
+def add_noise(xy: np.ndarray, sigma_px: float, seed: int) -> None:
+    """Moves each point by N(0, sigma) on both axes, in place. Drawn for all rows in their order: what a row gets depends on nothing else."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, len(xy) if sigma_px else 0, NOISE_ROWS):
+        block = xy[start : start + NOISE_ROWS]
+        block += rng.normal(0, sigma_px, block.shape).astype(np.float32)
 
 
 def no_keypoints(source: File, hands: Hands) -> HandtoolError:
@@ -150,12 +223,10 @@ def no_keypoints(source: File, hands: Hands) -> HandtoolError:
     return HandtoolError(message, hint=f"look at them: handtool show {source.path}")
 
 
-def make_report(hands: Hands, valid: np.ndarray, used: dict[str, int]) -> dict:
+def make_report(hands: Hands, valid: np.ndarray, used: dict[str, int], config: KeypointsConfig) -> dict:
     counts = Accounting("hands", done=int(valid.sum()))
     reasons, numbers = np.unique(hands.reason[~valid].astype(str), return_counts=True)
     for reason, number in zip(reasons, numbers, strict=True):
-        if reason.startswith(("its process", "no new frame", "not enough memory")):
-            counts.fail(str(reason), int(number))
-        else:
-            counts.skip(str(reason), int(number))
-    return {"accounting": [counts.as_report()], "hands_by_origin": used, "mean_score": float(hands.score[valid].mean())}
+        (counts.fail if reason.startswith(LOST) else counts.skip)(str(reason), int(number))
+    report = {"accounting": [counts.as_report()], "hands_by_origin": used, "mean_score": float(hands.score[valid].mean())}
+    return report | ({"noise_px": config.noise_px} if config.noise_px else {})

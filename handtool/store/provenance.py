@@ -23,7 +23,7 @@ from handtool.store.columns import read_array, write_array
 from handtool.store.text import decode, encode, from_json_bytes, json_bytes, plain
 
 NAMESPACE = uuid.UUID("6f1d6b6e-5a0a-5c57-9d0e-68616e64746f")
-LIBRARIES = ("numpy", "h5py", "torch", "torchvision", "hnswlib", "opencv-python", "opencv-python-headless", "av", "mediapipe")
+LIBRARIES = ("numpy", "h5py", "torch", "torchvision", "hnswlib", "opencv-python", "opencv-python-headless", "av", "mediapipe", "onnx", "onnxruntime")
 LONG_TEXTS = ("command", "config", "inputs", "report", "libraries")  # u1 datasets; everything else is an attribute
 
 

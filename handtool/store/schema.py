@@ -97,7 +97,7 @@ KEYPOINTS = make_table(
     Column("xy", "f4", (21, 2), unit="px"),
     Column("score", "f4", (21,), unit="1"),
     Column("valid", "bool"),
-    attrs=("skeleton", "model"),
+    attrs=("skeleton", "model", "noise_px"),
 )
 
 EMBEDDINGS = make_table(

@@ -1,24 +1,28 @@
 """Which detector looks, by what was asked for."""
 
+from handtool.config import ExtractConfig
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.contracts import Detector
 from handtool.vision.mediapipe import MediaPipeDetector, require_mediapipe
+from handtool.vision.onnx_detector import OnnxDetector
 from handtool.vision.whole import WholeImage
 
 
-def open_detector(name: str, boxes: str | None, whole: bool, min_score: float) -> Detector:
-    """boxes: a file of known hands; whole: every image is a hand; otherwise the detector of that name. Raises HandtoolError."""
-    if whole:
+def open_detector(config: ExtractConfig, boxes: str | None = None, model: str | None = None) -> Detector:
+    """boxes: a file of known hands, in place of a detector; model: the detector's own file. Raises HandtoolError."""
+    if config.whole:
         return WholeImage()
     if boxes is not None:
         return BoxesFile(boxes)
-    assert name == "mediapipe", name
-    return MediaPipeDetector(min_score)
+    if config.detector == "onnx":
+        return OnnxDetector(model, config.onnx, config.min_score, config.device)
+    assert config.detector == "mediapipe", config.detector
+    return MediaPipeDetector(config.min_score, model)
 
 
-def check_detector(boxes: str | None, whole: bool, min_score: float) -> None:
-    """Raises the HandtoolError of `open_detector`, without the seconds that a model takes to load."""
-    if boxes is not None:
-        BoxesFile(boxes)
-    elif not whole:
-        require_mediapipe()
+def check_detector(config: ExtractConfig, model: str | None = None) -> None:
+    """Raises the HandtoolError of `open_detector`, without the seconds that MediaPipe takes to load."""
+    if config.detector == "mediapipe" and not config.whole:
+        require_mediapipe(model)
+    else:
+        open_detector(config, None, model)

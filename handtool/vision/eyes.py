@@ -16,11 +16,12 @@ from handtool.vision.rows import Hand
 
 @dataclass(frozen=True)
 class Looking:
-    """What a worker process needs to know to open its eyes. boxes: a file; camera: numbers or a file."""
+    """What a worker process needs to know to open its eyes. boxes, model: files; camera: numbers or a file."""
 
     config: ExtractConfig
     boxes: str | None = None
     camera: str | None = None
+    model: str | None = None
 
     def check(self, needs_detector: bool) -> int:
         """Opens what can be opened quickly, so that a mistake is told before the work begins. Returns how many hands the boxes file has."""
@@ -29,7 +30,7 @@ class Looking:
         if self.boxes is not None:
             return len(BoxesFile(self.boxes))
         if needs_detector:
-            check_detector(None, self.config.whole, self.config.min_score)
+            check_detector(self.config, self.model)
         return 0
 
 
@@ -43,8 +44,7 @@ class Eyes:
 
     @cached_property
     def detector(self) -> Detector:
-        config = self.looking.config
-        return open_detector(config.detector, self.looking.boxes, config.whole, config.min_score)
+        return open_detector(self.looking.config, self.looking.boxes, self.looking.model)
 
     def find_in(self, frames: Iterable) -> Iterator[tuple[object, np.ndarray, list[Hand]]]:
         """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was looked at and its

@@ -1,15 +1,19 @@
-"""MediaPipe Hands (0.10.21, the solutions API) as detector and as keypoint estimator. Imported only when chosen.
+"""MediaPipe Hands as detector and as keypoint estimator: the solutions API, or the Tasks API with a `.task` file. Imported only when chosen.
 
-Zhang et al. 2020, arXiv:2006.10214. Each picture is looked at by itself (static_image_mode), so that what is found does not depend on what
-was looked at before. Its handedness assumes a mirrored selfie: on ordinary pictures its "Left" is a right hand, and is turned round here.
-It gives no score per keypoint; that of the hand stands for all 21.
+Zhang et al. 2020, arXiv:2006.10214. Each picture is looked at by itself (static_image_mode, IMAGE), so that what is found does not depend
+on what was looked at before. It gives no score per keypoint; that of the hand stands for all 21.
+
+The solutions API assumes a mirrored selfie: on ordinary pictures its "Left" is a right hand. The Tasks API says of the same hand "Right".
 """
 
 import importlib.util
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -19,36 +23,48 @@ from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.vision.contracts import Detection, HandCrop
 
-SIDES = {"Left": RIGHT, "Right": LEFT}
+SOLUTION_SIDES = {"Left": RIGHT, "Right": LEFT}
+TASK_SIDES = {"Left": LEFT, "Right": RIGHT}
+OLDEST_TASKS = (0, 10, 21)  # earlier ones named the other side
 MAX_HANDS = 8  # on a frame
-CONTEXTS = (
-    1.95,
-    1.6,
-)  # side of the picture / of the hand's box: its palm detector works best with the first, the second finds what that missed
+# side of the picture / of the hand's box: its palm detector works best with the first, the second finds what that missed
+CONTEXTS = (1.95, 1.6)
 
 
-def require_mediapipe() -> None:
-    """Raises HandtoolError where the package is missing, without importing it."""
+class Seen(NamedTuple):
+    """xy: (21, 2) px, centres at integers. side: LEFT or RIGHT, of the hand itself."""
+
+    xy: np.ndarray
+    side: int
+    score: float
+
+
+class Hands(Protocol):
+    def look(self, image: np.ndarray) -> list[Seen]:
+        """The hands on a picture (h, w, 3) uint8 RGB, best first."""
+
+
+def require_mediapipe(task: str | Path | None = None) -> None:
+    """Raises HandtoolError where the package is missing, or `task` is no file of its Tasks API, without importing it."""
     if importlib.util.find_spec("mediapipe") is None:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise HandtoolError(
             f"the mediapipe package is not installed (this is Python {python}; it exists for Python < 3.13)",
             hint="pip install 'handtool[mediapipe]', or bring boxes (--boxes FILE) or images that are hand crops (--whole)",
         )
+    if task is not None and not zipfile.is_zipfile(task):
+        there = "is no MediaPipe task file (they are zip archives)" if Path(task).exists() else "does not exist"
+        raise HandtoolError(f"{task} {there}", hint="hand_landmarker.task, from MediaPipe's page of models")
 
 
-def open_solution(max_hands: int, min_score: float):
-    """MediaPipe's own object. Raises HandtoolError where the installed version has no solutions API."""
-    require_mediapipe()
+def open_hands(max_hands: int, min_score: float, task: str | Path | None = None) -> Hands:
+    """MediaPipe's own object. Raises HandtoolError where the installed version has not the API that is asked for."""
+    require_mediapipe(task)
     with native_stderr_closed():
         import mediapipe
 
-        if not hasattr(mediapipe, "solutions"):
-            raise HandtoolError(
-                f"mediapipe {mediapipe.__version__} has no solutions API", hint="pip install 'mediapipe==0.10.21' (Python < 3.13)"
-            )
-        hands = mediapipe.solutions.hands.Hands(static_image_mode=True, max_num_hands=max_hands, min_detection_confidence=min_score)
-        hands.process(np.zeros((64, 64, 3), np.uint8))  # its models are loaded by the first picture
+        hands = Solution(mediapipe, max_hands, min_score) if task is None else Landmarker(mediapipe, max_hands, min_score, task)
+        hands.look(np.zeros((64, 64, 3), np.uint8))  # its models are loaded by the first picture
     return hands
 
 
@@ -66,17 +82,60 @@ def native_stderr_closed() -> Iterator[None]:
         os.close(nowhere)
 
 
-def look(solution, image: np.ndarray) -> list[tuple[np.ndarray, str, float]]:
-    """(landmarks (21, 2) px, "Left" or "Right" as it says, score) of each hand on the picture, best first."""
-    with native_stderr_closed():
-        found = solution.process(image)
-    hands, size = [], image.shape[1::-1]
-    for landmarks, handedness in zip(found.multi_hand_landmarks or (), found.multi_handedness or (), strict=True):
-        relative = np.array([(point.x, point.y) for point in landmarks.landmark])
-        said = handedness.classification[0]
+class Solution:
+    """The solutions API, which brings its models along."""
+
+    def __init__(self, mediapipe, max_hands: int, min_score: float) -> None:
+        if not hasattr(mediapipe, "solutions"):
+            raise HandtoolError(
+                f"mediapipe {mediapipe.__version__} has no solutions API",
+                hint="name a model for its Tasks API (hand_landmarker.task), or pip install 'mediapipe==0.10.21' (Python < 3.13)",
+            )
+        self.hands = mediapipe.solutions.hands.Hands(static_image_mode=True, max_num_hands=max_hands, min_detection_confidence=min_score)
+
+    def look(self, image: np.ndarray) -> list[Seen]:
+        with native_stderr_closed():
+            found = self.hands.process(image)
+        told = zip(found.multi_hand_landmarks or (), found.multi_handedness or (), strict=True)
+        return best_first(
+            (landmarks.landmark, SOLUTION_SIDES[said.classification[0].label], said.classification[0].score, image) for landmarks, said in told
+        )
+
+
+class Landmarker:
+    """The Tasks API, with the model that the user names."""
+
+    def __init__(self, mediapipe, max_hands: int, min_score: float, task: str | Path) -> None:
+        version = tuple(int(part) for part in mediapipe.__version__.split(".")[:3] if part.isdecimal())
+        if not hasattr(mediapipe, "tasks") or version < OLDEST_TASKS:
+            raise HandtoolError(f"mediapipe {mediapipe.__version__} is too old for a task file", hint="pip install 'handtool[mediapipe]'")
+        vision = mediapipe.tasks.vision
+        options = vision.HandLandmarkerOptions(
+            base_options=mediapipe.tasks.BaseOptions(model_asset_path=os.fspath(task)),
+            num_hands=max_hands,
+            min_hand_detection_confidence=min_score,
+        )
+        try:
+            self.hands = vision.HandLandmarker.create_from_options(options)
+        except (RuntimeError, ValueError) as error:
+            raise HandtoolError(f"{task} is no hand landmarker: {str(error).splitlines()[0][:160]}", hint="hand_landmarker.task") from None
+        self.as_image = lambda image: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+
+    def look(self, image: np.ndarray) -> list[Seen]:
+        with native_stderr_closed():
+            found = self.hands.detect(self.as_image(image))
+        told = zip(found.hand_landmarks, found.handedness, strict=True)
+        return best_first((landmarks, TASK_SIDES[said[0].category_name], said[0].score, image) for landmarks, said in told)
+
+
+def best_first(told: Iterator[tuple]) -> list[Seen]:
+    """(landmarks in 0..1, side, score, picture) of each hand."""
+    hands = []
+    for landmarks, side, score, image in told:
+        relative = np.array([(point.x, point.y) for point in landmarks])
         # its 0..1 runs from edge to edge of the picture; a pixel's centre is half a pixel in
-        hands.append((relative * size - 0.5, said.label, float(said.score)))
-    return sorted(hands, key=lambda hand: -hand[2])
+        hands.append(Seen(relative * image.shape[1::-1] - 0.5, side, float(score)))
+    return sorted(hands, key=lambda hand: -hand.score)
 
 
 class MediaPipeDetector:
@@ -84,15 +143,11 @@ class MediaPipeDetector:
 
     batch = 1
 
-    def __init__(self, min_score: float) -> None:
-        self.hands = open_solution(MAX_HANDS, min_score)
+    def __init__(self, min_score: float, task: str | Path | None = None) -> None:
+        self.hands = open_hands(MAX_HANDS, min_score, task)
 
     def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
-        return [[as_detection(*hand) for hand in look(self.hands, image)] for image in images]
-
-
-def as_detection(xy: np.ndarray, said: str, score: float) -> Detection:
-    return Detection(box_of_points(xy), SIDES[said], score, xy, score)
+        return [[Detection(box_of_points(xy), side, score, xy, score) for xy, side, score in self.hands.look(image)] for image in images]
 
 
 class MediaPipeKeypoints:
@@ -100,8 +155,8 @@ class MediaPipeKeypoints:
 
     batch = 1
 
-    def __init__(self, min_score: float) -> None:
-        self.hands = open_solution(2, min_score)
+    def __init__(self, min_score: float, task: str | Path | None = None) -> None:
+        self.hands = open_hands(2, min_score, task)
 
     def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
         return [self.look_at(crop.image, crop.context) for crop in crops]
@@ -110,9 +165,9 @@ class MediaPipeKeypoints:
         size = crop.shape[0]
         for wanted in CONTEXTS:
             pad = max(0, round(size * (wanted / context - 1) / 2))
-            hands = look(self.hands, cv2.copyMakeBorder(crop, pad, pad, pad, pad, cv2.BORDER_CONSTANT))
+            hands = self.hands.look(cv2.copyMakeBorder(crop, pad, pad, pad, pad, cv2.BORDER_CONSTANT))
             if hands:  # a neighbour's hand may reach into the crop: the one nearest to the middle
                 middle = (size - 1) / 2 + pad
-                xy, _, score = min(hands, key=lambda hand: np.linalg.norm(hand[0].mean(0) - middle))
-                return xy - pad, np.full(21, score)
+                nearest = min(hands, key=lambda hand: np.linalg.norm(hand.xy.mean(0) - middle))
+                return nearest.xy - pad, np.full(21, nearest.score)
         return None

@@ -3,6 +3,7 @@
 Children are spawned, never forked: threads and descriptors of the parent stay with the parent, and a killed parent leaves no child behind.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -109,9 +110,21 @@ def start_child(open_work: Callable[..., Work], arguments: tuple) -> Child:
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=live, args=(theirs, open_work, arguments), daemon=True)
-    process.start()
+    with one_thread_for_children():
+        process.start()
     theirs.close()
     return Child(process, ours)
+
+
+@contextlib.contextmanager
+def one_thread_for_children() -> Iterator[None]:
+    """Work is spread over processes: in each of them OpenBLAS and torch use one thread, whose sums are the same on every machine."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
 
 
 def give_next(child: Child, waiting: deque, items: list, open_work: Callable[..., Work], arguments: tuple) -> list[Child]:
