@@ -1,10 +1,8 @@
 """extract: every frame and every hand accounted for, the same tables whatever the number of workers or interruptions."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -203,26 +201,12 @@ def test_a_finished_part_is_not_made_again(tmp_path):
     same(tmp_path / "whole.h5", tmp_path / "c.h5")
 
 
-def test_killed_at_any_moment_and_run_again_it_ends_in_the_same_tables(tmp_path, handtool):
-    folder = tmp_path / "f"
-    folder.mkdir()
-    for number in range(6):
-        make_video(folder / f"{number}.mp4", frames=60, size=(320, 240))
-    command = ["extract", folder, "--whole", "--every", "1", "--workers", "1"]
-    assert handtool(*command, "-o", tmp_path / "whole.h5").returncode == 0
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    for _ in range(2):
-        run = subprocess.Popen([sys.executable, "-m", "handtool", *map(str, command), "-o", str(tmp_path / "c.h5")], env=environment)
-        before = len(list(tmp_path.glob("c.h5.partial/*.part.h5")))
-        while run.poll() is None and len(list(tmp_path.glob("c.h5.partial/*.part.h5"))) < before + 2:
-            time.sleep(0.005)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
-        assert not (tmp_path / "c.h5").exists()
-    done = handtool(*command, "-o", tmp_path / "c.h5")
-    assert done.returncode == 0 and "are done already" in done.stderr
-    same(tmp_path / "whole.h5", tmp_path / "c.h5")
-    assert not (tmp_path / "c.h5.partial").exists()
+def test_forty_videos_eight_of_them_damaged_and_a_run_killed_three_times_lose_nothing(tmp_path):
+    """The small form of the trial: eight kinds of damage, and every table, image and figure of the resumed run that of a whole one."""
+    trial = Path(__file__).parent / "benchmarks" / "trial_damage.py"
+    done = subprocess.run([sys.executable, str(trial), "40", "3", "7"], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "40 videos, 8 damaged" in done.stdout and "killed 3 times" in done.stdout
 
 
 def test_the_command_says_what_was_done_and_an_empty_folder_is_exit_1(tmp_path, handtool):
