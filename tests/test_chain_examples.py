@@ -6,13 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import footage
 import numpy as np
 import pytest
+from footage import make_video
 from making import make_file
+from running import read_tables, same_tables
 from test_doors_pipes import assert_same_tables
 
 import handtool as package
 from handtool import store
+from handtool.config import ExtractConfig
+from handtool.stages.extract import extract
 from handtool.store import CROPS, CURVE, KEYPOINTS, PAIRS, RIGHT, VIDEOS
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -104,3 +109,44 @@ def test_the_piped_example_gives_the_tables_of_the_chain(handtool, tmp_path):
     assert_same_tables(tmp_path / "piped" / "pairs.h5", tmp_path / "pairs.h5")
     lines = handtool("info", "piped/pairs.h5", "--commands").stdout.splitlines()
     assert lines[1:] == ["handtool keypoints crops.h5 | handtool embed | handtool mine --topk 5 -o piped/pairs.h5"]
+
+
+SBATCH = """#!/bin/bash
+# runs at once what SLURM would run later
+array="" wrap=""
+while [[ $1 == --* ]]; do
+  case $1 in --array=1-*) array=${1#--array=1-} ;; --wrap=*) wrap=${1#--wrap=} ;; --dependency=*) [[ $1 == *afterok:7 ]] || exit 9 ;; esac
+  shift
+done
+[[ -n $wrap ]] && { sh -c "$wrap" >&2; exit; }
+for task in $(seq "$array"); do
+  export SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=$array SLURM_ARRAY_TASK_STEP=1 SLURM_ARRAY_TASK_COUNT=$array
+  bash "$@" >&2 || exit
+done
+echo "7;cluster"
+"""
+PARALLEL = """#!/bin/bash
+# one after the other: {} in every argument is the job's
+command=()
+while [[ $1 == --* ]]; do case $1 in --jobs | --joblog) shift ;; esac; shift; done
+while [[ $1 != ::: ]]; do command+=("$1"); shift; done
+shift
+for job in "$@"; do "${command[@]//\\{\\}/$job}" || exit; done
+"""
+
+
+@pytest.mark.parametrize("script, stub, text", [("slurm_array.sh", "sbatch", SBATCH), ("parallel.sh", "parallel", PARALLEL)])
+def test_shards_on_a_cluster_and_in_parallel_are_the_single_run(tmp_path, script, stub, text):
+    """With a stand-in for the scheduler, which starts the same commands one after the other."""
+    folder = tmp_path / "my videos"
+    folder.mkdir()
+    for number, frames in enumerate((30, 60, 31)):
+        make_video(folder / f"{number}.mp4", frames=frames)
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / stub).write_text(text)
+    (tmp_path / "commands" / stub).chmod(0o755)
+    said = run_script(script, folder, "the out", "--whole", folder=tmp_path, SHARDS="2")
+    assert "hands: 5 in = 5 done" in said and "missing" not in said
+    footage.run_stage(extract, [folder], tmp_path / "single.h5", ExtractConfig(whole=True, workers=1))
+    assert same_tables(read_tables(tmp_path / "single.h5"), read_tables(tmp_path / "the out" / "crops.h5"))
+    assert run_script(script, folder, "the out", "--whole", folder=tmp_path, SHARDS="2").count("is up to date") == 3

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Many videos over the cores of one machine, or over several machines, with GNU parallel: a shard each, joined at the end.
+#   examples/parallel.sh VIDEOS OUT [OPTIONS of handtool extract...]
+# SHARDS=8 and JOBS=2 (at a time, on each machine) may be set; NODES=FILE names machines, one a line, that see the same folders (ssh, GNU
+# parallel's --sshloginfile). On one machine alone `handtool extract --workers` does the same. Run it again: it goes on where it stopped.
+set -euo pipefail
+if [ $# -lt 2 ]; then sed -n '2,5p' "$0" | cut -c3-; exit 2; fi
+videos=$(realpath "$1") out=$2 shards=${SHARDS:-8}
+shift 2
+mkdir -p "$out"
+out=$(realpath "$out")
+
+parallel --quote --jobs "${JOBS:-2}" ${NODES:+--sshloginfile "$NODES"} --joblog "$out/parallel.log" --line-buffer --tag \
+  handtool extract "$videos" "$@" --shard "{}/$shards" --workers 1 -o "$out/shard-{}-of-$shards.h5" ::: $(seq "$shards")
+handtool cat "$out"/shard-*-of-"$shards".h5 -o "$out/crops.h5"

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Ten thousand videos on a SLURM cluster: an array of jobs, each with its share of the videos, and one job that joins what they made.
+#   examples/slurm_array.sh VIDEOS OUT [OPTIONS of handtool extract...]
+# Run it on the login node: it submits itself. SHARDS=16 CPUS=8 HOURS=4 and SBATCH="--partition=…" may be set. Run it again after a failure:
+# shards that are finished say so at once, the others go on video by video, and a job that was requeued does so by itself.
+set -euo pipefail
+if [ $# -lt 2 ]; then sed -n '2,5p' "$0" | cut -c3-; exit 2; fi
+videos=$1 out=$2 shards=${SHARDS:-16}
+
+if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
+  mkdir -p "$out"
+  array=$(sbatch --parsable ${SBATCH:-} --job-name=extract --array=1-"$shards" --cpus-per-task="${CPUS:-8}" --time="${HOURS:-4}:00:00" \
+    --requeue --output="$out/extract-%a.log" --open-mode=append "$0" "$@")
+  sbatch --parsable ${SBATCH:-} --job-name=join --dependency=afterok:"${array%%;*}" --output="$out/join.log" \
+    --wrap="handtool cat $(printf '%q' "$out")/shard-*-of-$shards.h5 -o $(printf '%q' "$out/crops.h5")"
+  exit
+fi
+
+shift 2
+handtool extract "$videos" "$@" --shard auto --workers "${SLURM_CPUS_PER_TASK:-0}" -o "$out/shard-$SLURM_ARRAY_TASK_ID-of-$SLURM_ARRAY_TASK_COUNT.h5"
