@@ -180,13 +180,14 @@ def test_hands_further_apart_in_time_or_without_time_are_not_linked():
         assert linker.tracks().tolist() == [-1, -1, -1]
 
 
-def test_frames_between_kept_ones_carry_a_track_and_a_slower_look_may_be_longer_apart():
+def test_frames_between_kept_ones_carry_a_track_and_one_of_them_may_miss_the_hand():
     """At 29.97 fps the frame after a tick comes up to one frame late, so that five looks a second are 0.2336 s apart."""
-    for rate, late in ((5, 1 / 29.97), (2, 0.0)):
+    for rate, late, missed, expected in ((5, 1 / 29.97, (3,), [0, 0, 0, 0]), (2, 0.0, (), [0, 0, 0, 0]), (5, 0.0, (6, 7), [0, 0, 1, 1])):
         linker = Linker(1 / rate)
         for place in range(3 * rate + 1):
-            link(linker, place / rate + late * (place % 2), hands_at(LEFT_BOX + place), kept=place % rate == 0)
-        assert linker.tracks().tolist() == [0, 0, 0, 0]
+            hands = hands_at(LEFT_BOX + place) if place not in missed else []
+            link(linker, place / rate + late * (place % 2), hands, kept=place % rate == 0)
+        assert linker.tracks().tolist() == expected
 
 
 def test_a_side_that_flickers_becomes_that_of_its_track_and_known_sides_stay():

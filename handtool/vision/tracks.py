@@ -21,7 +21,7 @@ class Linker:
     """
 
     def __init__(self, interval_s: float = 0.0) -> None:
-        self.max_gap_s = max(MAX_GAP_S, interval_s) + LATE_S
+        self.max_gap_s = max(MAX_GAP_S, 2 * interval_s) + LATE_S  # a detector may miss a hand once
         self.numbers: list[int] = []  # of every kept hand so far, in order
         self.seen: list[int] = []  # its side, as it was given
         self.sure: list[bool] = []  # and whether that is known, rather than a detector's guess
