@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +65,48 @@ def test_on_labelled_left_hands_it_agrees_with_the_labels(samples, tmp_path):
     with store.open_file(tmp_path / "k.h5") as file:
         xy, valid, truth = (store.read_column(file, column) for column in (KEYPOINTS.xy, KEYPOINTS.valid, LABELS.keypoints))
     assert valid.mean() > 0.95 and np.median(np.linalg.norm(xy - truth, axis=-1)[valid]) < 8
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """A hand_landmarker.task made of the models that the package brings for its older API."""
+    import mediapipe
+    from mediapipe.tasks.python.metadata.metadata_writers.metadata_writer import MetadataWriter
+
+    modules, path = Path(mediapipe.__file__).parent / "modules", tmp_path_factory.mktemp("task") / "hand_landmarker.task"
+    parts = {"hand_detector.tflite": ("palm_detection", 2), "hand_landmarks_detector.tflite": ("hand_landmark", 4)}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, (module, outputs) in parts.items():
+            writer = MetadataWriter.create(bytearray((modules / module / f"{module}_full.tflite").read_bytes()))
+            writer.add_image_input([0.0], [255.0])
+            for number in range(outputs):
+                writer.add_feature_output(f"output {number}")
+            archive.writestr(name, bytes(writer.populate()[0]))
+    return path
+
+
+def test_the_tasks_api_finds_the_same_right_hand(asl, task, samples, tmp_path):
+    config = ExtractConfig(every=25)
+    run_stage(extract, [samples / "videos" / "asl_hand.mp4"], tmp_path / "crops.h5", config, model=task)
+    run_stage(keypoints, tmp_path / "crops.h5", tmp_path / "k.h5", KeypointsConfig())
+    error, found = error_of_extent(tmp_path / "k.h5", samples)
+    assert found == 13 and error.mean() < 0.04
+    run_stage(keypoints, tmp_path / "crops.h5", tmp_path / "m.h5", KeypointsConfig(estimator="mediapipe"), model=task)
+    error, found = error_of_extent(tmp_path / "m.h5", samples)
+    assert found == 13 and error.mean() < 0.04
+
+
+def test_what_is_no_task_file_is_refused(task, tmp_path):
+    from handtool.errors import HandtoolError
+    from handtool.vision.mediapipe import open_hands
+
+    (tmp_path / "text.task").write_text("no archive")
+    with zipfile.ZipFile(tmp_path / "other.task", "w") as archive:
+        archive.writestr("a.txt", "something else")
+    for name, message in (("text.task", "is no MediaPipe task file"), ("other.task", "is no hand landmarker"), ("gone.task", "does not exist")):
+        with pytest.raises(HandtoolError, match=message) as caught:
+            open_hands(2, 0.5, tmp_path / name)
+        assert "\n" not in caught.value.message and "hand_landmarker.task" in caught.value.hint
 
 
 def test_workers_do_not_change_what_is_found(asl, tmp_path, samples):

@@ -27,8 +27,8 @@ SOLUTION_SIDES = {"Left": RIGHT, "Right": LEFT}
 TASK_SIDES = {"Left": LEFT, "Right": RIGHT}
 OLDEST_TASKS = (0, 10, 21)  # earlier ones named the other side
 MAX_HANDS = 8  # on a frame
-# side of the picture / of the hand's box: its palm detector works best with the first, the second finds what that missed
-CONTEXTS = (1.95, 1.6)
+# side of the picture / of the hand's box: its palm detector works best with the first, the others find most of what that missed
+CONTEXTS = (1.95, 2.7, 1.6)
 
 
 class Seen(NamedTuple):
