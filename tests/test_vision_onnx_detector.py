@@ -19,8 +19,8 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.stages.extract import extract
 from handtool.store import CROPS
-from handtool.vision.onnx_detector import OnnxDetector, hand_classes, keep_best, letterbox
-from handtool.vision.onnx_layouts import decode_end2end, decode_yolov8
+from handtool.vision.onnx_detector import OnnxDetector, as_detection, hand_classes, keep_best, letterbox
+from handtool.vision.onnx_layouts import Candidates, decode_end2end, decode_yolov8
 from handtool.vision.onnx_settings import CHOICES, DetectorSettings, KeypointSettings, read_settings
 
 
@@ -119,6 +119,19 @@ def test_landmarks_of_a_pose_detector_are_kept(columns):
     [found] = decode_end2end([row[None, None]], np.ones(2, np.float32))
     assert np.array_equal(found.landmarks[0], points[:, :2]) and found.box.tolist() == [[20, 25, 40, 35]]
     assert (found.landmarks_score is None) == (columns == 2)
+
+
+def test_landmarks_come_back_to_the_frame_with_their_box():
+    rng = np.random.default_rng(4)
+    image, points = np.zeros((90, 160, 3), np.uint8), rng.uniform(0, 60, (21, 2))
+    _, moved = letterbox(image, 64, 64, DetectorSettings())
+    edges = (points + 0.5) * moved[0] + moved[1]  # where the letterbox shows them
+    box = np.concatenate([edges.min(0), edges.max(0)])
+    found = Candidates(box[None], np.array([[0.8]]), None, edges[None], rng.uniform(0.5, 1, (1, 21)))
+    hand = as_detection(found, 0, 0.8, RIGHT, moved)
+    np.testing.assert_allclose(hand.landmarks, points, atol=1e-9)
+    np.testing.assert_allclose(hand.box, [*(points.min(0) + 0.5), *(points.max(0) + 0.5)], atol=1e-9)
+    assert hand.landmarks_score == pytest.approx(found.landmarks_score.mean())
 
 
 def test_extract_cuts_out_what_an_onnx_detector_found_whatever_the_number_of_workers(tmp_path):

@@ -68,8 +68,15 @@ found = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versio
 import os
 os.environ["GLOG_minloglevel"] = "2"
 import mediapipe
-mediapipe.solutions.hands
-found = f"mediapipe {mediapipe.__version__}"
+both = hasattr(mediapipe, "solutions")
+found = f"mediapipe {mediapipe.__version__}" + ("" if both else ", Tasks API only")
+mediapipe.solutions.hands if both else mediapipe.tasks.vision.HandLandmarker
+remedy = "" if both else "it brings no model: --detector hand_landmarker.task, from MediaPipe's page of models"
+""",
+    "onnx": """
+import onnx, onnxruntime, onnxscript
+devices = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+found = f"onnxruntime {onnxruntime.__version__} ({devices}), onnx {onnx.__version__}, onnxscript {onnxscript.__version__}"
 """,
     "tables": """
 import h5py, numpy, scipy, safetensors, rich, typer
@@ -84,6 +91,7 @@ REMEDIES = {
     "opencv": "pip install --force-reinstall opencv-python",
     "av": "pip install --upgrade av",
     "mediapipe": "pip install 'handtool[mediapipe]' (mediapipe==0.10.21, Python below 3.13); without it: extract --whole, known keypoints",
+    "onnx": "pip install 'handtool[onnx]'; without it: no detector or estimator as ONNX, no export to ONNX",
     "tables": "pip install --force-reinstall handtool",
 }
 NEEDED = {"python", "torch", "hnswlib", "opencv", "av", "tables", "disk"}
