@@ -50,25 +50,27 @@ def shift_image(image: np.ndarray, dx: float, dy: float) -> np.ndarray:
     return cv2.warpAffine(image, matrix, image.shape[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=float(FAR))
 
 
-def find_shadow(depth: np.ndarray, light: Light, focal: float) -> np.ndarray:
-    """depth (H, W) m, FAR where nothing is. Returns (H, W), 0 lit .. 1 in shadow, by marching towards the lamp through the depth map."""
-    middle = float(np.median(depth[depth < FAR]))
+def find_shadow(depth: np.ndarray, light: Light, focal: float, middle: float) -> np.ndarray:
+    """depth (H, W) m, FAR where nothing is; middle: the median of the rest. focal: px.
+
+    Returns (H, W), 0 lit .. 1 in shadow, by marching towards the lamp through the depth map.
+    """
+    known = depth < FAR
     shadow = np.zeros_like(depth)
     for step in SHADOW_STEPS_M:
         dx, dy, dz = light.direction * step
         ray = depth + np.float32(dz)
         ahead = ray - shift_image(depth, dx * focal / middle, dy * focal / middle)
-        np.maximum(shadow, (ahead > 0.0032) & (ahead < THICKNESS_M) & (depth < FAR), out=shadow)
+        np.maximum(shadow, (ahead > 0.0032) & (ahead < THICKNESS_M) & known, out=shadow)
     return cv2.blur(shadow, (3, 3))
 
 
-def find_corners(depth: np.ndarray, focal: float) -> np.ndarray:
-    """depth (H, W) -> (H, W), 0 open .. 1 enclosed: how far behind its surroundings a point lies.
+def find_corners(depth: np.ndarray, focal: float, middle: float) -> np.ndarray:
+    """As find_shadow; returns (H, W), 0 open .. 1 enclosed: how far behind its surroundings a point lies.
 
     Luft et al. 2006, "Image enhancement by unsharp masking the depth buffer". A finger's own roundness (`spare_m`) is no corner.
     """
     known = (depth < FAR).astype(np.float32)
-    middle = float(np.median(depth[depth < FAR]))
     filled = np.where(known > 0, depth - np.float32(middle), 0)
     corners = np.zeros_like(depth)
     for radius_m, gain, spare_m in CORNERS:

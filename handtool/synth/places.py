@@ -6,13 +6,16 @@ import numpy as np
 CANVAS = 512  # px
 
 
-def clouds(rng: np.random.Generator, octaves: tuple[int, ...], decay: float) -> np.ndarray:
-    """(CANVAS, CANVAS) float32, about -1..1: noise on coarser and finer grids, smoothly enlarged (value noise)."""
-    field = np.zeros((CANVAS, CANVAS), np.float32)
+COARSE = CANVAS // 4  # px, on which what changes slowly is drawn
+
+
+def clouds(rng: np.random.Generator, octaves: tuple[int, ...], decay: float, size: int = CANVAS) -> np.ndarray:
+    """(size, size) float32, about -1..1: noise on coarser and finer grids, smoothly enlarged (value noise)."""
+    field = np.zeros((size, size), np.float32)
     strength = 1.0
     for cells in octaves:
         grid = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
-        field += strength * cv2.resize(grid, (CANVAS, CANVAS), interpolation=cv2.INTER_CUBIC)
+        field += strength * cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
         strength *= decay
     return field / np.abs(field).max()
 
@@ -28,9 +31,10 @@ def draw_wall(rng: np.random.Generator, saturation: float) -> np.ndarray:
     first = draw_colour(rng, saturation)
     second = np.clip(first + rng.normal(0, 28, 3) + rng.normal(0, 30), 5, 250)
     angle = rng.uniform(0, 2 * np.pi)
-    v, u = np.mgrid[-1 : 1 : CANVAS * 1j, -1 : 1 : CANVAS * 1j].astype(np.float32)
-    mix = 0.5 + 0.35 * (u * np.cos(angle) + v * np.sin(angle)) + 0.12 * clouds(rng, (3, 7, 17), 0.6)
-    return (first + (second - first) * np.clip(mix, 0, 1)[..., None]).astype(np.float32)
+    v, u = np.mgrid[-1 : 1 : COARSE * 1j, -1 : 1 : COARSE * 1j].astype(np.float32)
+    mix = 0.5 + 0.35 * (u * np.cos(angle) + v * np.sin(angle)) + 0.12 * clouds(rng, (3, 7, 17), 0.6, COARSE)
+    wall = (first + (second - first) * np.clip(mix, 0, 1)[..., None]).astype(np.float32)
+    return cv2.resize(wall, (CANVAS, CANVAS), interpolation=cv2.INTER_LINEAR)
 
 
 def add_texture(rng: np.random.Generator, canvas: np.ndarray, strength: float) -> None:
@@ -80,8 +84,17 @@ def draw_place(rng: np.random.Generator, clutter: float) -> np.ndarray:
         add_texture(rng, canvas, rng.uniform(3, 8 + 24 * clutter))
     add_clutter(rng, canvas, count // 3, saturation)
     blur = rng.uniform(0.6, 2.2) if clutter > 0.5 else rng.uniform(4, 14) if clutter < 0.1 else rng.uniform(1.5, 6)
-    canvas = cv2.GaussianBlur(canvas, (0, 0), blur)
-    return np.clip(canvas, 0, 255).astype(np.uint8)
+    return defocus(np.clip(canvas, 0, 255).astype(np.uint8), blur)
+
+
+def defocus(image: np.ndarray, blur: float) -> np.ndarray:
+    """Gaussian blur of `blur` px, on a smaller picture where that cannot be told from it."""
+    shrink = 4 if blur > 6 else 2 if blur > 3 else 1
+    size = image.shape[1::-1]
+    if shrink > 1:
+        image = cv2.resize(image, (size[0] // shrink, size[1] // shrink), interpolation=cv2.INTER_AREA)
+    image = cv2.GaussianBlur(image, (0, 0), blur / shrink)
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if shrink > 1 else image
 
 
 def canvas_from_picture(width: int, height: int, view: np.ndarray) -> np.ndarray:

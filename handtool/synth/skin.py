@@ -20,8 +20,8 @@ GRAIN_M = 0.0007  # metres per texel
 class Look:
     """What a point's colour follows from, by its cone: P cones of one hand and what it holds. float32."""
 
-    frame: Any  # (P, 3, 3)
-    origin: Any  # (P, 3)
+    frame: Any  # (3, 3, P)
+    origin: Any  # (3, P)
     bone: Any  # (P,)
     group: Any  # (P,) int
     kind: Any  # (P,) int
@@ -44,7 +44,7 @@ class Look:
 def look_of(subject: Subject, cones: Cones, grain: np.ndarray, cloths: dict[int, Cloth], glove: Glove | None) -> Look:
     """cones: one moment, in the camera's frame."""
     colours = (np.asarray(c, np.float32)[:, None] for c in (subject.back, subject.palm, subject.nail))
-    arrays = (np.asarray(a, np.float32) for a in (cones.frame, cones.origin, cones.bone))
+    arrays = (np.ascontiguousarray(np.moveaxis(a, 0, -1), np.float32) for a in (cones.frame, cones.origin, cones.bone))
     tip = subject.radii[cones.finger, 3].astype(np.float32)
     patch = 37 * np.arange(len(cones.group))
     return Look(*arrays, cones.group, cones.kind, patch, tip, *colours, grain, subject.shine, subject.wrinkles, cloths, glove)
@@ -79,11 +79,12 @@ def paint(xp, look: Look, cone, point, normal, in_hand) -> tuple:
 
     Returns albedo (3, n) linear, shine (n,), skin (n,) bool.
     """
-    frame, kind = look.frame[cone], look.kind[cone]
-    offset = point - look.origin[cone].T
-    along = (offset * frame[:, :, 0].T).sum(0)  # m from the bone's first joint
-    sideways = (offset * frame[:, :, 1].T).sum(0)
-    dorsal = (normal * frame[:, :, 2].T).sum(0)  # -1 palm .. 1 back
+    kind = look.kind[cone]
+    x, y, z = (point[i] - look.origin[i][cone] for i in range(3))
+    axis, across, back = ([look.frame[i, j][cone] for i in range(3)] for j in range(3))
+    along = x * axis[0] + y * axis[1] + z * axis[2]  # m from the bone's first joint
+    sideways = x * across[0] + y * across[1] + z * across[2]
+    dorsal = normal[0] * back[0] + normal[1] * back[1] + normal[2] * back[2]  # -1 palm .. 1 back
     texel = whole(xp, along * (1 / GRAIN_M)) + look.patch[cone], whole(xp, sideways * (1 / GRAIN_M) + 9 * dorsal)
     pattern = look.grain[texel[0] & (GRAIN - 1), texel[1] & (GRAIN - 1)]
     palmar = smooth_step(xp, -dorsal, -0.15, 0.45)

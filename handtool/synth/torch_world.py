@@ -79,7 +79,7 @@ def paint_all(scene: Scene, frames: range, moments: list, which: torch.Tensor, c
 def join_looks(looks: list[Look]) -> Look:
     """Of B moments, the cones one moment after the other."""
     names = [each.name for each in fields(Look)[:7]]  # per cone
-    return replace(looks[0], **{name: np.concatenate([getattr(look, name) for look in looks]) for name in names})
+    return replace(looks[0], **{name: np.concatenate([getattr(look, name) for look in looks], axis=-1) for name in names})
 
 
 def find_shadow(depth: torch.Tensor, light: Light, scale: float) -> torch.Tensor:

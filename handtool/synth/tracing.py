@@ -8,17 +8,19 @@ from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from handtool.synth.flesh import Cones
 
 TILE = 4  # px
-STEPS = 4
-ROUNDS, MORE_STEPS = 3, 6  # for what is undecided then
+STEPS = 5
+ROUNDS, MORE_STEPS = 1, 10  # for what is undecided then
 LEAVING = np.float32(2.2)  # length of a step, in distances, of a ray that goes away from the surface
 SPARE_M = np.float32(0.005)  # no step is longer than the distance and this, or it could pass through a finger
 LOST_M = 0.12  # a ray this far from everything that is near its tile will meet nothing
 FAR = np.float32(1e3)
 REACH = 1.8  # a cone nearer to a ray than so many widths of its melting zone may still change the surface
+CONE_BITS = (1 << 10) - 1  # room for the number of a cone
 EDGE = 1.2  # px beside a surface that it may colour
 
 
@@ -89,21 +91,35 @@ class Pairs:
         x, y, z = rays[0][:, tile], rays[1][:, tile], rays[2][:, tile]
         self.along = x * self.axis[0] + y * self.axis[1] + z * self.axis[2]  # ray . axis
         self.towards = x * self.a[0] + y * self.a[1] + z * self.a[2]  # ray . a
+        self.twice_towards = 2 * self.towards
         self.offset = (self.a * self.axis).sum(0)
         self.square = (self.a * self.a).sum(0)
         self.index(tile)
 
     def index(self, tile: np.ndarray) -> None:
-        """Where the runs of equal (tile, group) and of equal tile begin."""
+        """Which pairs make a (tile, group), which groups a tile. Groups are kept by their rank in the tile: all first ones, all second ones, …
+
+        Sums over runs are products with a sparse matrix, minima go rank by rank: both are many times faster than numpy's reduceat.
+        """
         new_tile = np.diff(tile, prepend=-1) != 0
         new_group = new_tile | (np.diff(self.group, prepend=-1) != 0)
-        self.tile = tile
-        self.pair_start = np.flatnonzero(new_tile)  # of tiles, in pairs
-        self.group_start = np.flatnonzero(new_group)  # of groups, in pairs
-        self.tile_start = np.flatnonzero(new_tile[self.group_start])  # of tiles, in groups
-        self.group_of_pair = np.cumsum(new_group) - 1
-        self.tile_of_group = tile[self.group_start]
-        self.inverse_blend, self.group_blend = 1 / self.blend, self.blend[self.group_start]
+        self.tile, self.pair_start = tile, np.flatnonzero(new_tile)  # of tiles, in pairs
+        start = np.flatnonzero(new_group)  # of groups, in pairs
+        first = np.flatnonzero(new_tile[start])  # of tiles, in groups
+        many = np.diff(first, append=len(start))
+        order = np.argsort(-many, kind="stable")  # tiles of many groups first
+        self.counts = np.searchsorted(-many[order], -np.arange(many.max()), side="left").tolist()  # tiles that have a k-th group
+        ranked = np.concatenate([first[order[:count]] + rank for rank, count in enumerate(self.counts)])
+        size = np.diff(start, append=len(tile))[ranked]
+        ends = np.cumsum(size)
+        members = np.repeat(start[ranked] - ends + size, size) + np.arange(len(tile))
+        self.to_groups = csr_array((np.ones(len(tile), np.float32), members, np.append(0, ends)), shape=(len(start), len(tile)))
+        self.rank_of_tile = np.argsort(order)
+        place = np.empty_like(ranked)
+        place[ranked] = np.arange(len(ranked))
+        self.group_of_pair = place[np.cumsum(new_group) - 1]
+        self.tile_of_group = np.concatenate([np.arange(count) for count in self.counts])  # by rank of the tile
+        self.inverse_blend, self.group_blend = -1 / self.blend, -self.blend[start[ranked]][:, None]
 
     def alone(self, pixel: np.ndarray, tile: np.ndarray) -> "Pairs":
         """The rays of some pixels (numbers within their tile, tile), each a tile of its own, as `measure` and `melt` need them."""
@@ -113,24 +129,24 @@ class Pairs:
         part = copy(self)
         for name in ("group", "length", "radius", "sine", "tangent", "blend", "offset", "square"):
             setattr(part, name, getattr(self, name)[kept])
-        part.along, part.towards = self.along[pixel[ray], kept][None], self.towards[pixel[ray], kept][None]
+        part.along, part.twice_towards = self.along[pixel[ray], kept][None], self.twice_towards[pixel[ray], kept][None]
         part.index(ray)
         return part
 
     def measure(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """t (S, T) m along the rays -> distance (S, P) to each cone and where its nearest sphere sits on the axis (S, P)."""
-        t = t[:, self.tile]
+        t = np.take(t, self.tile, axis=1, mode="clip")
         y = t * self.along
         y -= self.offset
-        square = self.towards * -2
-        square += t
+        square = t - self.twice_towards
         square *= t
         square += self.square
         square -= y * y
         np.maximum(square, 0, out=square)
         q = np.sqrt(square)
         x = y - q * self.tangent
-        np.clip(x, 0, self.length, out=x)
+        np.maximum(x, 0, out=x)
+        np.minimum(x, self.length, out=x)
         y -= x
         y *= y
         y += square
@@ -140,14 +156,26 @@ class Pairs:
         return y, x
 
     def melt(self, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distances (S, P) -> exp(-d / blend) (S, P), sums by group (S, G), distance by group (S, G)."""
-        weight = np.exp(np.clip(-distance * self.inverse_blend, -60, 60))
-        sums = np.add.reduceat(weight, self.group_start, axis=1)
-        return weight, sums, -self.group_blend * np.log(sums)
+        """Distances (S, P) -> exp(-d / blend) (S, P), sums by group (G, S), distance by group (G, S)."""
+        weight = distance * self.inverse_blend
+        np.maximum(weight, -60, out=weight)
+        np.minimum(weight, 60, out=weight)
+        np.exp(weight, out=weight)
+        sums = self.to_groups @ np.ascontiguousarray(weight.T)
+        return weight, sums, self.group_blend * np.log(sums)
+
+    def nearest_group(self, by_group: np.ndarray) -> np.ndarray:
+        """(G, S) -> (T, S), tiles by their rank."""
+        nearest, begin = by_group[: self.counts[0]].copy(), self.counts[0]
+        for count in self.counts[1:]:
+            np.minimum(nearest[:count], by_group[begin : begin + count], out=nearest[:count])
+            begin += count
+        return nearest
 
     def distance(self, t: np.ndarray) -> np.ndarray:
         """t (S, T) -> signed distance to the whole (S, T)."""
-        return np.minimum.reduceat(self.melt(self.measure(t)[0])[2], self.tile_start, axis=1)
+        nearest = self.nearest_group(self.melt(self.measure(t)[0])[2])
+        return np.ascontiguousarray(nearest[self.rank_of_tile].T)
 
 
 def trace(cones: Cones, camera: np.ndarray, width: int, height: int) -> Hits | None:
@@ -221,7 +249,7 @@ def march(pairs: Pairs, t: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
         np.copyto(gap, size, where=closer)
         if step:
             nearing = (before - d) / (relax * before + 1e-9)
-            relax = np.where(nearing < 0, LEAVING, 1 / np.clip(nearing, 0.4, 1.0))
+            relax = np.where(nearing < 0, LEAVING, 1 / np.minimum(np.maximum(nearing, 0.4), 1.0))
         before = d
         t = t + np.minimum(relax * d, d + SPARE_M)
     return nearest, gap, t, np.abs(before)
@@ -231,14 +259,15 @@ def surface(pairs: Pairs, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """t (S, T) -> normals (3, S, T), the gradient of the melted distance, and the cone (S, T) that weighs most in it."""
     distance, x = pairs.measure(t)
     weight, sums, by_group = pairs.melt(distance)
-    final = np.minimum.reduceat(by_group, pairs.tile_start, axis=1)
-    wins = by_group <= final[:, pairs.tile_of_group]
-    share = weight * (wins / sums)[:, pairs.group_of_pair]
-    arm = distance + pairs.radius - x * pairs.sine  # from the nearest sphere's centre to the point
-    scale = share / np.maximum(arm, 1e-5)
-    point = pairs.rays * t * np.add.reduceat(scale, pairs.pair_start, axis=1)
-    normal = np.stack([point[i] - np.add.reduceat(scale * (pairs.a[i] + x * pairs.axis[i]), pairs.pair_start, axis=1) for i in range(3)])
+    wins = by_group <= pairs.nearest_group(by_group)[pairs.tile_of_group]
+    share = weight * (wins / sums)[pairs.group_of_pair].T
+    scale = share / np.maximum(distance + pairs.radius - x * pairs.sine, 1e-5)  # by the way from the nearest sphere's centre to the point
+    num_pairs, num_tiles = len(pairs.tile), t.shape[1]
+    starts = np.append(pairs.pair_start, num_pairs)
+    to_tiles = csr_array((np.ones(num_pairs, np.float32), np.arange(num_pairs), starts), shape=(num_tiles, num_pairs))
+    point = pairs.rays * t * (to_tiles @ scale.T).T
+    normal = np.stack([point[i] - (to_tiles @ (scale * (pairs.a[i] + x * pairs.axis[i])).T).T for i in range(3)])
     normal /= np.sqrt((normal**2).sum(0) + 1e-12)
-    heaviest = np.maximum.reduceat(share, pairs.pair_start, axis=1)
-    rank = np.where(share >= heaviest[:, pairs.tile], np.arange(share.shape[1]), 0)
-    return normal, pairs.cone[np.maximum.reduceat(rank, pairs.pair_start, axis=1)]
+    # the largest share and its cone in one number: positive floats sort as their bits do, and the last bits of a share do not matter
+    key = (np.ascontiguousarray(share).view(np.int32) & ~CONE_BITS) | pairs.cone.astype(np.int32)
+    return normal, np.maximum.reduceat(key, pairs.pair_start, axis=1) & CONE_BITS

@@ -80,17 +80,21 @@ def render(scene: Scene, frame: int, camera: np.ndarray, width: int, height: int
     depth = np.full(rows * columns, FAR, np.float32)
     depth[hits.pixel.ravel()] = hits.depth.ravel()
     depth = depth.reshape(rows, columns)
-    met = hits.depth < FAR
-    pixel, cone, point, normal = hits.pixel[met], hits.cone[met], hits.point[:, met], hits.normal[:, met]
-    corners = find_corners(depth, camera[0, 0]).ravel()[pixel]
-    shadow = find_shadow(depth, scene.light, camera[0, 0]).ravel()[pixel]
+    met = np.flatnonzero(hits.depth < FAR)
+    pixel, cone, cover = (values.ravel()[met] for values in (hits.pixel, hits.cone, hits.cover))
+    point, normal = (values.reshape(3, -1)[:, met] for values in (hits.point, hits.normal))
+    if len(met) == 0:
+        return background.astype(np.float32), depth[:height, :width]
+    middle = float(np.median(hits.depth.ravel()[met]))
+    corners = find_corners(depth, camera[0, 0], middle).ravel()[pixel]
+    shadow = find_shadow(depth, scene.light, camera[0, 0], middle).ravel()[pixel]
     albedo, shine, skin = paint_all(scene, frame, cones, owners, cone, point, normal)
     colour = shade(np, scene.light, albedo, shine, skin, point, normal, shadow, corners)
     colour = 255 * np.sqrt(np.clip(colour, 0, 1))
     image = np.zeros((rows, columns, 3), np.float32)
     image[:height, :width] = background
     flat = image.reshape(-1, 3)
-    flat[pixel] += (colour.T - flat[pixel]) * hits.cover[met][:, None]
+    flat[pixel] += (colour.T - flat[pixel]) * cover[:, None]
     return image[:height, :width], depth[:height, :width]
 
 
