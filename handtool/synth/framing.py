@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handtool.hands.camera import project
 from handtool.synth.flesh import ARM, Cones
 from handtool.synth.motion import ease, wander
 
@@ -64,7 +63,8 @@ def enter_and_leave(rng: np.random.Generator, time: np.ndarray, height: int) -> 
     kind = rng.random()
     first, last = rng.uniform(0.02, 0.25, 2) * duration
     keys = np.array([[below], [0.0]]) if kind < 0.2 else np.array([[0.0], [below]]) if kind < 0.35 else np.zeros((2, 1))
-    when = np.array([first, first + 1.0]) if kind < 0.2 else np.array([duration - last - 1.0, duration - last])
+    span = min(1.0, 0.4 * duration)  # s, of coming or going
+    when = np.array([first, first + span]) if kind < 0.2 else np.array([duration - last - span, duration - last])
     return ease(np.clip(time, when[0], when[1]), when, keys)[:, 0]
 
 
@@ -80,9 +80,13 @@ def hand_boxes(hand: Cones, turn: np.ndarray, shift: np.ndarray, camera: np.ndar
     skin = hand.kind < ARM
     centres = np.concatenate([hand.a[:, skin], hand.b[:, skin]], 1) @ turn.swapaxes(1, 2) + shift[:, None]
     radius = np.concatenate([hand.radius_a[skin], hand.radius_b[skin]])
-    uv = project(centres, camera) + 0.5
-    reach = (camera[0, 0] * radius / centres[..., 2])[..., None]
-    return np.concatenate([(uv - reach).min(1), (uv + reach).max(1)], 1)
+    edges = []
+    for axis in (0, 1):  # a sphere seen aslant: its outermost rays, by their angle to the optical axis
+        angle = np.arctan2(centres[..., axis], centres[..., 2])
+        spread = np.arcsin(np.clip(radius / np.hypot(centres[..., axis], centres[..., 2]), 0, 0.9))
+        low, high = (camera[axis, axis] * np.tan(np.clip(angle + s * spread, -1.5, 1.5)) + camera[axis, 2] + 0.5 for s in (-1, 1))
+        edges.append((low.min(1), high.max(1)))
+    return np.stack([edges[0][0], edges[1][0], edges[0][1], edges[1][1]], 1)
 
 
 def mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
