@@ -96,32 +96,28 @@ def part_name(number: int, block: int | None = None) -> str:
 
 
 def read_videos(videos: list[Video], job: Job, looking: Looking, progress: Progress) -> dict[int, dict]:
-    """Every video that has no finished part yet, over worker processes, the longest first.
+    """Every video that has no finished part yet, over worker processes, the longest first; they save its parts themselves.
 
     What costs a process its life is told of in that video's part. Only what may have been the machine's fault (short memory, a kill from
     outside) is returned instead: a run that is resumed gives such a video another chance.
     """
     sizes = [size_of(video) for video in videos]
-    waiting = [number for number in long_first(sizes) if not job.has(part_name(number))]
-    finished, hands, frames, blocks, lost = len(videos) - len(waiting), 0, 0, Counter(), {}
+    items = [(number, videos[number]) for number in long_first(sizes) if not job.has(part_name(number))]
+    finished, hands, frames, lost = len(videos) - len(items), 0, 0, {}
     if finished:
         log.info("%d of %d videos are done already", finished, len(videos))
     config = looking.config
     progress("videos", finished, len(videos))
-    for news in run_in_children(open_eyes, (looking,), [videos[number] for number in waiting], config.workers, config.patience_s):
-        number = waiting[news.item]
+    for news in run_in_children(open_eyes, (looking, job.folder), items, config.workers, config.patience_s):
+        number, video = items[news.item]
         match news.kind:
-            case "result" if "jpeg" in news.value:
-                job.save(part_name(number, blocks[number]), news.value)
-                blocks[number] += 1
-                continue
             case "result":
-                outcome = {**news.value, "blocks": blocks[number]}
-                job.save(part_name(number), outcome)
-                hands += outcome["hands"]
+                status = news.value["status"]
+                hands += news.value["hands"]
             case "lost":
-                outcome = {**Tally(problem=str(news.value)).as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
-                if is_lasting(str(news.value)):
+                status = str(news.value)
+                outcome = {**Tally(problem=status).as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
+                if is_lasting(status):
                     job.save(part_name(number), outcome)
                 else:
                     lost[number] = outcome
@@ -133,17 +129,19 @@ def read_videos(videos: list[Video], job: Job, looking: Looking, progress: Progr
                 finished += 1
                 progress("videos", finished, len(videos), hands=hands)
                 continue
-        if outcome["status"] != "ok":
-            log.warning("%s: %s", videos[number].name, outcome["status"])
+        if status != "ok":
+            log.warning("%s: %s", video.name, status)
     return lost
 
 
-def open_eyes(looking: Looking) -> Callable[[Video, Callable[[], None]], Iterator[dict]]:
-    """In a worker process: the function that turns one video into blocks of rows, then one outcome."""
-    config, eyes = looking.config, Eyes(looking)
+def open_eyes(looking: Looking, folder: Path) -> Callable[[tuple[int, Video], Callable[[], None]], Iterator[dict]]:
+    """In a worker process: the function that turns a video, with its number, into parts of the job in `folder`: blocks of rows, then what
+    became of it, which it also yields."""
+    config, eyes, job = looking.config, Eyes(looking), Job(folder)
 
-    def read_one(video: Video, beat: Callable[[], None]) -> Iterator[dict]:
-        tally, rows, joined = Tally(beat=beat), Rows(config, sure_sides=looking.boxes is not None), Counter()
+    def read_one(item: tuple[int, Video], beat: Callable[[], None]) -> Iterator[dict]:
+        number, video = item
+        tally, rows, joined, blocks = Tally(beat=beat), Rows(config, sure_sides=looking.boxes is not None), Counter(), 0
         film = read_truth(video)
         for frame, image, hands in eyes.find_in(read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)):
             if not frame.kept:
@@ -153,11 +151,15 @@ def open_eyes(looking: Looking) -> Callable[[Video, Callable[[], None]], Iterato
                 hands = join_truth(video, film, frame, [hand for hand, _, _ in hands], joined)
             rows.add(image, frame.number, frame.time, hands, frame.jpeg if image is frame.image else None)
             if rows.is_full:
-                yield rows.take_block()
+                job.save(part_name(number, blocks), rows.take_block())
+                blocks += 1
         if rows.jpegs:
-            yield rows.take_block()
+            job.save(part_name(number, blocks), rows.take_block())
+            blocks += 1
         about = {"joined": dict(joined), "subject": film.subject, "place": film.place} if film else {}
-        yield {**tally.as_outcome(), **rows.as_outcome(), **about}
+        outcome = {**tally.as_outcome(), **rows.as_outcome(), **about, "blocks": blocks}
+        job.save(part_name(number), outcome)
+        yield outcome
 
     return read_one
 
