@@ -1,37 +1,68 @@
 #!/usr/bin/env bash
-# The whole method on synthetic hands, in a few minutes on two CPU cores: no data, no download, no GPU.
-#   examples/quickstart.sh [OUT]       OUT: a folder for the results (default: demo). Run it again: it goes on where it stopped.
-# Needs handtool installed (pip install .).
+# The whole method on synthetic hands, in a few minutes on two CPU cores: no data, no download of any, no GPU.
+#   examples/quickstart.sh [OUT]
+# OUT: a folder for the results (default: demo). Its first run makes a Python environment in OUT/env and installs handtool there; with
+# HANDTOOL=handtool an installed one is used instead. Run it again: it goes on where it stopped.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-demo}
-small=(--gpus 0 --arch resnet18 --input-size 64 --init scratch)
+case $out in -*) sed -n '2,5p' "$0" | cut -c3-; exit 2 ;; esac
 mkdir -p "$out"
+if [ -n "${HANDTOOL:-}" ]; then
+    python=${PYTHON:-python3}
+else
+    HANDTOOL=$out/env/bin/handtool python=$out/env/bin/python
+    if [ ! -e "$out/env/installed" ]; then
+        echo "== an environment in $out/env (once; torch is large)"
+        "${PYTHON:-python3}" -m venv "$out/env"
+        "$python" -m pip install --quiet --disable-pip-version-check "$here/.."
+        touch "$out/env/installed"
+    fi
+fi
+handtool() { "$HANDTOOL" "$@"; }
+SECONDS=0
 
-echo "== a world of hands: 24 videos to learn from without labels, 24 labelled ones of other people in other places"
-handtool synth --num-videos 24 --frames 30 --size 128 --seed 5 -o "$out/crops.h5"
-handtool synth --num-videos 24 --frames 20 --size 128 --seed 6 -o "$out/labelled.h5"
+echo; echo "== a world of hands: 32 videos to learn from without labels, 32 labelled ones of other people in other places"
+handtool synth --num-videos 32 --frames 30 --size 128 --seed 5 -o "$out/crops.h5"
+handtool synth --num-videos 32 --frames 30 --size 128 --seed 6 -o "$out/labelled.h5"
 
-echo "== similar hands in other videos"
+echo; echo "== for every hand, the most similar hands in other videos"
 handtool keypoints "$out/crops.h5" -o "$out/keypoints.h5"
 handtool embed "$out/keypoints.h5" -o "$out/embeddings.h5"
 handtool mine "$out/embeddings.h5" --topk 5 -o "$out/pairs.h5"
 
-echo "== an encoder from pairs, a pose model from labels"
-handtool pretrain "$out/pairs.h5" "${small[@]}" --epochs 6 -o "$out/encoder.h5"
+echo; echo "== an encoder that brings such pairs together, a pose model on top of it"
+small=(--gpus 0 --input-size 32) # for two CPU cores; a GPU takes --input-size 128, resnet50 and its default epochs
+handtool pretrain "$out/pairs.h5" "${small[@]}" --arch resnet18 --init scratch --learning-rate 1e-3 --steps 600 -o "$out/encoder.h5"
 handtool split "$out/labelled.h5" --by video --shares 75,25 --seed 5 -o "$out/train.h5" -o "$out/test.h5"
-handtool finetune "$out/train.h5" --encoder "$out/encoder.h5" --gpus 0 --input-size 64 --epochs 20 -o "$out/pose.h5"
+handtool finetune "$out/train.h5" "${small[@]}" --encoder "$out/encoder.h5" --epochs 24 -o "$out/pose.h5"
 
-echo "== its number, and pictures"
+echo; echo "== its numbers on people and places that it never saw"
 handtool eval "$out/test.h5" --model "$out/pose.h5" -o "$out/result.h5"
-handtool show "$out/keypoints.h5" -o "$out/keypoints.png"
-handtool show "$out/pairs.h5" -o "$out/pairs.png"
-handtool show "$out/result.h5" -o "$out/predictions.png"
+echo
+"$python" "$here/mean_pose.py" "$out/train.h5" "$out/test.h5" "$out/result.h5"
+
+echo; echo "== pictures"
+for kind in labels pairs embeddings; do handtool show "$out/pairs.h5" --kind $kind -o "$out/$kind.png" -q > /dev/null; done
+handtool show "$out/encoder.h5" -o "$out/pretraining.png" -q > /dev/null
+handtool show "$out/result.h5" -o "$out/predictions.png" -q > /dev/null
+handtool show "$out/result.h5" --kind metrics -o "$out/scores.png" -q > /dev/null
+handtool show "$out/result.h5" --video -o "$out/predictions.mp4"
 handtool report "$out/crops.h5" "$out/pairs.h5" "$out/encoder.h5" "$out/pose.h5" "$out/result.h5" -o "$out/report.html"
 
 cat <<END
 
-Look at   $out/pairs.png         a hand, and the hands most like it in other videos
-          $out/predictions.png   truth against prediction
+Done in $((SECONDS / 60)) min $((SECONDS % 60)) s, the installation apart. A toy: small pictures, few hands, minutes of training; but every step is the real one.
+
+Look at   $out/labels.png        the hands, with their joints: open rings are hidden ones
+          $out/pairs.png         a hand, and the hands most like it in other videos
+          $out/embeddings.png    a map of all hands by pose
+          $out/pretraining.png   the contrastive loss falls, positive and negative pairs part
+          $out/predictions.png   truth against prediction, worst, median and best hands; predictions.mp4 shows them all
           $out/report.html       all of it on one page
-Next      bash examples/real_video.sh VIDEOS LABELLED OUT      with your own videos and labelled hands
+          handtool info $out/result.h5     what is in a file, and the commands that made it
+
+Next      bash $here/real_video.sh VIDEOS LABELLED OUT
+          the same steps with your own videos and labelled hands (README, "Try it"; needs: pip install '.[mediapipe]')
+          handtool show OUT/keypoints.h5 --video -o overlay.mp4     then shows your videos with the hands that were found
 END
