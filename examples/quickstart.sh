@@ -2,7 +2,7 @@
 # The whole method on synthetic hands, in a few minutes on two CPU cores: no data, no download of any, no GPU.
 #   examples/quickstart.sh [OUT]
 # OUT: a folder for the results (default: demo). Its first run makes a Python environment in OUT/env and installs handtool there; with
-# HANDTOOL=handtool an installed one is used instead. Run it again: it goes on where it stopped.
+# HANDTOOL=handtool an installed one is used instead. Run it again: it goes on where it stopped. VIDEOS, FRAMES, STEPS, EPOCHS: how much.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-demo}
@@ -19,12 +19,13 @@ else
         touch "$out/env/installed"
     fi
 fi
-handtool() { "$HANDTOOL" "$@"; }
+handtool() { command "$HANDTOOL" "$@"; }
+VIDEOS=${VIDEOS:-32} FRAMES=${FRAMES:-30} STEPS=${STEPS:-600} EPOCHS=${EPOCHS:-24}
 SECONDS=0
 
-echo; echo "== a world of hands: 32 videos to learn from without labels, 32 labelled ones of other people in other places"
-handtool synth --num-videos 32 --frames 30 --size 128 --seed 5 -o "$out/crops.h5"
-handtool synth --num-videos 32 --frames 30 --size 128 --seed 6 -o "$out/labelled.h5"
+echo; echo "== a world of hands: $VIDEOS videos to learn from without labels, $VIDEOS labelled ones of other people in other places"
+handtool synth --num-videos "$VIDEOS" --frames "$FRAMES" --size 128 --seed 5 -o "$out/crops.h5"
+handtool synth --num-videos "$VIDEOS" --frames "$FRAMES" --size 128 --seed 6 -o "$out/labelled.h5"
 
 echo; echo "== for every hand, the most similar hands in other videos"
 handtool keypoints "$out/crops.h5" -o "$out/keypoints.h5"
@@ -33,9 +34,9 @@ handtool mine "$out/embeddings.h5" --topk 5 -o "$out/pairs.h5"
 
 echo; echo "== an encoder that brings such pairs together, a pose model on top of it"
 small=(--gpus 0 --input-size 32) # for two CPU cores; a GPU takes --input-size 128, resnet50 and its default epochs
-handtool pretrain "$out/pairs.h5" "${small[@]}" --arch resnet18 --init scratch --learning-rate 1e-3 --steps 600 -o "$out/encoder.h5"
+handtool pretrain "$out/pairs.h5" "${small[@]}" --arch resnet18 --init scratch --learning-rate 1e-3 --steps "$STEPS" -o "$out/encoder.h5"
 handtool split "$out/labelled.h5" --by video --shares 75,25 --seed 5 -o "$out/train.h5" -o "$out/test.h5"
-handtool finetune "$out/train.h5" "${small[@]}" --encoder "$out/encoder.h5" --epochs 24 -o "$out/pose.h5"
+handtool finetune "$out/train.h5" "${small[@]}" --encoder "$out/encoder.h5" --epochs "$EPOCHS" -o "$out/pose.h5"
 
 echo; echo "== its numbers on people and places that it never saw"
 handtool eval "$out/test.h5" --model "$out/pose.h5" -o "$out/result.h5"

@@ -10,7 +10,7 @@ import footage
 import numpy as np
 import pytest
 from footage import make_video
-from making import make_file
+from making import make_file, record, write_crops, write_labels, write_videos
 from running import read_tables, same_tables
 from test_doors_pipes import assert_same_tables
 
@@ -99,6 +99,36 @@ def test_the_chain_run_again_makes_nothing_anew(real, samples):
     said = run_script("real_video.sh", samples / "videos", samples / "realworld3d", "out", samples / "sign_digits", folder=real.parent, **QUICK)
     assert {path.name: path.stat().st_mtime_ns for path in real.iterdir()} == before
     assert said.count("is up to date") >= 13
+
+
+def test_the_quickstart_ends_in_a_table_and_pictures_and_run_again_makes_nothing_anew(tmp_path):
+    small = {"HANDTOOL": "handtool", "PYTHON": sys.executable, "VIDEOS": "4", "FRAMES": "3", "STEPS": "2", "EPOCHS": "1"}
+    said = run_script("quickstart.sh", "out", folder=tmp_path, **small)
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert {"labels.png", "pairs.png", "embeddings.png", "pretraining.png", "predictions.png", "scores.png", "predictions.mp4", "report.html"} < set(made)
+    assert "always" in said and "the model" in said and "real_video.sh" in said and not list((tmp_path / "out").glob("*.partial"))
+    again = run_script("quickstart.sh", "out", folder=tmp_path, **small)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == made and again.count("is up to date") >= 12
+
+
+def test_the_mean_pose_makes_no_error_where_all_hands_are_one_and_some_elsewhere(tmp_path):
+    sys.path.insert(0, str(EXAMPLES))
+    from mean_pose import predict_mean
+
+    rng = np.random.default_rng(4)
+    hand = rng.normal(0, 0.03, (21, 3))
+    for name, noise in (("same", 0.0), ("others", 0.02)):
+        side, size = rng.integers(0, 2, 8), rng.uniform(0.8, 1.2, 8)
+        joints = size[:, None, None] * (hand + noise * rng.normal(size=(8, 21, 3)))
+        joints = np.where((side == 0)[:, None, None], joints * [-1, 1, 1], joints) + rng.normal(size=(8, 1, 3))
+        with store.create_file(tmp_path / f"{name}.h5", record()) as sink:
+            write_videos(sink, 1)
+            known = {"joints": joints, "xy": np.zeros((8, 21, 2)), "camera": np.tile(np.eye(3), (8, 1, 1))}
+            write_crops(sink, np.zeros(8, int), side, known, rng)
+            write_labels(sink, known)
+            sink.finish({})
+    assert predict_mean(tmp_path / "same.h5", tmp_path / "same.h5")["mpjpe_root"]["mean_mm"] < 1e-3
+    assert predict_mean(tmp_path / "same.h5", tmp_path / "others.h5")["mpjpe_root"]["mean_mm"] > 5
 
 
 def test_the_piped_example_gives_the_tables_of_the_chain(handtool, tmp_path):

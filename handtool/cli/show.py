@@ -61,7 +61,8 @@ def show(
     ] = OverlayConfig.fps,
     frames: Annotated[int, typer.Option("--frames", min=0, help="Pictures of the mp4 at most; 0: all.")] = OverlayConfig.frames,
     footage: Annotated[
-        list[Path] | None, typer.Option("--videos", metavar="DIR", help="Where the videos are now, if they were moved (repeatable).", show_default=False)
+        list[Path] | None,
+        typer.Option("--videos", metavar="DIR", help="Where the videos are now, if they were moved (repeatable).", show_default=False),
     ] = None,
     moved: Moved = None,
     force: Force = False,
@@ -105,7 +106,7 @@ def check_ending(output: str | None, video: bool) -> None:
 
 def film_kind(kind: Kind) -> str:
     if kind.value not in ("auto", "crops", "keypoints", "labels", "predictions"):
-        raise WrongCommand(f"--video draws hands at their place, and cannot draw {kind.value}", hint="--kind predictions | keypoints | labels | crops")
+        raise WrongCommand(f"--video draws hands at their place, and cannot draw {kind.value}", hint="--kind predictions (keypoints, labels, crops)")
     return kind.value
 
 

@@ -27,7 +27,12 @@ def curve_sheet(columns: dict[str, np.ndarray], title: str, subtitle: str) -> np
 
 
 def plot_lines(
-    lines: dict[str, tuple[np.ndarray, np.ndarray]], title: str, x_name: str, averaged: bool = False, height: int = 240, y_range: tuple[float, float] | None = None
+    lines: dict[str, tuple[np.ndarray, np.ndarray]],
+    title: str,
+    x_name: str,
+    averaged: bool = False,
+    height: int = 240,
+    y_range: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """lines: name -> x, y (k,) each, NaN left out. `averaged`: their running means over the pale values. `y_range`: None fits the values."""
     page = blank(height, 860)

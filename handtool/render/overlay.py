@@ -128,8 +128,8 @@ def draw_in_place(picture: np.ndarray, points: np.ndarray, single: tuple | None 
 
 def draw_chip(picture: np.ndarray, hand: Marked, x: int, y: int) -> None:
     """In place: side, track and error on a ground of the side's colour."""
-    words = [SIDE_NAMES.get(hand.side, "side?"), f"#{hand.track}" if hand.track >= 0 else "", f"{hand.error_mm:.0f} mm" if np.isfinite(hand.error_mm) else ""]
-    text = "  ".join(word for word in words if word)
+    track = f"  #{hand.track}" if hand.track >= 0 else ""
+    text = SIDE_NAMES.get(hand.side, "side?") + track + (f"  {hand.error_mm:.0f} mm" if np.isfinite(hand.error_mm) else "")
     x = max(0, min(x, picture.shape[1] - text_width(text, 8) - 10))
     cv2.rectangle(picture, (x, y), (x + text_width(text, 8) + 9, y + 15), SIDE_COLOURS.get(hand.side, UNKNOWN_COLOUR), -1)
     write(picture, text, x + 5, y + 12, 8, (255, 255, 255))

@@ -70,7 +70,8 @@ def find_footage(source: File, folders: list[Path]) -> list[Video | None]:
     found = [find_again(name, path, beside, inputs) for name, path in zip(names, paths, strict=True)]
     missing = [name for name, path, video in zip(names, paths, found, strict=True) if path and video is None]
     if missing:
-        log.warning("%d of %d videos are not where they were (%s); crops are shown instead. Name their folder: --videos DIR", len(missing), len(names), missing[0])
+        gone = f"{len(missing)} of {len(names)} videos are not where they were ({missing[0]})"
+        log.warning("%s; crops are shown instead. Name their folder: --videos DIR", gone)
     return found
 
 

@@ -31,6 +31,7 @@ from handtool.store import (
 )  # fmt: skip
 
 KINDS = {table.group: table for table in (PREDICTIONS, PAIRS, CURVE, EMBEDDINGS, KEYPOINTS, LABELS, CROPS)} | {"metrics": None}
+ORDERS = {"random": "chosen at random", "video": "video by video", "score": "lowest score first"}
 MAX_POINTS = 20_000  # of a map
 PER_JOINT_OF = ("mpjpe_root", "pa_mpjpe")  # protocols whose errors are shown joint by joint
 CROPS_INSTEAD = "handtool show {} --kind crops -o sheet.png"
@@ -97,7 +98,7 @@ def show_hands(source: File, config: ShowConfig, kind: str) -> np.ndarray:
     tiles = hand_tiles(hands, config.tile)
     for tile, row in zip(tiles, rows if score is not None else [], strict=False):
         tile.detail += f"  score {score[row]:.2f}"
-    told = f"{len(rows)} of {usable.sum():,} hands, " + {"random": "chosen at random", "video": "video by video", "score": "lowest score first"}[config.order]
+    told = f"{len(rows)} of {usable.sum():,} hands, {ORDERS[config.order]}"
     if not usable.all():
         told += f"; {(~usable).sum():,} more have no {kind}"
     if hands.visible is not None:
@@ -181,7 +182,8 @@ def show_predictions(source: File, config: ShowConfig) -> np.ndarray:
     count, error_mm = (config.rows or 2) * columns, errors_of(source, rows)
     if np.isfinite(error_mm).any():
         groups = choose_ranked(error_mm, read_column(source, CROPS.video, rows), count)
-        told = f"{np.isfinite(error_mm).sum():,} hands, error relative to the wrist {np.nanmean(error_mm):.1f} mm in the mean, {np.nanmedian(error_mm):.1f} mm in the median; truth in grey"
+        mean, median = np.nanmean(error_mm), np.nanmedian(error_mm)
+        told = f"{np.isfinite(error_mm).sum():,} hands, wrist on wrist {mean:.1f} mm off in the mean, {median:.1f} mm in the median; truth in grey"
     else:
         groups = [("", choose_hands(np.arange(len(rows)), np.random.default_rng(config.seed), 3 * count))]
         told = f"{len(groups[0][1])} of {len(rows):,} hands, chosen at random; the truth is not known"
@@ -220,7 +222,8 @@ def show_metrics(source: File) -> np.ndarray:
 def describe(source: File) -> dict:
     """What there is to see, for who gave no output."""
     kinds = {kind: source.count(KINDS[kind]) if KINDS[kind] else len(source.h5[kind]) for kind in possible_kinds(source)}
-    return {"to_see": kinds, "default": choose_kind(source, "auto"), "picture": f"handtool show {source.path} -o sheet.png"}
+    told = {"to_see": kinds, "default": choose_kind(source, "auto"), "picture": f"handtool show {source.path} -o sheet.png"}
+    return told | ({"film": f"handtool show {source.path} --video -o overlay.mp4"} if CROPS.group in kinds else {})
 
 
 def draw_png(source: File, config: ShowConfig) -> tuple[bytes, dict]:
