@@ -101,14 +101,12 @@ def test_the_chain_run_again_makes_nothing_anew(real, samples):
     assert said.count("is up to date") >= 13
 
 
-def test_the_quickstart_ends_in_a_table_and_pictures_and_run_again_makes_nothing_anew(tmp_path):
+def test_the_quickstart_ends_in_a_table_and_pictures(tmp_path):
     small = {"HANDTOOL": "handtool", "PYTHON": sys.executable, "VIDEOS": "4", "FRAMES": "3", "STEPS": "2", "EPOCHS": "1"}
     said = run_script("quickstart.sh", "out", folder=tmp_path, **small)
-    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    assert {"labels.png", "pairs.png", "embeddings.png", "pretraining.png", "predictions.png", "scores.png", "predictions.mp4", "report.html"} < set(made)
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"labels.png", "pairs.png", "embeddings.png", "pretraining.png", "predictions.png", "scores.png", "predictions.mp4", "report.html"} < made
     assert "always" in said and "the model" in said and "real_video.sh" in said and not list((tmp_path / "out").glob("*.partial"))
-    again = run_script("quickstart.sh", "out", folder=tmp_path, **small)
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == made and again.count("is up to date") >= 12
 
 
 def test_the_mean_pose_makes_no_error_where_all_hands_are_one_and_some_elsewhere(tmp_path):
