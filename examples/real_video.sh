@@ -28,3 +28,4 @@ handtool show "$out/result.h5" -o "$out/predictions.png"
 handtool report "$out/crops.h5" "$out/pairs.h5" "$out/encoder.h5" "$out/pose.h5" "$out/result.h5" -o "$out/report.html"
 echo
 echo "Look at $out/pairs.png (a hand and the hands most like it in other videos), $out/predictions.png and $out/report.html."
+echo "See the hands in your videos: handtool show $out/keypoints.h5 --video -o $out/overlay.mp4"

@@ -205,3 +205,15 @@ def test_the_command_keeps_what_is_up_to_date_and_leaves_nothing_half_made(handt
     assert handtool("show", clip / "crops.h5", "-o", "x.mp4").returncode == 2 and handtool(*words, "-o", "x.png").returncode == 2
     assert handtool(*words, "--kind", "pairs", "-o", "y.mp4").returncode == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["film.mp4"]
+
+
+def test_a_film_that_breaks_off_leaves_nothing_and_keeps_what_was_there(tmp_path):
+    path = tmp_path / "film.mp4"
+    for before in (None, b"an older film"):
+        if before:
+            path.write_bytes(before)
+        with pytest.raises(RuntimeError), store.write_whole(path) as file, Film(file, 10) as film:
+            film.add(np.zeros((48, 64, 3), np.uint8))
+            raise RuntimeError("the power is gone")
+        assert [p.name for p in tmp_path.iterdir()] == ([path.name] if before else [])
+    assert path.read_bytes() == b"an older film"
