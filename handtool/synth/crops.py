@@ -17,7 +17,8 @@ from handtool.synth.passers import draw_passers
 from handtool.synth.places import draw_place
 from handtool.synth.setting import SETTINGS, Difficulty
 from handtool.synth.things import make_occluder
-from handtool.synth.world import VIDEO, Scene, pictures, see_joints, subject_of
+from handtool.synth.tracing import FAR
+from handtool.synth.world import VIDEO, Scene, pictures, see_joints, subject_of, velocity
 
 FRAME = (1280, 720)  # px, of the picture that a crop is thought to be cut from
 BOX_SCALE = 1.3
@@ -51,6 +52,7 @@ def draw_scene(seed: int, video: int, frames: int, size: int, difficulty: Diffic
         focal=focal,
         width=FRAME[0],
         height=FRAME[1],
+        fps=FPS,
         rng_key=(seed, VIDEO, video),
     )
     return scene, crop_affine(boxes, size, BOX_SCALE)
@@ -61,9 +63,9 @@ def develop(scene: Scene, crop_from_frame: np.ndarray, frame: int, camera: np.nd
     (actor,) = scene.actors
     joints = actor.joints[frame]
     keypoints = project(joints, camera)
-    neighbour = frame + 1 if frame + 1 < len(scene) else max(frame - 1, 0)
-    motion = (project(actor.joints[neighbour], camera) - keypoints).mean(0)
-    picture = lenses.expose(image, scene.lens, motion, np.random.default_rng([*scene.rng_key, frame]))
+    covered, whole = depth < FAR, np.array([0, 0, *image.shape[1::-1]])
+    lenses.smear(image, covered, whole, velocity(actor, frame, camera, scene.fps) * scene.lens.shutter)
+    picture = lenses.expose(image, scene.lens, np.random.default_rng([*scene.rng_key, frame]))
     return {
         "jpeg": lenses.encode(picture, scene.lens.quality),
         "joints": joints,

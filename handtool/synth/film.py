@@ -19,7 +19,8 @@ from handtool.synth.passers import draw_passers
 from handtool.synth.places import draw_place
 from handtool.synth.setting import SETTINGS, Difficulty, Setting
 from handtool.synth.things import make_occluder
-from handtool.synth.world import FILM, GUEST, Scene, pictures, see_joints, subject_of
+from handtool.synth.tracing import FAR
+from handtool.synth.world import FILM, GUEST, Scene, pictures, see_joints, subject_of, velocity
 
 LEAST_INSIDE = 0.5  # share of a hand's joints within the frame for it to be on that frame
 ALONE = 0.25  # films with one hand only
@@ -55,6 +56,7 @@ def draw_film(seed: int, video: int, frames: int, fps: float, width: int, height
         focal=focal,
         width=width,
         height=height,
+        fps=fps,
         rng_key=(seed, FILM, video),
     )
 
@@ -85,8 +87,9 @@ def shoot(scene: Scene, device: str | None = None) -> Iterator[tuple[np.ndarray,
     camera = frame_camera(scene.focal, scene.width, scene.height)
     cameras = np.broadcast_to(camera, (len(scene), 3, 3))
     for frame, (image, depth) in enumerate(pictures(scene, cameras, scene.width, scene.height, device)):
-        rng = np.random.default_rng([*scene.rng_key, frame])
-        picture = lenses.expose(image, scene.lens, np.zeros(2), rng)
+        for actor in scene.actors:
+            lenses.smear(image, depth < FAR, actor.boxes[frame], velocity(actor, frame, camera, scene.fps) * scene.lens.shutter)
+        picture = lenses.expose(image, scene.lens, np.random.default_rng([*scene.rng_key, frame]))
         yield picture, [row for track, actor in enumerate(scene.actors) if (row := know(scene, actor, track, frame, camera, depth))]
 
 

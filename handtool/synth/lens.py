@@ -12,7 +12,7 @@ SPARE = 128  # px by which the noise is larger than a picture
 class Lens:
     focus: float  # px of blur
     noise: np.ndarray  # (H', W', 3) float32, grey levels, larger than a picture: each takes a window
-    exposure: float  # share of the time between frames during which the shutter is open
+    shutter: float  # s, how long it is open
     quality: int  # JPEG
 
 
@@ -24,7 +24,7 @@ def draw_lens(rng: np.random.Generator, roughness: float, width: int, height: in
     noise += rng.standard_normal((*shape, 1), np.float32) * np.float32(0.32 * level)
     quality = int(rng.integers(92 - int(45 * roughness), 97 - int(12 * roughness)))
     focus = float(rng.uniform(0.0, 0.4 + 1.0 * roughness)) * detail
-    return Lens(focus, noise, float(0.09 * roughness * rng.random()), quality)
+    return Lens(focus, noise, float(0.025 * roughness * rng.random()), quality)
 
 
 def motion_kernel(motion: np.ndarray) -> np.ndarray | None:
@@ -41,11 +41,26 @@ def motion_kernel(motion: np.ndarray) -> np.ndarray | None:
     return kernel / kernel.sum()
 
 
-def expose(image: np.ndarray, lens: Lens, motion: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """image (S, S, 3) float32 0..255 -> uint8, blurred and noisy. `motion`: px that the hand moves until the next frame."""
-    kernel = motion_kernel(motion * lens.exposure)
-    if kernel is not None:
-        image = cv2.filter2D(image, -1, kernel)
+def smear(image: np.ndarray, covered: np.ndarray, box: np.ndarray, motion: np.ndarray) -> None:
+    """Blurs a hand along its way, in place, and leaves what is behind it sharp. covered: (H, W) bool, where hands are.
+
+    box: (4,) px around the hand; motion: (2,) px that it goes while the shutter is open.
+    """
+    kernel = motion_kernel(motion)
+    if kernel is None:
+        return
+    margin = len(kernel)
+    low = np.clip(np.floor(box[:2]) - margin, 0, image.shape[1::-1]).astype(int)
+    high = np.clip(np.ceil(box[2:]) + margin, 0, image.shape[1::-1]).astype(int)
+    here = slice(low[1], high[1]), slice(low[0], high[0])
+    part = image[here]
+    if part.size:
+        share = cv2.filter2D(covered[here].astype(np.float32), -1, kernel)[..., None]
+        part += (cv2.filter2D(part, -1, kernel) - part) * share
+
+
+def expose(image: np.ndarray, lens: Lens, rng: np.random.Generator) -> np.ndarray:
+    """image (H, W, 3) float32 0..255 -> uint8, out of focus and noisy."""
     if lens.focus > 0.35:
         image = cv2.GaussianBlur(image, (0, 0), lens.focus)
     dy, dx = rng.integers(0, SPARE, 2)

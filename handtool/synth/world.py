@@ -43,6 +43,7 @@ class Scene:
     focal: float
     width: int  # px of a frame
     height: int
+    fps: float
     rng_key: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -132,6 +133,13 @@ def paint_part(scene: Scene, actor: Actor, frame: int, cones: Cones, cone, point
     look = look_of(actor.subject, cones, actor.grain, cloths, actor.glove)
     in_hand = actor.turn[frame].T.astype(np.float32) @ (point - actor.shift[frame].astype(np.float32)[:, None])
     return paint(np, look, cone, point, normal, in_hand)
+
+
+def velocity(actor: Actor, frame: int, camera: np.ndarray, fps: float) -> np.ndarray:
+    """(2,) px a second, of the middle of the hand."""
+    neighbour = frame + 1 if frame + 1 < len(actor.joints) else max(frame - 1, 0)
+    now, then = (project(actor.joints[each], camera).mean(0) for each in (frame, neighbour))
+    return (then - now) * fps
 
 
 def flesh_around(subject: Subject) -> np.ndarray:
