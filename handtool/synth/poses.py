@@ -68,7 +68,7 @@ def free_pose(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_pose(rng: np.random.Generator, grasp: bool) -> np.ndarray:
-    """(24,) radians within the limits: a named pose done in one's own way, something between two of them, or a free pose.
+    """(24,) radians within the limits: a named pose done in one's own way, something between two of them, or (not in a grasp) a free pose.
 
     `grasp`: only hands that close around something.
     """
@@ -77,10 +77,10 @@ def draw_pose(rng: np.random.Generator, grasp: bool) -> np.ndarray:
     kind = rng.random()
     if not grasp and kind > 0.80:
         pose = free_pose(rng)
-    elif not grasp and kind > 0.62:
+    elif kind > (0.3 if grasp else 0.62):
         pose = pose + rng.uniform(0.2, 0.8) * (named_pose(names[rng.integers(len(names))]) - pose)
     jitter = np.radians(np.array([4, 4, 4, 5] + [5, 2, 6, 4] * 4 + [4, 3, 0, 0], float))
-    pose = pose + jitter * rng.normal(0, 0.5 if grasp else 1.0, NUM_ANGLES)
+    pose = pose + jitter * rng.normal(0, 0.8 if grasp else 1.0, NUM_ANGLES)
     pose[22:24] = np.radians([rng.normal(-8, 14), rng.normal(4, 7)])
     return clip_to_limits(pose)
 
