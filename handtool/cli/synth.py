@@ -87,5 +87,7 @@ def synth(
         from handtool.stages.synth_videos import TRUTH_NAME, check_folder, synth_videos
 
         folder = Path(videos)
+        if folder.exists() and not folder.is_dir():
+            raise WrongCommand(f"{videos} is a file, not a folder", hint="--videos DIR")
         folder.mkdir(parents=True, exist_ok=True)
         produce(synth_videos, [], str(folder / TRUTH_NAME), SynthVideosConfig(**common), check=lambda: check_folder(folder, force), **doors)

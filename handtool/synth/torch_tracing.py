@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from handtool.synth.flesh import Cones
-from handtool.synth.tracing import FAR, LEAVING, LOST_M, MORE_STEPS, ROUNDS, SPARE_M, STEPS
+from handtool.synth.tracing import FAR, LEAVING, LOST_M, MORE_STEPS, SPARE_M, STEPS
 
 
 @dataclass
@@ -101,15 +101,12 @@ def march(solids: Solids, rays: Rays, t: torch.Tensor, steps: int) -> tuple[torc
 def march_on(solids: Solids, rays: Rays, start: torch.Tensor, tolerance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """As tracing.march_on, for rays that all have a start."""
     nearest, gap, t, d = march(solids, rays, start, STEPS)
-    for _ in range(ROUNDS):
-        late = torch.where((gap > tolerance * t) & (d < LOST_M))[0]
-        if len(late) == 0:
-            break
-        further = march(solids, rays.some(late), t[late], MORE_STEPS)
-        t[late], d[late] = further[2:]
-        closer = further[1] < gap[late]
-        nearest[late] = torch.where(closer, further[0], nearest[late])
-        gap[late] = torch.where(closer, further[1], gap[late])
+    late = torch.where((gap > tolerance * t) & (d < LOST_M))[0]
+    if len(late):
+        further, closest, _, _ = march(solids, rays.some(late), t[late], MORE_STEPS)
+        closer = closest < gap[late]
+        nearest[late] = torch.where(closer, further, nearest[late])
+        gap[late] = torch.where(closer, closest, gap[late])
     return nearest, gap
 
 
