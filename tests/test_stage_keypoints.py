@@ -9,6 +9,7 @@ from footage import make_boxes, make_labelled, picture, run_stage, write_image
 from handtool import store
 from handtool.config import ExtractConfig, KeypointsConfig
 from handtool.errors import HandtoolError
+from handtool.stages.cat import join_attrs
 from handtool.stages.extract import extract
 from handtool.stages.keypoints import context_of, keypoints
 from handtool.store import CROPS, KEYPOINTS, LABELS, VIDEOS
@@ -120,6 +121,9 @@ def test_noise_is_drawn_by_row_whatever_the_blocks_and_only_moves_the_points(tmp
     shift = (moved[0][0] - plain)[valid]
     assert abs(shift.mean()) < 0.7 and 2.5 < shift.std() < 3.5
     assert read(tmp_path / "1.h5")[1]["noise_px"] == 3.0
+    with store.open_file(tmp_path / "0.h5") as one, store.open_file(tmp_path / "1.h5") as other:
+        with pytest.raises(HandtoolError, match="do not go together: noise_px"):
+            join_attrs([one, other], KEYPOINTS)
 
 
 def test_an_estimator_that_is_named_looks_at_every_hand(tmp_path, crops, monkeypatch):

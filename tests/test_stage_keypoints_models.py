@@ -14,7 +14,7 @@ from handtool.nn.infer import predict_batch
 from handtool.nn.pose import Contract, PoseModel, read_pose, write_pose
 from handtool.nn.weights import write_encoder
 from handtool.stages.export import export
-from handtool.stages.keypoints import keypoints
+from handtool.stages.keypoints import keypoints, warn_of_scale
 from handtool.store import CROPS, KEYPOINTS
 
 NUM = 11
@@ -81,6 +81,20 @@ def test_our_own_model_gives_what_predict_gives(folder, by_model):
     np.testing.assert_allclose(xy, expected, atol=1e-3)
     assert valid.all() and (score == 1).all() and by_model[1]["hands_by_origin"] == {"model": NUM}
     assert np.ptp(xy[:, 5], axis=0).min() > 0.05, "the hands differ"
+
+
+def test_crops_cut_otherwise_than_the_training_ones_are_warned_about(folder, tmp_path, caplog):
+    with store.open_file(folder / "crops.h5") as file:
+        warn_of_scale(file, None)
+        with store.open_file(folder / "pose.h5") as pose:
+            warn_of_scale(file, pose)
+        assert not caplog.text
+        with store.create_file(tmp_path / "other.h5", record()) as sink:
+            write_pose(sink, PoseModel(make_encoder("resnet18"), Contract(size=48, box_scale=2.0)), {})
+            sink.finish({})
+        with store.open_file(tmp_path / "other.h5") as pose:
+            warn_of_scale(file, pose)
+    assert "box scale 1.3, the model was trained at 2" in caplog.text
 
 
 def test_the_exported_model_is_torchs_to_four_digits_and_says_so(folder, exported):

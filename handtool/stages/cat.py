@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 SHARD_SETTINGS = frozenset({"shard"})  # what may differ between the shards of one run
 JOINED_ATTRS = {  # attributes that must agree where a table is joined; what else there is described one file and is left out
     CROPS: ("size", "box_scale"),
-    KEYPOINTS: ("skeleton",),
+    KEYPOINTS: ("skeleton", "noise_px"),
     EMBEDDINGS: ("kind", "normalization", "mean", "basis", "explained_variance"),
     LABELS: (),
     PREDICTIONS: ("scale_source",),
@@ -25,6 +25,7 @@ JOINED_ATTRS = {  # attributes that must agree where a table is joined; what els
 REMEDY = {
     EMBEDDINGS: "join the files before they are embedded, or give them one space: handtool embed {second} --basis {first}",
     CROPS: "extract them anew with the same --size and --box-scale",
+    KEYPOINTS: "find them anew with the same --noise",
     PREDICTIONS: "predict with the same --bone",
     PAIRS: "join the files before they are mined",
 }

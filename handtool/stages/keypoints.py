@@ -52,6 +52,7 @@ def keypoints(
     eyes = Eyes("mediapipe" if config.estimator in ("auto", "labels") else config.estimator, path_of(model), config)
     if (origin == ESTIMATED).any():
         check_eyes(eyes, model)
+        warn_of_scale(source, model)
     count = len(origin)
     hands = Hands(np.full((count, 21, 2), np.nan, np.float32), np.zeros((count, 21), np.float32), np.full(count, "", dtype=object))
     copy_labels(source, hands, np.flatnonzero(origin == KNOWN))
@@ -68,6 +69,15 @@ def keypoints(
     write_table(sink, KEYPOINTS, {"xy": hands.xy, "score": hands.score, "valid": valid}, attrs=attrs)
     sink.inherit(source)
     return make_report(hands, valid, used, config)
+
+
+def warn_of_scale(source: File, model: File | Path | None) -> None:
+    """Our own model was trained on crops of one box scale."""
+    if not isinstance(model, File):
+        return
+    here, there = read_attrs(source, CROPS)["box_scale"], read_attrs(model, "weights").get("box_scale", np.nan)
+    if abs(here - there) > 0.01:
+        log.warning("crops are cut at box scale %g, the model was trained at %g: expect larger errors", here, there)
 
 
 @dataclass(frozen=True)
