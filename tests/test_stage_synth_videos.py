@@ -20,6 +20,7 @@ from handtool.sources.video import read_video
 from handtool.stages.extract import extract
 from handtool.stages.synth_videos import check_folder, synth_videos
 from handtool.store import CROPS, LABELS, TRUTH, VIDEOS
+from handtool.synth.device import DRIVERS
 
 SMALL = {"num_videos": 2, "frames": 4, "fps": 5.0, "size": 90, "workers": 1}
 OPTIONS = ["--num-videos", 6, "--frames", 6, "--fps", 5, "--size", 120]
@@ -152,6 +153,11 @@ def test_the_command_tells_its_two_products_apart(handtool, tmp_path):
     both = handtool("synth", "--videos", "w", "-o", "c.h5")
     assert both.returncode == 2 and "two products" in both.stderr
     assert handtool("synth", "--fps", 5, "-o", "c.h5").returncode == 2
+    (tmp_path / "file").write_text("")
+    assert handtool("synth", "--videos", "file").returncode == 2
+    if not any(driver.exists() for driver in DRIVERS):
+        absent = handtool("synth", "-o", "c.h5", "--device", "cuda")
+        assert absent.returncode == 1 and "no CUDA GPU here" in absent.stderr
     first = handtool("synth", "--videos", "w", *OPTIONS[2:], "--num-videos", 1)
     again = handtool("synth", "--videos", "w", *OPTIONS[2:], "--num-videos", 1)
     assert first.returncode == 0 and again.returncode == 0 and "up to date" in again.stderr

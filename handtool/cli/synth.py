@@ -78,16 +78,17 @@ def synth(
     if videos is None:
         if fps is not None:
             raise WrongCommand("--fps is that of video files", hint="add --videos DIR")
-        from handtool.stages.synth import synth as stage
+        from handtool.stages import synth as stage
 
-        produce(stage, [], output, SynthConfig(**common), **doors)
+        produce(stage.synth, [], output, SynthConfig(**common), check=lambda: stage.check_machine(device), **doors)
     else:
         if output != "-":
             raise WrongCommand("--videos DIR and -o FILE are two products", hint=f"handtool synth --videos {videos}")
-        from handtool.stages.synth_videos import TRUTH_NAME, check_folder, synth_videos
+        from handtool.stages import synth_videos as stage
 
         folder = Path(videos)
         if folder.exists() and not folder.is_dir():
             raise WrongCommand(f"{videos} is a file, not a folder", hint="--videos DIR")
         folder.mkdir(parents=True, exist_ok=True)
-        produce(synth_videos, [], str(folder / TRUTH_NAME), SynthVideosConfig(**common), check=lambda: check_folder(folder, force), **doors)
+        config = SynthVideosConfig(**common)
+        produce(stage.synth_videos, [], str(folder / stage.TRUTH_NAME), config, check=lambda: stage.check(config, folder, force), **doors)

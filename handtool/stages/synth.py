@@ -48,6 +48,11 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
     return {**report, "crops_per_s": round(len(waiting) * config.frames / seconds, 1)} if waiting else report
 
 
+def check_machine(device: str) -> None:
+    """HandtoolError where the device asked for is not here."""
+    choose_device(device)
+
+
 def part_name(video: int) -> str:
     return f"video-{video:06d}"
 

@@ -56,6 +56,12 @@ def synth_videos(sources: list, sink: Sink, config: SynthVideosConfig, progress:
     return {**report, "frames_per_s": round(len(waiting) * config.frames / seconds, 1)} if waiting else report
 
 
+def check(config: SynthVideosConfig, folder: Path, force: bool) -> None:
+    """What comes before `up to date`: the machine and the folder. Raises HandtoolError."""
+    choose_device(config.device)
+    check_folder(folder, force)
+
+
 def check_folder(folder: Path, force: bool) -> None:
     """HandtoolError where videos that the truth speaks of are gone, or where there are videos of another world."""
     truth = folder / TRUTH_NAME
