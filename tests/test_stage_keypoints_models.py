@@ -154,6 +154,9 @@ def test_what_is_no_estimator_is_told_in_one_line_with_a_remedy(folder, tmp_path
     assert "handtool export" in caught.value.hint
     with store.open_file(folder / "encoder.h5") as encoder, pytest.raises(HandtoolError, match="holds encoder weights"):
         run_stage(keypoints, folder / "crops.h5", tmp_path / "k.h5", KeypointsConfig("model"), model=encoder)
+    with store.open_file(folder / "crops.h5") as crops, pytest.raises(HandtoolError, match="has no /weights") as caught:
+        run_stage(keypoints, folder / "crops.h5", tmp_path / "k.h5", KeypointsConfig("model"), model=crops)
+    assert "handtool finetune" in caught.value.hint
     with pytest.raises(HandtoolError, match="is not a pose model of handtool"):
         run_stage(keypoints, folder / "crops.h5", tmp_path / "k.h5", KeypointsConfig("model"), model=folder / "x.pth")
 

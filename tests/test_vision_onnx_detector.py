@@ -150,6 +150,13 @@ def test_extract_cuts_out_what_an_onnx_detector_found_whatever_the_number_of_wor
         np.testing.assert_array_equal(store.read_column(one, CROPS.jpeg_crc32), store.read_column(two, CROPS.jpeg_crc32))
 
 
+def test_a_detector_beside_hands_that_are_known_is_a_wrong_command(tmp_path):
+    write_image(tmp_path / "a" / "1.png", frame(64, 64, (10, 10, 30, 40)))
+    model = make_onnx(tmp_path / "d.onnx", "boxes")
+    with pytest.raises(WrongCommand, match="--whole says where the hands are"):
+        run_stage(extract, [tmp_path / "a"], tmp_path / "c.h5", ExtractConfig(detector="onnx", whole=True), model=model)
+
+
 def test_what_is_no_detector_is_refused_in_one_line(tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     cases = [

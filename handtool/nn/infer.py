@@ -84,7 +84,7 @@ def predict_batch(
 
 
 def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px of the crops, in full precision."""
+    """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px of the crops, in float32."""
     device = next(model.parameters()).device
     return predict_batch(model, torch.from_numpy(crops).to(device), side, camera, "fp32")[1]
 

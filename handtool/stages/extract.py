@@ -46,7 +46,7 @@ def extract(
     shard. Raises HandtoolError where there is nothing, where something needed is missing, or where no hand at all is found (but a shard
     may have none).
     """
-    check_config(config, boxes)
+    check_config(config, boxes, model)
     found = find_videos(sources, config.limit, listed or ())
     looking = Looking(config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None)
     in_file = looking.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
@@ -68,9 +68,11 @@ def extract(
     return report | ({"shard": config.shard, "videos_of_all_shards": len(found.videos)} if config.shard else {})
 
 
-def check_config(config: ExtractConfig, boxes: Path | None) -> None:
+def check_config(config: ExtractConfig, boxes: Path | None, model: Path | None) -> None:
     if config.whole and boxes is not None:
         raise WrongCommand("--whole and --boxes are two ways to say where the hands are", hint="give one of them")
+    if model is not None and (config.whole or boxes is not None):
+        raise WrongCommand(f"{'--whole' if config.whole else '--boxes'} says where the hands are, {model} would look for them", hint="give one of them")
     if config.every is not None and config.fps != ExtractConfig.fps:
         raise WrongCommand("--fps and --every are two ways to choose the frames", hint="give one of them")
 

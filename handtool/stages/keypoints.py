@@ -95,8 +95,10 @@ def path_of(model: File | Path | None) -> str | None:
 
 def check_eyes(eyes: Eyes, model: File | Path | None) -> None:
     """What the workers will open, looked at once, so that a mistake is told before the work begins."""
-    if eyes.name == "model" and not isinstance(model, File):
-        raise HandtoolError(f"{model} is not a pose model of handtool", hint="handtool finetune train.h5 -o pose.h5")
+    if eyes.name == "model":
+        if not isinstance(model, File):
+            raise HandtoolError(f"{model} is not a pose model of handtool", hint="handtool finetune train.h5 -o pose.h5")
+        model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
     given = model if eyes.name == "model" else eyes.model
     check_estimator(eyes.name, given, eyes.config.min_score, eyes.config.onnx, eyes.config.device)
 

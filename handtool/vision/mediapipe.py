@@ -50,7 +50,7 @@ def require_mediapipe(task: str | Path | None = None) -> None:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise HandtoolError(
             f"the mediapipe package is not installed (this is Python {python}; it exists for Python < 3.13)",
-            hint="pip install 'handtool[mediapipe]', or bring boxes (--boxes FILE) or images that are hand crops (--whole)",
+            hint="pip install 'handtool[mediapipe]', or bring a model (ONNX), boxes (--boxes FILE) or images that are hand crops (--whole)",
         )
     if task is not None and not zipfile.is_zipfile(task):
         there = "is no MediaPipe task file (they are zip archives)" if Path(task).exists() else "does not exist"
