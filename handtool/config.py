@@ -42,17 +42,29 @@ class KeypointsConfig:
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    dim: int = 14
-    normalization: str = "crop"
+    source: str = "keypoints"  # or joints (3D labels), or encoder (features of the crop)
+    dim: int | None = None  # principal axes kept; None: 14 of keypoints, 63 of joints (all), 128 of an encoder
+    normalization: str | None = None  # None: crop for keypoints, wrist-scale for joints
+    batch_size: int = 64  # crops at once through an encoder
+    precision: str = "auto"  # of an encoder: bf16 on CUDA, fp32 on the CPU
+    device: str = "auto"
+    workers: int = 0  # 0 = one per core
 
 
 @dataclass(frozen=True)
 class MineConfig:
     topk: int = 5
-    index: str = "hnsw"
+    metric: str = "euclidean"  # or cosine: 1 - cos
+    exclude: str = "video"  # what no pair joins: hands of one video, of one track, or none but a hand with itself
+    min_gap: float = 0.0  # s between two hands of one video (with exclude track or none)
+    max_distance: float | None = None  # in units of the metric
+    same_side: bool = False  # left hands with left hands only
+    max_in_degree: int | None = None  # anchors that a hand may be the positive of
+    index: str = "hnsw"  # or exact
     m: int = 16
     ef_construction: int = 100
     ef: int = 64
+    device: str = "auto"  # of the exact index: a GPU if there is one
     threads: int = 0  # 0 = one per core; 1 makes hnsw deterministic
     seed: int = 5
 

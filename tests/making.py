@@ -40,12 +40,14 @@ def write_videos(sink: Sink, count: int, subjects: list[str] | None = None) -> N
     )  # fmt: skip
 
 
-def write_crops(sink: Sink, video: np.ndarray, side: np.ndarray, hands: dict, rng: np.random.Generator, size: int = SIZE) -> None:
+def write_crops(
+    sink: Sink, video: np.ndarray, side: np.ndarray, hands: dict, rng: np.random.Generator, size: int = SIZE, track: np.ndarray | None = None
+) -> None:
     n = len(video)
     frame = np.concatenate([np.arange(k) for k in np.unique(video, return_counts=True)[1]]) if n else np.zeros(0)
     store.write_table(
         sink, CROPS,
-        dict(video=video, frame=frame, time=frame / 5.0, side=side, box=np.tile([0.0, 0, size, size], (n, 1)), score=np.ones(n), track=-np.ones(n),
+        dict(video=video, frame=frame, time=frame / 5.0, side=side, box=np.tile([0.0, 0, size, size], (n, 1)), score=np.ones(n), track=-np.ones(n) if track is None else track,
              landmarks=np.full((n, 21, 2), np.nan), landmarks_score=np.full(n, np.nan), crop_from_frame=np.tile(np.eye(2, 3), (n, 1, 1)),
              camera=hands["camera"], source_row=-np.ones(n), jpeg=[draw_hand(xy, size, rng) for xy in hands["xy"]]),
         attrs={"size": size, "box_scale": 1.3},

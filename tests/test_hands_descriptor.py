@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from handtool.hands.descriptor import NORMALIZATIONS, RunningMoments, describe
+from handtool.hands.descriptor import NORMALIZATIONS, RunningMoments, describe, describe_joints
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 
 
@@ -131,3 +131,30 @@ def test_equal_rows_one_row_and_no_rows():
         moments.principal_axes(6)
     with pytest.raises(ValueError, match="NaN"):
         moments.add(np.array([[1.0, np.nan, 0, 0, 0]]))
+
+
+def random_rotation(rng):
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    return rotation * np.sign(np.linalg.det(rotation))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_similarity_of_joints_forgets_place_size_and_turn_and_wrist_scale_keeps_the_turn(seed):
+    rng = np.random.default_rng(seed)
+    joints, side = rng.normal(0, 0.05, (20, 21, 3)), np.full(20, RIGHT)
+    moved = (joints @ random_rotation(rng).T) * 1.7 + rng.normal(size=3)
+    alike = [describe_joints(some, side, "similarity") for some in (joints, moved)]
+    assert np.abs(alike[0] - alike[1]).max() < 1e-5
+    seen = [describe_joints(some, side, "wrist-scale") for some in (joints, 3 * joints + 1, moved)]
+    assert np.abs(seen[0] - seen[1]).max() < 1e-5 and np.abs(seen[0] - seen[2]).max() > 0.1
+    palm = alike[0].reshape(20, 21, 3)[:, [5, 9, 13, 17]].mean(axis=1)
+    assert np.abs(palm[:, [0, 2]]).max() < 1e-5 and (palm[:, 1] > 0).all(), "the knuckles lie along y"
+
+
+def test_joints_of_a_left_hand_are_those_of_its_mirror_image():
+    rng = np.random.default_rng(7)
+    joints = rng.normal(0, 0.05, (10, 21, 3))
+    for normalization in ("wrist-scale", "similarity"):
+        right = describe_joints(joints, np.full(10, RIGHT), normalization)
+        left = describe_joints(joints * [-1, 1, 1], np.full(10, LEFT), normalization)
+        assert np.array_equal(left, right)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from handtool.errors import HandtoolError
-from handtool.search import describe_neighbors, find_neighbors, neighbors_in_other_groups, recall_on_sample
+from handtool.search import Exclusion, Search, describe_neighbors, find_neighbors, limit_in_degree, neighbors_in_other_groups, recall_on_sample
+from handtool.search.cells import make_cells
+from handtool.search.exact import find_exact
+from handtool.search.gpu import search_blocks_on
 from handtool.search.hnsw import Graph
 
 
@@ -135,7 +138,8 @@ def test_a_row_with_nan_has_no_neighbours_and_is_nobodys():
 
 def test_one_thread_and_a_seed_give_the_same_graph_answers():
     vectors, groups = make_data("random", np.random.default_rng(2))
-    first, again = (find_neighbors(vectors, groups, 5, "hnsw", 4, 10, 8, threads=1, seed=7) for _ in range(2))
+    how = Search("hnsw", 4, 10, 8, threads=1, seed=7)
+    first, again = (find_neighbors(vectors, Exclusion(groups), 5, how) for _ in range(2))
     assert np.array_equal(first.positive, again.positive)
     assert np.array_equal(first.distance, again.distance)
 
@@ -146,22 +150,38 @@ def test_exact_does_not_depend_on_the_number_of_threads():
     assert np.array_equal(one[0], three[0]) and np.array_equal(one[1], three[1])
 
 
-def test_a_video_of_near_duplicates_is_finished_exactly():
+def test_videos_of_near_duplicates_are_scanned_and_no_graph_is_built(monkeypatch):
+    monkeypatch.setattr("handtool.search.neighbors.Graph", None)
     vectors, groups = make_data("clustered", np.random.default_rng(4))
-    found = find_neighbors(vectors, groups, 5, "hnsw", 16, 100, 64, threads=1, seed=5)
-    assert found.finished_exactly > 0.9 * len(vectors), "100 hands of one's own video stand before the first other"
-    assert found.rejected > 0.9
+    found = find_neighbors(vectors, Exclusion(groups), 5, Search(threads=1))
+    assert found.scanned == len(vectors), "100 hands of one's own video stand before the first other"
     assert np.array_equal(found.positive, loop_over_everything(vectors, groups, 5)[0])
 
 
-def test_a_video_larger_than_the_first_question_is_asked_again_where_that_is_cheaper(monkeypatch):
+def test_random_videos_are_answered_by_the_graph():
+    vectors, groups = make_data("random", np.random.default_rng(4), n=3000)
+    found = find_neighbors(vectors, Exclusion(groups), 5, Search(threads=1))
+    assert found.scanned < 30 and 0.1 < found.rejected < 0.2
+
+
+def test_anchors_of_a_large_video_are_asked_again_where_that_is_cheaper(monkeypatch):
     monkeypatch.setattr("handtool.search.neighbors.STEPS_PER_EF", 0)
+    monkeypatch.setattr("handtool.search.neighbors.GRAPH_STEPS", 0)
     rng = np.random.default_rng(4)
-    groups = np.where(rng.random(3000) < 0.9, 0, 1)
+    groups = np.where(rng.random(3000) < 0.8, 0, 1)
     vectors = rng.normal(size=(3000, 4)).astype(np.float32)
-    found = find_neighbors(vectors, groups, 5, "hnsw", 16, 100, 64, threads=1, seed=5)
+    found = find_neighbors(vectors, Exclusion(groups), 5, Search(threads=1))
     assert found.asked_again > 100
-    assert recall_on_sample(vectors, groups, found.positive, found.distance) > 0.99
+    assert recall_on_sample(vectors, Exclusion(groups), found.positive, found.distance) > 0.99
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.3, 0.5])
+def test_a_scan_that_does_not_believe_the_rims_finds_all_but_a_few_in_a_thousand(spread):
+    rng = np.random.default_rng(8)
+    groups = np.repeat(np.arange(60), 250)
+    vectors = (rng.normal(size=(60, 14))[groups] + spread * rng.normal(size=(15000, 14))).astype(np.float32)
+    found = find_neighbors(vectors, Exclusion(groups), 5, Search("scan"))
+    assert recall_on_sample(vectors, Exclusion(groups), found.positive, found.distance) >= 0.997
 
 
 def test_a_graph_that_refuses_to_answer_is_finished_exactly(monkeypatch):
@@ -184,8 +204,8 @@ def test_a_graph_that_refuses_to_answer_is_finished_exactly(monkeypatch):
 
     monkeypatch.setattr(Graph, "_query", refuse)
     monkeypatch.setattr(Refusing, "set_ef", lambda self, ef: self.index.set_ef(ef), raising=False)
-    found = find_neighbors(vectors, groups, 5, "hnsw", 16, 100, 64, threads=1, seed=5)
-    assert found.finished_exactly >= (vectors[:, 0] > 0).sum()
+    found = find_neighbors(vectors, Exclusion(groups), 5, Search(threads=1))
+    assert found.scanned >= (vectors[:, 0] > 0).sum()
     assert np.array_equal(found.positive, loop_over_everything(vectors, groups, 5)[0])
 
 
@@ -208,11 +228,11 @@ def test_without_hnswlib_the_message_names_the_compiler(monkeypatch):
 def test_recall_counts_what_is_missing():
     vectors, groups = make_data("random", np.random.default_rng(6))
     positive, distance = neighbors_in_other_groups(vectors, groups, 5, index="exact")
-    assert recall_on_sample(vectors, groups, positive, distance) == 1.0
+    assert recall_on_sample(vectors, Exclusion(groups), positive, distance) == 1.0
     spoiled, farther = positive.copy(), distance.copy()
     spoiled[:, 4], farther[:, 4] = -1, np.inf
-    assert recall_on_sample(vectors, groups, spoiled, farther) == pytest.approx(0.8)
-    assert np.isnan(recall_on_sample(vectors, np.zeros(len(vectors)), positive, distance))
+    assert recall_on_sample(vectors, Exclusion(groups), spoiled, farther) == pytest.approx(0.8)
+    assert np.isnan(recall_on_sample(vectors, Exclusion(np.zeros(len(vectors), int)), positive, distance))
 
 
 def test_in_degree_and_quantiles_describe_the_pairs():
@@ -222,3 +242,94 @@ def test_in_degree_and_quantiles_describe_the_pairs():
     assert described["distance_quantiles"][0] == 1 and described["distance_quantiles"][-1] == 4
     assert described["in_degree_max"] == 2 and described["in_degree_mean"] == 1.0
     assert describe_neighbors(positive[:0], distance[:0])["in_degree_max"] == 0
+
+
+def loop_over_allowed(vectors, allowed, topk):
+    """The slow truth where `allowed` (m, n) says who may pair: every distance in float64, sorted by (distance, row)."""
+    positive = np.full((len(allowed), topk), -1)
+    distance = np.full((len(allowed), topk), np.inf, np.float32)
+    for i, may in enumerate(allowed):
+        others = np.flatnonzero(may)
+        apart = np.sqrt(((vectors[others].astype(np.float64) - vectors[i]) ** 2).sum(axis=1))
+        best = np.lexsort((others, apart))[:topk]
+        positive[i, : len(best)], distance[i, : len(best)] = others[best], apart[best]
+    return positive, distance
+
+
+@pytest.mark.parametrize("index", ["exact", "hnsw"])
+@pytest.mark.parametrize("seed", range(4))
+def test_hands_of_one_video_pair_only_when_they_are_far_enough_apart_in_time(index, seed):
+    rng = np.random.default_rng(seed)
+    n = 400
+    video, time = np.sort(rng.integers(0, 4, n)), np.round(rng.uniform(0, 20, n), 1)
+    time[rng.random(n) < 0.1] = np.nan
+    vectors = rng.integers(0, 3, (n, 5)).astype(np.float32) if seed % 2 else rng.normal(size=(n, 5)).astype(np.float32)
+    exclusion = Exclusion(np.arange(n), video, time, gap_s=3.0)
+    found = find_neighbors(vectors, exclusion, 4, Search(index))
+    near = ~(np.abs(time[:, None] - time) >= 3.0)
+    expected, distance = loop_over_allowed(vectors, ~((video[:, None] == video) & near) & ~np.eye(n, dtype=bool), 4)
+    assert np.array_equal(found.distance, distance)
+    assert index == "hnsw" or np.array_equal(found.positive, expected)
+
+
+@pytest.mark.parametrize("index", ["exact", "hnsw"])
+def test_positives_come_from_the_pool_and_of_the_same_kind(index):
+    rng = np.random.default_rng(6)
+    vectors, groups, kind = rng.normal(size=(900, 6)).astype(np.float32), rng.integers(0, 9, 900), rng.integers(0, 2, 900)
+    vectors[::50] = np.nan
+    vectors[300:310] = vectors[:1]
+    anchors, pool = np.arange(300), np.arange(300, 900)
+    found = find_neighbors(vectors, Exclusion(groups), 3, Search(index), anchors, pool, kind)
+    finite = np.isfinite(vectors).all(axis=1)
+    allowed = (groups[anchors, None] != groups) & (kind[anchors, None] == kind) & finite[anchors, None] & finite & (np.arange(900) >= 300)
+    expected, distance = loop_over_allowed(vectors, allowed, 3)
+    assert np.array_equal(found.distance, distance)
+    assert np.array_equal(found.positive, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_search_on_a_torch_device_is_the_exact_one(kind, monkeypatch):
+    monkeypatch.setattr("handtool.search.gpu.ROWS_AT_ONCE", 100)
+    monkeypatch.setattr("handtool.search.gpu.ANCHORS_AT_ONCE", 90)
+    vectors, groups = make_data(kind, np.random.default_rng(9), n=420)
+    rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    exclusion = Exclusion(np.unique(groups, return_inverse=True)[1])
+    cells = make_cells(vectors, exclusion.group, rows)
+    positive, squared = np.empty((len(rows), 5), int), np.empty((len(rows), 5))
+    for places, row, apart, _ in search_blocks_on("cpu", vectors, exclusion, rows, cells, 5):
+        positive[places], squared[places] = row, apart
+    expected = find_exact(vectors, exclusion, rows, cells, 5)
+    assert np.array_equal(positive, expected.positive)
+    assert np.array_equal(np.sqrt(squared), expected.distance)
+
+
+def greedy(anchor, row, distance, topk, most):
+    """The slow truth: pairs in order of (distance, anchor, row), each taken while both have room."""
+    taken, need, room = [], {}, {}
+    for _, a, r in sorted(zip(distance.tolist(), anchor.tolist(), row.tolist())):
+        if need.get(a, 0) < topk and room.get(r, 0) < most:
+            taken.append((a, r))
+            need[a], room[r] = need.get(a, 0) + 1, room.get(r, 0) + 1
+    return sorted(taken)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pairs_are_given_out_nearest_first_and_no_row_to_too_many(seed):
+    rng = np.random.default_rng(seed)
+    n, topk, most = 120, int(rng.integers(1, 5)), int(rng.integers(1, 6))
+    vectors = (rng.normal(size=(n, 2)) ** 3).astype(np.float32) if seed % 2 else rng.integers(0, 4, (n, 2)).astype(np.float32)
+    exclusion = Exclusion(rng.integers(0, 6, n))
+    first = find_neighbors(vectors, exclusion, 2 * topk, Search("exact"))
+
+    def ask(places, depth):
+        found = find_neighbors(vectors, exclusion, depth, Search("exact"), places)
+        return found.positive, found.distance
+
+    positive, distance = limit_in_degree(first.positive, first.distance, topk, most, ask, n)
+    everything = find_neighbors(vectors, exclusion, n, Search("exact"))
+    anchor, place = np.nonzero(everything.positive >= 0)
+    expected = greedy(anchor, everything.positive[anchor, place], everything.distance[anchor, place], topk, most)
+    anchor, place = np.nonzero(positive >= 0)
+    assert sorted(zip(anchor.tolist(), positive[anchor, place].tolist())) == expected
+    assert (distance[:, 1:] >= distance[:, :-1]).all()
+    assert np.bincount(positive[positive >= 0]).max() <= most

@@ -1,16 +1,22 @@
 """embed: canonical right hands on their principal axes."""
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from making import SIZE, make_file, make_hands, record, write_crops, write_videos
 from running import read, read_tables, run_stage, same_tables
 
 from handtool import store
 from handtool.config import EmbedConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.nn.augment import render_inputs, whole_crop
+from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD, make_encoder, make_projection_head
+from handtool.nn.features import encode_crops
+from handtool.nn.weights import read_encoder, write_encoder
 from handtool.stages import embed as stage
 from handtool.stages.embed import embed
-from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LEFT, RIGHT, UNKNOWN
+from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, LEFT, RIGHT, UNKNOWN
 
 
 def make_keypoints(path, xy, side, valid=None):
@@ -130,3 +136,93 @@ def test_the_command_links_what_was_there_and_a_pipe_gives_the_same_tables(tmp_p
     assert same_tables(read_tables(tmp_path / "e.h5"), read_tables(tmp_path / "piped.h5"))
     assert len(read(tmp_path / "piped.h5", CROPS.side)) == 9
     assert handtool("embed", "k.h5", "--dim", "43", "-o", "x.h5").returncode == 2
+
+
+def test_all_42_numbers_are_kept_as_they_are_without_axes(tmp_path):
+    xy = random_keypoints(50)
+    source = make_keypoints(tmp_path / "k.h5", xy, np.full(50, RIGHT))
+    report = run_stage(embed, source, tmp_path / "e.h5", EmbedConfig(dim=42))
+    flat = (xy.astype(np.float64).reshape(50, 42) + 0.5) / SIZE
+    assert np.abs(read(tmp_path / "e.h5", EMBEDDINGS.vector) - flat).max() < 1e-7
+    assert "share_of_variance" not in report
+    with store.open_file(tmp_path / "e.h5") as file:
+        attrs = store.read_attrs(file, EMBEDDINGS)
+        assert attrs["kind"] == "raw" and np.array_equal(attrs["basis"], np.eye(42)) and not attrs["mean"].any()
+        assert np.allclose(attrs["explained_variance"], flat.var(axis=0, ddof=1), rtol=1e-5)
+    other = make_keypoints(tmp_path / "k2.h5", random_keypoints(9, seed=1), np.full(9, RIGHT))
+    run_stage(embed, other, tmp_path / "e2.h5", EmbedConfig(), basis=tmp_path / "e.h5")
+    assert read(tmp_path / "e2.h5", EMBEDDINGS.vector).shape == (9, 42)
+
+
+def test_joints_of_labels_describe_a_hand_in_three_dimensions(tmp_path):
+    source = make_file(tmp_path / "l.h5", (20, 15), ("labels",))
+    report = run_stage(embed, source, tmp_path / "e.h5", EmbedConfig(source="joints"))
+    joints, side = read(source, LABELS.joints).astype(np.float64), read(source, CROPS.side)
+    joints[side == LEFT, :, 0] *= -1
+    joints -= joints[:, :1]
+    joints /= np.sqrt((joints**2).sum(axis=2).mean(axis=1))[:, None, None]
+    assert np.abs(read(tmp_path / "e.h5", EMBEDDINGS.vector) - joints.reshape(35, 63)).max() < 1e-6
+    assert report["dim"] == 63 and report["normalization"] == "wrist-scale" and report["source"] == "joints"
+    with store.open_file(tmp_path / "e.h5") as file:
+        assert store.read_attrs(file, EMBEDDINGS)["source"] == "joints"
+
+
+def test_joints_have_no_place_in_a_crop(tmp_path, handtool):
+    make_file(tmp_path / "l.h5", (5, 5), ("labels",))
+    done = handtool("embed", "l.h5", "--from", "joints", "--normalization", "crop", "-o", "e.h5")
+    assert done.returncode == 2 and "wrist-scale, similarity" in done.stderr
+    done = handtool("embed", "l.h5", "-o", "e.h5")
+    assert done.returncode == 1 and "handtool keypoints l.h5" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """An encoder.h5 with a random ResNet-18 that wants 32 px."""
+    torch.manual_seed(0)
+    network, path = make_encoder("resnet18"), tmp_path_factory.mktemp("encoder") / "encoder.h5"
+    contract = {"size": 32, "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "side": "RIGHT", "box_scale": 1.3}
+    with store.create_file(path, record(seed=3)) as sink:
+        write_encoder(sink, network, make_projection_head(512), contract, {})
+        sink.finish({})
+    return path
+
+
+def test_features_of_an_encoder_are_of_unit_length_before_their_axes(tmp_path, encoder):
+    source = make_file(tmp_path / "c.h5", (20, 15), ("keypoints",))
+    report = run_stage(embed, source, tmp_path / "raw.h5", EmbedConfig(dim=512), encoder=encoder)
+    vector = read(tmp_path / "raw.h5", EMBEDDINGS.vector)
+    assert vector.shape == (35, 512) and np.allclose(np.linalg.norm(vector, axis=1), 1, atol=1e-5) and report["source"] == "encoder"
+    run_stage(embed, source, tmp_path / "small.h5", EmbedConfig(dim=6, batch_size=8), encoder=encoder)
+    centred = vector.astype(np.float64) - vector.mean(axis=0, dtype=np.float64)
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    assert np.allclose(np.abs(read(tmp_path / "small.h5", EMBEDDINGS.vector)), np.abs(centred @ axes[:6].T), atol=1e-4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.h5", "raw.h5", "small.h5"]
+
+
+def test_an_encoder_sees_a_left_hand_as_the_right_hand_that_it_mirrors(tmp_path, encoder):
+    source = make_file(tmp_path / "c.h5", (12,), ())
+    side = read(source, CROPS.side)
+    with store.open_file(source, walked=True) as file, store.open_file(encoder, walked=True) as weights:
+        features = next(encode_crops(file, weights, EmbedConfig(device="cpu")))[1]
+        jpegs = store.open_jpegs(file)
+        network = read_encoder(weights)[0].eval()
+    for row in range(12):
+        image = torch.from_numpy(cv2.imdecode(np.frombuffer(jpegs[row], np.uint8), 1)[..., ::-1].copy())
+        image = image.flip(1) if side[row] == LEFT else image
+        inputs = render_inputs(image[None], whole_crop(1, SIZE, 32), torch.tensor([False]), None, IMAGENET_MEAN, IMAGENET_STD)
+        with torch.no_grad():
+            assert np.allclose(network(inputs)[0], features[row], atol=1e-4)
+
+
+def test_the_space_of_an_encoder_is_only_for_that_encoder(tmp_path, encoder, handtool):
+    make_file(tmp_path / "c.h5", (6, 6), ("keypoints",))
+    assert handtool("embed", "c.h5", "--encoder", encoder, "--dim", "4", "-o", "e.h5").returncode == 0
+    same = handtool("embed", "c.h5", "--encoder", encoder, "--basis", "e.h5", "-o", "again.h5")
+    assert same.returncode == 0, same.stderr
+    assert np.allclose(read(tmp_path / "again.h5", EMBEDDINGS.vector), read(tmp_path / "e.h5", EMBEDDINGS.vector), atol=1e-6)
+    without = handtool("embed", "c.h5", "--basis", "e.h5", "-o", "no.h5")
+    assert without.returncode == 2 and "--encoder FILE" in without.stderr
+    both = handtool("embed", "c.h5", "--encoder", encoder, "--from", "joints", "-o", "no.h5")
+    assert both.returncode == 2
+    wrong = handtool("embed", "c.h5", "--encoder", "c.h5", "-o", "no.h5")
+    assert wrong.returncode == 1 and "has no /weights" in wrong.stderr

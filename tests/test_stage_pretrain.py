@@ -307,11 +307,3 @@ def test_gpus_that_are_not_there_end_the_command_before_anything_else(handtool, 
     done = handtool("pretrain", pairs, "--gpus", 64)
     assert done.returncode == 1 and done.stdout == ""
     assert "--gpus 64 asked" in done.stderr and "--gpus 0 trains on the CPU" in done.stderr
-
-
-def test_positives_of_another_file_are_refused_with_the_way_round(pairs, tmp_path, monkeypatch):
-    has = store.File.has
-    monkeypatch.setattr(store.File, "has", lambda file, what: what == "pool" or has(file, what))
-    with pytest.raises(HandtoolError, match="mined with --in") as caught:
-        run(pairs, tmp_path / "e.h5")
-    assert "handtool cat" in caught.value.hint

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handtool.hands.canonical import canonical_keypoints
+from handtool.hands.canonical import canonical_joints, canonical_keypoints
 from handtool.hands.skeleton import KNUCKLES, WRIST
 
 NORMALIZATIONS = ("crop", "wrist-scale", "similarity")
@@ -35,6 +35,34 @@ def describe(xy: np.ndarray, side: np.ndarray, normalization: str, crop_size: in
     return flat
 
 
+def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) -> np.ndarray:
+    """The 3D joints of the canonical right hand as one row each: what a miner would look at that knew the truth.
+
+    joints: (n, 21, 3) m in the camera frame; side: (n,). `wrist-scale`: wrist at 0, root mean square distance from it 1, as the camera
+    sees the hand. `similarity`: that, turned into the frame of the palm (y from the wrist to the mean of the knuckles, z out of it).
+    Returns (n, 63) float32, x, y, z of each joint; NaN where a joint is missing or all are in one place.
+    """
+    points = _wrist_at_zero_size_one(canonical_joints(np.asarray(joints, dtype=np.float64), side))
+    if normalization == "similarity":
+        points = points @ np.swapaxes(_palm_frame(points), 1, 2)
+    elif normalization != "wrist-scale":
+        raise ValueError(f"no normalization {normalization!r} of joints; there are wrist-scale and similarity")
+    flat = points.reshape(len(points), -1).astype(np.float32)
+    flat[~np.isfinite(flat).all(axis=1)] = np.nan
+    return flat
+
+
+def _palm_frame(points: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) rotations whose rows are the axes of the palm; wrist at 0. NaN where the palm has no plane."""
+    index, little = points[:, KNUCKLES[0]], points[:, KNUCKLES[-1]]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        y = points[:, KNUCKLES].mean(axis=1)
+        y /= np.linalg.norm(y, axis=1, keepdims=True)
+        z = np.cross(index - little, y)
+        z /= np.linalg.norm(z, axis=1, keepdims=True)
+    return np.stack([np.cross(y, z), y, z], axis=1)
+
+
 def _wrist_at_zero_size_one(points: np.ndarray) -> np.ndarray:
     centred = points - points[:, WRIST : WRIST + 1]
     size = np.sqrt((centred**2).sum(axis=2).mean(axis=1))[:, None, None]
@@ -58,6 +86,11 @@ class Basis:
     mean: np.ndarray
     basis: np.ndarray
     explained_variance: np.ndarray
+
+    @classmethod
+    def of_raw(cls, num: int) -> "Basis":
+        """No axes at all: the numbers as they are."""
+        return cls(np.zeros(num), np.eye(num), np.full(num, np.nan))
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
         """vectors: (n, D). Returns (n, dim) float32: the coordinates along the axes, about the mean."""

@@ -23,20 +23,29 @@ from handtool.store import CROPS, LABELS, File
 
 
 class Crops(Dataset):
-    """The crops of a file by row number; picklable, each worker process opens the file itself on first use."""
+    """The crops of files by row number, those of a second file behind those of the first; picklable, each worker process opens the files
+    itself on first use. Raises HandtoolError where files hold crops of different sizes."""
 
-    def __init__(self, file: File) -> None:
-        self.jpegs = store.open_jpegs(file)
-        self.size = int(store.read_attrs(file, CROPS)["size"])
+    def __init__(self, *files: File) -> None:
+        self.jpegs = [store.open_jpegs(file) for file in files]
+        self.first = np.cumsum([0, *map(len, self.jpegs)])
+        sizes = [int(store.read_attrs(file, CROPS)["size"]) for file in files]
+        if len(set(sizes)) > 1:
+            raise HandtoolError(f"{files[0].path} has crops of {sizes[0]} px, its pool of {sizes[1]} px", hint="extract both with the same --size")
+        self.size = sizes[0]
 
     def __len__(self) -> int:
-        return len(self.jpegs)
+        return int(self.first[-1])
+
+    def bytes_of(self, row: int) -> bytes:
+        file = int(np.searchsorted(self.first, row, side="right")) - 1
+        return self.jpegs[file][row - int(self.first[file])]
 
     def decode(self, rows: np.ndarray) -> Tensor:
         """(B, S, S, 3) uint8 RGB. Raises DamagedFile where bytes are no JPEG of the recorded size."""
         out_BSS3 = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         for place, row in enumerate(rows):
-            encoded = np.frombuffer(self.jpegs[int(row)], np.uint8)
+            encoded = np.frombuffer(self.bytes_of(int(row)), np.uint8)
             image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
             if image is None or image.shape[:2] != (self.size, self.size):
                 found = "no JPEG" if image is None else f"{image.shape[1]}x{image.shape[0]} px"

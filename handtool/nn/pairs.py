@@ -50,17 +50,19 @@ def pair_with_mined(
 ) -> tuple[TrainingPairs, Accounting]:
     """Anchors of a mined file with the K-th positive ("1", "2", …), one drawn each time ("sample"), or "all".
 
-    positive (P,) rows sorted by anchor, then rank; anchor_offset (N + 1,). Positives that are not `usable` (N,) are left out
-    without moving the ranks behind them; for "all" an anchor must have every rank. With `mined` False the anchors alone count.
+    positive (P,) rows sorted by anchor, then rank; anchor_offset (N + 1,). Positives that are not `usable` (N or more,: hands behind
+    the N anchors are positives only) are left out without moving the ranks behind them; for "all" an anchor must have every rank. With
+    `mined` False the anchors alone count.
     """
-    topk = int(np.diff(anchor_offset).max(initial=0))
-    table_NK = np.full((len(usable), topk), -1, np.int64)
-    anchor = np.repeat(np.arange(len(usable)), np.diff(anchor_offset))
+    topk, num_anchors = int(np.diff(anchor_offset).max(initial=0)), len(anchor_offset) - 1
+    table_NK = np.full((num_anchors, topk), -1, np.int64)
+    anchor = np.repeat(np.arange(num_anchors), np.diff(anchor_offset))
     kept = usable[positive]
     table_NK[anchor[kept], (np.arange(len(positive)) - anchor_offset[anchor])[kept]] = positive[kept]
     if positives.isdigit():
         rank = int(positives)
-        table_NK = table_NK[:, rank - 1 : rank] if rank <= topk else np.full((len(usable), 1), -1)
+        table_NK = table_NK[:, rank - 1 : rank] if rank <= topk else np.full((num_anchors, 1), -1)
+    usable = usable[:num_anchors]
     present_N = (table_NK >= 0).all(1) if positives == "all" and topk else (table_NK >= 0).any(1)
     accounting = Accounting("hands")
     accounting.skip("keypoints not valid", int((~usable).sum()))

@@ -20,11 +20,16 @@ class Cells:
 
     centre: np.ndarray  # (d,) float64
     rows: np.ndarray  # (c, WIDTH) int64, -1 where empty
-    points: np.ndarray  # (c, WIDTH, d + 1) float32: the vector and its squared norm
+    points: np.ndarray  # (c, d + 1, WIDTH) float32: the vectors as columns, their squared norms below
     middle: np.ndarray  # (c, d) float32
     radius: np.ndarray  # (c,) float32, no row lies farther from the middle
     reach: np.ndarray  # (c,) float32, largest norm in the cell
     group: np.ndarray  # (c,) int64, MIXED where several
+
+    @property
+    def order(self) -> np.ndarray:
+        """All rows, cell by cell: near rows stand near each other. (m,) int64."""
+        return self.rows[self.rows >= 0]
 
     def cell_of(self, num_rows: int) -> np.ndarray:
         """The cell of each row; c for a row that is in none. (num_rows,) int64."""
@@ -42,7 +47,7 @@ def make_cells(vectors: np.ndarray, groups: np.ndarray, rows: np.ndarray) -> Cel
     for i, (cell, _) in enumerate(split):
         table[i, : len(cell)] = cell
     centre = _mean(vectors, rows)
-    points = np.empty((len(split), WIDTH, vectors.shape[1] + 1), np.float32)
+    points = np.empty((len(split), vectors.shape[1] + 1, WIDTH), np.float32)
     middle = np.empty((len(split), vectors.shape[1]), np.float32)
     radius, reach = np.empty(len(split), np.float32), np.empty(len(split), np.float32)
     for start in range(0, len(split), 256):
@@ -94,4 +99,4 @@ def _fill(vectors: np.ndarray, table: np.ndarray, centre: np.ndarray) -> tuple[n
     away = np.linalg.norm(relative - middle[:, None], axis=2)
     radius = np.where(there, away, 0).max(axis=1) * 1.0001 + 1e-6 * reach  # rounded up: a bound must hold
     square[~there] = NOWHERE
-    return np.concatenate([relative, square[:, :, None]], axis=2), middle, radius, reach
+    return np.concatenate([relative, square[:, :, None]], axis=2).transpose(0, 2, 1), middle, radius, reach

@@ -4,56 +4,83 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from handtool.search.exclusion import Exclusion
+
 
 @dataclass(frozen=True)
 class Distinct:
-    """u distinct vectors of n rows. `members` are the rows that can be anyone's neighbour, w per vector at most."""
+    """u distinct vectors of a pool. `members` are the rows that can be anyone's neighbour, w per vector at most."""
 
-    first: np.ndarray  # (u,) int64, the lowest row of each
-    members: np.ndarray  # (u, w) int64 rows in rising order, -1 where fewer
-    anchors: np.ndarray  # (a,) int64: one row for each distinct (vector, group), the lowest
-    vector: np.ndarray  # (a,) int64, their distinct vectors
-    answer: np.ndarray  # (m,) int64, for each row given: its place in `anchors`
+    members: np.ndarray  # (u, w) rows in rising order, -1 where fewer
+    anchors: np.ndarray  # (a,) one row for each distinct (vector, group), the lowest
+    vector: np.ndarray  # (a,) int64, their distinct vectors; -1 where the pool has no such vector
+    answer: np.ndarray  # (m,) int64, for each anchor given: its place in `anchors`
+
+    @property
+    def first(self) -> np.ndarray:
+        """(u,) the lowest row of each vector."""
+        return self.members[:, 0]
 
 
-def find_distinct(vectors: np.ndarray, groups: np.ndarray, rows: np.ndarray, topk: int) -> Distinct:
-    """vectors (n, d), groups (n,), rows (m,) rising. Equal means equal bits.
+def find_distinct(vectors: np.ndarray, exclusion: Exclusion, anchors: np.ndarray, pool: np.ndarray, topk: int) -> Distinct:
+    """vectors (n, d); anchors (m,) and pool (p,) rows, rising. Equal means equal bits.
 
     Of rows with one vector, an anchor needs the lowest `topk` outside its own group: `topk` of each group, and of those the lowest
-    2 x `topk`, are enough for every anchor.
+    2 x `topk`, are enough for every anchor. Where more than groups decides who may pair, every row stands for itself.
     """
-    which = _label(vectors, rows)
-    order = np.lexsort((groups[rows], which)) if which[-1] + 1 < len(rows) else np.arange(len(rows))
-    new_vector = np.r_[True, np.diff(which[order]) != 0]
-    new_pair = new_vector | np.r_[True, np.diff(groups[rows[order]]) != 0]
-    answer = np.empty(len(rows), np.int64)
-    answer[order] = np.cumsum(new_pair) - 1
-    within_pair = np.arange(len(rows)) - np.flatnonzero(new_pair)[answer[order]]
-    useful = np.sort(order[within_pair < topk])
-    useful = useful[np.argsort(which[useful], kind="stable")]
-    starts = np.flatnonzero(np.r_[True, np.diff(which[useful]) != 0])
-    place = np.arange(len(useful)) - starts[which[useful]]
+    if not exclusion.is_equivalence:
+        place = np.searchsorted(pool, anchors)
+        there = pool[np.minimum(place, len(pool) - 1)] == anchors if len(pool) else np.zeros(len(anchors), bool)
+        return Distinct(pool[:, None], anchors, np.where(there, place, -1), np.arange(len(anchors)))
+    together = np.array_equal(anchors, pool)
+    rows = anchors if together else np.union1d(anchors, pool)
+    label = _label(vectors, rows)
+    of_anchor, of_pool = (label, label) if together else (label[np.searchsorted(rows, some)] for some in (anchors, pool))
+    pooled, of_pool = np.unique(of_pool, return_inverse=True)
+    number = np.full(len(rows), -1, np.int64)
+    number[pooled] = np.arange(len(pooled))
+    group = exclusion.group[anchors]
+    order = np.lexsort((anchors, group, of_anchor))
+    new = np.r_[True, (np.diff(of_anchor[order]) != 0) | (np.diff(group[order]) != 0)][: len(order)]
+    kept = np.sort(order[new])  # in the order of rows: the lowest of each
+    answer = np.empty(len(anchors), np.int64)
+    answer[order] = np.searchsorted(kept, order[new])[np.cumsum(new) - 1]
+    return Distinct(_members(of_pool, exclusion.group[pool], pool, topk), anchors[kept], number[of_anchor[kept]], answer)
+
+
+def _members(vector: np.ndarray, group: np.ndarray, rows: np.ndarray, topk: int) -> np.ndarray:
+    """(u, w): of each vector the rows that can be asked for. vector (p,) numbers from 0, rows (p,) rising."""
+    if len(rows) == 0 or vector.max() + 1 == len(rows):
+        return rows[np.argsort(vector)][:, None]
+    order = np.lexsort((rows, group, vector))
+    new = np.r_[True, (np.diff(vector[order]) != 0) | (np.diff(group[order]) != 0)]
+    useful = np.sort(order[_place_in_run(new) < topk])
+    useful = useful[np.argsort(vector[useful], kind="stable")]
+    place = _place_in_run(np.r_[True, np.diff(vector[useful]) != 0])
     useful, place = useful[place < 2 * topk], place[place < 2 * topk]
-    members = np.full((len(starts), place.max() + 1), -1, np.int64)
-    members[which[useful], place] = rows[useful]
-    return Distinct(members[:, 0].copy(), members, rows[order[new_pair]], which[order[new_pair]], answer)
+    members = np.full((vector.max() + 1, place.max() + 1), -1, rows.dtype)
+    members[vector[useful], place] = rows[useful]
+    return members
+
+
+def _place_in_run(new: np.ndarray) -> np.ndarray:
+    """0, 1, 2, … from each True on."""
+    start = np.flatnonzero(new)
+    return np.arange(len(new)) - start[np.cumsum(new) - 1]
 
 
 def _label(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A number for each row's vector, 0.. in the order of first appearance. (m,) int64."""
+    """A number for each row's vector, below len(rows) and without gaps. (m,) int64."""
     key = _hash(vectors, rows)
     order = np.argsort(key, kind="stable")
-    new = np.r_[True, np.diff(key[order]) != 0]
+    new = np.r_[True, np.diff(key[order]) != 0][: len(order)]
     for start in range(1, len(rows), 65536):
         block = slice(start, start + 65536)
         here, before = vectors[rows[order[block]]], vectors[rows[order[start - 1 : start + 65535][: len(order[block])]]]
         new[block] |= (here != before).any(axis=1)  # two vectors may share a hash
     label = np.empty(len(rows), np.int64)
     label[order] = np.cumsum(new) - 1
-    lowest = order[new]
-    rank = np.empty(len(lowest), np.int64)
-    rank[np.argsort(lowest)] = np.arange(len(lowest))
-    return rank[label]
+    return label
 
 
 def _hash(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -1,21 +1,26 @@
-"""Exact nearest neighbours outside one's own group: a blocked float32 matrix product proposes, float64 decides.
+"""Exact nearest neighbours among the rows that an anchor may pair with: a blocked float32 product proposes, float64 decides.
 
 ||a - b||^2 = |a|^2 - 2 a.b + |b|^2; what the product says is within its rounding bound of the k-th distance so far is measured again in
 float64, so the order is that of a double loop in float64. Cells whose ball lies beyond the k-th distance are never multiplied
 (branch and bound, Fukunaga & Narendra 1975, doi:10.1109/T-C.1975.224297).
+
+In many dimensions a ball is nearly empty at its rim: a cell's nearest row lies about half a radius from its middle, seldom nearer to
+the anchor. A search with `rim` < 1 believes only that share of each radius and is several times faster, no longer exact.
 """
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from handtool.progress import Progress, silent
-from handtool.search.cells import MIXED, WIDTH, Cells
+from handtool.search.cells import WIDTH, Cells
+from handtool.search.exclusion import Exclusion
 
-CELLS_AT_ONCE = 16  # one megabyte of scores: stays in the cache of a core
+CELLS_AT_ONCE = 24  # 1.5 megabytes of scores: stays near the core, and is worth a call of numpy
 SEED_CELLS = 8  # looked at first, for a first k-th distance
 NOBODY = np.iinfo(np.int64).max
 
@@ -28,33 +33,53 @@ class Exact:
 
 
 def find_exact(
-    vectors: np.ndarray, groups: np.ndarray, anchors: np.ndarray, cells: Cells, topk: int, threads: int = 0, progress: Progress = silent
+    vectors: np.ndarray,
+    exclusion: Exclusion,
+    anchors: np.ndarray,
+    cells: Cells,
+    topk: int,
+    threads: int = 0,
+    rim: float = 1.0,
+    progress: Progress = silent,
+    near: Cells | None = None,
 ) -> Exact:
-    """The `topk` nearest rows of `cells` with another group, for each anchor; nearest first, equal distances by row.
+    """The `topk` nearest rows of `cells` that may pair with each anchor; nearest first, equal distances by row.
 
-    vectors (n, d), groups (n,) int64, anchors (m,) rows of vectors in any order. Memory: a few MB per thread beside the result.
+    vectors (n, d), anchors (m,) rows of vectors in any order; `cells` made with the groups of `exclusion`. `rim` 1: exact. `near`: cells that
+    hold the anchors, if `cells` does not. Memory: a few MB per thread beside the result.
     """
-    positive = np.full((len(anchors), topk), NOBODY, np.int64)
-    squared = np.full((len(anchors), topk), np.inf)
-    step = int(np.clip(2**18 // (WIDTH * cells.points.shape[2]), 16, WIDTH))
-    blocks = _make_blocks(cells, anchors, len(vectors), step)
+    positive = np.full((len(anchors), topk), -1, np.int64)
+    distance = np.full((len(anchors), topk), np.inf)
+    compared = 0
+    for places, row, squared, count in search_blocks(vectors, exclusion, anchors, cells, topk, threads, rim, progress, near):
+        positive[places], distance[places] = row, np.sqrt(squared)
+        compared += count
+    return Exact(positive, distance, compared)
+
+
+def search_blocks(
+    vectors, exclusion, anchors, cells: Cells, topk: int, threads: int = 0, rim: float = 1.0, progress: Progress = silent, near: Cells | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    """As `find_exact`, block by block: (places in `anchors` (b,), rows (b, k), squared distances (b, k) float64, distances looked at)."""
+    step = int(np.clip(2**18 // (WIDTH * cells.points.shape[1]), 16, WIDTH))
+    blocks = _make_blocks(near or cells, anchors, len(vectors), step)
+    balls = _make_balls(cells, rim)
     own = threading.local()
 
-    def work(block: np.ndarray) -> int:
+    def work(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         if not hasattr(own, "buffers"):
-            own.buffers = _Buffers(step, cells.points.shape[2])
-        search = _Block(vectors, groups, anchors[block], cells, topk, own.buffers)
-        compared = search.run()
-        positive[block], squared[block] = search.row, search.squared
-        return compared
+            own.buffers = _Buffers(step, cells.points.shape[1])
+        search = _Block(vectors, exclusion, anchors[block], cells, balls, topk, rim, own.buffers)
+        search.run()
+        return block, np.where(search.row == NOBODY, -1, search.row), search.squared, search.compared
 
-    compared = 0
+    done = 0
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for done, count in enumerate(pool.map(work, blocks), 1):
-            compared += count
-            if done % 64 == 0 or done == len(blocks):
-                progress("search exactly", min(done * step, len(anchors)), len(anchors))
-    return Exact(np.where(positive == NOBODY, -1, positive), np.sqrt(squared), compared)
+        for start in range(0, len(blocks), 1024):  # no more answers wait than these
+            for answer in pool.map(work, blocks[start : start + 1024]):
+                done += len(answer[0])
+                progress("search exactly", done, len(anchors))
+                yield answer
 
 
 def _make_blocks(cells: Cells, anchors: np.ndarray, num_rows: int, size: int) -> list[np.ndarray]:
@@ -76,22 +101,30 @@ def _make_blocks(cells: Cells, anchors: np.ndarray, num_rows: int, size: int) ->
     return blocks
 
 
+def _make_balls(cells: Cells, rim: float) -> np.ndarray:
+    """One column a cell: middle m, |m|^2 - r^2, 1 and r, so that a product with an anchor's row tells whether its ball is reached."""
+    radius = np.float32(rim) * cells.radius
+    square = np.einsum("cd,cd->c", cells.middle, cells.middle)
+    return np.vstack([cells.middle.T, square - radius**2, np.ones_like(radius), radius]).astype(np.float32)
+
+
 class _Buffers:
     """What a thread writes its products into, again and again."""
 
-    def __init__(self, num_anchors: int, width: int) -> None:
-        self.points = np.empty((CELLS_AT_ONCE, WIDTH, width), np.float32)
+    def __init__(self, num_anchors: int, height: int) -> None:
+        self.points = np.empty((CELLS_AT_ONCE, height, WIDTH), np.float32)
         self.scores = np.empty(CELLS_AT_ONCE * num_anchors * WIDTH, np.float32)
-        self.within = np.empty(CELLS_AT_ONCE * num_anchors * WIDTH, bool)
 
 
 class _Block:
     """Up to WIDTH anchors against all cells. b anchors, k best, g cells at once."""
 
-    def __init__(self, vectors, groups, anchors, cells: Cells, topk: int, buffers: _Buffers) -> None:
-        self.vectors, self.groups, self.cells, self.topk, self.buffers = vectors, groups, cells, topk, buffers
+    def __init__(self, vectors, exclusion: Exclusion, anchors, cells: Cells, balls, topk: int, rim: float, buffers: _Buffers) -> None:
+        self.vectors, self.exclusion, self.anchors = vectors, exclusion, anchors
+        self.cells, self.balls = cells, balls
+        self.topk, self.rim, self.buffers = topk, rim, buffers
+        self.group = exclusion.group[anchors]
         self.exact = vectors[anchors].astype(np.float64)
-        self.group = groups[anchors]
         self.point = (self.exact - cells.centre).astype(np.float32)
         self.norm = np.linalg.norm(self.point.astype(np.float64), axis=1)
         self.query = np.concatenate([-2 * self.point, np.ones((len(anchors), 1), np.float32)], axis=1)
@@ -100,29 +133,23 @@ class _Block:
         self.proposed: list[tuple[np.ndarray, np.ndarray]] = []
         self.compared = 0
 
-    def run(self) -> int:
-        """Fills `row` and `squared`; returns the number of distances looked at."""
+    def run(self) -> None:
+        """Fills `row` and `squared`: the nearest cells first; after each doubling, only those that the better k-th distance still reaches."""
         todo, nearest = self._nearest_cells()
         if len(todo) == 0:
-            return 0
-        limit = self._first_limit(todo[np.argsort(nearest, kind="stable")[: max(SEED_CELLS, 4 * self.topk // WIDTH)]])
-        todo, nearest = (values[nearest <= np.sqrt(limit.max())] for values in (todo, nearest))
-        order = np.argsort(nearest, kind="stable")
-        order = order[self._reached(todo[order], limit)]
-        todo, nearest = todo[order], nearest[order]
-        own = np.isin(self.cells.group[todo], self.group)
-        decide_at = CELLS_AT_ONCE
-        for start in range(0, len(todo), CELLS_AT_ONCE):
-            if nearest[start] > np.sqrt(limit.max()):
-                break
-            end = start + CELLS_AT_ONCE
-            self._propose(todo[start:end], own[start:end], limit)
-            if end >= decide_at:  # at every doubling: about k new proposals per anchor
-                self._decide()
-                limit = np.minimum(limit, self.squared[:, -1])
-                decide_at = 2 * end
-        self._decide()
-        return self.compared
+            return
+        num_seeds = min(len(todo), max(SEED_CELLS, 4 * self.topk // WIDTH))
+        limit = self._first_limit(todo[np.argpartition(nearest, num_seeds - 1)[:num_seeds]])
+        order = np.flatnonzero(nearest <= np.sqrt(limit.max()))
+        order = order[np.argsort(nearest[order], kind="stable")]
+        todo, count, seen = todo[order], CELLS_AT_ONCE, 0
+        while len(todo):
+            for start in range(0, min(count, len(todo)), CELLS_AT_ONCE):
+                self._propose(todo[start : min(start + CELLS_AT_ONCE, count)], limit)
+            self._decide()
+            limit = np.minimum(limit, self.squared[:, -1])
+            todo, seen = todo[count:], seen + count
+            todo, count = todo[self._reached(todo, limit)], seen
 
     def _nearest_cells(self) -> tuple[np.ndarray, np.ndarray]:
         """Cells that may hold a neighbour, and how near to any anchor of the block a row of each can be (a lower bound)."""
@@ -133,32 +160,27 @@ class _Block:
         middle = self.point.mean(axis=0)
         radius = np.linalg.norm(self.point - middle, axis=1).max()
         apart = np.linalg.norm(cells.middle[todo] - middle, axis=1)
-        return todo, apart * (1 - 1e-5) - radius * (1 + 1e-5) - cells.radius[todo] - 1e-6 * float(self.norm.max())
+        return todo, apart * (1 - 1e-5) - radius * (1 + 1e-5) - self.rim * cells.radius[todo] - 1e-6 * float(self.norm.max())
 
     def _slack(self, reach: np.ndarray) -> np.ndarray:
         """Bound on the rounding of |a|^2 - 2 a.b + |b|^2 in float32, inputs rounded to float32 included. (b,)"""
         steps = self.query.shape[1] / 4 + 4
         return steps * np.finfo(np.float32).eps * (self.norm + float(reach.max())) ** 2
 
-    def _score(self, some: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """|b|^2 - 2 a.b for every anchor and every row of some cells; own groups (where `own`) at infinity. (g, b, WIDTH) float32."""
+    def _score(self, some: np.ndarray) -> np.ndarray:
+        """|b|^2 - 2 a.b for every anchor and every row of some cells. (g, b, WIDTH) float32."""
         shape = (len(some), len(self.query), WIDTH)
         points = np.take(self.cells.points, some, axis=0, out=self.buffers.points[: len(some)], mode="clip")
-        scores = np.matmul(self.query, points.transpose(0, 2, 1), out=self.buffers.scores[: np.prod(shape)].reshape(shape))
-        self.compared += scores.size
-        for g in np.flatnonzero(own):
-            scores[g, self.group == self.cells.group[some[g]]] = np.inf
-        return scores
+        self.compared += len(some) * len(self.query) * WIDTH
+        return np.matmul(self.query, points, out=self.buffers.scores[: np.prod(shape)].reshape(shape))
 
     def _first_limit(self, seeds: np.ndarray) -> np.ndarray:
         """An upper bound of each anchor's k-th squared distance; inf where the seeds hold too few. (b,)"""
         nearest = []
         for start in range(0, len(seeds), CELLS_AT_ONCE):
             some = seeds[start : start + CELLS_AT_ONCE]
-            scores = self._score(some, np.isin(self.cells.group[some], self.group))
-            owner = self.groups[np.maximum(self.cells.rows[some], 0)]
-            for g in np.flatnonzero(self.cells.group[some] == MIXED):
-                scores[g][self.group[:, None] == owner[g]] = np.inf
+            rows = np.maximum(self.cells.rows[some], 0)
+            scores = np.where(self.exclusion.allows(self.anchors[:, None], rows[:, None]), self._score(some), np.inf)
             nearest.append(scores.transpose(1, 0, 2).reshape(len(self.query), -1))
         together = np.concatenate(nearest, axis=1)
         if together.shape[1] < self.topk:
@@ -167,25 +189,27 @@ class _Block:
         return np.where(kth > 1e38, np.inf, np.maximum(kth + self.norm**2, 0) + self._slack(self.cells.reach[seeds]))
 
     def _reached(self, todo: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        """Which cells' balls come within an anchor's limit. (len(todo),) bool."""
-        middle = self.cells.middle[todo]
-        square = np.einsum("cd,cd->c", middle, middle) - 2 * self.point @ middle.T
-        square += (self.norm**2 - self._slack(self.cells.reach)).astype(np.float32)[:, None]
-        apart = np.sqrt(np.maximum(square, 0, out=square), out=square)
-        apart -= self.cells.radius[todo]
-        return (apart <= (np.sqrt(limit) * (1 + 1e-6)).astype(np.float32)[:, None]).any(axis=0)
+        """Which cells' balls come within an anchor's limit: |a - m|^2 <= (l + r)^2, all of it one product. (len(todo),) bool."""
+        distance = np.minimum(np.sqrt(limit) * (1 + 1e-6), 1e18)
+        steps = self.query.shape[1] / 4 + 6
+        slack = steps * np.finfo(np.float32).eps * (self.norm + distance + 2 * float(self.cells.reach.max())) ** 2
+        columns = [-2 * self.point, np.ones_like(distance), self.norm**2 - distance**2 - slack, -2 * distance]
+        anchors = np.column_stack(columns).astype(np.float32)
+        return (anchors @ self.balls[:, todo]).min(axis=0, initial=0) < 0
 
-    def _propose(self, some: np.ndarray, own: np.ndarray, limit: np.ndarray) -> None:
-        """Notes the rows that the product cannot rule out."""
-        scores = self._score(some, own)
+    def _propose(self, some: np.ndarray, limit: np.ndarray) -> None:
+        """Notes the rows that the product cannot rule out. Cells without one are known by their smallest score."""
+        scores = self._score(some)
+        for g in np.flatnonzero(np.isin(self.cells.group[some], self.group)):
+            scores[g, self.group == self.cells.group[some[g]]] = np.inf
         threshold = (limit + 2 * self._slack(self.cells.reach[some]) - self.norm**2).astype(np.float32)
-        within = np.less_equal(scores, threshold[:, None], out=self.buffers.within[: scores.size].reshape(scores.shape))
-        flat = np.flatnonzero(within)
-        if len(flat):
-            anchor = flat // WIDTH % len(self.query)
-            row = self.cells.rows[some[flat // (WIDTH * len(self.query))], flat % WIDTH]
-            self.proposed.append((anchor, row))
-            if len(flat) > 2**15:
+        flat = scores.reshape(-1, WIDTH)
+        least = flat[np.arange(len(flat)), flat.argmin(axis=1)].reshape(scores.shape[:2])
+        g, b = np.nonzero(least <= threshold)
+        if len(g):
+            hit, place = np.nonzero(scores[g, b] <= threshold[b][:, None])
+            self.proposed.append((b[hit], self.cells.rows[some[g[hit]], place]))
+            if len(hit) > 2**15:
                 self._decide()
 
     def _decide(self) -> None:
@@ -194,7 +218,7 @@ class _Block:
             return
         anchor, row = (np.concatenate(parts) for parts in zip(*self.proposed))
         self.proposed.clear()
-        fits = (row >= 0) & (self.groups[row] != self.group[anchor])
+        fits = (row >= 0) & self.exclusion.allows(self.anchors[anchor], row)
         anchor, row = anchor[fits], row[fits]
         apart = self.exact[anchor] - self.vectors[row]
         keep_best(self.squared, self.row, anchor, np.einsum("md,md->m", apart, apart), row)

@@ -1,6 +1,7 @@
 """Approximate neighbours with hnswlib (Malkov & Yashunin 2018, arXiv:1603.09320), asked for more than needed so that many may be dropped.
 
-hnswlib itself takes NaN rows and answers a repeated vector only in part, so it is given finite vectors, each once.
+hnswlib itself takes NaN rows and answers a repeated vector only in part, so it is given finite vectors, each once. It is built and asked in
+an order in which near rows follow each other: what one walk through the graph has brought into the cache serves the next.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from handtool.progress import Progress, silent
 
 BUILD_ROWS = 50_000  # between two words of progress
 QUERY_ROWS = 8_192
+SKELETON = 0.2  # share of the rows that are inserted first, at random: a graph grown from one corner has few long links
 
 
 class Graph:
@@ -21,21 +23,27 @@ class Graph:
         self,
         vectors: np.ndarray,
         rows: np.ndarray,
+        order: np.ndarray,
         m: int,
         ef_construction: int,
         threads: int,
         seed: int,
         progress: Progress = silent,
     ) -> None:
-        """vectors (n, d), finite at `rows` (u,), u >= 1. Raises HandtoolError where hnswlib cannot be imported."""
+        """vectors (n, d), finite at `rows` (u,), u >= 1; `order`: the places 0..u-1, near rows after each other.
+
+        Raises HandtoolError where hnswlib cannot be imported.
+        """
         self.vectors, self.size, self.threads = vectors, len(rows), threads or -1
         self.index = _hnswlib().Index(space="l2", dim=vectors.shape[1])
         self.index.init_index(max_elements=len(rows), M=m, ef_construction=ef_construction, random_seed=seed)
-        for start in range(0, len(rows), BUILD_ROWS):
-            block = slice(start, start + BUILD_ROWS)
-            place = np.arange(len(rows))[block]
-            self.index.add_items(_float32(vectors[rows[block]]), place, num_threads=self.threads)
-            progress("build hnsw", start + len(place), len(rows))
+        rng = np.random.default_rng(seed)
+        first = rng.random(len(order)) < SKELETON
+        order = np.concatenate([rng.permutation(order[first]), order[~first]])
+        for start in range(0, len(order), BUILD_ROWS):
+            place = order[start : start + BUILD_ROWS]
+            self.index.add_items(_float32(vectors[rows[place]]), place, num_threads=self.threads)
+            progress("build hnsw", start + len(place), len(order))
 
     def ask(self, anchors: np.ndarray, count: int, ef: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yields (slice of anchors, (b, count) int64 places in `rows`, nearest first); all -1 where hnswlib found too few."""

@@ -1,37 +1,56 @@
-"""The nearest rows of other groups: complete, sorted, and never one's own group.
+"""The nearest rows that an anchor may pair with: complete, sorted, and never one that is excluded.
 
-Groups are what must not pair (all hands of one video). A graph answers most anchors; those that came out short because their
-neighbourhood is their own group are asked again with more, or finished exactly, whichever looks at less.
+hnsw: a graph answers most anchors, asked for more than needed. Those that came out short, because their neighbourhood is their own group,
+are asked again with more, or looked up by a scan of all cells, whichever looks at less. Where the graph would leave most anchors short
+and the scan is cheaper than the graph, none is built.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from handtool.config import MineConfig
 from handtool.progress import Progress, silent
-from handtool.search.cells import Cells, make_cells
+from handtool.search.cells import make_cells
 from handtool.search.duplicates import Distinct, find_distinct
-from handtool.search.exact import find_exact
+from handtool.search.exact import find_exact, search_blocks
+from handtool.search.exclusion import Exclusion
 from handtool.search.hnsw import Graph
 
-Index = Literal["hnsw", "exact"]
+Index = Literal["hnsw", "exact", "scan"]  # scan: the exact search, less sure of the rims of its cells
+RIM = 0.6  # of a cell's radius that the scan believes: finds 0.999 of the true neighbours (handtool/LOG.md)
 DEEPEST_EF = 1024
 STEPS_PER_EF = 400  # distances of a matrix product that take the time of one unit of ef in the graph
-PROBE_CELLS = 16
-WORTH_ASKING = 0.1  # share of anchors that the graph must answer well to be asked at all
+GRAPH_STEPS = 100_000  # and of building the graph and asking it once, per row
+PROBE_CELLS = 4
+WORTH_ASKING = 0.5  # share of anchors that a graph must answer to be built whatever a scan costs
 
 
 @dataclass
 class Neighbors:
-    """n rows, k asked for. Distances are Euclidean."""
+    """m anchors, k asked for. Distances are Euclidean."""
 
-    positive: np.ndarray  # (n, k) int64, -1 where fewer exist or the row is not finite
-    distance: np.ndarray  # (n, k) float32, inf there
-    rejected: float = 0.0  # share of the graph's answers that were of the anchor's own group
+    positive: np.ndarray  # (m, k) int, -1 where fewer exist or the anchor is not finite
+    distance: np.ndarray  # (m, k) float32, inf there
+    rejected: float = 0.0  # share of the graph's answers that the anchor may not pair with
     asked_again: int = 0  # anchors asked a second time with more
-    finished_exactly: int = 0
+    scanned: int = 0  # anchors that the graph left short, looked up cell by cell
+    parts: list[int] = field(default_factory=list)  # anchors of each kind
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to look: as the options of `handtool mine`."""
+
+    index: Index = "hnsw"
+    m: int = MineConfig.m
+    ef_construction: int = MineConfig.ef_construction
+    ef: int = MineConfig.ef
+    threads: int = MineConfig.threads
+    seed: int = MineConfig.seed
+    device: str = "cpu"  # of the exact index: cpu or cuda
 
 
 def neighbors_in_other_groups(
@@ -51,29 +70,50 @@ def neighbors_in_other_groups(
     Nearest first, equal distances: the lower row first; -1 and +inf where fewer exist. A row with a NaN or infinity has no neighbours
     and is nobody's. `exact` has the order of a float64 double loop; `hnsw` is approximate in which rows it finds, not in anything else.
     """
-    found = find_neighbors(vectors, groups, topk, index, m, ef_construction, ef, threads, seed, progress)
-    return found.positive, found.distance
+    exclusion = Exclusion(number_groups(groups))
+    found = find_neighbors(vectors, exclusion, topk, Search(index, m, ef_construction, ef, threads, seed), progress=progress)
+    return found.positive.astype(np.int64, copy=False), found.distance
 
 
-def find_neighbors(vectors, groups, topk, index, m, ef_construction, ef, threads, seed, progress: Progress = silent) -> Neighbors:
-    """As `neighbors_in_other_groups`, with what the search went through."""
-    vectors, groups = np.asarray(vectors), np.asarray(groups)
+def number_groups(groups: np.ndarray) -> np.ndarray:
+    """Groups of any kind as numbers from 0. (n,) int64."""
+    return np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def find_neighbors(
+    vectors: np.ndarray,
+    exclusion: Exclusion,
+    topk: int,
+    how: Search = Search(),
+    anchors: np.ndarray | None = None,
+    pool: np.ndarray | None = None,
+    kind: np.ndarray | None = None,
+    new: Callable = np.empty,
+    progress: Progress = silent,
+) -> Neighbors:
+    """The `topk` nearest rows of `pool` for each of `anchors` (both: rows of vectors, rising; None: all), of the same `kind` (n,) if given.
+
+    `new(shape, dtype)` makes the arrays of the result; one that lies on the disk keeps large results out of memory.
+    """
+    vectors = np.asarray(vectors)
     if vectors.dtype not in (np.float32, np.float64):
         vectors = vectors.astype(np.float32)
-    if vectors.ndim != 2 or len(groups) != len(vectors) or topk < 1 or index not in ("hnsw", "exact"):
-        raise ValueError(f"vectors {vectors.shape}, groups {np.shape(groups)}, topk {topk}, index {index!r}")
-    found = Neighbors(np.full((len(vectors), topk), -1, np.int64), np.full((len(vectors), topk), np.inf, np.float32))
-    rows = finite_rows(vectors)
-    if len(rows) == 0:
-        return found
-    groups = np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    distinct = find_distinct(vectors, groups, rows, topk)
-    search = _Search(vectors, groups, topk, distinct, threads, progress)
-    if index == "hnsw":
-        positive, distance = search.by_graph(found, m, ef_construction, ef, seed)
-    else:
-        positive, distance = search.exactly(distinct.anchors)
-    found.positive[rows], found.distance[rows] = positive[distinct.answer], distance[distinct.answer]
+    if vectors.ndim != 2 or len(exclusion.group) != len(vectors) or topk < 1 or how.index not in ("hnsw", "exact", "scan"):
+        raise ValueError(f"vectors {vectors.shape}, groups {exclusion.group.shape}, topk {topk}, index {how.index!r}")
+    asked = np.arange(len(vectors)) if anchors is None else anchors
+    rows = np.int32 if len(vectors) < 2**31 else np.int64
+    found = Neighbors(new((len(asked), topk), rows), new((len(asked), topk), np.float32))
+    found.positive[...], found.distance[...] = -1, np.inf
+    finite = np.zeros(len(vectors), bool)
+    finite[finite_rows(vectors)] = True
+    wanted = finite[asked]
+    offered = finite if pool is None else finite & np.isin(np.arange(len(vectors)), pool)
+    for one in [None] if kind is None else np.unique(kind[asked]):
+        places = np.flatnonzero(wanted if one is None else wanted & (kind[asked] == one))
+        candidates = np.flatnonzero(offered if one is None else offered & (kind == one))
+        found.parts.append(len(places))
+        if len(places) and len(candidates):
+            _Search(vectors, exclusion, topk, how, asked[places], candidates, progress).write(found, places)
     return found
 
 
@@ -84,89 +124,117 @@ def finite_rows(vectors: np.ndarray) -> np.ndarray:
 
 
 class _Search:
-    """One set of vectors, asked in two ways."""
+    """One set of anchors, one pool."""
 
-    def __init__(self, vectors, groups, topk: int, distinct: Distinct, threads: int, progress: Progress) -> None:
-        self.vectors, self.groups, self.topk, self.distinct = vectors, groups, topk, distinct
-        self.threads, self.progress = threads, progress
-        self._cells: Cells | None = None
+    def __init__(self, vectors, exclusion: Exclusion, topk: int, how: Search, anchors, pool, progress: Progress) -> None:
+        self.vectors, self.exclusion, self.topk, self.how, self.progress = vectors, exclusion, topk, how, progress
+        self.distinct: Distinct = find_distinct(vectors, exclusion, anchors, pool, topk)
+        self.anchors = self.distinct.anchors
+        members = self.distinct.members
+        self.cells = make_cells(vectors, exclusion.group, members[members >= 0])
+        same = np.array_equal(self.anchors, self.distinct.first)
+        self.near = self.cells if same else make_cells(vectors, exclusion.group, self.anchors)
 
-    def cells(self) -> Cells:
-        if self._cells is None:
-            members = self.distinct.members
-            self._cells = make_cells(self.vectors, self.groups, members[members >= 0])
-        return self._cells
+    def write(self, found: Neighbors, places: np.ndarray) -> None:
+        """The answers, into rows `places` of the result."""
+        alone = len(self.anchors) == len(self.distinct.answer)  # every anchor has its own answer, in its own order
+        straight = alone and len(places) == len(found.positive)
+        shape = (len(self.anchors), self.topk)
+        positive = found.positive if straight else np.empty(shape, found.positive.dtype)
+        distance = found.distance if straight else np.empty(shape, np.float32)
+        if self.how.index == "hnsw" and self.use_graph():
+            todo = self.ask_graph(found, positive, distance)
+        else:
+            todo = np.arange(len(self.anchors))
+        if self.how.index == "hnsw":
+            found.scanned += len(todo)
+        self.scan(todo, positive, distance)
+        if not straight:
+            for start in range(0, len(places), 65536):
+                block = slice(start, start + 65536)
+                answer = self.distinct.answer[block]
+                found.positive[places[block]], found.distance[places[block]] = positive[answer], distance[answer]
 
-    def exactly(self, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        exact = find_exact(self.vectors, self.groups, anchors, self.cells(), self.topk, self.threads, self.progress)
-        return exact.positive, exact.distance.astype(np.float32)
+    def scan(self, todo: np.ndarray, positive: np.ndarray, distance: np.ndarray) -> None:
+        if len(todo) == 0:
+            return
+        if self.how.device != "cpu" and self.how.index == "exact":
+            from handtool.search.gpu import search_blocks_on
 
-    def by_graph(self, found: Neighbors, m: int, ef_construction: int, ef: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The graph first; then, for those it left short, more of the graph or the exact search."""
-        anchors = self.distinct.anchors
-        graph = Graph(self.vectors, self.distinct.first, m, ef_construction, self.threads, seed, self.progress)
-        positive = np.empty((len(anchors), self.topk), np.int64)
-        distance = np.empty((len(anchors), self.topk), np.float32)
-        todo, ef = np.arange(len(anchors)), max(ef, 2 * (self.topk + 1))
-        solved, found.rejected = self._try(graph, self._probe(todo), ef)
-        pays = solved >= WORTH_ASKING
-        while pays and len(todo):
-            found.asked_again = 0 if len(todo) == len(anchors) else max(found.asked_again, len(todo))
-            short, rejected = self._ask(graph, todo, ef, positive, distance)
-            found.rejected = rejected if len(todo) == len(anchors) else found.rejected
-            todo, ef = todo[short], 4 * ef
-            pays = len(todo) > 0 and ef <= min(DEEPEST_EF, graph.size) and self._pays(graph, todo, ef)
-        if len(todo):
-            positive[todo], distance[todo] = self.exactly(anchors[todo])
-        found.finished_exactly = len(todo)
-        return positive, distance
+            blocks = search_blocks_on(self.how.device, self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk, self.progress)
+        else:
+            rim = 1.0 if self.how.index == "exact" else RIM
+            given = self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk
+            blocks = search_blocks(*given, self.how.threads, rim, self.progress, self.near)
+        for places, row, squared, _ in blocks:
+            positive[todo[places]], distance[todo[places]] = row, np.sqrt(squared)
 
-    def _pays(self, graph: Graph, todo: np.ndarray, ef: int) -> bool:
-        """Whether asking the graph with `ef` saves more exact search than it costs, measured on the anchors of a few cells.
+    def use_graph(self) -> bool:
+        """Whether a graph is worth building: measured on the anchors of a few cells, counted in distances, so that the same data give
+        the same course."""
+        probe = self.anchors[self.probe(np.arange(len(self.anchors)))]
+        near = find_exact(self.vectors, self.exclusion, probe, self.cells, self.topk, self.how.threads, RIM, near=self.near)
+        last = near.distance[:, -1]
+        rank = count_within(self.vectors, probe, self.distinct.first, last)
+        solved = float((rank <= max(self.how.ef, 2 * (self.topk + 1)) // 2).mean())
+        return solved >= WORTH_ASKING or solved * near.compared > GRAPH_STEPS * len(probe)
 
-        Counted in distances, not in seconds: the same data give the same course.
-        """
-        probe = self._probe(todo)
-        exact = find_exact(self.vectors, self.groups, self.distinct.anchors[probe], self.cells(), self.topk, self.threads)
-        return STEPS_PER_EF * ef * len(probe) < self._try(graph, probe, ef)[0] * exact.compared
-
-    def _probe(self, todo: np.ndarray) -> np.ndarray:
-        """The anchors of a few cells: together, because that is how the exact search takes them."""
-        cell = self.cells().cell_of(len(self.vectors))[self.distinct.anchors[todo]]
+    def probe(self, todo: np.ndarray) -> np.ndarray:
+        """The anchors of a few cells: together, because that is how a scan takes them."""
+        cell = self.near.cell_of(len(self.vectors))[self.anchors[todo]]
         some = np.unique(cell)
         return todo[np.isin(cell, some[:: -(-len(some) // PROBE_CELLS)])]
 
-    def _try(self, graph: Graph, probe: np.ndarray, ef: int) -> tuple[float, float]:
-        """Share of `probe` that the graph answers well at `ef`, and the share of answers from their own group."""
-        scratch = np.empty((len(probe), self.topk), np.int64), np.empty((len(probe), self.topk), np.float32)
-        short, rejected = self._ask(graph, probe, ef, *scratch, np.arange(len(probe)))
-        return float((~short).mean()), rejected
+    def ask_graph(self, found: Neighbors, positive: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """Answers by the graph; returns the places of the anchors that it left short and that a scan finishes sooner."""
+        how, anchors = self.how, self.anchors
+        place = np.full(len(self.vectors), -1, np.int64)
+        place[self.distinct.first] = np.arange(len(self.distinct.first))
+        order = place[self.cells.order]
+        graph = Graph(self.vectors, self.distinct.first, order[order >= 0], how.m, how.ef_construction, how.threads, how.seed, self.progress)
+        place[anchors] = np.arange(len(anchors))
+        todo, ef = place[self.near.order], max(how.ef, 2 * (self.topk + 1))
+        while True:
+            short, rejected = self.ask(graph, todo, ef, positive, distance)
+            if len(todo) == len(anchors):
+                found.rejected += rejected * len(todo) / max(len(found.positive), 1)
+            else:
+                found.asked_again = max(found.asked_again, len(todo))
+            todo, ef = todo[short], 4 * ef
+            if len(todo) == 0 or ef > min(DEEPEST_EF, graph.size) or not self.pays(graph, todo, ef, positive, distance):
+                return todo
 
-    def _ask(self, graph: Graph, todo, ef: int, positive, distance, into=None) -> tuple[np.ndarray, float]:
-        """Writes the answers of the anchors `todo`. Returns which came out short (bool), and the share of answers from their own group.
+    def pays(self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray) -> bool:
+        """Whether asking the graph with `ef` saves more of the scan than it costs."""
+        probe = self.probe(todo)
+        scan = find_exact(self.vectors, self.exclusion, self.anchors[probe], self.cells, self.topk, self.how.threads, RIM, near=self.near)
+        short, _ = self.ask(graph, probe, ef, positive, distance)
+        return STEPS_PER_EF * ef * len(probe) < float((~short).mean()) * scan.compared
 
-        Short is also who was not found at its own place (the graph can fall apart between tight clusters), and whose last
-        neighbour came only in the second half of the list, where the graph's recall is lower.
+    def ask(self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, float]:
+        """Writes the answers of the anchors `todo`. Returns which came out short (bool), and the share of answers that were excluded.
+
+        Only the first half of what the graph looks at is asked for, since its recall is lower in the second. Short is also who was
+        not found at its own place: the graph can fall apart between tight clusters.
         """
-        anchors, into = self.distinct.anchors[todo], todo if into is None else into
         short = np.zeros(len(todo), bool)
         dropped = asked = 0
-        for block, places in graph.ask(anchors, ef, ef):
-            own = anchors[block]
+        count = graph.size if graph.size <= ef else ef // 2
+        for block, places in graph.ask(self.anchors[todo], count, ef):
+            some = todo[block]
+            own = self.anchors[some]
             rows = np.where(places[:, :, None] >= 0, self.distinct.members[places], -1)
             there = rows >= 0
-            fits = there & (self.groups[rows] != self.groups[own][:, None, None])
+            fits = there & self.exclusion.allows(own[:, None, None], rows)
             asked, dropped = asked + int(there.sum()), dropped + int(there.sum() - fits.sum())
             everything = (places >= 0).all(axis=1) & (places.shape[1] == graph.size)
-            lost = places[:, 0] != self.distinct.vector[todo[block]]
-            few = fits[:, : (places.shape[1] + 1) // 2].sum(axis=(1, 2)) < self.topk
-            short[block] = ~everything & (lost | few)
-            answer = self._best(own, rows.reshape(len(own), -1), fits.reshape(len(own), -1))
-            positive[into[block]], distance[into[block]] = answer
+            lost = (self.distinct.vector[some] >= 0) & (places[:, 0] != self.distinct.vector[some])
+            short[block] = ~everything & (lost | (fits.sum(axis=(1, 2)) < self.topk))
+            positive[some], distance[some] = self.best(own, rows.reshape(len(own), -1), fits.reshape(len(own), -1))
             self.progress("ask hnsw", block.stop, len(todo))
         return short, dropped / max(asked, 1)
 
-    def _best(self, anchors: np.ndarray, rows: np.ndarray, fits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def best(self, anchors: np.ndarray, rows: np.ndarray, fits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The `topk` nearest of the first 2 x topk that fit, by (float64 distance, row). rows, fits (b, c), nearest first."""
         owner, column = np.nonzero(fits)
         place = np.arange(len(owner)) - np.searchsorted(owner, np.arange(len(anchors)))[owner]
@@ -177,3 +245,14 @@ class _Search:
         squared = np.where(row >= 0, np.einsum("bkd,bkd->bk", apart, apart), np.inf)
         order = np.lexsort((row, squared))[:, : self.topk]
         return np.take_along_axis(row, order, 1), np.sqrt(np.take_along_axis(squared, order, 1)).astype(np.float32)
+
+
+def count_within(vectors: np.ndarray, anchors: np.ndarray, rows: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """How many of `rows` lie within `distance` (b,) of each anchor (b,), to float32. (b,) int64."""
+    points = vectors[anchors].astype(np.float32)
+    limit = (distance**2 * (1 + 1e-6) - np.einsum("bd,bd->b", points, points, dtype=np.float64)).astype(np.float32)
+    count = np.zeros(len(anchors), np.int64)
+    for start in range(0, len(rows), 16384):
+        others = vectors[rows[start : start + 16384]].astype(np.float32)
+        count += (np.einsum("wd,wd->w", others, others) - 2 * points @ others.T <= limit[:, None]).sum(axis=1)
+    return count

@@ -2,46 +2,62 @@
 
 import numpy as np
 
-from handtool.search.cells import make_cells
-from handtool.search.exact import find_exact
-from handtool.search.neighbors import finite_rows
+from handtool.search.exclusion import Exclusion
+from handtool.search.neighbors import Search, find_neighbors, finite_rows
 
 SAMPLE = 1_000
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+QUANTILE_ANCHORS = 1_000_000  # more than these: their quantiles are those of a sample
+BLOCK_ROWS = 1 << 18
 
 
 def recall_on_sample(
     vectors: np.ndarray,
-    groups: np.ndarray,
+    exclusion: Exclusion,
     positive: np.ndarray,
     distance: np.ndarray,
     threads: int = 0,
     seed: int = 5,
     sample: int = SAMPLE,
+    anchors: np.ndarray | None = None,
+    pool: np.ndarray | None = None,
+    kind: np.ndarray | None = None,
 ) -> float:
-    """Share of the true k nearest in other groups that were found, over at most `sample` anchors; NaN where none has any.
+    """Share of the true k nearest that were found, over at most `sample` anchors; NaN where none has any.
 
-    positive, distance (n, k). A neighbour at the distance of the true last one counts (float32), so that exact ties cost nothing.
+    positive, distance (m, k) of `anchors` (m,), or of all rows. A neighbour at the distance of the true last one counts (float32), so that
+    exact ties cost nothing.
     """
-    rows = finite_rows(vectors)
-    if len(rows) == 0:
-        return float("nan")
-    groups = np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    anchors = np.sort(np.random.default_rng(seed).permutation(rows)[:sample])
-    truth = find_exact(vectors, groups, anchors, make_cells(vectors, groups, rows), positive.shape[1], threads)
+    anchors = np.arange(len(vectors)) if anchors is None else anchors
+    usable = np.flatnonzero(np.isin(anchors, finite_rows(vectors)))
+    places = np.sort(np.random.default_rng(seed).permutation(usable)[:sample])
+    truth = find_neighbors(vectors, exclusion, positive.shape[1], Search("exact", threads=threads), anchors[places], pool, kind)
     expected = truth.positive >= 0
-    last = np.where(expected, truth.distance, 0).max(axis=1, initial=0).astype(np.float32)
-    right = (positive[anchors] >= 0) & (distance[anchors] <= last[:, None])
+    last = np.where(expected, truth.distance, 0).max(axis=1, initial=0)
+    right = (positive[places] >= 0) & (distance[places] <= last[:, None])
     found = np.minimum(right.sum(axis=1), expected.sum(axis=1))
     return float(found.sum() / expected.sum()) if expected.any() else float("nan")
 
 
-def describe_neighbors(positive: np.ndarray, distance: np.ndarray) -> dict:
-    """Distance quantiles over all pairs and at rank 1, and in-degree (how many anchors have the row as their positive). (n, k) each."""
-    there = positive >= 0
-    degree = np.bincount(positive[there], minlength=len(positive)) if there.any() else np.zeros(max(len(positive), 1), np.int64)
+def describe_neighbors(positive: np.ndarray, distance: np.ndarray, pool: slice = slice(None), last: float = np.inf, seed: int = 5) -> dict:
+    """Distance quantiles over all pairs and at rank 1, and in-degree (how many anchors have the row as their positive).
+
+    positive, distance (m, k), read in blocks; pairs farther than `last` are left out. `pool`: the rows that can be positives (all
+    that the anchors are). Quantiles of more than 1,000,000 anchors are those of as many drawn.
+    """
+    first, stop = pool.start or 0, len(positive) if pool.stop is None else pool.stop
+    degree = np.zeros(max(stop - first, 1), np.int64)
+    for start in range(0, len(positive), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        rows = positive[block][(positive[block] >= 0) & (distance[block] <= last)]
+        degree += np.bincount(rows - first, minlength=len(degree))
+    some = slice(None)
+    if len(positive) > QUANTILE_ANCHORS:
+        some = np.sort(np.random.default_rng(seed).choice(len(positive), QUANTILE_ANCHORS, replace=False))
+    apart = np.asarray(distance[some])
     described = {"distance_quantiles_at": list(QUANTILES)}
-    for name, values in (("distance_quantiles", distance[there]), ("distance_rank1_quantiles", distance[:, :1][there[:, :1]])):
+    for name, values in (("distance_quantiles", apart), ("distance_rank1_quantiles", apart[:, :1])):
+        values = values[np.isfinite(values) & (values <= last)]
         described[name] = [float(value) for value in np.quantile(values, QUANTILES)] if len(values) else []
     described["in_degree_mean"] = float(degree.mean())
     described["in_degree_p99"] = float(np.quantile(degree, 0.99))

@@ -17,7 +17,7 @@ SHARD_SETTINGS = frozenset({"shard"})  # what may differ between the shards of o
 JOINED_ATTRS = {  # attributes that must agree where a table is joined; what else there is described one file and is left out
     CROPS: ("size", "box_scale"),
     KEYPOINTS: ("skeleton", "noise_px"),
-    EMBEDDINGS: ("kind", "normalization", "mean", "basis", "explained_variance"),
+    EMBEDDINGS: ("kind", "source", "normalization", "mean", "basis", "explained_variance", "encoder_uuid"),
     LABELS: (),
     PREDICTIONS: ("scale_source",),
     PAIRS: ("topk", "index"),
@@ -39,6 +39,9 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
     """
     for source in sources:
         source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
+        if source.pool:
+            message = f"{source.path} was mined in a pool of other hands, whose rows cannot be joined to it"
+            raise HandtoolError(message, hint="join the embedded files, then mine: handtool cat anchors.h5 pool.h5 -o all.h5")
     tables = find_tables(sources)
     attrs = {table: join_attrs(sources, table) for table in tables}
     file, video_row, ordinals = order_videos(sources)

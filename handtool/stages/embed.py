@@ -1,102 +1,198 @@
-"""Every hand as a few numbers: its canonical right-hand keypoints on the principal axes of all hands."""
+"""Every hand as a few numbers: what describes it, on the principal axes of all hands."""
 
 import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.config import EmbedConfig
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.hands.descriptor import Basis, RunningMoments, describe
+from handtool.hands.descriptor import Basis, RunningMoments, describe, describe_joints
 from handtool.hands.skeleton import LEFT, UNKNOWN
 from handtool.progress import Progress, silent
-from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, File, Sink, open_table, read_attrs, read_blocks, read_column
+from handtool.store import (
+    CROPS,
+    EMBEDDINGS,
+    KEYPOINTS,
+    LABELS,
+    File,
+    Sink,
+    open_table,
+    read_attrs,
+    read_blocks,
+    read_column,
+    scratch_array,
+)
 
 log = logging.getLogger(__name__)
-BLOCK_ROWS = 16_384
+BLOCK_ROWS = 8_192
+DIMS = {"keypoints": 14, "joints": 63, "encoder": 128}
+NORMALIZATIONS = {"keypoints": ("crop", "wrist-scale", "similarity"), "joints": ("wrist-scale", "similarity"), "encoder": ("unit",)}
 
 
-def embed(source: File, sink: Sink, config: EmbedConfig, progress: Progress = silent, *, basis: File | None = None) -> dict:
-    """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN where there are no keypoints.
+@dataclass(frozen=True)
+class Descriptors:
+    """What describes the hands, before any axes. `blocks()` yields (first row, (b, width) float32, NaN where there is nothing)."""
 
-    The axes are fitted on all valid hands, or taken from `basis`, a file with /embeddings. Two passes over the keypoints, one block in
-    memory. Raises HandtoolError where no hand has keypoints, WrongCommand where --dim or --normalization contradict the basis.
+    blocks: Callable[[], Iterator[tuple[int, np.ndarray]]]
+    width: int
+    side: np.ndarray  # (N,)
+    valid: np.ndarray  # (N,) bool: there is something to describe
+    lacking: str  # what the others lack
+    normalization: str
+    attrs: dict
+
+
+def embed(
+    source: File, sink: Sink, config: EmbedConfig, progress: Progress = silent, *, basis: File | None = None, encoder: File | None = None
+) -> dict:
+    """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN where there are none.
+
+    The axes are fitted on all valid hands, or taken from `basis`, a file with /embeddings; as many axes as the descriptor has numbers
+    leave it as it is. One block in memory. Raises HandtoolError where there is nothing to embed, WrongCommand where options contradict the
+    basis or each other.
     """
-    source.need(KEYPOINTS, hint="handtool keypoints {path} -o keypoints.h5")
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
-    side, valid = read_column(source, CROPS.side), read_column(source, KEYPOINTS.valid)
-    size = int(read_attrs(source, CROPS)["size"])
-    if not valid.any():
+    space, config = read_space(basis, config, encoder)
+    described = open_descriptors(source, sink, config, encoder, progress)
+    if not described.valid.any():
         raise HandtoolError(
-            f"none of the {len(valid)} hands of {source.path} has keypoints", hint=f"look at them: handtool show {source.path}"
+            f"none of the {len(described.valid)} hands of {source.path} has {described.lacking}", hint=f"look at them: handtool show {source.path}"
         )
-    if (side == UNKNOWN).any():
-        log.info("%d hands of unknown side count as right hands", (side == UNKNOWN).sum())
-    space, normalization, share = read_space(basis, config) if basis else (None, config.normalization, None)
+    if (described.side == UNKNOWN).any():
+        log.info("%d hands of unknown side count as right hands", (described.side == UNKNOWN).sum())
     if space is None:
-        space, share = fit_space(source, side, valid, size, config, progress)
-    embedded = np.zeros(len(valid), bool)
-    attrs = {"kind": "pca", "normalization": normalization, "mean": space.mean, "basis": space.basis.T}
-    attrs |= {"explained_variance": space.explained_variance}
-    with open_table(sink, EMBEDDINGS, attrs) as table:
-        for start, xy in read_blocks(source, KEYPOINTS.xy, BLOCK_ROWS):
-            block = slice(start, start + len(xy))
-            vector = space.project(describe_valid(xy, side[block], valid[block], normalization, size))
+        space, share = fit_space(described, source, config, progress)
+    else:
+        share = None
+        if len(space.mean) != described.width:
+            raise HandtoolError(f"{basis.path} describes a hand by {len(space.mean)} numbers, here there are {described.width}")
+    embedded, moments = np.zeros(len(described.valid), bool), RunningMoments()
+    with open_table(sink, EMBEDDINGS, described.attrs | {"normalization": described.normalization}) as table:
+        for start, rows in described.blocks():
+            vector = space.project(rows)
+            block = slice(start, start + len(rows))
             embedded[block] = np.isfinite(vector).all(axis=1)
+            moments.add(vector[embedded[block]])
             table.append({"vector": vector, "valid": embedded[block]})
-            progress("embed", block.stop, len(valid))
+            progress("embed", block.stop, len(embedded))
+        table.attrs |= describe_space(space, moments)
     sink.inherit(source)
-    return make_report(side, valid, embedded, space, normalization, share)
+    return make_report(described, embedded, space, config, share)
 
 
-def describe_valid(xy: np.ndarray, side: np.ndarray, valid: np.ndarray, normalization: str, size: int) -> np.ndarray:
-    """(n, 42), NaN where the keypoints are not valid."""
-    return describe(np.where(valid[:, None, None], xy, np.nan), side, normalization, size)
+def open_descriptors(source: File, sink: Sink, config: EmbedConfig, encoder: File | None, progress: Progress) -> Descriptors:
+    """The descriptors that are asked for. Raises WrongCommand for a normalization that they do not have."""
+    known = NORMALIZATIONS[config.source]
+    normalization = config.normalization or known[0]
+    if normalization not in known:
+        raise WrongCommand(f"--normalization {normalization} is none of {config.source}: there are {', '.join(known)}")
+    side = read_column(source, CROPS.side)
+    if config.source == "encoder":
+        return encode(source, sink, config, encoder, side, progress)
+    if config.source == "joints":
+        source.need(LABELS, hint="labels come from a data set or from synth: handtool extract FOLDER -o crops.h5")
+        valid = read_column(source, LABELS.valid).all(axis=1)
+        column, width, lacking = LABELS.joints, 63, "all 21 joints labelled"
+        turn = partial(describe_joints, normalization=normalization)
+    else:
+        source.need(KEYPOINTS, hint="handtool keypoints {path} -o keypoints.h5")
+        valid = read_column(source, KEYPOINTS.valid)
+        column, width, lacking = KEYPOINTS.xy, 42, "keypoints"
+        turn = partial(describe, normalization=normalization, crop_size=int(read_attrs(source, CROPS)["size"]))
+
+    def blocks() -> Iterator[tuple[int, np.ndarray]]:
+        for start, points in read_blocks(source, column, BLOCK_ROWS):
+            here = slice(start, start + len(points))
+            points[~valid[here]] = np.nan
+            yield start, turn(points, side[here])
+
+    return Descriptors(blocks, width, side, valid, lacking, normalization, {"source": config.source})
 
 
-def fit_space(source: File, side: np.ndarray, valid: np.ndarray, size: int, config: EmbedConfig, progress: Progress) -> tuple[Basis, float]:
-    """The principal axes of all valid hands, and the share of the variance that they keep."""
+def encode(source: File, sink: Sink, config: EmbedConfig, encoder: File | None, side: np.ndarray, progress: Progress) -> Descriptors:
+    """Features of unit length, computed once and kept on the disk while axes are fitted (about as many bytes as the crops themselves)."""
+    from handtool.nn.features import encode_crops, num_features
+
+    if not isinstance(encoder, File):
+        raise HandtoolError(f"--encoder {encoder} is not a handtool file", hint="handtool pretrain pairs.h5 -o encoder.h5")
+    encoder.need("weights", hint="handtool pretrain pairs.h5 -o encoder.h5")
+    kept = scratch_array(sink.folder, (len(side), num_features(encoder)), np.float32)
+    for start, features in encode_crops(source, encoder, config, progress):
+        length = np.linalg.norm(features, axis=1, keepdims=True)
+        kept[start : start + len(features)] = np.divide(features, length, out=np.full_like(features, np.nan), where=length > 0)
+
+    def blocks() -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, len(kept), BLOCK_ROWS):
+            yield start, kept[start : start + BLOCK_ROWS]
+
+    attrs = {"source": "encoder", "encoder_uuid": encoder.uuid}
+    return Descriptors(blocks, kept.shape[1], side, np.ones(len(side), bool), "features", "unit", attrs)
+
+
+def fit_space(described: Descriptors, source: File, config: EmbedConfig, progress: Progress) -> tuple[Basis, float | None]:
+    """The principal axes of all valid hands, and the share of the variance that they keep; nothing to fit where all numbers are kept."""
+    dim = config.dim or min(DIMS[config.source], described.width)
+    if dim > described.width:
+        raise WrongCommand(f"--dim {dim} was asked, a hand's descriptor has {described.width} numbers")
+    if dim == described.width:
+        return Basis.of_raw(dim), None
     moments = RunningMoments()
-    for start, xy in read_blocks(source, KEYPOINTS.xy, BLOCK_ROWS):
-        block = slice(start, start + len(xy))
-        described = describe_valid(xy, side[block], valid[block], config.normalization, size)
-        moments.add(described[np.isfinite(described).all(axis=1)])
-        progress("fit axes", block.stop, len(valid))
+    for start, rows in described.blocks():
+        moments.add(rows[np.isfinite(rows).all(axis=1)])
+        progress("fit axes", start + len(rows), len(described.valid))
     if moments.count == 0:
-        raise HandtoolError(f"no hand of {source.path} has 21 finite keypoints", hint=f"look at them: handtool show {source.path}")
-    if config.dim > len(moments.mean):
-        raise WrongCommand(f"--dim {config.dim} was asked, a hand's descriptor has {len(moments.mean)} numbers")
-    if moments.count <= config.dim:
-        log.warning("%d hands do not span %d axes; the last ones hold no variance", moments.count, config.dim)
-    space = moments.principal_axes(config.dim)
-    total = moments.total_variance
+        raise HandtoolError(f"no hand of {source.path} is finite", hint=f"look at them: handtool show {source.path}")
+    if moments.count <= dim:
+        log.warning("%d hands do not span %d axes; the last ones hold no variance", moments.count, dim)
+    space, total = moments.principal_axes(dim), moments.total_variance
     return space, float(space.explained_variance.sum() / total) if total > 0 else float("nan")
 
 
-def read_space(basis: File, config: EmbedConfig) -> tuple[Basis, str, None]:
-    """The axes that another file was embedded on. `--dim` and `--normalization` follow it."""
+def describe_space(space: Basis, moments: RunningMoments) -> dict:
+    """The attributes by which another file can be embedded alike. Raw numbers have a variance too, measured as they were written."""
+    raw = not np.isfinite(space.explained_variance).all()
+    variance = np.diag(moments.scatter) / max(moments.count - 1, 1) if raw and moments.count else space.explained_variance
+    return {"kind": "raw" if raw else "pca", "mean": space.mean, "basis": space.basis.T, "explained_variance": variance}
+
+
+def read_space(basis: File | None, config: EmbedConfig, encoder: File | None) -> tuple[Basis | None, EmbedConfig]:
+    """The axes that another file was embedded on, and the settings that follow it. Raises WrongCommand where others are asked for."""
+    if encoder is not None:
+        if config.source == "joints":
+            raise WrongCommand("--encoder and --from joints are two ways to describe a hand", hint="leave one of them out")
+        config = replace(config, source="encoder")
+    if basis is None:
+        return None, config
     if not isinstance(basis, File):
         raise HandtoolError(f"--basis {basis} is not a handtool file", hint="handtool embed keypoints.h5 -o embeddings.h5")
     basis.need(EMBEDDINGS, hint="handtool embed {path} -o embeddings.h5")
     attrs = read_attrs(basis, EMBEDDINGS)
-    if attrs.get("kind") != "pca":
-        raise HandtoolError(f"the embeddings of {basis.path} are {attrs.get('kind')!r}, not coordinates on principal axes")
-    found = {"dim": attrs["basis"].shape[1], "normalization": attrs["normalization"]}
+    found = {"dim": attrs["basis"].shape[1], "normalization": attrs["normalization"], "source": attrs.get("source", "keypoints")}
     for name, value in found.items():
-        if getattr(config, name) not in (value, getattr(EmbedConfig, name)):
-            raise WrongCommand(f"--{name} {getattr(config, name)} contradicts {basis.path}, which has {value}", hint=f"leave --{name} out")
-    return Basis(attrs["mean"], attrs["basis"].T, attrs["explained_variance"]), found["normalization"], None
+        asked = getattr(config, name)
+        if asked not in (value, getattr(EmbedConfig, name)):
+            option = "from" if name == "source" else name
+            raise WrongCommand(f"--{option} {asked} contradicts {basis.path}, which has {value}", hint=f"leave --{option} out")
+    if found["source"] == "encoder" and (encoder is None or getattr(encoder, "uuid", None) != attrs.get("encoder_uuid")):
+        raise WrongCommand(f"{basis.path} holds features of the encoder {attrs.get('encoder_uuid')}", hint="name it: --encoder FILE")
+    variance = np.full(found["dim"], np.nan) if attrs["kind"] == "raw" else attrs["explained_variance"]
+    return Basis(attrs["mean"], attrs["basis"].T, variance), replace(config, **found)
 
 
-def make_report(side: np.ndarray, valid: np.ndarray, embedded: np.ndarray, space: Basis, normalization: str, share: float | None) -> dict:
+def make_report(described: Descriptors, embedded: np.ndarray, space: Basis, config: EmbedConfig, share: float | None) -> dict:
     accounting = Accounting("hands", done=int(embedded.sum()))
-    accounting.skip("no keypoints", int((~valid).sum()))
-    accounting.fail("keypoints not finite, or all in one place", int((valid & ~embedded).sum()))
+    accounting.skip(f"no {described.lacking}" if described.lacking == "keypoints" else f"not {described.lacking}", int((~described.valid).sum()))
+    accounting.fail(f"{config.source} not finite, or all in one place", int((described.valid & ~embedded).sum()))
     report = {
         "accounting": [accounting.as_report()],
+        "source": config.source,
         "dim": len(space.basis),
-        "normalization": normalization,
-        "left_hands_mirrored": int((embedded & (side == LEFT)).sum()),
-        "unknown_side_counted_as_right": int((embedded & (side == UNKNOWN)).sum()),
+        "normalization": described.normalization,
+        "left_hands_mirrored": int((embedded & (described.side == LEFT)).sum()),
+        "unknown_side_counted_as_right": int((embedded & (described.side == UNKNOWN)).sum()),
     }
     return report if share is None else report | {"share_of_variance": share}

@@ -1,82 +1,280 @@
 """The most similar hands in other videos: the positives of contrastive pre-training."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.config import MineConfig
-from handtool.errors import HandtoolError
+from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.skeleton import LEFT, UNKNOWN
 from handtool.progress import Progress, silent
-from handtool.search import Neighbors, describe_neighbors, find_neighbors, recall_on_sample
-from handtool.store import CROPS, EMBEDDINGS, PAIRS, File, Sink, open_table, read_column, video_names
+from handtool.search import Exclusion, Neighbors, Search, describe_neighbors, find_neighbors, limit_in_degree, number_groups, recall_on_sample
+from handtool.store import (
+    CROPS,
+    EMBEDDINGS,
+    PAIRS,
+    VIDEOS,
+    File,
+    Sink,
+    open_table,
+    read_attrs,
+    read_column,
+    scratch_array,
+    video_names,
+)
 
 log = logging.getLogger(__name__)
 BLOCK_ROWS = 65_536
-REMEMBERED = ("recall", "distance_quantiles_at", "distance_quantiles", "in_degree_max", "short_anchors", "rejected_share")
+SCRATCH_BYTES = 1 << 28  # larger results than this lie on the disk while they are made
+SPACE = ("kind", "source", "normalization", "mean", "basis", "encoder_uuid")  # attributes that make two embeddings comparable
+REMEMBERED = (
+    "recall", "distance_quantiles_at", "distance_quantiles", "in_degree_max", "short_anchors", "rejected_share", "metric", "exclude", "min_gap_s",
+    "max_distance", "same_side", "max_in_degree",
+)  # fmt: skip
 
 
-def mine(source: File, sink: Sink, config: MineConfig, progress: Progress = silent) -> dict:
+@dataclass(frozen=True)
+class Mined:
+    """The hands that take part: anchors first, then, if they are others, those of the pool. n rows in all."""
+
+    vectors: np.ndarray  # (n, d), NaN where not embedded
+    exclusion: Exclusion
+    kind: np.ndarray | None  # (n,) side, where only the same may pair
+    num_anchors: int
+    has_pool: bool
+
+    @property
+    def anchors(self) -> np.ndarray:
+        return np.arange(self.num_anchors)
+
+    @property
+    def pool(self) -> np.ndarray:
+        return np.arange(self.num_anchors, len(self.vectors)) if self.has_pool else self.anchors
+
+    def take_part(self, rows: np.ndarray) -> np.ndarray:
+        """Which of the rows are embedded. (m,) bool."""
+        return np.isfinite(self.vectors[rows]).all(axis=1)
+
+
+def mine(source: File, sink: Sink, config: MineConfig, progress: Progress = silent, *, pool: File | None = None) -> dict:
     """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first; fewer where fewer exist.
 
-    Raises HandtoolError where no hand is embedded, or all are of one video.
+    With `pool` the positives are hands of that file, which becomes /pool. Raises HandtoolError where no hand is embedded, all are of one
+    video, no pair is left, or the two files are embedded in different spaces.
     """
-    source.need(EMBEDDINGS, hint="handtool embed {path} -o embeddings.h5")
-    source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
-    vectors, valid = read_column(source, EMBEDDINGS.vector), read_column(source, EMBEDDINGS.valid)
-    video = read_column(source, CROPS.video)
-    vectors[~valid] = np.nan
-    check_several_videos(source, video[valid])
-    found = find_neighbors(
-        vectors, video, config.topk, config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed, progress
-    )
-    figures = measure(vectors, video, valid, found, config)
-    attrs = {"topk": config.topk, "index": config.index, "pool_uuid": source.owner("embeddings").uuid}
-    attrs |= {name: np.asarray(figures[name]) for name in REMEMBERED}
-    num_pairs = write_pairs(sink, found, attrs)
+    hands = read_hands(source, pool, config)
+    new = partial(scratch_array, sink.folder) if hands.num_anchors * config.topk * 8 > SCRATCH_BYTES else np.empty
+    found = search(hands, config, new, progress)
+    figures = measure_search(hands, found, config)
+    positive, distance = found.positive[:, : config.topk], found.distance[:, : config.topk]
+    if config.max_in_degree is not None:
+        ask = partial(look_deeper, hands, config)
+        positive, distance = limit_in_degree(
+            found.positive, found.distance, config.topk, config.max_in_degree, ask, len(hands.vectors), progress
+        )
+    alone = found.positive[:, 0] < 0
+    attrs = {"topk": config.topk, "index": config.index, "pool_uuid": (pool or source).owner("embeddings").uuid}
+    with open_table(sink, PAIRS, attrs) as table:
+        counts = write_pairs(table, hands, positive, distance, config)
+        if not counts.any():
+            raise HandtoolError(f"no hand of {source.path} has a positive under these rules", hint="loosen --max-distance, --same-side or --exclude")
+        figures |= describe_pairs(hands, positive, distance, counts, config)
+        table.attrs |= {name: figures[name] for name in REMEMBERED if figures[name] is not None}
     sink.inherit(source)
-    accounting = Accounting("hands", done=int((found.positive[:, 0] >= 0).sum()))
-    accounting.skip("no embedding", int((~valid).sum()))
-    report = {"accounting": [accounting.as_report()], "pairs": num_pairs, "videos": len(np.unique(video[valid]))}
+    if pool:
+        sink.inherit_pool(pool)
+    report = {"accounting": count_hands(hands, counts, alone, positive), "pairs": int(counts.sum())}
     return report | {"topk": config.topk, "index": config.index} | figures
 
 
-def check_several_videos(source: File, video: np.ndarray) -> None:
-    """`video` (n,): of the embedded hands."""
-    if len(video) == 0:
-        raise HandtoolError(f"no hand of {source.path} is embedded", hint=f"handtool info {source.path}")
-    if (video == video[0]).all():
+def read_hands(source: File, pool: File | None, config: MineConfig) -> Mined:
+    """Vectors, and who may pair with whom."""
+    if config.min_gap > 0 and config.exclude == "video":
+        raise WrongCommand("--min-gap says how far apart two hands of one video must be, and --exclude video lets none pair", hint="add --exclude track")
+    files = [source, pool] if pool else [source]
+    for file in files:
+        file.need(EMBEDDINGS, hint="handtool embed {path} -o embeddings.h5")
+        file.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
+    if pool:
+        check_same_space(source, pool)
+    vectors = join([read_vectors(file, config.metric) for file in files])
+    num_anchors = source.count(CROPS)
+    video = number_videos(files)
+    if config.exclude == "video":
+        check_several_videos(source, pool, video, np.isfinite(vectors).all(axis=1))
+    kind = None
+    if config.same_side:
+        side = join([read_column(file, CROPS.side) for file in files])
+        kind = (side == LEFT).astype(np.int8)
+        if (side == UNKNOWN).any():
+            log.info("%d hands of unknown side count as right hands", (side == UNKNOWN).sum())
+    return Mined(vectors, make_exclusion(files, video, config), kind, num_anchors, pool is not None)
+
+
+def read_vectors(file: File, metric: str) -> np.ndarray:
+    """(n, d), NaN where not embedded. For cosine float64 of length 1: their squared distance is 2 (1 - cos); a zero vector has no direction."""
+    vectors, valid = read_column(file, EMBEDDINGS.vector), read_column(file, EMBEDDINGS.valid)
+    vectors[~valid] = np.nan
+    if metric == "cosine":
+        vectors = vectors.astype(np.float64)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = np.divide(vectors, length, out=np.full_like(vectors, np.nan), where=length > 0)
+    return vectors
+
+
+def join(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def number_videos(files: list[File]) -> np.ndarray:
+    """The video of each hand, (n,) int64, numbered over both files: videos of one path are one video."""
+    numbers: dict[tuple, int] = {}
+    parts = []
+    for file in files:
+        owner, paths = file.owner("videos").uuid, read_column(file, VIDEOS.path)
+        keys = [(path,) if path else (owner, row) for row, path in enumerate(paths)] if len(files) > 1 else list(range(len(paths)))
+        table = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+        parts.append(table[read_column(file, CROPS.video)])
+    return join(parts)
+
+
+def make_exclusion(files: list[File], video: np.ndarray, config: MineConfig) -> Exclusion:
+    """Who may not pair. A hand without a track is a track of its own."""
+    rows = np.arange(len(video))
+    if config.exclude == "video":
+        return Exclusion(video)
+    group = rows
+    if config.exclude == "track":
+        track = join([read_column(file, CROPS.track) for file in files]).astype(np.int64)
+        number = number_groups(video * (track.max(initial=0) + 1) + track)
+        group = np.where(track >= 0, number, number.max(initial=-1) + 1 + rows)
+    if config.min_gap <= 0:
+        return Exclusion(group)
+    time = join([read_column(file, CROPS.time) for file in files])
+    if np.isnan(time).any():
+        log.info("%d hands have no time; they pair with none of their own video", np.isnan(time).sum())
+    return Exclusion(group, video, time, config.min_gap)
+
+
+def check_same_space(source: File, pool: File) -> None:
+    mine, theirs = read_attrs(source, EMBEDDINGS), read_attrs(pool, EMBEDDINGS)
+    differing = [key for key in SPACE if not np.array_equal(mine.get(key), theirs.get(key))]
+    if differing:
         raise HandtoolError(
-            f"all {len(video)} hands of {source.path} are from one video ({video_names(source)[video[0]]}), and a pair joins two videos",
-            hint="handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat",
+            f"{source.path} and {pool.path} are embedded in different spaces ({', '.join(differing)} differ), so their distances mean nothing",
+            hint=f"handtool embed KEYPOINTS --basis {source.path} -o {pool.path}",
         )
 
 
-def measure(vectors: np.ndarray, video: np.ndarray, valid: np.ndarray, found: Neighbors, config: MineConfig) -> dict:
-    """How good the pairs are: recall on 1,000 anchors, distances, in-degree, who came out short and what was in the way."""
+def check_several_videos(source: File, pool: File | None, video: np.ndarray, valid: np.ndarray) -> None:
+    """`video`, `valid` (n,). A pair joins two videos."""
+    if not valid.any():
+        raise HandtoolError(f"no hand of {source.path} is embedded", hint=f"handtool info {source.path}")
+    some = video[valid]
+    if (some == some[0]).all():
+        where = f"{source.path} and {pool.path}" if pool else f"{source.path}"
+        name = video_names(source)[read_column(source, CROPS.video)[valid[: source.count(CROPS)]][0]] if valid[: source.count(CROPS)].any() else "?"
+        raise HandtoolError(
+            f"all {len(some)} hands of {where} are from one video ({name}), and a pair joins two videos",
+            hint="handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat; or --exclude track",
+        )
+
+
+def how_to(config: MineConfig) -> Search:
+    return Search(config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed, find_device(config))
+
+
+def find_device(config: MineConfig) -> str:
+    """Where the exact index is searched. torch is looked for only there: it takes seconds to load."""
+    if config.index != "exact" or config.device == "cpu":
+        return "cpu"
+    import torch
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise HandtoolError("--device cuda asked, no CUDA GPU here", hint="--device cpu")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def search(hands: Mined, config: MineConfig, new: Callable, progress: Progress) -> Neighbors:
+    """More than k for each, where some may be taken away again."""
+    depth = config.topk if config.max_in_degree is None else 2 * config.topk
+    pool = hands.pool if hands.has_pool else None
+    return find_neighbors(hands.vectors, hands.exclusion, depth, how_to(config), hands.anchors, pool, hands.kind, new, progress)
+
+
+def look_deeper(hands: Mined, config: MineConfig, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `depth` nearest of some anchors."""
+    how = Search("exact" if config.index == "exact" else "scan", threads=config.threads)
+    found = find_neighbors(hands.vectors, hands.exclusion, depth, how, places, hands.pool if hands.has_pool else None, hands.kind)
+    return found.positive, found.distance
+
+
+def in_metric(distance, config: MineConfig):
+    """From Euclidean distance; of unit vectors, half its square is 1 - cos."""
+    return np.square(distance) / 2 if config.metric == "cosine" else distance
+
+
+def farthest(config: MineConfig) -> float:
+    """--max-distance as a Euclidean one."""
+    if config.max_distance is None:
+        return np.inf
+    return np.sqrt(2 * config.max_distance) if config.metric == "cosine" else config.max_distance
+
+
+def write_pairs(table, hands: Mined, positive: np.ndarray, distance: np.ndarray, config: MineConfig) -> np.ndarray:
+    """Sorted by anchor, then rank, none farther than --max-distance. Returns the number of pairs of each anchor, (N,)."""
+    counts = np.zeros(len(positive), np.int64)
+    first = hands.num_anchors if hands.has_pool else 0
+    for start in range(0, len(positive), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        there = (positive[block] >= 0) & (distance[block] <= farthest(config))
+        anchor, place = np.nonzero(there)
+        counts[block] = there.sum(axis=1)
+        rows, apart = positive[block][there] - first, in_metric(distance[block][there], config)
+        table.append({"anchor": anchor + start, "positive": rows, "distance": apart, "rank": place + 1})
+    table.append({"anchor_offset": np.concatenate([[0], np.cumsum(counts)])})
+    return counts
+
+
+def measure_search(hands: Mined, found: Neighbors, config: MineConfig) -> dict:
+    """How well the index found what there is (recall of the k nearest on 1,000 anchors), and what was in its way."""
     recall = 1.0
     if config.index == "hnsw":
-        recall = recall_on_sample(vectors, video, found.positive, found.distance, config.threads, config.seed)
-    short = int((valid & (found.positive[:, -1] < 0)).sum())
+        nearest = found.positive[:, : config.topk], found.distance[:, : config.topk]
+        rows = hands.anchors, hands.pool if hands.has_pool else None, hands.kind
+        recall = recall_on_sample(hands.vectors, hands.exclusion, *nearest, config.threads, config.seed, anchors=rows[0], pool=rows[1], kind=rows[2])
+    return {"recall": recall, "rejected_share": found.rejected, "anchors_asked_again": found.asked_again, "anchors_scanned": found.scanned}
+
+
+def describe_pairs(hands: Mined, positive: np.ndarray, distance: np.ndarray, counts: np.ndarray, config: MineConfig) -> dict:
+    """Distances, in-degree, who came out short, and the rules that were asked for."""
+    short = int((hands.take_part(hands.anchors) & (counts < config.topk)).sum())
     if short:
-        log.info("%d hands have fewer than %d hands in other videos", short, config.topk)
-    figures = {"recall": recall, "short_anchors": short, **describe_neighbors(found.positive, found.distance)}
-    figures |= {
-        "rejected_share": found.rejected,
-        "anchors_asked_again": found.asked_again,
-        "anchors_finished_exactly": found.finished_exactly,
-    }
-    return figures
+        log.info("%d hands have fewer than %d positives", short, config.topk)
+    pool = slice(hands.num_anchors if hands.has_pool else 0, len(hands.vectors))
+    described = describe_neighbors(positive, distance, pool, farthest(config))
+    for name in ("distance_quantiles", "distance_rank1_quantiles"):
+        described[name] = [float(value) for value in in_metric(np.array(described[name]), config)]
+    rules = {"metric": config.metric, "exclude": config.exclude, "min_gap_s": config.min_gap, "max_distance": config.max_distance}
+    return {"short_anchors": short, **described, **rules, "same_side": config.same_side, "max_in_degree": config.max_in_degree}
 
 
-def write_pairs(sink: Sink, found: Neighbors, attrs: dict) -> int:
-    """Sorted by anchor, then rank. Returns the number of pairs."""
-    there = found.positive >= 0
-    with open_table(sink, PAIRS, attrs) as table:
-        for start in range(0, len(there), BLOCK_ROWS):
-            anchor, place = np.nonzero(there[start : start + BLOCK_ROWS])
-            anchor += start
-            positive, distance = found.positive[anchor, place], found.distance[anchor, place]
-            table.append({"anchor": anchor, "positive": positive, "distance": distance, "rank": place + 1})
-        table.append({"anchor_offset": np.concatenate([[0], np.cumsum(there.sum(axis=1))])})
-    return int(there.sum())
+def count_hands(hands: Mined, counts: np.ndarray, alone: np.ndarray, positive: np.ndarray) -> list[dict]:
+    """in = done + skipped, for the anchors and for a pool."""
+    embedded = hands.take_part(hands.anchors)
+    accounting = Accounting("hands", done=int((counts > 0).sum()))
+    accounting.skip("no embedding", int((~embedded).sum()))
+    accounting.skip("no hand that it may pair with", int((embedded & alone).sum()))
+    taken = embedded & ~alone & (positive[:, 0] < 0)
+    accounting.skip("all its nearest have their share (--max-in-degree)", int(taken.sum()))
+    accounting.skip("none within --max-distance", int((embedded & ~alone & ~taken & (counts == 0)).sum()))
+    if not hands.has_pool:
+        return [accounting.as_report()]
+    offered = hands.take_part(hands.pool)
+    pool = Accounting("hands of the pool", done=int(offered.sum()))
+    pool.skip("no embedding", int((~offered).sum()))
+    return [accounting.as_report(), pool.as_report()]

@@ -120,18 +120,15 @@ def read_hands(source: File, config: PretrainConfig) -> Hands:
     mined = METHODS[config.method].mined
     if config.positives not in ("sample", "all") and not (config.positives.isdigit() and int(config.positives) > 0):
         raise WrongCommand(f"--positives {config.positives} is neither a rank (1, 2, ...) nor sample nor all")
-    if source.has("pool"):
-        raise HandtoolError(
-            f"{source.path} was mined with --in: its positives are hands of another file, which pretrain does not read",
-            hint="handtool cat anchors.h5 pool.h5 -o all.h5, then mine that",
-        )
-    xy = store.read_column(source, KEYPOINTS.xy).astype(np.float64)
-    usable = store.read_column(source, KEYPOINTS.valid) & np.isfinite(xy).all((1, 2))
-    side = store.read_column(source, CROPS.side)
+    files = files_of(source)
+    xy, valid, side = (np.concatenate([store.read_column(file, column) for file in files]) for column in (KEYPOINTS.xy, KEYPOINTS.valid, CROPS.side))
+    xy = xy.astype(np.float64)
+    usable = valid & np.isfinite(xy).all((1, 2))
     if mined or source.has(PAIRS):
         source.need(PAIRS, hint="handtool mine embeddings.h5 --topk 5 -o pairs.h5")
         offset, positive = store.read_column(source, PAIRS.anchor_offset), store.read_column(source, PAIRS.positive)
-        pairs, accounting = pair_with_mined(usable, positive, offset, config.positives, mined)
+        first = len(offset) - 1 if len(files) > 1 else 0
+        pairs, accounting = pair_with_mined(usable, positive + first, offset, config.positives, mined)
     else:
         pairs, accounting = pair_with_itself(usable)
     if not len(pairs):
@@ -140,6 +137,16 @@ def read_hands(source: File, config: PretrainConfig) -> Hands:
     size = int(store.read_attrs(source, CROPS)["size"])
     canonical = move_points(mirror(flipped, size), torch.from_numpy(xy))
     return Hands(pairs, canonical, flipped, accounting, int((side[pairs.anchors] == UNKNOWN).sum()))
+
+
+def files_of(source: File) -> list[File]:
+    """The file of the anchors and, where it was mined in another one (`mine --in`), the pool, whose rows count on behind it."""
+    if source.pool is None:
+        return [source]
+    for table, hint in ((CROPS, None), (KEYPOINTS, "mine in a file that has keypoints: handtool keypoints POOL -o keypoints.h5")):
+        if not source.pool.has(table):
+            raise HandtoolError(f"the pool of {source.path} has no /{table.group}", hint=hint)
+    return [source, source.pool]
 
 
 def train(place: Place, source: File, hands: Hands, plan: Plan, config: PretrainConfig, job: Job | None, progress: Progress) -> None:
@@ -167,7 +174,7 @@ def train(place: Place, source: File, hands: Hands, plan: Plan, config: Pretrain
 
         wanted = (draw(step)[0][: 1 if hands.pairs.with_itself else None].ravel() for step in steps)
         workers = count_workers(config.workers, place.local_processes)
-        with closing(read_crops(Crops(source), wanted, workers, pin=place.device == "cuda")) as batches:
+        with closing(read_crops(Crops(*files_of(source)), wanted, workers, pin=place.device == "cuda")) as batches:
             for step, crops in zip(steps, batches, strict=True):
                 rows_VB, drawn = draw(step)
                 views = make_views(hands.xy[rows_VB.ravel()], drawn.reshape(-1, DRAWS), ranges, config.input_size)

@@ -22,6 +22,7 @@ from handtool.store import (
     LABELS,
     PAIRS,
     PREDICTIONS,
+    VIDEOS,
     File,
     open_jpegs,
     read_attrs,
@@ -139,14 +140,17 @@ def show_pairs(source: File, config: ShowConfig) -> np.ndarray:
     anchors = np.flatnonzero(counts)
     first, partner = read_column(source, PAIRS.distance, offset[anchors]), read_column(source, PAIRS.positive, offset[anchors])
     ranks = min(config.columns or 6, int(counts.max()))
-    groups = choose_anchors(first, video[anchors], video[partner], np.random.default_rng(config.seed), config.rows or 8)
-    marks = "keypoints" if source.has(KEYPOINTS) else ""
+    pool = source.pool or source
+    partner_video = video[partner] if pool is source else read_column(pool, CROPS.video)[partner] + source.count(VIDEOS)
+    groups = choose_anchors(first, video[anchors], partner_video, np.random.default_rng(config.seed), config.rows or 8)
+    marks = ["keypoints" if file.has(KEYPOINTS) else "" for file in (source, pool)]
     rows = []
     for name, places in groups:
         for anchor in anchors[places]:
             span = slice(int(offset[anchor]), int(min(offset[anchor + 1], offset[anchor] + ranks)))
             positive, distance, rank = (read_column(source, column, span) for column in (PAIRS.positive, PAIRS.distance, PAIRS.rank))
-            tiles = hand_tiles(read_hands(source, np.concatenate([[anchor], positive]), marks), config.tile, canonical=True)
+            tiles = hand_tiles(read_hands(source, np.array([anchor]), marks[0]), config.tile, canonical=True)
+            tiles += hand_tiles(read_hands(pool, positive, marks[1]), config.tile, canonical=True)
             rows.append((name, tiles, distance, rank))
     spread = f"rank 1 lies at {np.median(first):.3g} in the median ({first.min():.3g} to {first.max():.3g})"
     told = f"{len(anchors):,} anchors, up to {counts.max()} ranks, left hands mirrored; {spread}"

@@ -34,6 +34,7 @@ def find_broken_links(file: File) -> list[HandtoolError]:
     """Linked tables, and images left in other files, that are not where they were, are others, or cannot be read."""
     broken = []
     lookups = [partial(file.owner, name) for name in file.tables] + ([partial(open_jpegs, file)] if file.has(CROPS) else [])
+    lookups += [partial(file.owner, name) for name in file.links if name.startswith("pool/")]
     for look in lookups:
         try:
             look()

@@ -4,11 +4,14 @@ import contextlib
 import errno
 import fcntl
 import io
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from handtool.errors import HandtoolError
 
@@ -65,6 +68,18 @@ class DiskFile(io.RawIOBase):
     def close(self) -> None:
         self.raw.close()
         super().close()
+
+
+def scratch_array(folder: Path | None, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """An array on the disk, in a file without a name that is gone when nobody holds the array. Its space is taken at once, so that a
+    full disk is an error here (HandtoolError) and not a crash while it is filled. `folder` None: the temporary one."""
+    size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise disk_error(error, folder or tempfile.gettempdir()) from error
+        return np.frombuffer(mmap.mmap(file.fileno(), size), dtype, int(np.prod(shape, dtype=np.int64))).reshape(shape)
 
 
 def disk_error(error: OSError, path: Path | str) -> HandtoolError:

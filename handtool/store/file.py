@@ -13,7 +13,7 @@ from handtool.errors import DamagedFile, HandtoolError
 from handtool.store.columns import crc32, first_line, from_storage, read_array, verify
 from handtool.store.disk import beside
 from handtool.store.provenance import read_chain
-from handtool.store.schema import ROW_TABLES, TABLES, VIDEOS, Column, Table
+from handtool.store.schema import CROPS, ROW_TABLES, TABLES, VIDEOS, Column, Table
 from handtool.store.text import decode
 from handtool.store.walk import ensure_sound
 
@@ -52,7 +52,7 @@ class File:
     @property
     def tables(self) -> list[str]:
         """Names of all tables, its own and linked ones, in the schema's order."""
-        return [name for name in TABLES if name in self.links or self.owns(name)]
+        return [name for name in TABLES if self.has(name)]
 
     def owns(self, name: str) -> bool:
         return name not in self.links and name in self.h5
@@ -94,10 +94,10 @@ class File:
             other.close()
             message = f"{self.path} was made with {path} {link['uuid']}, found {other.uuid}"
             raise HandtoolError(message, hint=f"make {self.path} again, or name the right file: --crops PATH")
-        if not other.owns(name):
+        if not other.owns(name.removeprefix("pool/")):
             other.close()
-            raise DamagedFile(f"{self.path} links to {path}, which has no /{name} of its own")
-        own, others = self.own_hands(), other.own_hands()
+            raise DamagedFile(f"{self.path} links to {path}, which has no /{name.removeprefix('pool/')} of its own")
+        own, others = (None, None) if name.startswith("pool/") else (self.own_hands(), other.own_hands())
         if None not in (own, others) and own != others:
             other.close()
             raise DamagedFile(f"{self.path} has {own} hands, and {path}, which it links to, has {others}")
@@ -119,6 +119,12 @@ class File:
         return beside(self.path, self.links[name]["file"])
 
     @cached_property
+    def pool(self) -> "File | None":
+        """The hands that the positives of /pairs are rows of, where they were mined in another file; else None."""
+        owner = self.owner("pairs") if self.has("pairs") else self
+        return Pool(owner) if "pool" in owner.h5 else None
+
+    @cached_property
     def provenance(self) -> list[dict]:
         """The steps that made this file, oldest first."""
         return read_chain(self.h5, self.path)
@@ -126,6 +132,16 @@ class File:
     @property
     def report(self) -> dict:
         return self.provenance[-1].get("report", {}) if self.provenance else {}
+
+
+class Pool(File):
+    """The group /pool of a file, read like a file: links to tables of other files, or tables that came by pipe."""
+
+    def __init__(self, anchors: File) -> None:
+        self.path, self.carried, self.walked, self.uuid = anchors.path, anchors.carried, anchors.walked, anchors.uuid
+        self.h5 = anchors.h5["pool"]
+        self.links = {name.removeprefix("pool/"): link for name, link in anchors.links.items() if name.startswith("pool/")}
+        self.opened = anchors.opened
 
 
 PAIRS_ANCHOR = TABLES["pairs"].anchor
@@ -188,8 +204,8 @@ def check_numbers(file: File, column: Column, values: np.ndarray) -> np.ndarray:
         rows, what = file.count(VIDEOS), "videos"
     else:
         rows, what = dataset_of(file, TABLES["pairs"].anchor_offset).shape[0] - 1, "hands"
-    if column.path == "pairs/positive" and file.has("pool"):
-        rows = np.inf
+    if column.path == "pairs/positive" and file.pool:
+        rows, what = file.pool.count(CROPS), "hands of its pool"
     if values.min() < 0 or values.max() >= rows:
         raise DamagedFile(f"{file.owner(column.table).path}: /{column.path} points outside the {rows} {what}")
     return values

@@ -104,7 +104,7 @@ EMBEDDINGS = make_table(
     "embeddings",
     Column("vector", "f4", (None,), unit="1"),
     Column("valid", "bool"),
-    attrs=("kind", "normalization", "mean", "basis", "explained_variance"),
+    attrs=("kind", "source", "normalization", "mean", "basis", "explained_variance", "encoder_uuid"),
 )
 
 LABELS = make_table(

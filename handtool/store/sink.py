@@ -69,6 +69,16 @@ class Sink:
     def has(self, name: str) -> bool:
         return name in self.h5 or name in self.links
 
+    def inherit_pool(self, pool: File) -> None:
+        """Every table of `pool` under /pool: linked if it has a path, carried if it came by pipe."""
+        self.h5.require_group("pool")
+        for name in pool.tables:
+            owner = pool.owner(name)
+            if owner.carried:
+                self.carry(owner, name, f"pool/{name}")
+            else:
+                self.links[f"pool/{name}"] = owner
+
     def inherit(self, source: File, only: tuple[Table, ...] | None = None, but: tuple[Table, ...] = ()) -> None:
         """Every table of `source` that this sink has not got: linked if it has a path, carried if it came by pipe."""
         wanted = [t.group for t in only] if only is not None else [n for n in source.tables if n != "curve"]
@@ -81,10 +91,13 @@ class Sink:
             else:
                 self.links[name] = owner
 
-    def carry(self, owner: File, name: str) -> None:
-        owner.h5.copy(owner.h5[name], self.h5, name)
-        for key, dataset in self.h5[name].items():
-            self.digests[f"{name}/{key}"] = int(dataset.attrs.get("crc32", 0))
+    def carry(self, owner: File, name: str, place: str | None = None) -> None:
+        place = place or name
+        owner.h5.copy(owner.h5[name], self.h5, place)
+        for key, dataset in self.h5[place].items():
+            self.digests[f"{place}/{key}"] = int(dataset.attrs.get("crc32", 0))
+        if name == "pairs" and owner.pool:
+            self.inherit_pool(owner.pool)
 
     def finish(self, report: dict) -> None:
         """Links, history, `complete`, fsync, and the final name. HandtoolError on a full disk."""
@@ -111,7 +124,7 @@ class Sink:
         for name, owner in self.links.items():
             target = os.path.join(os.path.realpath(owner.path.parent), owner.path.name)
             text = target if self.folder is None else os.path.relpath(target, self.folder)
-            self.h5[name] = h5py.ExternalLink(text, f"/{name}")
+            self.h5[name] = h5py.ExternalLink(text, f"/{name.removeprefix('pool/')}")
             recorded[name] = {"file": text, "uuid": owner.uuid}
         self.h5.attrs["links"] = encode(json.dumps(recorded))  # in ASCII: a name need not be UTF-8
 

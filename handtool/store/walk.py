@@ -23,6 +23,7 @@ SECONDS = 10
 MOST_OBJECTS = 200_000
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
+LINKING = ("/", "/pool")  # the groups that may hold links to tables of other files
 STEP_ATTRS = ("program", "version", "uuid", "fingerprint", "parents", "started", "seconds")
 STEP_TEXTS = ("command", "config", "inputs", "report")
 walked: dict[tuple, dict] = {}  # files seen by this process: (device, inode, size, mtime) -> verdict
@@ -120,7 +121,7 @@ def check_tree(h5: h5py.File, file_size: int) -> None:
         check_attributes(group)
         for name in group:
             link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink) and group.name == "/":
+            if isinstance(link, h5py.ExternalLink) and group.name in LINKING:
                 continue  # check_links looks at those
             if not isinstance(link, h5py.HardLink):
                 raise Refused(f"holds a link out of the schema ({group.name.rstrip('/')}/{name})")
@@ -173,16 +174,19 @@ def check_dataset(dataset: h5py.Dataset, file_size: int) -> None:
 
 
 def check_links(h5: h5py.File, path: str) -> dict[str, str]:
-    """External links of the root, each to the table of its own name, each with its uuid recorded in the attribute `links`."""
+    """External links of the root and of /pool, each to the table of its own name, each with its uuid recorded in the attribute `links`."""
     recorded = json.loads(decode(h5.attrs.get("links", "{}")))
     found = {}
-    for name in h5:
-        link = h5.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            entry = recorded.get(name, {})
-            if name not in TABLES or link.path != f"/{name}" or entry.get("file") != link.filename or not isinstance(entry.get("uuid"), str):
-                raise Refused(f"holds a link out of the schema (/{name} -> {link.filename}:{link.path})")
-            found[name] = str(beside(Path(path), link.filename))
+    for group in (h5[name] for name in LINKING if name in h5):
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                place = f"{group.name}/{name}".lstrip("/")
+                entry = recorded.get(place, {})
+                known = name in TABLES and link.path == f"/{name}"
+                if not known or entry.get("file") != link.filename or not isinstance(entry.get("uuid"), str):
+                    raise Refused(f"holds a link out of the schema (/{place} -> {link.filename}:{link.path})")
+                found[place] = str(beside(Path(path), link.filename))
     if set(found) != set(recorded):
         raise Refused("has links that do not match its record of them")
     return found
@@ -203,16 +207,19 @@ def check_history(h5: h5py.File) -> None:
 
 
 def check_tables(h5: h5py.File) -> None:
-    """Columns of the schema's types, as long as their table says."""
-    rows: dict[str, int] = {}
-    for name, table in TABLES.items():
-        if isinstance(h5.get(name, getlink=True) if name in h5 else None, h5py.HardLink):
-            lengths = check_table(h5[name], table)
-            if name == "crops" and lengths["N"] and not {"size", "box_scale"} <= set(h5[name].attrs):
-                raise Refused("does not say how large its crops are (/crops, attributes size and box_scale)")
-            for key in ("N", "V") if table.group != "pairs" else ("N",):
-                if key in lengths and rows.setdefault(key, lengths[key]) != lengths[key]:
-                    raise Refused(f"has {lengths[key]} rows in /{name}, {rows[key]} elsewhere")
+    """Columns of the schema's types, as long as their table says; in /pool as in the root."""
+    if "pool" in h5 and not ("pairs" in h5 and isinstance(h5["pool"], h5py.Group)):
+        raise Refused("has a pool without pairs")
+    for top in (h5, h5["pool"]) if "pool" in h5 else (h5,):
+        rows: dict[str, int] = {}
+        for name, table in TABLES.items():
+            if isinstance(top.get(name, getlink=True) if name in top else None, h5py.HardLink):
+                lengths = check_table(top[name], table)
+                if name == "crops" and lengths["N"] and not {"size", "box_scale"} <= set(top[name].attrs):
+                    raise Refused("does not say how large its crops are (/crops, attributes size and box_scale)")
+                for key in ("N", "V") if table.group != "pairs" else ("N",):
+                    if key in lengths and rows.setdefault(key, lengths[key]) != lengths[key]:
+                        raise Refused(f"has {lengths[key]} rows in /{name}, {rows[key]} elsewhere")
 
 
 def check_table(group: h5py.Group, table: Table) -> dict[str, int]:

@@ -1,0 +1,32 @@
+"""Who may not be whose positive: hands of one group (a video, a track), and hands of one video that lie too near in time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Of n rows: `group` (n,) int64 >= 0, two rows of one group never pair.
+
+    With `gap_s` > 0 neither do rows of one `video` (n,) whose `time` (n,) s differs by less; a row without a time (NaN) pairs with none
+    of its own video.
+    """
+
+    group: np.ndarray
+    video: np.ndarray | None = None
+    time: np.ndarray | None = None
+    gap_s: float = 0.0
+
+    @property
+    def is_equivalence(self) -> bool:
+        """Whether the group alone decides, so that rows of one group are refused alike."""
+        return self.gap_s <= 0
+
+    def allows(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Whether the rows may pair; `one` and `other` are row numbers that broadcast against each other."""
+        fits = self.group[one] != self.group[other]
+        if not self.is_equivalence:
+            apart = np.abs(self.time[one] - self.time[other]) >= self.gap_s  # False where a time is NaN
+            fits &= apart | (self.video[one] != self.video[other])
+        return fits
