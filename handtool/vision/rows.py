@@ -101,7 +101,7 @@ class Rows:
     def as_outcome(self) -> dict:
         """What is kept of the counts when the video is done. tracks, side: (hands,); side_turned: hands whose track overruled their side."""
         kept = {name: getattr(self, name) for name in ("with_hands", "none_kept", "enlarged", "jpeg_bytes")}
-        side, seen = self.linker.sides(), np.array(self.linker.seen, np.int8)
+        side, seen = self.linker.sides(), np.frombuffer(bytes(self.linker.seen), np.int8)
         kept |= {"sides": np.bincount(side, minlength=3).tolist(), "side": side, "side_turned": int((side != seen).sum())}
         kept |= {"hands": len(side), "refused": dict(self.refused), "left_out": dict(self.left_out)}
         return {**kept, "tracks": self.linker.tracks()}

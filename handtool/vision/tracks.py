@@ -1,5 +1,6 @@
 """The same hand over time: boxes that follow each other closely, linked by their overlap; and the side that such a track agrees on."""
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,10 +23,11 @@ class Linker:
 
     def __init__(self, interval_s: float = 0.0) -> None:
         self.max_gap_s = max(MAX_GAP_S, 2 * interval_s) + LATE_S  # a detector may miss a hand once
-        self.numbers: list[int] = []  # of every kept hand so far, in order
-        self.seen: list[int] = []  # its side, as it was given
-        self.sure: list[bool] = []  # and whether that is known, rather than a detector's guess
-        self.votes: list[np.ndarray] = []  # of every track: scores of its left and of its right sightings
+        # in arrays that grow: an object for each hand, left between large pictures, would keep their memory from being used again
+        self.numbers = array("q")  # of every kept hand so far, in order
+        self.seen = bytearray()  # its side, as it was given
+        self.sure = bytearray()  # and whether that is known, rather than a detector's guess
+        self.votes = array("d")  # two of every track: scores of its left and of its right sightings
         self.open: list[tuple[int, float, Detection]] = []  # number, time s and last sighting of the tracks that may go on
 
     def add(self, time: float, hands: list[Detection], kept: Sequence[bool] = (), sure: Sequence[bool] = ()) -> None:
@@ -34,7 +36,7 @@ class Linker:
         numbers = self.link(hands)
         for number, hand in zip(numbers, hands):
             if hand.side != UNKNOWN:
-                self.votes[number][hand.side] += max(hand.score, 1e-6)
+                self.votes[2 * number + hand.side] += max(hand.score, 1e-6)
         self.open = [track for track in self.open if track[0] not in numbers] + [(n, time, hand) for n, hand in zip(numbers, hands)]
         for place in np.flatnonzero(kept):
             self.numbers.append(numbers[place])
@@ -51,8 +53,8 @@ class Linker:
             likeness[here], likeness[:, before] = -1, -1
         for here, number in enumerate(numbers):
             if number < 0:
-                numbers[here] = len(self.votes)
-                self.votes.append(np.zeros(2))
+                numbers[here] = len(self.votes) // 2
+                self.votes.extend((0.0, 0.0))
         return numbers
 
     def compare(self, hands: list[Detection]) -> np.ndarray:
@@ -68,7 +70,7 @@ class Linker:
     def tracks(self) -> np.ndarray:
         """(kept hands,) int32: numbers from 0 in order of appearance; -1 for a hand that is linked to no other kept one."""
         numbers = np.array(self.numbers, dtype=np.int64)
-        lengths = np.bincount(numbers, minlength=len(self.votes)) if numbers.size else np.zeros(0, int)
+        lengths = np.bincount(numbers, minlength=len(self.votes) // 2)
         first = np.full(len(lengths), len(numbers))
         np.minimum.at(first, numbers, np.arange(len(numbers)))
         order = np.argsort(np.where(lengths > 1, first, len(numbers)), kind="stable")
@@ -78,8 +80,8 @@ class Linker:
 
     def sides(self) -> np.ndarray:
         """(kept hands,) int8: what the track of each agrees on, the side with the larger sum of scores. A side that is known stays."""
-        seen = np.array(self.seen, np.int8)
-        votes = np.array(self.votes).reshape(-1, 2)[np.array(self.numbers, np.int64)]
+        seen = np.frombuffer(bytes(self.seen), np.int8)
+        votes = np.array(self.votes).reshape(-1, 2)[np.array(self.numbers, dtype=np.int64)]
         agreed = np.where(votes[:, LEFT] > votes[:, RIGHT], LEFT, RIGHT)
-        decided = (votes[:, LEFT] != votes[:, RIGHT]) & (~np.array(self.sure, bool) | (seen == UNKNOWN))
+        decided = (votes[:, LEFT] != votes[:, RIGHT]) & (~np.frombuffer(bytes(self.sure), bool) | (seen == UNKNOWN))
         return np.where(decided, agreed, seen).astype(np.int8)
