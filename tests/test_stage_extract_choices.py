@@ -11,6 +11,7 @@ from test_stage_extract import reasons, same
 
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError
+from handtool.sources import pieces
 from handtool.stages import extract as stage
 from handtool.stages.extract import extract, open_eyes
 from handtool.store import CROPS, LEFT, RIGHT, VIDEOS
@@ -106,7 +107,7 @@ def open_deadly_eyes(looking, folder):
     def read_or_die(item, beat) -> Iterator[dict]:
         def beat_or_die():
             if list(folder.glob(f"video-{item[0]:07d}-*")):  # it has given some hands already
-                os.kill(os.getpid(), signal.SIGSEGV if "crash" in item[1].name else signal.SIGKILL if "kill" in item[1].name else 0)
+                os.kill(os.getpid(), signal.SIGSEGV if "crash" in item[2].name else signal.SIGKILL if "kill" in item[2].name else 0)
 
         yield from read_one(item, beat_or_die)
 
@@ -142,3 +143,30 @@ def test_track_frames_and_choices_do_not_depend_on_the_number_of_workers(tmp_pat
         config = ExtractConfig(workers=workers, track_fps=10.0, min_change=0.02, fps=5.0)
         run_stage(extract, [tmp_path / "f"], tmp_path / f"{workers}.h5", config, boxes=boxes)
     same(tmp_path / "1.h5", tmp_path / "2.h5")
+
+
+def test_a_large_folder_of_images_is_shared_in_pieces_and_a_lost_piece_costs_itself(tmp_path, monkeypatch):
+    """Five images a piece: the same tables as in one piece, over two workers; a crash loses the images of its piece, and counts them."""
+    for number in range(17):
+        write_image(tmp_path / "many" / f"{number:02d}.jpg", picture(number, 17, (224, 224)))
+    for number in (3, 11):
+        (tmp_path / "many" / f"{number:02d}.jpg").write_bytes(b"")
+    run_stage(extract, [tmp_path / "many"], tmp_path / "whole.h5", ExtractConfig(whole=True, **ONE))
+    monkeypatch.setattr(pieces, "PIECE", 5)
+    report = run_stage(extract, [tmp_path / "many"], tmp_path / "c.h5", ExtractConfig(whole=True, workers=2))
+    same(tmp_path / "whole.h5", tmp_path / "c.h5")
+    assert reasons(report, "frames")["failed"] == {"images of zero bytes": 2} and report["per_video"][0]["status"] == "2 images of zero bytes"
+    monkeypatch.setattr(stage, "open_eyes", open_eyes_that_crash_at_ten)
+    report = run_stage(extract, [tmp_path / "many"], tmp_path / "d.h5", ExtractConfig(whole=True, workers=2))
+    assert tables_of(tmp_path / "d.h5", CROPS)["crops/frame"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 15, 16]
+    assert reasons(report, "frames")["failed"] == {"images of zero bytes": 1, "images lost with their process": 5}
+    assert report["per_video"][0]["status"].startswith("its process died (SIGSEGV)") and reasons(report, "videos")["done"] == 1
+
+
+def open_eyes_that_crash_at_ten(looking, folder):
+    read_one = open_eyes(looking, folder)
+
+    def read_or_die(item, beat) -> Iterator[dict]:
+        yield from read_one(item, lambda: os.kill(os.getpid(), signal.SIGSEGV) if item[2].first == 10 else None)
+
+    return read_or_die

@@ -55,7 +55,8 @@ class Frame:
 class Video:
     """A unit of footage: one video file, one folder of images, one single image, or one video of a labelled set.
 
-    name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images").
+    name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images"), or a piece of them that
+    begins at place `first`.
     rows: the labels of it (kind "labelled"), as row numbers of the labels file at `path`.
     """
 
@@ -65,6 +66,7 @@ class Video:
     files: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
     subject: str = ""
+    first: int = 0
 
 
 @dataclass(frozen=True)

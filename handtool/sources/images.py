@@ -10,6 +10,7 @@ from handtool.sources.frame import Frame, Tally, Video
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2".split())
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+NOTHING_READ = "no image could be read"
 PNG_START, PNG_END = b"\x89PNG", b"IEND"
 
 
@@ -19,7 +20,7 @@ class BadImage(Exception):
 
 def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of a folder, in its order. `number` is the place among all of them, readable or not; an unreadable one is counted."""
-    for number, file in enumerate(video.files):
+    for number, file in enumerate(video.files, start=video.first):
         tally.beat()
         try:
             image, jpeg = read_image(Path(file))
@@ -31,7 +32,7 @@ def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
         tally.sampled += 1
         yield Frame(image, number, float("nan"), Path(file).as_posix(), jpeg)
     if not tally.decoded:
-        tally.problem = "no image could be read"
+        tally.problem = NOTHING_READ
 
 
 def read_image(path: Path) -> tuple[np.ndarray, bytes | None]:

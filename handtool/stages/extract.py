@@ -15,6 +15,7 @@ from handtool.sources.deal import deal, long_first, size_of
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Frame, Sampling, Tally, Video
 from handtool.sources.outcome import make_report, video_columns
+from handtool.sources.pieces import in_pieces, join_outcomes
 from handtool.sources.read import read_frames
 from handtool.sources.truth import KnownFilm, find_truth, known_film, nobody
 from handtool.store import CROPS, LABELS, TRUTH, VIDEOS, Job, Sink, open_file, open_table, read_column, write_table
@@ -54,13 +55,17 @@ def extract(
     ordinals = choose_shard(found.videos, config.shard)
     videos = [found.videos[number] for number in ordinals]
     lost = read_videos(videos, job, looking, progress)
-    outcomes = [lost.get(number) or job.load(part_name(number)) for number in range(len(videos))]
+    pieces = [
+        [lost.get((number, piece)) or job.load(part_name(number, piece)) for piece in range(len(in_pieces(video)))]
+        for number, video in enumerate(videos)
+    ]
+    outcomes = [join_outcomes(each) for each in pieces]
     if not sum(outcome["hands"] for outcome in outcomes) and config.shard is None:
         for name in job.names():  # with other settings there may be some: nothing to go on from
             job.drop(name)
         raise no_hands_at_all(videos, outcomes)
     write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
-    write_hands(sink, outcomes, job, config)
+    write_hands(sink, pieces, job, config)
     report = make_report(videos, outcomes, found.left_out)
     if boxes is not None:
         looked_at = sum(outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes)
@@ -93,56 +98,63 @@ def choose_shard(videos: list[Video], shard: str | None) -> list[int]:
     return deal(videos, of)[number - 1]
 
 
-def part_name(number: int, block: int | None = None) -> str:
-    return f"video-{number:07d}" if block is None else f"video-{number:07d}-{block:05d}"
+def part_name(number: int, piece: int = 0, block: int | None = None) -> str:
+    name = f"video-{number:07d}" + (f".{piece:05d}" if piece else "")
+    return name if block is None else f"{name}-{block:05d}"
 
 
-def read_videos(videos: list[Video], job: Job, looking: Looking, progress: Progress) -> dict[int, dict]:
-    """Every video that has no finished part yet, over worker processes, the longest first; they save its parts themselves.
+def read_videos(videos: list[Video], job: Job, looking: Looking, progress: Progress) -> dict[tuple[int, int], dict]:
+    """Every video, or piece of one, that has no finished part yet, over worker processes, the longest first; they save the parts themselves.
 
-    What costs a process its life is told of in that video's part. Only what may have been the machine's fault (short memory, a kill from
-    outside) is returned instead: a run that is resumed gives such a video another chance.
+    What costs a process its life is told of in its part. Only what may have been the machine's fault (short memory, a kill from outside) is
+    returned instead, by number and piece: a run that is resumed gives it another chance.
     """
-    sizes = [size_of(video) for video in videos]
-    items = [(number, videos[number]) for number in long_first(sizes) if not job.has(part_name(number))]
-    finished, hands, frames, lost = len(videos) - len(items), 0, 0, {}
+    pieces = [(number, piece, part) for number, video in enumerate(videos) for piece, part in enumerate(in_pieces(video))]
+    items = [pieces[place] for place in long_first([size_of(part) for _, _, part in pieces])]
+    items = [item for item in items if not job.has(part_name(*item[:2]))]
+    waiting, hands, frames, lost = Counter(number for number, _, _ in items), 0, 0, {}
+    finished = len(videos) - len(waiting)
     if finished:
         log.info("%d of %d videos are done already", finished, len(videos))
     config = looking.config
     progress("videos", finished, len(videos))
     for news in run_in_children(open_eyes, (looking, job.folder), items, config.workers, config.patience_s):
-        number, video = items[news.item]
-        match news.kind:
-            case "result":
-                status = news.value["status"]
-                hands += news.value["hands"]
-            case "lost":
-                status = str(news.value)
-                outcome = {**Tally(problem=status).as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
-                if is_lasting(status):
-                    job.save(part_name(number), outcome)
-                else:
-                    lost[number] = outcome
-            case "beat":
-                frames += news.value
-                progress("frames", frames)
-                continue
-            case "done":
-                finished += 1
-                progress("videos", finished, len(videos), hands=hands)
-                continue
-        if status != "ok":
+        number, piece, video = items[news.item]
+        if news.kind == "beat":
+            frames += news.value
+            progress("frames", frames)
+            continue
+        if news.kind == "result":
+            status, hands = news.value["status"], hands + news.value["hands"]
+        if news.kind == "lost":
+            status = str(news.value)
+            outcome = outcome_of_lost(video, status, config)
+            if is_lasting(status):
+                job.save(part_name(number, piece), outcome)
+            else:
+                lost[number, piece] = outcome
+        if news.kind != "result":  # lost or done
+            waiting[number] -= 1
+            finished += not waiting[number]
+            progress("videos", finished, len(videos), hands=hands)
+        if news.kind != "done" and status != "ok":
             log.warning("%s: %s", video.name, status)
     return lost
 
 
-def open_eyes(looking: Looking, folder: Path) -> Callable[[tuple[int, Video], Callable[[], None]], Iterator[dict]]:
-    """In a worker process: the function that turns a video, with its number, into parts of the job in `folder`: blocks of rows, then what
-    became of it, which it also yields."""
+def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
+    """Of images it is known how many were lost."""
+    tally = Tally(problem=status, failed=Counter({"images lost with their process": len(video.files)} if video.files else {}))
+    return {**tally.as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
+
+
+def open_eyes(looking: Looking, folder: Path) -> Callable[[tuple[int, int, Video], Callable[[], None]], Iterator[dict]]:
+    """In a worker process: the function that turns a video, with its number and that of the piece, into parts of the job in `folder`:
+    blocks of rows, then what became of it, which it also yields."""
     config, eyes, job = looking.config, Eyes(looking), Job(folder)
 
-    def read_one(item: tuple[int, Video], beat: Callable[[], None]) -> Iterator[dict]:
-        number, video = item
+    def read_one(item: tuple[int, int, Video], beat: Callable[[], None]) -> Iterator[dict]:
+        number, piece, video = item
         tally, rows, joined, blocks = Tally(beat=beat), Rows(config, sure_sides=looking.boxes is not None), Counter(), 0
         film = read_truth(video)
         for frame, image, hands in eyes.find_in(read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)):
@@ -153,14 +165,14 @@ def open_eyes(looking: Looking, folder: Path) -> Callable[[tuple[int, Video], Ca
                 hands = join_truth(video, film, frame, [hand for hand, _, _ in hands], joined)
             rows.add(image, frame.number, frame.time, hands, frame.jpeg if image is frame.image else None)
             if rows.is_full:
-                job.save(part_name(number, blocks), rows.take_block())
+                job.save(part_name(number, piece, blocks), rows.take_block())
                 blocks += 1
         if rows.jpegs:
-            job.save(part_name(number, blocks), rows.take_block())
+            job.save(part_name(number, piece, blocks), rows.take_block())
             blocks += 1
         about = {"joined": dict(joined), "subject": film.subject, "place": film.place} if film else {}
         outcome = {**tally.as_outcome(), **rows.as_outcome(), **about, "blocks": blocks}
-        job.save(part_name(number), outcome)
+        job.save(part_name(number, piece), outcome)
         yield outcome
 
     return read_one
@@ -198,8 +210,7 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
     looked, bad = sum(outcome["sampled"] for outcome in outcomes), [outcome for outcome in outcomes if outcome["status"] != "ok"]
     if not looked:
         return HandtoolError(f"none of {len(videos)} videos could be read; the first: {videos[0].name}: {outcomes[0]['status']}")
-    left_out = sum((Counter(outcome["left_out"]) for outcome in outcomes), Counter())
-    if left_out:
+    if left_out := sum((Counter(outcome["left_out"]) for outcome in outcomes), Counter()):
         return HandtoolError(f"none of {left_out.total()} hands is kept ({', '.join(left_out)})", hint="ask for less")
     unread = f", {len(bad)} videos not read whole" if bad else ""
     return HandtoolError(
@@ -208,24 +219,24 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
     )
 
 
-def write_hands(sink: Sink, outcomes: list[dict], job: Job, config: ExtractConfig) -> None:
-    """The parts joined in the order of the videos, block by block."""
-    scale = config.box_scale if any(outcome["enlarged"] for outcome in outcomes) else 1.0
-    attrs, total = {"size": config.size, "box_scale": scale}, sum(outcome["jpeg_bytes"] for outcome in outcomes)
+def write_hands(sink: Sink, videos: list[list[dict]], job: Job, config: ExtractConfig) -> None:
+    """The parts joined in the order of the videos, piece by piece, block by block. videos: the outcomes of the pieces of each."""
+    pieces = [(video, piece, outcome) for video, outcomes in enumerate(videos) for piece, outcome in enumerate(outcomes)]
+    scale = config.box_scale if any(outcome["enlarged"] for _, _, outcome in pieces) else 1.0
+    attrs, total = {"size": config.size, "box_scale": scale}, sum(outcome["jpeg_bytes"] for _, _, outcome in pieces)
     known = []
     with open_table(sink, CROPS, attrs=attrs, jpeg_bytes=total) as crops:
-        for video, outcome in enumerate(outcomes):
+        for video, piece, outcome in pieces:
             start = 0
-            for number in range(outcome["blocks"]):
-                columns, labels = open_block(job.load(part_name(video, number)))
+            for block in range(outcome["blocks"]):
+                columns, labels = open_block(job.load(part_name(video, piece, block)))
                 end = start + len(columns["jpeg"])
                 whole = {"side": outcome["side"][start:end], "track": outcome["tracks"][start:end]}  # known when the video is done
                 rows = {"video": np.full(end - start, video), "source_row": np.full(end - start, -1)}
                 crops.append(columns | whole | rows)
                 known.append((end - start, labels))
                 start = end
-    names = {name for _, labels in known for name in labels}
-    if names:
+    if names := {name for _, labels in known for name in labels}:
         with open_table(sink, LABELS) as table:
             for count, labels in known:
                 table.append(nothing_known(LABELS, count, names) | labels)

@@ -49,7 +49,7 @@ def bare(path: Path) -> int:
 
 def ours(path: Path, boxes: Path) -> int:
     work = open_eyes(Looking(ExtractConfig(), str(boxes)), path.parent)
-    (outcome,) = work((0, find_videos([path]).videos[0]), lambda: None)
+    (outcome,) = work((0, 0, find_videos([path]).videos[0]), lambda: None)
     assert outcome["hands"] == 2 * outcome["sampled"]
     return outcome["decoded"]
 

@@ -45,7 +45,7 @@ def bare(hands, path: Path, every: int) -> tuple[int, int]:
 
 
 def ours(work, video) -> tuple[int, int]:
-    (outcome,) = work((0, video), lambda: None)
+    (outcome,) = work((0, 0, video), lambda: None)
     return outcome["sampled"], outcome["hands"]
 
 
