@@ -13,6 +13,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.skeleton import FROM_MANO, LEFT, RIGHT, UNKNOWN
 from handtool.vision.contracts import HandCrop
 from handtool.vision.onnx_keypoints import OnnxKeypoints, find_layout, from_heatmaps, from_regression, from_simcc
+from handtool.vision.onnx_session import Network, find_size, is_channels_last
 from handtool.vision.onnx_settings import KeypointSettings
 from handtool.vision.resample import placement, resample
 
@@ -74,6 +75,37 @@ def test_resampling_is_what_torch_trains_on():
         theirs = warp(torch.from_numpy(crop[None]), view.matrix, size, oversample=2 if side > size else 1)[0].permute(1, 2, 0).numpy()
         assert np.abs(resample(crop, size, size, size / side) / 255 - theirs).max() < 1e-4
         np.testing.assert_allclose(placement(side, size, size, size / side), view.matrix[0, :2].numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind, dtype", [("tensor(float)", np.float32), ("tensor(float16)", np.float16), ("tensor(uint8)", np.uint8)])
+@pytest.mark.parametrize("colour, last", [("rgb", False), ("bgr", True)])
+def test_the_picture_reaches_the_network_as_it_wants_it(kind, dtype, colour, last):
+    pictures = np.random.default_rng(0).uniform(0, 255, (2, 4, 5, 3)).astype(np.float32)
+    network = object.__new__(Network)
+    network.settings, network.input, network.channels_last = KeypointSettings(colour=colour, mean=(0.1, 0.2, 0.3)), SimpleNamespace(type=kind), last
+    found = network.prepare(pictures)
+    assert found.dtype == dtype and found.shape == ((2, 4, 5, 3) if last else (2, 3, 4, 5))
+    for channel in range(3):
+        plane = pictures[..., 2 - channel if colour == "bgr" else channel]
+        mean, std = network.settings.mean[channel], network.settings.std[channel]
+        wanted = np.rint(plane) if dtype == np.uint8 else (plane / 255 - mean) / std
+        np.testing.assert_allclose(found[..., channel] if last else found[:, channel], wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "shape, channels, asked, expected",
+    [
+        ([1, 3, 64, 96], "auto", None, (False, 96, 64)),
+        (["N", 64, 96, 3], "auto", None, (True, 96, 64)),
+        (["N", 3, "h", "w"], "auto", (96, 64), (False, 96, 64)),
+        (["N", "c", "h", "w"], "last", (96, 64), (True, 96, 64)),
+    ],
+)
+def test_size_and_order_of_axes_are_the_models_own_where_it_has_them(shape, channels, asked, expected):
+    last = is_channels_last(shape, channels, "m.onnx")
+    assert (last, *find_size(shape, last, asked, "m.onnx")) == expected
+    with pytest.raises(HandtoolError, match="leaves the size of its input open|not 32x32"):
+        find_size(shape, last, None if "h" in shape else (32, 32), "m.onnx")
 
 
 def gaussians(points: np.ndarray, cells: tuple[int, int], to_cells) -> np.ndarray:

@@ -124,7 +124,10 @@ def one_thread_for_children() -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def give_next(child: Child, waiting: deque, items: list, open_work: Callable[..., Work], arguments: tuple) -> list[Child]:
