@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from footage import make_labelled, write_image
 
-from handtool.sources.deal import LABELLED_BYTES, deal, long_first, size_of
+from handtool.sources.deal import IMAGE_BYTES, LABELLED_BYTES, deal, long_first, size_of
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Video
 
@@ -34,9 +34,10 @@ def test_the_longest_are_dealt_first_and_equal_ones_in_their_order(tmp_path):
 
 
 def test_sizes_of_folders_labelled_sets_and_files_that_are_not_there(tmp_path):
-    images = [write_image(tmp_path / "a" / f"{n}.png", np.zeros((5, 5 * n + 5, 3), np.uint8)) for n in range(3)]
+    for number in range(3):
+        write_image(tmp_path / "a" / f"{number}.png", np.zeros((5, 5, 3), np.uint8))
     (folder,) = find_videos([tmp_path / "a"]).videos
-    assert size_of(folder) == sum(image.stat().st_size for image in images)
+    assert size_of(folder) == 3 * IMAGE_BYTES
     (labelled,) = find_videos([make_labelled(tmp_path / "set")]).videos
     assert size_of(labelled) == 6 * LABELLED_BYTES
     assert size_of(Video("gone", str(tmp_path / "gone.mp4"), "video")) == 0

@@ -5,14 +5,15 @@ import os
 
 from handtool.sources.frame import Video
 
-LABELLED_BYTES = 50_000  # an image of a labelled set, whose files need not be looked at for this
+# An image is as much work as this much video (of 4 Mbit/s, at one kept frame a second), with a detector to look at it and without.
+IMAGE_BYTES, LABELLED_BYTES = 300_000, 15_000
 
 
 def deal(videos: list[Video], parts: int) -> list[list[int]]:
     """The numbers of the videos of each part, in their order. Every video is in one part.
 
     The longest first, each to the part that has least so far (Graham 1969, SIAM J. Appl. Math. 17(2), "longest processing time"): no part
-    gets more than 4/3 of what the best division would give the largest. Depends on the sizes of the files alone.
+    gets more than 4/3 of what the best division would give the largest. Depends on the files and their sizes alone.
     """
     dealt: list[list[int]] = [[] for _ in range(parts)]
     loads = [(0, part) for part in range(parts)]
@@ -30,14 +31,14 @@ def long_first(sizes: list[int]) -> list[int]:
 
 
 def size_of(video: Video) -> int:
-    """Bytes, the measure of work that can be had without opening ten thousand files; 0 for a file that cannot be looked at."""
-    if video.kind == "labelled":
-        return LABELLED_BYTES * len(video.rows)
-    return sum(bytes_of(file) for file in video.files or (video.path,))
-
-
-def bytes_of(file: str) -> int:
-    try:
-        return os.stat(file).st_size
-    except OSError:
-        return 0
+    """Bytes, the measure of work that can be had without opening ten thousand videos; 0 for a file that cannot be looked at."""
+    match video.kind:
+        case "labelled":
+            return LABELLED_BYTES * len(video.rows)
+        case "images":
+            return IMAGE_BYTES * len(video.files)
+        case "video":
+            try:
+                return os.stat(video.path).st_size
+            except OSError:
+                return 0
