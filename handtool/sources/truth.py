@@ -12,7 +12,7 @@ from handtool.sources.frame import KnownHand, Video
 
 NAME, BOXES = "truth.h5", "boxes.json"
 COMPANIONS = frozenset({NAME, BOXES})  # what lies beside such videos and is no footage
-LEAST_OVERLAP = 0.3  # intersection over union of a found box and the known one
+LEAST_OVERLAP = 0.2  # intersection over union of a found box (of landmarks: without the flesh around them) and the known one
 LABELLED, STRANGER, MISSED, TURNED = "labelled", "not in the truth", "known but not found", "side corrected"
 
 
