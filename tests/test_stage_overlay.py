@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import av
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from footage import damage, make_boxes, make_labelled, make_video, number_of, picture, write_image
 from making import make_file
+from test_doors_commands import package_environment
 
 from handtool import store
 from handtool.config import OverlayConfig
@@ -32,11 +35,6 @@ def read_film(data: bytes) -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """clips/clip.mp4, 20 frames at 10/s; two hands in every fourth one, found by given boxes; crops.h5."""
-    import subprocess
-    import sys
-
-    from test_doors_commands import package_environment
-
     folder = tmp_path_factory.mktemp("a b")
     (folder / "clips").mkdir()
     make_video(folder / "clips" / "clip.mp4", 20, 10, SIZE)
@@ -217,3 +215,10 @@ def test_a_film_that_breaks_off_leaves_nothing_and_keeps_what_was_there(tmp_path
             raise RuntimeError("the power is gone")
         assert [p.name for p in tmp_path.iterdir()] == ([path.name] if before else [])
     assert path.read_bytes() == b"an older film"
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(clip, tmp_path):
+    command = f'ulimit -f 8; exec "{sys.executable}" -m handtool show "{clip}/crops.h5" --video -o film.mp4'
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=package_environment())
+    assert done.returncode == 1 and done.stderr.startswith("handtool show: cannot write film.mp4"), done.stderr
+    assert not list(tmp_path.iterdir())

@@ -168,15 +168,14 @@ def write_whole(path: Path) -> Iterator[BinaryIO]:
     descriptor, temporary = make_neighbour(path)
     try:
         with os.fdopen(descriptor, "w+b") as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as error:
-                if error.errno not in DISK_ERRORS:
-                    raise
-                raise disk_error(error, path) from error
-            publish(temporary, path)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        publish(temporary, path)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise disk_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
