@@ -9,13 +9,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from handtool.errors import HandtoolError
-
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class DiskFile(io.RawIOBase):
@@ -28,6 +25,11 @@ class DiskFile(io.RawIOBase):
         super().__init__()
         self.raw = os.fdopen(descriptor, "w+b", buffering=0)
         self.error: OSError | None = None
+
+    def writable(self) -> bool:  # what libraries ask before they write
+        return True
+
+    readable = seekable = writable
 
     def write(self, data: bytes) -> int:
         view = memoryview(data).cast("B")
@@ -163,20 +165,19 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def write_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that is no HDF5, to be written in any order: it gets its name when the block ends well. HandtoolError where the disk refuses."""
+def write_whole(path: Path) -> Iterator[DiskFile]:
+    """A file that is no HDF5, to be written in any order: it gets its name when the block ends well. HandtoolError where the disk refuses,
+    at the end of the block: what writes through a library (a film) would lose the exception there."""
     descriptor, temporary = make_neighbour(path)
+    disk = DiskFile(descriptor)
     try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield disk
+        disk.sync()
+        if disk.error:
+            raise disk_error(disk.error, path)
         publish(temporary, path)
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise disk_error(error, path) from error
     finally:
+        disk.close()
         temporary.unlink(missing_ok=True)
 
 
