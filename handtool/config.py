@@ -1,6 +1,9 @@
 """Every default, once: one frozen dataclass per stage. Units are in the names or beside them."""
 
-from dataclasses import dataclass
+import dataclasses
+from functools import partial
+
+dataclass = partial(dataclasses.dataclass, eq=False, repr=False)  # nobody compares or prints them, and every --help would wait for the code of it
 
 # Settings of the machine, not of the result: an output made with others of these is still up to date.
 MACHINE_SETTINGS = frozenset({"workers", "device", "checkpoint_every", "checkpoint_seconds", "patience_s"})

@@ -10,8 +10,27 @@ import typer
 from handtool import __version__
 from handtool.cli.doors import guarded
 
-VERBS = ("extract", "keypoints", "embed", "mine", "pretrain", "finetune", "eval")
-HELPERS = ("synth", "predict", "show", "report", "info", "check", "cat", "split", "export", "doctor")
+VERBS = {  # in pipeline order; what stands beside them in the list of commands, a line each
+    "extract": "Find the hands in videos and images, and cut them out.",
+    "keypoints": "Give every hand its 21 2D keypoints.",
+    "embed": "Turn the keypoints of each hand into a short vector (PCA).",
+    "mine": "Find, for every hand, the most similar hands in other videos.",
+    "pretrain": "Train an encoder on such pairs, without labels.",
+    "finetune": "Train a 3D pose model on labelled hands.",
+    "eval": "Score predicted hands: MPJPE, PA-MPJPE, PCK, AUC.",
+}
+HELPERS = {
+    "synth": "Make labelled hands, or videos of them, from nothing.",
+    "predict": "Predict a 3D pose for every crop.",
+    "show": "Draw what a file holds: sheets, maps, curves, or a film.",
+    "report": "Put files together on one HTML page.",
+    "info": "Tell what is in a file, and how it was made.",
+    "check": "Tell whether files are whole.",
+    "cat": "Join files of hands.",
+    "split": "Divide hands into training, validation and test.",
+    "export": "Write tables as csv, json or npz, and weights for other programs.",
+    "doctor": "Tell whether this machine is ready.",
+}
 
 
 def show_version(value: bool) -> None:
@@ -28,21 +47,20 @@ def start(version: Annotated[bool, typer.Option("--version", callback=show_versi
     """
 
 
-def make_app(wanted: str | None = None, explain: bool = False) -> typer.Typer:
-    """All commands, or only the one that is wanted: the others need not be loaded to run it.
-
-    `explain`: each command is there by its description alone, without options. That is all that the list of commands shows, and typer
-    takes as long to read the options of seventeen commands as to start.
-    """
+def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
+    """All commands, or only the one that is wanted: the others need not be loaded to run it. `listed`: none is loaded, since their list
+    shows no options, which take typer as long to read as all the rest."""
     app = typer.Typer(
         name="handtool", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
     )  # fmt: skip
     app.callback()(start)
-    for panel, names in (("The pipeline", VERBS), ("Helpers", HELPERS)):
-        for name in names if wanted is None else set(names) & {wanted}:
-            function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
-            command = app.command(name, rich_help_panel=panel, help=function.__doc__)
-            command(start_nothing if explain else guarded(function, name))
+    for panel, commands in (("The pipeline", VERBS), ("Helpers", HELPERS)):
+        for name, summary in commands.items():
+            if listed:
+                app.command(name, rich_help_panel=panel, help=summary)(start_nothing)
+            elif wanted in (None, name):
+                function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
+                app.command(name, rich_help_panel=panel)(guarded(function, name))
     return app
 
 
@@ -60,4 +78,4 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8
     named = [word for word in sys.argv[1:] if word in (*VERBS, *HELPERS)]
     asked = named[0] if named and named[0] == sys.argv[1] else None
-    make_app(asked, explain=not named and "_HANDTOOL_COMPLETE" not in os.environ)(prog_name="handtool")
+    make_app(asked, listed=not named and "_HANDTOOL_COMPLETE" not in os.environ)(prog_name="handtool")
