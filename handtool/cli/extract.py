@@ -64,7 +64,7 @@ def extract(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find the hands in videos and images, and cut them out. Labelled sets bring their own hands.
+    """Find the hands in videos and images, and cut them out. Labelled sets bring their own hands, a truth.h5 beside the videos their labels.
 
     Run again after an interruption, it goes on video by video (not with -o -). Shards are joined by `handtool cat`.
 
