@@ -20,7 +20,7 @@ else
     fi
 fi
 handtool() { command "$HANDTOOL" "$@"; }
-VIDEOS=${VIDEOS:-32} FRAMES=${FRAMES:-30} STEPS=${STEPS:-600} EPOCHS=${EPOCHS:-30}
+VIDEOS=${VIDEOS:-32} FRAMES=${FRAMES:-30} STEPS=${STEPS:-600} EPOCHS=${EPOCHS:-24}
 SECONDS=0
 
 echo; echo "== a world of hands: $VIDEOS videos to learn from without labels, $VIDEOS labelled ones of other people in other places"

@@ -4,11 +4,14 @@ import cv2
 import numpy as np
 import pytest
 from making import make_file, record
+from running import run_stage
 
 from handtool import store
-from handtool.config import ShowConfig
+from handtool.config import MineConfig, ShowConfig
 from handtool.errors import HandtoolError
-from handtool.stages.show import choose_rows, describe, draw_png, possible_kinds, read_scores, show
+from handtool.render.tiles import hand_tiles
+from handtool.stages.mine import mine
+from handtool.stages.show import choose_rows, describe, draw_png, possible_kinds, read_hands, read_scores, show
 from handtool.store import CROPS, CURVE, KEYPOINTS, LABELS, PAIRS, PREDICTIONS
 
 
@@ -66,6 +69,15 @@ def test_pairs_show_an_anchor_and_its_ranks_in_each_row(pairs):
     with store.open_file(pairs) as file:
         three, two = (show(file, ShowConfig(rows=4, columns=ranks, tile=240)) for ranks in (6, 2))
     assert three.shape[1] - two.shape[1] == 250, "as many ranks as there are, or as were asked for"
+
+
+def test_positives_from_another_file_are_shown_from_there(tmp_path, hands):
+    pool = make_file(tmp_path / "pool.h5", (7, 8, 9), ("keypoints", "embeddings"), seed=3)
+    run_stage(mine, hands, tmp_path / "mined.h5", MineConfig(topk=2, index="exact"), pool=pool)
+    with store.open_file(tmp_path / "mined.h5") as file, store.open_file(pool) as other:
+        assert file.pool and show(file, ShowConfig(tile=64)).std() > 5
+        tiles = hand_tiles(read_hands(file.pool, np.array([23])), 64)
+        assert np.array_equal(tiles[0].image, hand_tiles(read_hands(other, np.array([23])), 64)[0].image), "row 23 of the pool, where the anchors are 15"
 
 
 def test_predictions_leave_out_what_is_not_valid_and_rank_by_error(predictions):
