@@ -324,9 +324,9 @@ def test_a_redirected_input_is_told_as_such(handtool, tmp_path):
 
 def test_verbose_says_more_and_quiet_nothing(handtool, tmp_path):
     make_file(tmp_path / "k.h5", (6, 6))
-    said = handtool("embed", "k.h5", "-o", "e.h5", "-v").stderr
+    said = handtool("embed", "k.h5", "--dim", "14", "-o", "e.h5", "-v").stderr
     assert "settings {" in said and "'dim': 14" in said
-    assert handtool("embed", "k.h5", "-o", "e.h5", "-q").stderr == ""
+    assert handtool("embed", "k.h5", "--dim", "14", "-o", "e.h5", "-q").stderr == ""
 
 
 def test_an_output_beside_its_videos_is_up_to_date_too(handtool, tmp_path):
