@@ -4,6 +4,8 @@ Hands are stored as seen; this is the one place where a left hand becomes a righ
 Mirroring is its own inverse: the same call brings a prediction back to the hand as it was seen.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from handtool.hands.camera import mirror_camera, mirror_joints, mirror_points
@@ -12,20 +14,22 @@ from handtool.hands.skeleton import LEFT
 
 def canonical_keypoints(xy: np.ndarray, side: np.ndarray, width: int) -> np.ndarray:
     """xy: (n, 21, 2) px in a crop `width` px wide, side: (n,). Returns (n, 21, 2) px, left hands mirrored (u' = width - 1 - u)."""
-    return _where_left(side, mirror_points(xy, width), xy)
+    return _mirror_left(side, xy, lambda left: mirror_points(left, width))
 
 
 def canonical_joints(joints: np.ndarray, side: np.ndarray) -> np.ndarray:
     """joints: (n, k, 3) m in the camera frame, side: (n,). Returns (n, k, 3) m, left hands mirrored (X' = -X)."""
-    return _where_left(side, mirror_joints(joints), joints)
+    return _mirror_left(side, joints, mirror_joints)
 
 
 def canonical_camera(camera: np.ndarray, side: np.ndarray, width: int) -> np.ndarray:
     """camera: (n, 3, 3) of a crop `width` px wide, side: (n,). Returns (n, 3, 3), from canonical joints to canonical keypoints."""
-    return _where_left(side, mirror_camera(camera, width), camera)
+    return _mirror_left(side, camera, lambda left: mirror_camera(left, width))
 
 
-def _where_left(side: np.ndarray, mirrored: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _mirror_left(side: np.ndarray, seen: np.ndarray, mirror: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     left = np.asarray(side) == LEFT
     assert left.shape == seen.shape[:1], f"{left.shape} sides for {seen.shape[:1]} hands"
-    return np.where(left[:, None, None], mirrored, seen)
+    turned = seen.copy()
+    turned[left] = mirror(seen[left])
+    return turned

@@ -21,18 +21,16 @@ def describe(xy: np.ndarray, side: np.ndarray, normalization: str, crop_size: in
     `similarity`: that, turned until the direction from the wrist to the mean of the four knuckles points up.
     Returns (n, 42) float32, x before y for each joint; NaN where keypoints are missing or all in one place.
     """
-    points = canonical_keypoints(np.asarray(xy, dtype=np.float64), side, crop_size)
+    points = canonical_keypoints(np.asarray(xy), side, crop_size)
     if normalization == "crop":
-        points = (points + 0.5) / crop_size
+        points = (points + points.dtype.type(0.5)) / points.dtype.type(crop_size)  # float32 stays: millions of hands are as many bytes
     elif normalization == "wrist-scale":
-        points = _wrist_at_zero_size_one(points)
+        points = _wrist_at_zero_size_one(points.astype(np.float64))
     elif normalization == "similarity":
-        points = _knuckles_up(_wrist_at_zero_size_one(points))
+        points = _knuckles_up(_wrist_at_zero_size_one(points.astype(np.float64)))
     else:
         raise ValueError(f"no normalization {normalization!r}; there are {', '.join(NORMALIZATIONS)}")
-    flat = points.reshape(len(points), -1).astype(np.float32)
-    flat[~np.isfinite(flat).all(axis=1)] = np.nan
-    return flat
+    return _rows_whole_or_nan(points)
 
 
 def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) -> np.ndarray:
@@ -47,7 +45,12 @@ def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) ->
         points = points @ np.swapaxes(_palm_frame(points), 1, 2)
     elif normalization != "wrist-scale":
         raise ValueError(f"no normalization {normalization!r} of joints; there are wrist-scale and similarity")
-    flat = points.reshape(len(points), -1).astype(np.float32)
+    return _rows_whole_or_nan(points)
+
+
+def _rows_whole_or_nan(points: np.ndarray) -> np.ndarray:
+    """(n, 21, k) -> (n, 21 k) float32; a row with a NaN or infinity is NaN throughout, so that its first number tells."""
+    flat = points.reshape(len(points), -1).astype(np.float32, copy=False)
     flat[~np.isfinite(flat).all(axis=1)] = np.nan
     return flat
 
@@ -92,8 +95,14 @@ class Basis:
         """No axes at all: the numbers as they are."""
         return cls(np.zeros(num), np.eye(num), np.full(num, np.nan))
 
+    @property
+    def is_raw(self) -> bool:
+        return bool(np.isnan(self.explained_variance).any())
+
     def project(self, vectors: np.ndarray) -> np.ndarray:
         """vectors: (n, D). Returns (n, dim) float32: the coordinates along the axes, about the mean."""
+        if self.is_raw:
+            return np.asarray(vectors, np.float32)
         return ((vectors - self.mean) @ self.basis.T).astype(np.float32)
 
 
@@ -107,20 +116,20 @@ class RunningMoments:
 
     def add(self, vectors: np.ndarray) -> None:
         """vectors: (n, D), finite. Raises ValueError on NaN: one such row would spoil every axis."""
-        block = np.asarray(vectors, dtype=np.float64)
-        if not np.isfinite(block).all():
-            raise ValueError("vectors hold NaN or infinite numbers; leave invalid hands out")
-        if len(block) == 0:
+        centred = np.array(vectors, dtype=np.float64)
+        if len(centred) == 0:
             return
-        mean = block.mean(axis=0)
-        centred = block - mean
+        mean = centred.mean(axis=0)
+        if not np.isfinite(mean).all():
+            raise ValueError("vectors hold NaN or infinite numbers; leave invalid hands out")
+        centred -= mean
         scatter = centred.T @ centred
         if self.count:
             step = mean - self.mean
-            total = self.count + len(block)
-            scatter += self.scatter + np.outer(step, step) * (self.count * len(block) / total)
-            mean = self.mean + step * (len(block) / total)
-        self.count += len(block)
+            total = self.count + len(centred)
+            scatter += self.scatter + np.outer(step, step) * (self.count * len(centred) / total)
+            mean = self.mean + step * (len(centred) / total)
+        self.count += len(centred)
         self.mean, self.scatter = mean, scatter
 
     @property

@@ -6,7 +6,7 @@ and the scan is cheaper than the graph, none is built.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -37,7 +37,6 @@ class Neighbors:
     rejected: float = 0.0  # share of the graph's answers that the anchor may not pair with
     asked_again: int = 0  # anchors asked a second time with more
     scanned: int = 0  # anchors that the graph left short, looked up cell by cell
-    parts: list[int] = field(default_factory=list)  # anchors of each kind
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,6 @@ def find_neighbors(
     for one in [None] if kind is None else np.unique(kind[asked]):
         places = np.flatnonzero(wanted if one is None else wanted & (kind[asked] == one))
         candidates = np.flatnonzero(offered if one is None else offered & (kind == one))
-        found.parts.append(len(places))
         if len(places) and len(candidates):
             _Search(vectors, exclusion, topk, how, asked[places], candidates, progress).write(found, places)
     return found

@@ -35,7 +35,7 @@ NORMALIZATIONS = {"keypoints": ("crop", "wrist-scale", "similarity"), "joints": 
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What describes the hands, before any axes. `blocks()` yields (first row, (b, width) float32, NaN where there is nothing)."""
+    """What describes the hands, before any axes. `blocks()` yields (first row, (b, width) float32, NaN throughout where there is nothing)."""
 
     blocks: Callable[[], Iterator[tuple[int, np.ndarray]]]
     width: int
@@ -76,7 +76,8 @@ def embed(
             vector = space.project(rows)
             block = slice(start, start + len(rows))
             embedded[block] = np.isfinite(vector).all(axis=1)
-            moments.add(vector[embedded[block]])
+            if space.is_raw:
+                moments.add(vector[embedded[block]])
             table.append({"vector": vector, "valid": embedded[block]})
             progress("embed", block.stop, len(embedded))
         table.attrs |= describe_space(space, moments)
@@ -107,7 +108,8 @@ def open_descriptors(source: File, sink: Sink, config: EmbedConfig, encoder: Fil
     def blocks() -> Iterator[tuple[int, np.ndarray]]:
         for start, points in read_blocks(source, column, BLOCK_ROWS):
             here = slice(start, start + len(points))
-            points[~valid[here]] = np.nan
+            if not valid[here].all():
+                points[~valid[here]] = np.nan
             yield start, turn(points, side[here])
 
     return Descriptors(blocks, width, side, valid, lacking, normalization, {"source": config.source})
@@ -142,7 +144,8 @@ def fit_space(described: Descriptors, source: File, config: EmbedConfig, progres
         return Basis.of_raw(dim), None
     moments = RunningMoments()
     for start, rows in described.blocks():
-        moments.add(rows[np.isfinite(rows).all(axis=1)])
+        there = np.isfinite(rows[:, 0])
+        moments.add(rows if there.all() else rows[there])
         progress("fit axes", start + len(rows), len(described.valid))
     if moments.count == 0:
         raise HandtoolError(f"no hand of {source.path} is finite", hint=f"look at them: handtool show {source.path}")
@@ -154,9 +157,9 @@ def fit_space(described: Descriptors, source: File, config: EmbedConfig, progres
 
 def describe_space(space: Basis, moments: RunningMoments) -> dict:
     """The attributes by which another file can be embedded alike. Raw numbers have a variance too, measured as they were written."""
-    raw = not np.isfinite(space.explained_variance).all()
-    variance = np.diag(moments.scatter) / max(moments.count - 1, 1) if raw and moments.count else space.explained_variance
-    return {"kind": "raw" if raw else "pca", "mean": space.mean, "basis": space.basis.T, "explained_variance": variance}
+    raw = space.is_raw and moments.count
+    variance = np.diag(moments.scatter) / max(moments.count - 1, 1) if raw else space.explained_variance
+    return {"kind": "raw" if space.is_raw else "pca", "mean": space.mean, "basis": space.basis.T, "explained_variance": variance}
 
 
 def read_space(basis: File | None, config: EmbedConfig, encoder: File | None) -> tuple[Basis | None, EmbedConfig]:
