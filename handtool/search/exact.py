@@ -22,6 +22,7 @@ from handtool.search.exclusion import Exclusion
 
 CELLS_AT_ONCE = 24  # 1.5 megabytes of scores: stays near the core, and is worth a call of numpy
 SEED_CELLS = 8  # looked at first, for a first k-th distance
+SMALL_PRODUCT = 2**18  # multiplications; larger ones OpenBLAS cuts up for threads of its own, which wait for each other beside ours
 NOBODY = np.iinfo(np.int64).max
 
 
@@ -102,10 +103,10 @@ def _make_blocks(cells: Cells, anchors: np.ndarray, num_rows: int, size: int) ->
 
 
 def _make_balls(cells: Cells, rim: float) -> np.ndarray:
-    """One column a cell: middle m, |m|^2 - r^2, 1 and r, so that a product with an anchor's row tells whether its ball is reached."""
+    """One row a cell: middle m, |m|^2 - r^2, 1 and r, so that a product with an anchor's row tells whether its ball is reached."""
     radius = np.float32(rim) * cells.radius
     square = np.einsum("cd,cd->c", cells.middle, cells.middle)
-    return np.vstack([cells.middle.T, square - radius**2, np.ones_like(radius), radius]).astype(np.float32)
+    return np.column_stack([cells.middle, square - radius**2, np.ones_like(radius), radius]).astype(np.float32)
 
 
 class _Buffers:
@@ -124,6 +125,7 @@ class _Block:
         self.cells, self.balls = cells, balls
         self.topk, self.rim, self.buffers = topk, rim, buffers
         self.group = exclusion.group[anchors]
+        self.one_group = bool((self.group == self.group[0]).all())
         self.exact = vectors[anchors].astype(np.float64)
         self.point = (self.exact - cells.centre).astype(np.float32)
         self.norm = np.linalg.norm(self.point.astype(np.float64), axis=1)
@@ -155,7 +157,7 @@ class _Block:
         """Cells that may hold a neighbour, and how near to any anchor of the block a row of each can be (a lower bound)."""
         cells = self.cells
         todo = np.arange(len(cells.group))
-        if (self.group == self.group[0]).all():
+        if self.one_group:
             todo = todo[cells.group != self.group[0]]
         middle = self.point.mean(axis=0)
         radius = np.linalg.norm(self.point - middle, axis=1).max()
@@ -195,12 +197,14 @@ class _Block:
         slack = steps * np.finfo(np.float32).eps * (self.norm + distance + 2 * float(self.cells.reach.max())) ** 2
         columns = [-2 * self.point, np.ones_like(distance), self.norm**2 - distance**2 - slack, -2 * distance]
         anchors = np.column_stack(columns).astype(np.float32)
-        return (anchors @ self.balls[:, todo]).min(axis=0, initial=0) < 0
+        width = SMALL_PRODUCT // anchors.size
+        padded = np.pad(self.balls[todo], ((0, -len(todo) % width), (0, 0)), mode="edge").reshape(-1, width, anchors.shape[1])
+        return np.matmul(anchors, padded.transpose(0, 2, 1)).min(axis=1, initial=0).reshape(-1)[: len(todo)] < 0
 
     def _propose(self, some: np.ndarray, limit: np.ndarray) -> None:
         """Notes the rows that the product cannot rule out. Cells without one are known by their smallest score."""
         scores = self._score(some)
-        for g in np.flatnonzero(np.isin(self.cells.group[some], self.group)):
+        for g in () if self.one_group else np.flatnonzero(np.isin(self.cells.group[some], self.group)):
             scores[g, self.group == self.cells.group[some[g]]] = np.inf
         threshold = (limit + 2 * self._slack(self.cells.reach[some]) - self.norm**2).astype(np.float32)
         flat = scores.reshape(-1, WIDTH)
