@@ -1,5 +1,6 @@
 """NT-Xent and its adaptive weights: against slow truths, published figures, finite differences, and where formulas break."""
 
+import itertools
 import json
 import math
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from handtool.nn.contrastive import BatchLoss, similarities
+from handtool.nn.contrastive import BatchLoss, watch
 from handtool.nn.losses import adaptive_weights, nt_xent
 
 WEIGHTS = {
@@ -201,10 +202,22 @@ def test_the_training_loss_of_one_process_is_the_public_one(rng, kind, side, neg
     assert loss.item() == pytest.approx(nt_xent(z1, z2, 0.2, *given).item(), rel=1e-12)
 
 
-def test_similarities_are_means_over_partners_and_over_all_others(rng):
+def test_what_is_watched_is_means_over_partners_and_over_all_others(rng):
     z1, z2 = unit_rows(rng, 4), unit_rows(rng, 4)
-    positive, negative = similarities(z1, z2)
+    positive, negative, alignment, uniformity = watch(z1, z2).tolist()
     z = torch.cat((z1, z2))
     others = [float(z[i] @ z[k]) for i in range(8) for k in range(8) if k not in (i, (i + 4) % 8)]
-    assert positive.item() == pytest.approx(float((z1 * z2).sum(1).mean()))
-    assert negative.item() == pytest.approx(sum(others) / len(others))
+    assert positive == pytest.approx(float((z1 * z2).sum(1).mean()))
+    assert negative == pytest.approx(sum(others) / len(others))
+    assert alignment == pytest.approx(sum(math.dist(a, b) ** 2 for a, b in zip(z1.tolist(), z2.tolist(), strict=True)) / 4)
+    views = [[math.exp(-2 * math.dist(a, b) ** 2) for a, b in itertools.combinations(view.tolist(), 2)] for view in (z1, z2)]
+    assert uniformity == pytest.approx(sum(math.log(sum(view) / len(view)) for view in views) / 2)
+
+
+def test_a_collapse_and_an_even_spread_look_as_they_should():
+    same = torch.zeros(5, 8, dtype=torch.float64)
+    same[:, 2] = 1
+    assert watch(same, same).tolist() == pytest.approx([1, 1, 0, 0], abs=1e-12)
+    opposite = torch.tensor([[1.0, 0], [-1, 0]], dtype=torch.float64)
+    assert watch(opposite, opposite).tolist() == pytest.approx([1, -1, 0, -8])
+    assert math.isnan(watch(same[:1], same[:1])[3])

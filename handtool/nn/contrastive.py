@@ -3,6 +3,7 @@
 Shapes: N pairs on this process, V views of each, J keypoints, D numbers per projection, A views of all processes.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -75,10 +76,23 @@ def share_spread(distance: Tensor, everywhere: bool) -> Spread:
 
 
 @torch.no_grad()
-def similarities(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean similarity of partners and of all other views, of unit rows (N, D): 1 and 1 is a collapsed encoder."""
+def watch(z1: Tensor, z2: Tensor) -> Tensor:
+    """(4,), as `curve.WATCHED` names them, of unit rows (N, D).
+
+    Mean similarity of partners and of all other views: 1 and 1 is a collapsed encoder. Alignment, the mean squared distance of
+    partners, 0 at best. Uniformity, the log of the mean of exp(-2 squared distance) of different hands in the same view: 0 where
+    all are one, at best -4 for many points on a sphere of many dimensions; NaN of one pair. Wang and Isola 2020, arXiv:2005.10242.
+    """
     num = len(z1)
     partners = (z1 * z2).sum()
     everything = torch.cat((z1, z2)).sum(0).square().sum()  # includes each with itself: 2N, and each pair twice
-    others = 2 * num * (2 * num - 2)
-    return partners / num, (everything - 2 * num - 2 * partners) / max(others, 1)
+    negative = (everything - 2 * num - 2 * partners) / max(2 * num * (2 * num - 2), 1)
+    alignment = (z1 - z2).square().sum(1).mean()
+    return torch.stack((partners / num, negative, alignment, (uniformity(z1) + uniformity(z2)) / 2))
+
+
+def uniformity(z: Tensor) -> Tensor:
+    """A scalar, of unit rows (N, D) of one view."""
+    num = len(z)
+    closeness_NN = (4 * (z @ z.T - 1)).fill_diagonal_(float("-inf"))  # -2 squared distance
+    return closeness_NN.logsumexp((0, 1)) - math.log(num * (num - 1)) if num > 1 else z.new_tensor(math.nan)

@@ -12,7 +12,8 @@ from handtool.errors import HandtoolError
 
 log = logging.getLogger(__name__)
 
-COLUMNS = {"step": "i8", "loss": "f4", "learning_rate": "f8", "seconds": "f8", "positive_similarity": "f4", "negative_similarity": "f4"}
+WATCHED = ("positive_similarity", "negative_similarity", "alignment", "uniformity")
+COLUMNS = {"step": "i8", "loss": "f4", "learning_rate": "f8", "seconds": "f8"} | dict.fromkeys(WATCHED, "f4")
 COLLAPSED = 0.99  # mean similarity of views of different hands
 
 
@@ -28,7 +29,7 @@ class Curve:
         return len(self.values["step"])
 
     def append(self, step: int, rate: float, seconds: float, figures: Tensor) -> None:
-        """`figures`: (3,) loss, positive and negative similarity."""
+        """`figures`: (5,) the loss, then WATCHED."""
         for name, value in (("step", step), ("learning_rate", rate), ("seconds", seconds)):
             self.values[name].append(value)
         self.pending.append(figures)
@@ -36,7 +37,7 @@ class Curve:
     def fetch(self) -> None:
         """Brings pending figures over. Raises HandtoolError where the loss is no number any more."""
         for figures in self.pending:
-            for name, value in zip(("loss", "positive_similarity", "negative_similarity"), figures.tolist(), strict=True):
+            for name, value in zip(("loss", *WATCHED), figures.tolist(), strict=True):
                 self.values[name].append(value)
         self.pending.clear()
         for step, loss in zip(self.values["step"], self.values["loss"], strict=True):

@@ -21,7 +21,7 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.nn import distributed
 from handtool.nn.batchnorm import share_batch_norm
 from handtool.nn.checkpoint import load_model, pack, unpack
-from handtool.nn.contrastive import BatchLoss, ContrastiveModel, similarities
+from handtool.nn.contrastive import BatchLoss, ContrastiveModel, watch
 from handtool.nn.curve import COLUMNS, Clock, Curve
 from handtool.nn.data import Crops, count_workers, read_crops, step_rng
 from handtool.nn.distributed import Place
@@ -193,7 +193,7 @@ def train(place: Place, source: File, hands: Hands, plan: Plan, config: Pretrain
                 loss.backward()
                 optimiser.step()
 
-                figures = torch.stack((loss.detach(), *similarities(z[0], z[1])))
+                figures = torch.cat((loss.detach()[None], watch(z[0], z[1])))
                 curve.append(step, rate, clock.seconds(), distributed.total(figures) / place.processes)
                 done, stopped = step + 1 == plan.steps, distributed.any_process(sigterm.received)
                 if clock.tick() or done:
