@@ -22,7 +22,7 @@ from handtool.nn.distributed import Place, find_devices, meeting_point, place_fr
 from handtool.nn.launch import launch
 from handtool.progress import silent
 
-PAIRS, SIDE, KINDS = 8, 6, ("linear", "sigmoid")
+PAIRS, SIDE, KINDS = 8, 6, ("none", "linear", "sigmoid")
 
 
 def make_network() -> nn.Module:

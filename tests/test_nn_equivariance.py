@@ -1,7 +1,9 @@
 """Undoing a view on the projections: exact where the points move as the hand does, and as published where that is asked."""
 
 import json
+import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,34 @@ def test_the_published_inverse_matches_its_reference(reference):
     assert nt_xent(z1, z2).item() == pytest.approx(scalars["peclr.nt_xent"], abs=1e-6)
     weights = adaptive_weights(arrays["joints1"], arrays["joints2"])
     assert nt_xent(z1, z2, 0.5, *weights).item() == pytest.approx(scalars["simhand_w.linear.both"], abs=1e-6)
+
+
+def undo_by_hand(row, angle_deg, shift_fraction):
+    """One projection, point by point, turned by OpenCV's own matrix."""
+    points = np.array(row).reshape(-1, 2) / math.sqrt(sum(value * value for value in row))
+    for axis in (0, 1):
+        points[:, axis] -= shift_fraction[axis] * (max(points[:, axis]) - min(points[:, axis]))
+    centre = points.mean(0)
+    turn = cv2.getRotationMatrix2D((0, 0), -angle_deg, 1.0)[:, :2]
+    turned = np.array([turn @ (point - centre) + centre for point in points])
+    return turned.ravel() / np.linalg.norm(turned)
+
+
+def test_undoing_is_the_papers_loop_over_points():
+    rng = np.random.default_rng(3)
+    raw, angle, shift = rng.normal(size=(20, 128)), rng.integers(-180, 181, 20).astype(float), rng.normal(0, 0.3, (20, 2))
+    undone = undo_views(*(torch.from_numpy(value) for value in (raw, angle, shift))).numpy()
+    for row in range(20):
+        assert np.abs(undone[row] - undo_by_hand(raw[row], angle[row], shift[row])).max() < 1e-12
+
+
+def test_points_that_lie_on_one_another_are_undone_without_nan():
+    """A projection of equal points has no extent and nothing to turn; one of zeros has no direction either."""
+    raw = torch.stack((torch.ones(128), torch.zeros(128))).double().requires_grad_()
+    undone = undo_views(raw, torch.tensor([30.0, 30.0]), torch.full((2, 2), 0.2))
+    undone.square().sum().backward()
+    assert torch.allclose(undone[0], torch.full((128,), 128**-0.5, dtype=torch.float64)) and torch.equal(undone[1], torch.zeros(128).double())
+    assert torch.isfinite(raw.grad).all()
 
 
 def test_the_result_is_unit_rows_in_the_precision_given():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from handtool.nn.contrastive import BatchLoss, watch
 from handtool.nn.losses import adaptive_weights, nt_xent
@@ -116,10 +117,12 @@ def test_the_gradient_equals_the_published_one(reference):
         assert (found - arrays[name]).abs().max() <= 1e-6 * arrays[name].abs().max()
 
 
-def test_the_gradient_is_that_of_finite_differences(rng):
-    weights = adaptive_weights(keypoints(rng, 4), keypoints(rng, 4))
+@pytest.mark.parametrize("side", ["both", "pos", "neg"])
+@pytest.mark.parametrize("kind", ["none", "linear", "sigmoid"])
+def test_the_gradient_is_that_of_finite_differences(rng, kind, side):
+    xy1, xy2 = keypoints(rng, 4), keypoints(rng, 4)
     z1, z2 = unit_rows(rng, 4, 6).requires_grad_(), unit_rows(rng, 4, 6).requires_grad_()
-    assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.5, *weights), (z1, z2))
+    assert torch.autograd.gradcheck(lambda a, b: BatchLoss(0.2, kind, side)(a, b, xy1, xy2), (z1, z2))
 
 
 def test_no_gradient_flows_into_the_weights(rng):
@@ -148,6 +151,37 @@ def test_equal_distances_that_rounding_tells_apart_have_no_spread(rng, dtype):
     distances = (xy1 - (xy1 + torch.tensor([3.1, -4.7], dtype=dtype))).norm(dim=2).mean(1)
     assert distances.max() > distances.min()  # rounding did tell them apart
     assert torch.equal(pair_weights, torch.ones(50, dtype=dtype))
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes how many numbers the largest result of any operation holds."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (list, tuple)) else [made]:
+            self.numbers = max(self.numbers, tensor.numel() if isinstance(tensor, torch.Tensor) else 0)
+        return made
+
+
+@pytest.mark.parametrize("kind", ["linear", "sigmoid"])
+def test_weights_never_hold_every_joint_of_every_pair_of_views(rng, kind):
+    num = 64
+    xy1, xy2 = keypoints(rng, num), keypoints(rng, num)
+    with LargestTensor() as largest:
+        adaptive_weights(xy1, xy2, kind)
+    assert largest.numbers == (2 * num) ** 2
+
+
+def test_hands_that_are_the_same_in_both_views_have_finite_weights_and_loss(rng):
+    """Distances of 0 beside others: the largest weight, 1, and a gradient without NaN."""
+    xy = keypoints(rng, 5)
+    pair_weights, all_weights = adaptive_weights(xy, torch.cat((xy[:1], keypoints(rng, 4))))
+    assert pair_weights[0] == 1 and torch.equal(all_weights.diagonal(), torch.ones(10, dtype=torch.float64))
+    z = unit_rows(rng, 5).requires_grad_()
+    nt_xent(z, z, 0.5, pair_weights, all_weights).backward()
+    assert torch.isfinite(z.grad).all()
 
 
 def test_one_pair_alone_has_no_loss(rng):
