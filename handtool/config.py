@@ -165,6 +165,8 @@ class PredictConfig:
 @dataclass(frozen=True)
 class EvalConfig:
     protocols: tuple[str, ...] = ()  # () = all that apply
+    resamples: int = 2000  # of the videos (or hands), for the 95 % interval of each mean; 0 = no interval
+    seed: int = 5  # of the resamples
     bone: str = PredictConfig.bone  # this and what follows: how `model` predicts, if one is given
     batch_size: int = PredictConfig.batch_size
     precision: str = PredictConfig.precision

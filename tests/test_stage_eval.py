@@ -1,5 +1,6 @@
 """eval: from a file of predictions, or from a model, to a table of figures and a file that keeps them."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -140,15 +141,78 @@ def test_only_the_protocols_asked_for_are_scored(tmp_path):
     assert list(result["protocols"]) == ["mpjpe_root", "st_mpjpe"]
 
 
-def test_each_of_several_sources_has_its_own_block_but_no_common_file(tmp_path):
-    paths = [make_predictions(tmp_path / f"{seed}.h5", seed=seed) for seed in (0, 1)]
-    with store.open_file(paths[0]) as first, store.open_file(paths[1]) as second:
-        report = stage.evaluate([first, second], None, EvalConfig())
-        with store.create_file(tmp_path / "r.h5", record(), [first, second]) as sink, pytest.raises(WrongCommand, match="2 were given"):
-            stage.evaluate([first, second], sink, EvalConfig())
-    assert [result["source"] for result in report["results"]] == ["0.h5", "1.h5"]
-    for path, result in zip(paths, report["results"], strict=True):
+def compare(*paths, **config):
+    with contextlib.ExitStack() as stack:
+        return stage.evaluate([stack.enter_context(store.open_file(path)) for path in paths], None, EvalConfig(**config))
+
+
+def add_predictions(labelled, path, joints, valid=None):
+    """Another prediction of the hands of `labelled`, in a file that links them."""
+    count = len(joints)
+    with store.open_file(labelled) as source, store.create_file(path, record(name=path.name), [source]) as sink:
+        columns = dict(joints=joints, keypoints=np.zeros((count, 21, 2)), valid=np.ones(count, bool) if valid is None else valid)
+        columns |= dict(absolute=np.ones(count, bool), scale=np.full(count, 0.03))
+        store.write_table(sink, PREDICTIONS, columns, attrs={"scale_source": "mean"})
+        sink.inherit(source)
+        sink.finish({})
+    return path
+
+
+def test_several_results_are_compared_with_the_first_over_the_hands_that_all_have(tmp_path):
+    labelled = make_file(tmp_path / "l.h5", (5, 6, 4, 7), tables=("labels",))
+    with store.open_file(labelled) as file:
+        truth, video = store.read_column(file, LABELS.joints).astype(np.float64), store.read_column(file, CROPS.video)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.006, truth.shape) * rng.uniform(0.5, 2, 4)[video][:, None, None]
+    paths = [add_predictions(labelled, tmp_path / "a.h5", truth + noise, np.arange(22) != 9)]
+    paths.append(add_predictions(labelled, tmp_path / "b.h5", truth + 0.8 * noise, np.arange(22) != 3))
+    paths.append(add_predictions(labelled, tmp_path / "c.h5", truth + rng.permutation(noise)))
+    report = compare(*paths)
+    assert [result["protocols"]["mpjpe"]["hands"] for result in report["results"]] == [21, 21, 22] and report["against"] == "a.h5"
+    common = ~np.isin(np.arange(22), (3, 9))
+    a, b = (1000 * np.linalg.norm(noise[common] * factor, axis=2).mean() for factor in (1, 0.8))
+    row = next(row for row in report["differences"] if (row["protocol"], row["source"]) == ("mpjpe", "b.h5"))
+    assert row["hands"] == 20 and row["mean_mm"] == pytest.approx(b, rel=1e-5) and row["difference_mm"] == pytest.approx(b - a, rel=1e-4)
+    assert row["difference_percent"] == pytest.approx(-20, abs=1e-2) and row["difference_high_mm"] < 0
+    other = next(row for row in report["differences"] if (row["protocol"], row["source"]) == ("mpjpe", "c.h5"))
+    assert other["difference_low_mm"] < other["difference_mm"] < other["difference_high_mm"]
+    assert len(report["differences"]) == 2 * len(report["results"][0]["protocols"])
+    for path, result in zip(paths, report["results"], strict=True):  # each stands as if it were alone
         assert result == run(path)["results"][0]
+
+
+def test_results_on_other_hands_are_not_compared(tmp_path):
+    first, twin, other = (make_predictions(tmp_path / f"{i}.h5", seed=seed) for i, seed in enumerate((0, 0, 1)))
+    assert compare(first, twin)["differences"][0]["difference_mm"] == 0  # made apart, of the same labels
+    with pytest.raises(HandtoolError, match="2.h5 holds other hands than .*0.h5: labels/joints of row 0 differs"):
+        compare(first, other)
+    with pytest.raises(HandtoolError, match="other hands.*: 9, not 12"):
+        compare(first, make_predictions(tmp_path / "few.h5", count=9))
+    with store.open_file(first) as one, store.create_file(tmp_path / "r.h5", record(), [one]) as sink, pytest.raises(WrongCommand, match="2 were given"):
+        stage.evaluate([one, one], sink, EvalConfig())
+
+
+def test_every_mean_has_an_interval_by_video_and_means_by_finger_and_video_are_kept(tmp_path):
+    labelled = make_file(tmp_path / "l.h5", (5, 6, 4), tables=("labels",))
+    with store.open_file(labelled) as file:
+        truth, video = store.read_column(file, LABELS.joints).astype(np.float64), store.read_column(file, CROPS.video)
+    errors = np.array([0.004, 0.008, 0.020])[video]
+    path = add_predictions(labelled, tmp_path / "p.h5", truth + errors[:, None, None] * np.array([1.0, 0, 0]))
+    (result,) = run(path, tmp_path / "r.h5")["results"]
+    figures = result["protocols"]["mpjpe"]
+    assert result["per_video_mm"]["mpjpe"] == pytest.approx({"video 0": 4, "video 1": 8, "video 2": 20}, rel=1e-4)
+    assert result["per_finger_mm"]["mpjpe"] == pytest.approx(dict.fromkeys(("thumb", "index", "middle", "ring", "little"), figures["mean_mm"]), rel=1e-4)
+    assert (figures["mean_low_mm"], figures["mean_high_mm"]) == pytest.approx((4, 20), rel=1e-4) and figures["videos_drawn"] == 3
+    assert any("rest on 3 videos" in warning for warning in result["warnings"])
+    with store.open_file(tmp_path / "r.h5") as file:
+        metrics = store.read_metrics(file)
+    assert metrics["per_video"]["mpjpe_mm"] == pytest.approx([4, 8, 20], rel=1e-4) and metrics["per_finger"]["mpjpe_mm"].shape == (5,)
+    assert metrics["mpjpe"]["mean_low_mm"] == figures["mean_low_mm"] and metrics["mpjpe"]["interval"] == "95 %, 2000 resamples by video"
+    (without,) = run(path, resamples=0)["results"]
+    assert "mean_low_mm" not in without["protocols"]["mpjpe"]
+    (by_hand,) = run(make_predictions(tmp_path / "one.h5"))["results"]  # a single video
+    low, mean, high = (by_hand["protocols"]["pa_mpjpe"][name] for name in ("mean_low_mm", "mean_mm", "mean_high_mm"))
+    assert low < mean < high and by_hand["protocols"]["pa_mpjpe"]["hands_drawn"] == 12 and "per_video_mm" not in by_hand
 
 
 def test_what_cannot_be_scored_is_refused_in_one_line(tmp_path):
@@ -207,11 +271,17 @@ def test_the_command_prints_its_table_and_writes_only_where_it_is_told(tmp_path,
     assert lines[0] == "hands: 12 in = 11 done + 0 skipped + 1 (no finite prediction: 1) failed"
     (row,) = [line for line in lines if line.startswith("st_mpjpe")]
     figures = json.loads(handtool("eval", "p.h5", "--json").stdout)["report"]["results"][0]["protocols"]["st_mpjpe"]
-    assert row.split()[:4] == ["st_mpjpe", "11", f"{figures['mean_mm']:.2f}", f"{figures['median_mm']:.2f}"]
+    between = f"{figures['mean_low_mm']:.2f}..{figures['mean_high_mm']:.2f}"
+    assert row.split()[:6] == ["st_mpjpe", "11", "1", f"{figures['mean_mm']:.2f}", between, f"{figures['median_mm']:.2f}"]
+    assert row.endswith(figures["alignment"]) and "interval of the mean: 95 %, 2000 resamples by hand" in lines
     assert f"AUC 20-50 mm {figures['auc_20_50mm']:.4f}" in row
     assert "the same without reflection" in printed.stdout and "failed hands, the first rows: 4" in lines
     assert handtool("eval", "p.h5", "-o", "r.h5").returncode == 0
     again = handtool("eval", "p.h5", "-o", "r.h5")
     assert again.returncode == 0 and "up to date" in again.stderr and "pa_mpjpe" in again.stdout
     assert handtool("eval", "p.h5", "p.h5", "-o", "two.h5").returncode == 2
+    fingers = handtool("eval", "p.h5", "--per", "finger", "--resamples", "0").stdout
+    assert "mean mm per finger" in fingers and fingers.count("\nlittle ") == 1 and "interval" not in fingers
+    against = handtool("eval", "p.h5", "r.h5", "--protocol", "pa_mpjpe").stdout.splitlines()
+    assert "against p.h5, the same hands drawn for both:" in against and "+0.00..+0.00" in against[-1] and "r.h5" in against[-1]
     assert handtool("eval", stdin=(tmp_path / "p.h5").read_bytes()).stdout.splitlines()[0] == lines[0]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from handtool.hands.bootstrap import Grouping, GroupSums, sum_groups
 from handtool.hands.pck import JointFigures, hand_means, joint_figures, joint_means, mean_of_known
 from handtool.hands.protocols import (
     F_THRESHOLDS_M,
@@ -33,6 +34,7 @@ class Score:
     failed: np.ndarray  # rows whose prediction is not finite
     per_hand_mm: np.ndarray  # (n,) mean over the hand's counted joints; NaN where it was not scored
     per_joint: JointFigures  # of all hands together
+    sums: GroupSums | None = None  # mm; what the protocol's mean is made of, where hands were given in groups
 
     @property
     def reflection_matters(self) -> bool:
@@ -59,13 +61,16 @@ def evaluate(predicted, truth, valid=None, side=None, vertices=None, absolute=No
     return {result.protocol.name: result.figures for result in score(hands)}
 
 
-def score(hands: Hands, protocols: Iterable[str] | None = None) -> Iterator[Score]:
-    """One `Score` after the other: the errors of all hands are held for one protocol at a time. Default: all that apply."""
+def score(hands: Hands, protocols: Iterable[str] | None = None, groups: Grouping | None = None) -> Iterator[Score]:
+    """One `Score` after the other: the errors of all hands are held for one protocol at a time. Default: all that apply.
+
+    `groups`: also sum the errors of each group of hands, which is what intervals and figures by video are made of.
+    """
     for name in applicable(hands) if protocols is None else protocols:
-        yield score_protocol(hands, PROTOCOLS[name])
+        yield score_protocol(hands, PROTOCOLS[name], groups)
 
 
-def score_protocol(hands: Hands, protocol: Protocol) -> Score:
+def score_protocol(hands: Hands, protocol: Protocol, groups: Grouping | None = None) -> Score:
     errors = measure(hands, protocol)
     joints = joint_figures(errors.errors_m, protocol.ranges)
     per_hand = np.full(len(hands.vertices[1]) if protocol.of_mesh else len(hands.truth), np.nan)
@@ -78,7 +83,24 @@ def score_protocol(hands: Hands, protocol: Protocol) -> Score:
         f = mesh_f_scores(hands, protocol, errors.rows)
         figures |= {f"f_{1000 * threshold:.0f}mm": mean_of_known(f[:, i]) for i, threshold in enumerate(F_THRESHOLDS_M)}
     figures |= {"hands": len(errors.rows), "failed": len(errors.failed), "left_out": sum(errors.left_out.values())}
-    return Score(protocol, figures, errors.left_out, errors.failed, per_hand, joints)
+    sums = _sums_mm(errors, protocol, per_hand[errors.rows], hands.side, groups) if groups else None
+    return Score(protocol, figures, errors.left_out, errors.failed, per_hand, joints, sums)
+
+
+def group_sums_mm(hands: Hands, protocol: Protocol, groups: Grouping) -> GroupSums:
+    """What the protocol's mean is made of, without its other figures."""
+    errors = measure(hands, protocol)
+    return _sums_mm(errors, protocol, 1000 * hand_means(errors.errors_m), hands.side, groups)
+
+
+def _sums_mm(errors: Errors, protocol: Protocol, per_hand_mm: np.ndarray, side: np.ndarray, groups: Grouping) -> GroupSums:
+    """The protocol's mean group by group. Where all joints of a hand count, joint first and hand first are the same mean."""
+    of_hand = groups.of_hand[errors.rows]
+    if protocol.average != "slots":
+        return sum_groups(per_hand_mm[None], of_hand, groups.number)
+    left = side[errors.rows] == LEFT
+    by_side = [np.where(which, 1000 * errors.errors_m, np.nan) for which in (left, ~left)]
+    return sum_groups(np.concatenate(by_side), of_hand, groups.number)
 
 
 def _averages(errors: Errors, protocol: Protocol, joints: JointFigures, per_hand_mm: np.ndarray, side: np.ndarray) -> dict[str, float]:

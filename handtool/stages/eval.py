@@ -9,13 +9,18 @@ from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import EvalConfig, PredictConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.bootstrap import Grouping, group_hands, mean_interval
+from handtool.hands.comparison import compare
 from handtool.hands.metrics import Score, score
+from handtool.hands.pck import mean_of_known
 from handtool.hands.protocols import PROTOCOLS, Hands, applicable, make_hands
+from handtool.hands.skeleton import FINGERS
 from handtool.progress import Progress, silent
-from handtool.store import CROPS, LABELS, PREDICTIONS, File, Sink
+from handtool.store import CROPS, LABELS, PREDICTIONS, VIDEOS, File, Sink, video_names
 
 ALL_PRINTED = "leave --protocol out: all that apply are printed"
 NAMED_ROWS = 20  # failed hands that the report names one by one
+FEW_GROUPS = 10  # fewer videos than that tell little of how videos differ
 
 
 @dataclass(frozen=True)
@@ -38,22 +43,29 @@ def check_machine(config: EvalConfig) -> None:
 def evaluate(sources: list[File], sink: Sink | None, config: EvalConfig, progress: Progress = silent, *, model: File | None = None) -> dict:
     """Score each source's predictions against its labels, or those that `model` makes for its crops; one block of results per source.
 
+    Several sources without a model are several predictions of the same hands, and are compared with the first, pair by pair.
     With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError where there are no labels, no predictions or
-    no hands that can be scored; WrongCommand for a protocol that is not known, an output for several sources, a bone without a model.
+    no hands that can be scored, or where sources to be compared hold other hands; WrongCommand for a protocol that is not known, an output
+    for several sources, a bone without a model.
     """
     check_request(sources, sink, config, model)
-    accounting, results = [], []
+    if not model:
+        check_same_hands(sources)
+    accounting, results, scored = [], [], []
     for source in sources:
         source.need(LABELS, hint="handtool extract LABELLED_FOLDER -o test.h5")
         predicted = predict(source, model, config, progress) if model else read_predictions(source)
         hands = join_labels(source, predicted)
         counted, failed_rows = count_hands(source, hands)
-        scores = score_all(source, hands, config.protocols, progress)
+        groups = group_all(source, hands, config)
+        scores = score_all(source, hands, groups, config, progress)
         if sink:
-            write(sink, source, predicted, scores)
+            write(sink, source, predicted, scores, groups)
         accounting.append(counted.as_report())
-        results.append(summarise(source, predicted, hands, scores, failed_rows))
-    return {"accounting": accounting, "results": results}
+        results.append(summarise(source, predicted, hands, scores, failed_rows) | by_part(source, scores, groups))
+        scored.append(hands)
+    compared = compare_all(sources, scored, results, config) if len(sources) > 1 and not model else {}
+    return {"accounting": accounting, "results": results} | compared
 
 
 def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, model: File | None) -> None:
@@ -73,6 +85,26 @@ def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, mo
         if PROTOCOLS[name].of_mesh and bare:
             missing = "the model predicts none" if model else f"{bare[0]} has none in its labels or its predictions"
             raise HandtoolError(f"--protocol {name} needs vertices, and {missing}", hint=ALL_PRINTED)
+
+
+def check_same_hands(sources: list[File]) -> None:
+    """Row by row: labels of one file, or the same truth under the same name. HandtoolError names the first row that differs."""
+    first, *others = sources
+    for other in others:
+        for source in (first, other):
+            source.need(LABELS, hint="handtool extract LABELLED_FOLDER -o test.h5")
+        if other.owner("labels").uuid == first.owner("labels").uuid:
+            continue
+        refusal, alone = f"{other.path} holds other hands than {first.path}", f"handtool eval {other.path}"
+        if other.count(LABELS) != first.count(LABELS):
+            raise HandtoolError(f"{refusal}: {other.count(LABELS)}, not {first.count(LABELS)}", hint=alone)
+        for column in (LABELS.sample_key, LABELS.valid, LABELS.joints):
+            here, there = store.read_column(other, column), store.read_column(first, column)
+            same = (here == there) | ((here != here) & (there != there))
+            if not same.all():
+                row = int(np.flatnonzero(~same.reshape(len(same), -1).all(axis=1))[0])
+                told = f" ({here[row]!r}, {there[row]!r})" if here.ndim == 1 else ""
+                raise HandtoolError(f"{refusal}: {column.path} of row {row} differs{told}", hint=alone)
 
 
 def read_predictions(source: File) -> Predicted:
@@ -119,26 +151,40 @@ def count_hands(source: File, hands: Hands) -> tuple[Accounting, np.ndarray]:
     return accounting, np.flatnonzero(labelled & ~predicted)
 
 
-def score_all(source: File, hands: Hands, asked: tuple[str, ...], progress: Progress) -> list[Score]:
+def group_all(source: File, hands: Hands, config: EvalConfig) -> Grouping:
+    video = store.read_column(source, CROPS.video) if source.has(CROPS) else None
+    return group_hands(video, hands.valid.any(axis=1), config.seed)
+
+
+def score_all(source: File, hands: Hands, groups: Grouping, config: EvalConfig, progress: Progress) -> list[Score]:
+    """Every protocol, each mean with its 95 % interval."""
     there = applicable(hands)
-    names = [name for name in PROTOCOLS if name in (asked or there)]
+    names = [name for name in PROTOCOLS if name in (config.protocols or there)]
     for name in names:
         if name not in there:
             raise HandtoolError(f"--protocol {name} needs predictions in the camera frame, {source.path} has none", hint=ALL_PRINTED)
     scores = []
-    for result in score(hands, names):
+    for result in score(hands, names, groups):
+        if config.resamples:
+            low, high = mean_interval(result.sums, config.resamples, config.seed)
+            drawn = {f"{groups.by}s_drawn": int(result.sums.scored.sum()), "interval": f"95 %, {config.resamples} resamples by {groups.by}"}
+            result.figures.update({"mean_low_mm": low, "mean_high_mm": high} | drawn)
         scores.append(result)
         progress("score", len(scores), len(names))
     return scores
 
 
-def write(sink: Sink, source: File, predicted: Predicted, scores: list[Score]) -> None:
-    """/metrics with one group per protocol; arrays by protocol below per_hand, per_joint, pck, with the unit in the name."""
+def write(sink: Sink, source: File, predicted: Predicted, scores: list[Score], groups: Grouping) -> None:
+    """/metrics with one group per protocol; arrays by protocol below METRIC_ARRAYS, with the unit in the name."""
     arrays = {}
     for each in scores:
         name = each.protocol.name
         arrays[f"per_hand/{name}_mm"] = each.per_hand_mm
         arrays[f"per_joint/{name}_mm"] = 1000 * each.per_joint.mean_m
+        if not each.protocol.of_mesh:
+            arrays[f"per_finger/{name}_mm"] = np.array(list(finger_means_mm(each).values()))
+        if groups.by == "video":
+            arrays[f"per_video/{name}_mm"] = fill_videos(each, source.count(VIDEOS))
         for of, curve in each.per_joint.curves.items():
             arrays[f"pck/{name}_{of.low_mm}_{of.high_mm}mm"] = curve
             arrays[f"pck/thresholds_{of.low_mm}_{of.high_mm}mm"] = 1000 * of.thresholds_m()
@@ -150,6 +196,40 @@ def write(sink: Sink, source: File, predicted: Predicted, scores: list[Score]) -
         store.write_table(sink, PREDICTIONS, predicted.columns, attrs={"scale_source": predicted.scale_source})
     store.write_metrics(sink, figures, arrays)
     sink.inherit(source, but=(PREDICTIONS,) if predicted.made_here else ())
+
+
+def finger_means_mm(score: Score) -> dict[str, float]:
+    """The mean over the joints of each finger, of their means over the hands."""
+    return {name: 1000 * mean_of_known(score.per_joint.mean_m[list(joints)]) for name, joints in FINGERS.items()}
+
+
+def fill_videos(score: Score, count: int) -> np.ndarray:
+    """(V,) the protocol's mean over the hands of each video; NaN where none was scored."""
+    means = np.full(count, np.nan)
+    means[: len(score.sums.total)] = score.sums.means()
+    return means
+
+
+def by_part(source: File, scores: list[Score], groups: Grouping) -> dict:
+    """Means by finger, and by video where there are several; protocol -> name -> mm."""
+    parts = {"per_finger_mm": {each.protocol.name: finger_means_mm(each) for each in scores if not each.protocol.of_mesh}}
+    if groups.by == "video":
+        names = video_names(source)
+        parts["per_video_mm"] = {
+            each.protocol.name: {names[i]: mean for i, mean in enumerate(each.sums.means()) if mean == mean} for each in scores
+        }
+    return parts
+
+
+def compare_all(sources: list[File], scored: list[Hands], results: list[dict], config: EvalConfig) -> dict:
+    """Every protocol that all results have: each against the first, over the hands that all predicted."""
+    names = [name for name in results[0]["protocols"] if all(name in result["protocols"] for result in results)]
+    rows = []
+    for each in compare(scored, names, group_all(sources[0], scored[0], config), config.resamples, config.seed):
+        figures = {"hands": each.hands, "mean_mm": each.mean_mm, "difference_mm": each.difference_mm}
+        figures |= {"difference_low_mm": each.low_mm, "difference_high_mm": each.high_mm, "difference_percent": each.percent}
+        rows.append({"protocol": each.protocol, "alignment": PROTOCOLS[each.protocol].words, "source": results[each.result]["source"]} | figures)
+    return {"against": results[0]["source"], "differences": rows}
 
 
 def summarise(source: File, predicted: Predicted, hands: Hands, scores: list[Score], failed_rows: np.ndarray) -> dict:
@@ -176,5 +256,8 @@ def find_warnings(hands: Hands, scores: list[Score]) -> Iterator[str]:
             without = each.figures["mean_without_reflection_mm"]
             name, mean = each.protocol.name, each.figures["mean_mm"]
             yield f"some predictions are mirrored hands: {name} is {mean:.2f} mm where a reflection may undo it, {without:.2f} mm where not"
+    few = min((each.figures["videos_drawn"] for each in scores if "videos_drawn" in each.figures), default=FEW_GROUPS)
+    if few < FEW_GROUPS:
+        yield f"the intervals rest on {few} video{'s' * (few != 1)}: they say little of how other videos would differ"
     if hands.vertices and not hands.vertices[0].any():
         yield "the predicted vertices are all zero: mesh errors and F-scores mean nothing"

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from handtool.errors import HandtoolError
-from handtool.store import CROPS, TABLES, VIDEOS, File, open_jpegs, read_attrs, read_column, rebuild_commands
+from handtool.store import CROPS, METRIC_ARRAYS, TABLES, VIDEOS, File, open_jpegs, read_attrs, read_column, rebuild_commands
 
 LONGEST_ARRAY = 16
 
@@ -19,7 +19,7 @@ def info(source: File) -> dict:
     if source.has("weights"):
         report["weights"] = describe_attrs(read_attrs(source, "weights"))
     if source.has("metrics"):
-        report["protocols"] = [name for name in source.h5["metrics"] if name not in ("per_hand", "per_joint", "pck")]
+        report["protocols"] = [name for name in source.h5["metrics"] if name not in METRIC_ARRAYS]
     if {"videos", "crops"} <= {name for name, table in report["tables"].items() if table["rows"] is not None}:
         report["hands_per_video"] = count_per_video(source)
     if missing := find_missing(source):

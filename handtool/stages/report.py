@@ -16,6 +16,7 @@ from handtool.store import (
     EMBEDDINGS,
     KEYPOINTS,
     LABELS,
+    METRIC_ARRAYS,
     PAIRS,
     PREDICTIONS,
     TABLES,
@@ -25,9 +26,8 @@ from handtool.store import (
     rebuild_commands,
 )  # fmt: skip
 
-BY_UNIT = ("per_hand", "per_joint", "pck")  # groups of /metrics that are not protocols
-NOT_FIGURES = ("alignment", "average", "scale_source")
-MAIN_FIGURES = ("hands", "mean_mm", "median_mm", "auc_0_50mm")
+NOT_FIGURES = ("alignment", "average", "scale_source", "interval")
+MAIN_FIGURES = ("hands", "mean_mm", "mean_low_mm", "mean_high_mm", "median_mm", "auc_0_50mm")
 Draw = Callable[[File, str], np.ndarray]
 
 
@@ -115,7 +115,7 @@ def curve_section(source: File) -> str:
 def metrics_section(source: File) -> str:
     """A table with a row a protocol, and PCK curves."""
     metrics = read_metrics(source)
-    protocols = {name: values for name, values in metrics.items() if name not in BY_UNIT and isinstance(values, dict)}
+    protocols = {name: values for name, values in metrics.items() if name not in METRIC_ARRAYS and isinstance(values, dict)}
     rows = [metrics_row(name, values) for name, values in protocols.items()]
     scale = next((str(v["scale_source"]) for v in protocols.values() if "scale_source" in v), "unknown")
     html = f"<h3>{escape(source.path.name)}</h3>"

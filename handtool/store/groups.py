@@ -8,6 +8,8 @@ from handtool.store.file import File, plain_attrs
 from handtool.store.sink import Sink
 from handtool.store.text import encode
 
+METRIC_ARRAYS = ("per_hand", "per_joint", "per_finger", "per_video", "pck")  # groups of /metrics that are no protocols
+
 
 def write_weights(sink: Sink, weights: dict[str, np.ndarray], attrs: dict) -> None:
     """A state dict (name -> array, names as torch has them), with the attributes that tell how to use it."""
@@ -37,7 +39,7 @@ def write_metrics(sink: Sink, protocols: dict[str, dict[str, object]], arrays: d
 
 
 def read_metrics(file: File) -> dict:
-    """{protocol: {figure: value}} and, as nested dicts of arrays, what lies below per_hand, per_joint, pck."""
+    """{protocol: {figure: value}} and, as nested dicts of arrays, what lies below METRIC_ARRAYS."""
     file.need("metrics", hint="handtool eval test.h5 --model pose.h5 -o result.h5")
     return read_group(file.h5["metrics"], file)
 

@@ -1,0 +1,57 @@
+"""Several predictions of the same hands: how far each is from the first, and how sure that is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from handtool.hands.bootstrap import Grouping, difference_interval
+from handtool.hands.metrics import group_sums_mm
+from handtool.hands.protocols import PROTOCOLS, Hands
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One protocol, one result against the first, over the hands that all results predicted. low, high: 95 %, NaN where unknown."""
+
+    protocol: str
+    result: int  # place in the list, from 1
+    hands: int
+    mean_mm: float
+    difference_mm: float
+    low_mm: float
+    high_mm: float
+    first_mm: float
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.difference_mm / self.first_mm if self.first_mm else float("nan")
+
+
+def compare(results: list[Hands], names: list[str], groups: Grouping, resamples: int, seed: int) -> Iterator[Difference]:
+    """Every protocol of `names`, every result but the first; all score the same hands."""
+    results = keep_common(results)
+    for name in names:
+        first, *others = [group_sums_mm(hands, PROTOCOLS[name], groups) for hands in results]
+        for place, sums in enumerate(others, start=1):
+            mean_mm, first_mm = sums.mean(), first.mean()
+            low_mm, high_mm = difference_interval(sums, first, resamples, seed)
+            yield Difference(name, place, sums.hands, mean_mm, mean_mm - first_mm, low_mm, high_mm, first_mm)
+
+
+def keep_common(results: list[Hands]) -> list[Hands]:
+    """A hand that one result lacks has no truth in any; absolute position counts where all have one."""
+    common = np.logical_and.reduce([np.isfinite(hands.predicted).all(axis=(1, 2)) for hands in results])
+    absolute = np.logical_and.reduce([hands.absolute for hands in results])
+    meshes = None
+    if all(hands.vertices for hands in results):
+        meshes = common & np.logical_and.reduce([np.isfinite(hands.vertices[0]).all(axis=(1, 2)) for hands in results])
+    return [
+        replace(
+            hands,
+            valid=hands.valid & common[:, None],
+            absolute=absolute,
+            vertices=None if meshes is None else (hands.vertices[0], np.where(meshes[:, None, None], hands.vertices[1], np.nan)),
+        )
+        for hands in results
+    ]
