@@ -4,13 +4,21 @@
     python tests/benchmarks/bench_pretrain.py --gpus 1 --pairs 1024 --steps 30
 
 Bare is forward and backward of torchvision's network on both views of as many pairs, in the same precision, in the faster of
-both memory layouts. The parts take turns and the best of `--rounds` counts, so that a busy machine hurts both alike.
+both memory layouts. The loader alone stands beside OpenCV decoding the same JPEGs from memory in as many threads; views beside what the
+published pipelines do for each (the whole frame decoded, turned, cut, resized and coloured by OpenCV). The parts take turns and the best of
+`--rounds` counts, so that a busy machine hurts both alike. `--only data` leaves out the training, `--only training` the rest.
 """
 
 import argparse
+import resource
+import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -25,6 +33,8 @@ from making import record, write_crops, write_videos
 from handtool import store
 from handtool.config import PretrainConfig
 from handtool.nn.data import Crops, count_workers, read_crops
+from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD
+from handtool.nn.views import ViewRanges, draw_views, render
 from handtool.stages.pretrain import pretrain
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
@@ -41,21 +51,44 @@ def main() -> None:
     asked.add_argument("--arch", default="resnet50")
     asked.add_argument("--input-size", type=int, default=128)
     asked.add_argument("--workers", type=int, default=0)
+    asked.add_argument("--only", choices=("training", "data"))
     given = asked.parse_args()
     device = "cuda" if given.gpus else "cpu"
     print(f"{given.arch}, {given.input_size} px, {given.pairs} pairs a step, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         source = make_pairs(Path(folder) / "pairs.h5", max(given.hands, given.pairs))
-        whole, bare = [], []
-        for turn in range(given.rounds):
-            whole.append(time_stage(source, Path(folder) / f"{turn}.h5", given))
-            bare.append(max(time_bare(given, device, layout) for layout in (torch.contiguous_format, torch.channels_last)))
-            print(f"round {turn}: pretrain {whole[-1]:.1f} pairs/s, bare {bare[-1]:.1f} pairs/s", flush=True)
-        print(f"pretrain {max(whole):.1f} pairs/s, bare {max(bare):.1f} pairs/s, ratio {max(whole) / max(bare):.3f}")
-        loader, memory = time_loader(source, given.workers)
-        print(f"loader {loader:.0f} crops/s with {count_workers(given.workers)} processes; JPEGs in memory {memory:.0f} crops/s in one thread")
-        if device == "cuda":
-            print(f"peak GPU memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB on {torch.cuda.get_device_name()}")
+        if given.only != "data":
+            compare_training(source, Path(folder), given, device)
+        if given.only != "training":
+            compare_data(source, given)
+
+
+def compare_training(source: Path, folder: Path, given: argparse.Namespace, device: str) -> None:
+    whole, bare, used = [], [], []
+    for turn in range(given.rounds):
+        with watch_gpu(used):
+            whole.append(time_stage(source, folder / f"{turn}.h5", given))
+        if not turn:
+            print(f"peak memory of pretrain {peak_gib(device):.2f} GiB on the {device}")
+        bare.append(max(time_bare(given, device, layout) for layout in (torch.contiguous_format, torch.channels_last)))
+        print(f"round {turn}: pretrain {whole[-1]:.1f} pairs/s, bare {bare[-1]:.1f} pairs/s", flush=True)
+    print(f"pretrain {max(whole):.1f} pairs/s = {2 * max(whole):.1f} images/s, bare {max(bare):.1f} pairs/s, ratio {max(whole) / max(bare):.3f}")
+    if used:  # start and end of each run are in it: read it of long runs
+        print(f"GPU used {np.mean(used):.0f} % of the time, median {np.median(used):.0f} %, {torch.cuda.get_device_name()}")
+
+
+def compare_data(source: Path, given: argparse.Namespace) -> None:
+    processes = count_workers(given.workers)
+    loader, memory, ours, published = (max(figures) for figures in zip(*(data_round(source, given, processes) for _ in range(given.rounds))))
+    print(f"loader {loader:.0f} crops/s with {processes} processes, the same JPEGs from memory {memory:.0f} crops/s in as many threads, {loader / memory:.2f}")
+    print(f"one thread, from JPEG to pixels: ours {ours:.0f} views/s, from whole frames with OpenCV {published:.0f} views/s, {ours / published:.1f} x")
+
+
+def data_round(source: Path, given: argparse.Namespace, processes: int) -> tuple[float, float, float, float]:
+    with store.open_file(source) as file:
+        crops = Crops(file)
+        rows = np.arange(64)
+        return (*time_loader(crops, processes), time_views(crops, rows, given.input_size), time_published(given.input_size))
 
 
 def make_pairs(path: Path, count: int, size: int = 224) -> Path:
@@ -118,20 +151,90 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def time_loader(source: Path, workers: int) -> tuple[float, float]:
-    """Crops/s of the loader alone, and of OpenCV on the same bytes held in memory."""
-    with store.open_file(source) as file:
-        crops = Crops(file)
-        jpegs = [crops.jpegs[row] for row in range(min(512, len(crops)))]
-    batches = read_crops(crops, [(np.arange(64) + 64 * i) % len(crops) for i in range(40)], count_workers(workers))
-    next(batches)
+def peak_gib(device: str) -> float:
+    return (torch.cuda.max_memory_allocated() if device == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 2**30
+
+
+@contextmanager
+def watch_gpu(used: list[float]):
+    """Appends what nvidia-smi says of the first GPU every half second, in % of the time; nothing where there is none."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.5):
+            command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--id=0"]
+            used.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+    watcher = threading.Thread(target=look)
+    if torch.cuda.is_available() and shutil.which("nvidia-smi"):
+        watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if watcher.is_alive():
+            watcher.join()
+
+
+def time_loader(crops: Crops, processes: int, count: int = 40, size: int = 64) -> tuple[float, float]:
+    """Crops/s of the loader alone, and of OpenCV on the same bytes held in memory, in as many threads."""
+    batches = [(np.arange(size) + size * i) % len(crops) for i in range(count)]
+    loaded = read_crops(crops, batches, processes)
+    next(loaded)
     begun = time.perf_counter()
-    count = sum(len(batch) for batch in batches)
-    loader = count / (time.perf_counter() - begun)
-    begun = time.perf_counter()
+    loader = sum(len(batch) for batch in loaded) / (time.perf_counter() - begun)
+    jpegs = [[crops.bytes_of(int(row)) for row in batch] for batch in batches[1:]]
+    with ThreadPoolExecutor(processes) as threads:
+        begun = time.perf_counter()
+        list(threads.map(decode_all, jpegs))
+        return loader, size * len(jpegs) / (time.perf_counter() - begun)
+
+
+def decode_all(jpegs: list[bytes]) -> None:
     for jpeg in jpegs:
         cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    return loader, len(jpegs) / (time.perf_counter() - begun)
+
+
+def time_views(crops: Crops, rows: np.ndarray, size: int) -> float:
+    """Views/s of decoding a crop and making one view of it."""
+    rng, xy = np.random.default_rng(0), torch.full((len(rows), 21, 2), crops.size / 2).double()
+    xy += torch.from_numpy(rng.normal(0, crops.size / 8, xy.shape))
+    with one_thread():
+        for _ in range(2):  # the first one warms up
+            begun = time.perf_counter()
+            render(crops.decode(rows), draw_views(xy, ViewRanges(), size, rng), torch.zeros(len(rows), dtype=torch.bool))
+    return len(rows) / (time.perf_counter() - begun)
+
+
+def time_published(size: int, frame: tuple[int, int] = (720, 1280), count: int = 24) -> float:
+    """Views/s where each begins at a JPEG of a whole frame, as the published pipelines do it: method and ranges of views.py, in OpenCV."""
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (*frame, 3), np.uint8), (0, 0), 3)
+    jpeg, middle, radius = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1], np.array(frame[::-1]) / 2, 90.0
+    with one_thread():
+        begun = time.perf_counter()
+        for _ in range(count):
+            image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+            turn = cv2.getRotationMatrix2D(tuple(middle), int(rng.integers(-45, 46)), 1.0)
+            image = cv2.warpAffine(image, turn, frame[::-1])
+            half, (x, y) = radius * rng.uniform(0.9, 1.5), middle + rng.uniform(-15, 15, 2)
+            view = cv2.resize(image[int(y - half) : int(y + half), int(x - half) : int(x + half)], (size, size))
+            hsv = cv2.cvtColor(view, cv2.COLOR_RGB2HSV).astype(np.float32) * rng.uniform((0.01, 0.01, 0.5), 1.0) + (0, 0, rng.uniform(5, 20))
+            view = cv2.cvtColor(np.clip(hsv, 0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB)
+            torch.from_numpy(((view / 255.0 - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32)).permute(2, 0, 1)
+        return count / (time.perf_counter() - begun)
+
+
+@contextmanager
+def one_thread():
+    before, before_cv2 = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        cv2.setNumThreads(before_cv2)
 
 
 if __name__ == "__main__":
