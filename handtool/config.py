@@ -26,6 +26,9 @@ class ExtractConfig:
     min_change: float = 0.0  # mean difference to the same hand as it was last kept, of the range from black to white
     track_fps: float = 0.0  # frames a second that are looked at for the tracks' sake; 0 = the kept ones alone
     limit: int | None = None  # videos or images
+    dataset: str | None = None  # a published data set; None: as the layout of the folder says
+    split: str | None = None  # of a published data set, in its own words
+    subset: tuple[str, ...] = ()  # likewise; none: all of it
     shard: str | None = None  # "2/8": only the second of eight shares of the videos
     workers: int = 0  # 0 = one per core
     patience_s: float = 60.0  # without a new frame, a video is given up

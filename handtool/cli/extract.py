@@ -51,6 +51,14 @@ def extract(
     track_fps: Annotated[
         float, typer.Option("--track-fps", min=0.0, help="Look at so many frames a second to follow hands between kept frames; 0: at none.")
     ] = ExtractConfig.track_fps,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", metavar="NAME", help="SOURCE is the root of: freihand. Without it, the folder's layout says."),
+    ] = ExtractConfig.dataset,
+    split: Annotated[str | None, typer.Option("--split", help="Of a published data set: train, evaluation …")] = ExtractConfig.split,
+    subset: Annotated[
+        str | None, typer.Option("--subset", metavar="A,B…", help="Of a published data set; freihand: gs,hom,sample,auto.", show_default="all of it")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N videos or images.")
     ] = ExtractConfig.limit,
@@ -81,7 +89,7 @@ def extract(
     config = ExtractConfig(
         fps=fps, every=every, detector=detector, onnx=tuple(onnx or ()), device=device, whole=whole, camera=camera, size=size,
         box_scale=box_scale, quality=quality, min_score=min_score, min_hand=min_hand, min_change=min_change, track_fps=track_fps,
-        limit=limit, shard=shard, workers=workers,
+        limit=limit, dataset=dataset, split=split, subset=tuple(subset.split(",")) if subset else (), shard=shard, workers=workers,
     )  # fmt: skip
     lens = camera if camera and "," not in camera else None
     produce(

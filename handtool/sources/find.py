@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handtool.errors import HandtoolError
-from handtool.sources import images, labelled, truth, video
-from handtool.sources.frame import Video
+from handtool.sources import datasets, images, labelled, truth, video
+from handtool.sources.frame import Choice, Video
 
 
 @dataclass
@@ -19,22 +19,28 @@ class Found:
     left_out: Counter = field(default_factory=Counter)
 
 
-def find_videos(sources: list[Path], limit: int | None = None, listed: Sequence[Path] = ()) -> Found:
+def find_videos(sources: list[Path], limit: int | None = None, listed: Sequence[Path] = (), choice: Choice = Choice()) -> Found:
     """Sources in the order given, each walked in sorted order: a video file, or the images directly inside one folder, is one video.
 
-    A folder with `labels.npz` or `labels.json` is a labelled set and is not walked further. Hidden files are passed over. `limit` keeps
+    A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set; neither is walked
+    further. With `choice.dataset` every source is the root of that set; `choice` says which part of it. Hidden files are passed over. `limit` keeps
     the first so many videos or images. `listed` (from a list of ten thousand) follows the sources; what of it does not exist becomes a
     video that cannot be read. Raises HandtoolError where a source does not exist or nothing is in any of them.
     """
     found = Found()
     seen: set[str] = set()
+    datasets.check_choice(choice)
     for source in sources:
         if not source.exists():
             raise HandtoolError(f"{source} does not exist", hint="name a video, an image or a folder of them")
     for source in (*sources, *listed):
         before = len(found.videos) + found.left_out.total()
         found.videos.extend(
-            find_in_folder(source, found.left_out, seen) if source.is_dir() else find_one_file(source, found.left_out, seen)
+            find_named(source, found.left_out, seen, choice)
+            if choice.dataset
+            else find_in_folder(source, found.left_out, seen, choice)
+            if source.is_dir()
+            else find_one_file(source, found.left_out, seen)
         )
         if len(found.videos) + found.left_out.total() == before:
             found.left_out["empty folders"] += 1
@@ -67,7 +73,13 @@ def find_one_file(path: Path, left_out: Counter, seen: set[str]) -> Iterator[Vid
         yield Video(readable(path.name), str(path), "video")
 
 
-def find_in_folder(root: Path, left_out: Counter, seen: set[str]) -> Iterator[Video]:
+def find_named(root: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
+    """A folder that is said to be the root of a data set."""
+    if not named_before(root, left_out, seen):
+        yield from datasets.find_dataset(choice.dataset, root, root.resolve().name, choice)
+
+
+def find_in_folder(root: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
     """Names start with the folder's own, so that `sign_digits/3` says where it came from. Links to folders are followed, once."""
     for folder, below, names in os.walk(root, followlinks=True):
         here = Path(folder)
@@ -77,6 +89,10 @@ def find_in_folder(root: Path, left_out: Counter, seen: set[str]) -> Iterator[Vi
         below[:] = sorted(name for name in below if not name.startswith("."))
         names = sorted(name for name in names if not name.startswith("."))
         title = (Path(root.resolve().name) / here.relative_to(root)).as_posix()
+        if published := datasets.recognise(names, below):
+            below.clear()
+            yield from datasets.find_dataset(published, here, title, choice)
+            continue
         labels = [name for name in labelled.NAMES if name in names]
         if labels:
             below.clear()

@@ -14,6 +14,7 @@ class KnownHand:
 
     side: LEFT, RIGHT or UNKNOWN. box: (4,) x0 y0 x1 y1 by its edges, None where the whole image is the hand. camera: (3, 3) intrinsics of
     the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid, visible: (21,) bool (None: not known). scale: the bone 9-10 as published, m.
+    vertices: (778, 3) m of the mesh, None where it is not published.
     """
 
     side: int
@@ -27,6 +28,7 @@ class KnownHand:
     box: np.ndarray | None = None
     scale: float = float("nan")
     visible: np.ndarray | None = None
+    vertices: np.ndarray | None = None
 
     def as_label(self) -> dict:
         """What becomes a row of labels, pixels still those of the frame."""
@@ -57,7 +59,8 @@ class Video:
 
     name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images"), or a piece of them that
     begins at place `first`.
-    rows: the labels of it (kind "labelled"), as row numbers of the labels file at `path`.
+    rows: the labels of it (kind "labelled"), as row numbers of the labels file at `path`; of a published data set, of its `split`, and
+    `path` is its root.
     """
 
     name: str
@@ -67,6 +70,17 @@ class Video:
     rows: tuple[int, ...] = ()
     subject: str = ""
     first: int = 0
+    dataset: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which part of a published data set. dataset: its name, None: as its layout says; split and subset in the set's own words."""
+
+    dataset: str | None = None
+    split: str | None = None
+    subset: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy as np
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.progress import Progress, silent
+from handtool.sources.datasets import check_found
 from handtool.sources.deal import deal, long_first, size_of
 from handtool.sources.find import find_videos
-from handtool.sources.frame import Frame, Sampling, Tally, Video
+from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.outcome import make_report, video_columns
 from handtool.sources.pieces import in_pieces, join_outcomes
 from handtool.sources.read import read_frames
@@ -48,7 +49,9 @@ def extract(
     may have none).
     """
     check_config(config, boxes, model)
-    found = find_videos(sources, config.limit, listed or ())
+    choice = Choice(config.dataset, config.split, config.subset)
+    found = find_videos(sources, config.limit, listed or (), choice)
+    check_found(found.videos, choice)
     looking = Looking(config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None)
     in_file = looking.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
     check_truth(found.videos, looking)

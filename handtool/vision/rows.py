@@ -17,7 +17,7 @@ TYPES = {
     "frame": np.int64, "time": np.float64, "side": np.int8, "box": np.float32, "score": np.float32, "landmarks": np.float32,
     "landmarks_score": np.float32, "crop_from_frame": np.float64, "camera": np.float64,
     "labels/joints": np.float32, "labels/valid": bool, "labels/keypoints": np.float32, "labels/keypoints_valid": bool,
-    "labels/scale": np.float32, "labels/visible": bool, "labels/sample_id": np.int64,
+    "labels/scale": np.float32, "labels/visible": bool, "labels/vertices": np.float32, "labels/sample_id": np.int64,
 }  # fmt: skip
 Hand = tuple[Detection, np.ndarray, dict]  # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
 
