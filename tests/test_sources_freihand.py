@@ -15,7 +15,7 @@ from handtool.sources import pieces
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Choice, Sampling, Tally
 from handtool.sources.read import read_frames
-from handtool.stages.extract import extract
+from handtool.stages.extract import extract, outcome_of_lost
 from handtool.store import CROPS, LABELS
 from handtool.vision.cropping import decode_jpeg
 
@@ -121,6 +121,13 @@ def test_a_set_in_pieces_over_two_workers_is_the_same_file(tmp_path, monkeypatch
         same = np.array_equal(whole[name], cut[name]) or np.array_equal(whole[name], cut[name], equal_nan=True)
         assert same or name.endswith("checksum"), name
     assert whole["labels/sample_id"].tolist() == list(range(20))
+
+
+def test_images_lost_with_their_process_are_counted_piece_by_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE", 6)
+    (video,) = find_videos([make_freihand(tmp_path / "f")], choice=Choice(split="train")).videos
+    lost = [outcome_of_lost(piece, "killed", ExtractConfig()) for piece in pieces.in_pieces(video)]
+    assert [outcome["failed"] for outcome in lost] == [{"images lost with their process": count} for count in (6, 6, 6, 2)]
 
 
 def test_vertices_of_the_evaluation_reach_the_file(tmp_path):

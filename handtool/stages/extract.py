@@ -147,7 +147,8 @@ def read_videos(videos: list[Video], job: Job, looking: Looking, progress: Progr
 
 def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
     """Of images it is known how many were lost."""
-    tally = Tally(problem=status, failed=Counter({"images lost with their process": len(video.files)} if video.files else {}))
+    images = len(video.files or video.rows)
+    tally = Tally(problem=status, failed=Counter({"images lost with their process": images} if images else {}))
     return {**tally.as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
 
 
