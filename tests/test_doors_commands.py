@@ -201,7 +201,8 @@ def test_a_reader_that_leaves_early_ends_the_writer_with_141(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_command_with_its_code_and_nothing_half_made(tmp_path, number, code):
     reader = subprocess.Popen([sys.executable, "-m", "handtool", "mine", "-", "-o", "p.h5"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
-                              env=package_environment(TMPDIR=str(tmp_path)))  # fmt: skip
+                              env=package_environment(TMPDIR=str(tmp_path)),
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip # in the background of a script it is ignored
     while not list(tmp_path.glob("handtool-stdin-*")):  # it waits for its input now
         time.sleep(0.05)
     reader.send_signal(number)

@@ -89,7 +89,7 @@ def interrupt(number: int, frame: "FrameType | None") -> None:
     write is lost), Python what is raised in finalizers and weak references."""
     while frame is not None:
         if frame.f_globals.get("__name__") in ("handtool.store.disk", "weakref") or frame.f_code.co_name == "__del__":
-            again = threading.Timer(0.01, signal.raise_signal, [number])
+            again = threading.Timer(0.01, signal.pthread_kill, [threading.main_thread().ident, number])  # there, so that a read that waits ends
             again.daemon = True
             return again.start()
         frame = frame.f_back

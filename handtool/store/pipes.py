@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import stat
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from handtool.store.disk import disk_error
 
 BLOCK = 1 << 20
 WORTH_SAYING = 1 << 30
+NAP = 0.5  # s
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,7 @@ def spool() -> Path:
     total, said = 0, False
     try:
         with os.fdopen(descriptor, "wb") as file:
-            while block := sys.stdin.buffer.read(BLOCK):
+            while block := read_block(sys.stdin.fileno()):
                 file.write(block)
                 total += len(block)
                 if total > WORTH_SAYING and not said:
@@ -50,6 +52,13 @@ def spool() -> Path:
         os.unlink(name)
         raise
     return Path(name)
+
+
+def read_block(descriptor: int) -> bytes:
+    """What is there, b"" at the end. Waits in short naps: a signal that comes just before a read begins would be heard only after it."""
+    while not select.select([descriptor], [], [], NAP)[0]:
+        pass
+    return os.read(descriptor, BLOCK)
 
 
 def refuse_terminal(what: str = "HDF5", reader: str = "handtool info -") -> None:
