@@ -98,6 +98,7 @@ class PretrainConfig:
     method: str = "simhand"
     weights: str | None = None  # None: the method's own
     weight_side: str = "both"
+    weight_keypoints: str = "augmented"  # of the views, as published; or original: of the crops, before them
     lambda_pos: float = 1.0  # 1/px, of sigmoid weights
     lambda_neg: float = 0.05
     inverse: str | None = None  # None: the method's own
@@ -110,13 +111,15 @@ class PretrainConfig:
     batch_size: int | None = None  # pairs over all processes; None: the two figures below, per process
     batch_size_cuda: int = 1024
     batch_size_cpu: int = 32
+    accumulate: int = 1  # forward passes a step; the loss sees the pairs of one
     epochs: int = 100
     steps: int | None = None  # instead of epochs
-    learning_rate: float | None = None  # None: base_rate x sqrt(pairs per process)
+    learning_rate: float | None = None  # None: base_rate x sqrt(pairs per process x accumulate)
     base_rate: float = 1e-4
     warmup: float = 0.1  # share of the steps
+    optimizer: str = "adam"  # or adamw, or lars-adam, the published one
     weight_decay: float = 1e-6
-    precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
+    precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU; or fp16, the published one
     seed: int = 5
     gpus: int | None = None  # None: one if there is one
     processes: int = 1  # on the CPU

@@ -164,3 +164,20 @@ def test_gpus_that_are_not_there_are_named_with_the_way_out(monkeypatch):
         find_devices(4, 1, "x")
     with pytest.raises(WrongCommand):
         find_devices(2, 2, "x")
+
+
+def add_up(progress=silent) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1, bias=False)
+    with distributed.joined(place_from_environment("cpu")):
+        network = nn.parallel.DistributedDataParallel(model)
+        for number, now in enumerate((False, False, True)):
+            with distributed.averaging(network, now):
+                network(torch.full((1, 3), 10.0**number) * (1 + distributed.rank())).sum().backward()
+            if not now:
+                assert model.weight.grad[0, 0] == sum(10.0**n for n in range(number + 1)) * (1 + distributed.rank())  # nobody else's yet
+        assert torch.equal(model.weight.grad, torch.full((1, 3), 111 * 1.5))
+
+
+def test_gradients_of_several_passes_are_averaged_over_processes_at_the_last():
+    launch(add_up, 2, (), silent)

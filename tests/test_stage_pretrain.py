@@ -23,6 +23,7 @@ from handtool.errors import HandtoolError, Terminated, WrongCommand
 from handtool.nn import contrastive, curve
 from handtool.nn.weights import read_encoder
 from handtool.progress import silent
+from handtool.stages import pretrain as stage
 from handtool.stages.pretrain import pretrain
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
@@ -188,6 +189,74 @@ def test_a_run_killed_at_any_step_ends_in_the_same_last_bit(pairs, small, traine
     assert not (tmp_path / "e.h5.partial").exists()
 
 
+@pytest.mark.parametrize("choices", [{"accumulate": 3}, {"optimizer": "lars-adam"}, {"optimizer": "adamw"}, {"precision": "fp16", "batch_size": 4}])
+def test_a_run_killed_ends_in_the_same_last_bit_whatever_was_chosen(pairs, small, tmp_path, monkeypatch, choices):
+    run(pairs, tmp_path / "whole.h5", **choices)
+    saves, save = itertools.count(1), store.Job.save
+
+    def save_or_die(job, name, values, attrs=None):
+        if next(saves) == 3:
+            raise Killed
+        save(job, name, values, attrs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(store.Job, "save", save_or_die)
+        run(pairs, tmp_path / "e.h5", checkpoint_every=2, **choices)
+    run(pairs, tmp_path / "e.h5", checkpoint_every=2, **choices)
+    assert_same_result(tmp_path / "e.h5", tmp_path / "whole.h5")
+
+
+@pytest.fixture
+def gradients(monkeypatch):
+    """Every step's gradients as the optimiser sees them, of the first kernel."""
+    seen, make = [], stage.make_optimiser
+
+    def make_and_listen(*args):
+        optimiser = make(*args)
+        optimiser.register_step_pre_hook(lambda optimiser, *_: seen.append(optimiser.param_groups[0]["params"][0].grad.clone()))
+        return optimiser
+
+    monkeypatch.setattr(stage, "make_optimiser", make_and_listen)
+    return seen
+
+
+def test_accumulated_passes_are_the_mean_of_the_passes_one_by_one(pairs, small, tmp_path, gradients):
+    run(pairs, tmp_path / "one.h5", steps=6, learning_rate=0.0)
+    each = torch.stack(gradients)
+    gradients.clear()
+    report = run(pairs, tmp_path / "three.h5", steps=2, learning_rate=0.0, accumulate=3)
+    assert report["pairs_per_step"] == 18 and report["steps"] == 2
+    assert torch.allclose(torch.stack(gradients), each.view(2, 3, *each.shape[1:]).mean(1), rtol=1e-3, atol=1e-6)
+    assert curve_of(tmp_path / "three.h5") == pytest.approx(np.reshape(curve_of(tmp_path / "one.h5"), (2, 3)).mean(1), rel=1e-6)
+
+
+def test_gradients_of_fp16_are_those_of_fp32_and_the_scale_is_kept(pairs, small, tmp_path, gradients):
+    run(pairs, tmp_path / "full.h5", steps=1, learning_rate=0.0)
+    run(pairs, tmp_path / "half.h5", steps=1, learning_rate=0.0, precision="fp16", optimizer="lars-adam", checkpoint_every=1)
+    full, half = gradients[:2]  # LARS then hands its own to Adam
+    assert 0 < (full - half).norm() < 0.05 * full.norm()
+
+
+def test_accumulation_makes_the_learning_rate_of_the_pairs_of_a_step(pairs, small, tmp_path):
+    run(pairs, tmp_path / "e.h5", steps=None, epochs=3, accumulate=4, warmup=0.0)
+    assert curve_of(tmp_path / "e.h5", CURVE.learning_rate)[0] == pytest.approx(1e-4 * np.sqrt(6 * 4))
+    assert len(curve_of(tmp_path / "e.h5")) == 3 * (17 // 6) // 4
+
+
+def test_weights_of_original_keypoints_do_not_know_the_views(pairs, small, tmp_path, monkeypatch):
+    """Distances of the crops' own keypoints, in px of the input: what the loss is given, against the file."""
+    seen, call = [], contrastive.BatchLoss.__call__
+    monkeypatch.setattr(contrastive.BatchLoss, "__call__", lambda self, z1, z2, xy1, xy2: seen.append((xy1, xy2)) or call(self, z1, z2, xy1, xy2))
+    run(pairs, tmp_path / "e.h5", steps=1, batch_size=17, weight_keypoints="original", seed=3)
+    with store.open_file(pairs) as file:
+        xy, left = store.read_column(file, KEYPOINTS.xy).astype(float), store.read_column(file, store.CROPS.side) == store.LEFT
+        positive = store.read_column(file, PAIRS.positive)[::TOPK]
+    xy[left, :, 0] = SIZE - 1 - xy[left, :, 0]
+    expected = np.linalg.norm(xy - xy[positive], axis=2).mean(1) * QUICK["input_size"] / SIZE
+    found = (seen[0][0] - seen[0][1]).norm(dim=2).mean(1).numpy()
+    assert np.allclose(np.sort(found), np.sort(expected), atol=1e-4)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
 def test_sigterm_saves_says_so_and_the_next_run_goes_on_from_there(pairs, small, trained_small, tmp_path, caplog, monkeypatch):
     steps, append = itertools.count(1), curve.Curve.append
@@ -227,9 +296,11 @@ def test_the_command_killed_by_the_kernel_goes_on_when_run_again(handtool, pairs
 
 OPTIONS = [
     {"method": "simclr"}, {"method": "peclr"}, {"weights": "none"}, {"weights": "sigmoid"}, {"weight_side": "pos"}, {"weight_side": "neg"},
+    {"weight_keypoints": "original"},
     {"weights": "sigmoid", "lambda_pos": 0.1}, {"weights": "sigmoid", "lambda_neg": 0.5},
     {"inverse": "published"}, {"inverse": "none"}, {"positives": "2"}, {"positives": "sample"}, {"positives": "all"}, {"temperature": 0.1},
     {"input_size": 48}, {"batch_size": 8}, {"learning_rate": 0.01}, {"warmup": 0.5}, {"weight_decay": 0.5}, {"precision": "bf16"}, {"seed": 6},
+    {"accumulate": 2}, {"optimizer": "adamw", "weight_decay": 0.5}, {"optimizer": "lars-adam"}, {"precision": "fp16"},
 ]  # fmt: skip
 
 

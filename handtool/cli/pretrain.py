@@ -39,22 +39,27 @@ Weights = Annotated[
     typer.Option(help="Weigh similarities by the distance of the keypoints.", show_default="simhand: linear, else none", **LOSS),
 ]
 WeightSide = Annotated[Literal["both", "pos", "neg"], typer.Option(help="Weigh numerator, denominator or both.", **LOSS)]
+WeightKeypoints = Annotated[
+    Literal["augmented", "original"], typer.Option(help="Distances of the keypoints in the views, or in the crops before them.", **LOSS)
+]
 LambdaPos = Annotated[float, typer.Option(help="Steepness of sigmoid weights of the pairs, 1/px.", **LOSS)]
 LambdaNeg = Annotated[float, typer.Option(help="The same of all views against all, 1/px.", **LOSS)]
 Temperature = Annotated[float, typer.Option(min=1e-3, help="Similarities are divided by it.", **LOSS)]
 Negatives = Annotated[Literal["global", "local"], typer.Option(help="Views of all processes, or each its own.", **LOSS)]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=2, help="Pairs a step, over all processes.", show_default="1024 a GPU, 32 a CPU process, at most all pairs", **TRAINING),
+    typer.Option(min=2, help="Pairs a forward pass, over all processes.", show_default="1024 a GPU, 32 a CPU process, at most all pairs", **TRAINING),
 ]
+Accumulate = Annotated[int, typer.Option(min=1, help="Forward passes a step; each has a loss of its own.", **TRAINING)]
 LearningRate = Annotated[
     float | None, typer.Option(min=0.0, help="At its peak.", show_default="1e-4 x sqrt(pairs a step of one process)", **TRAINING)
 ]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the pairs.", **TRAINING)]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs.", **TRAINING)]
 Warmup = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate rises.", **TRAINING)]
+Optimizer = Annotated[Literal["adam", "adamw", "lars-adam"], typer.Option(help="lars-adam: the published one.", **TRAINING)]
 WeightDecay = Annotated[float, typer.Option(min=0.0, help="Of matrices and kernels, not of biases and norms.", **TRAINING)]
-Precision = Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)]
+Precision = Annotated[Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)]
 Checkpoint = Annotated[int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)]
 
 
@@ -69,15 +74,18 @@ def pretrain(
     input_size: InputSize = Default.input_size,
     weights: Weights = Default.weights,
     weight_side: WeightSide = Default.weight_side,
+    weight_keypoints: WeightKeypoints = Default.weight_keypoints,
     lambda_pos: LambdaPos = Default.lambda_pos,
     lambda_neg: LambdaNeg = Default.lambda_neg,
     temperature: Temperature = Default.temperature,
     negatives: Negatives = Default.negatives,
     batch_size: BatchSize = Default.batch_size,
+    accumulate: Accumulate = Default.accumulate,
     epochs: Epochs = Default.epochs,
     steps: Steps = Default.steps,
     learning_rate: LearningRate = Default.learning_rate,
     warmup: Warmup = Default.warmup,
+    optimizer: Optimizer = Default.optimizer,
     weight_decay: WeightDecay = Default.weight_decay,
     precision: Precision = Default.precision,
     checkpoint_every: Checkpoint = Default.checkpoint_every,
@@ -96,9 +104,9 @@ def pretrain(
 
     config = Default(
         method=method, inverse=inverse, positives=positives, arch=arch, init=init, input_size=input_size, weights=weights,
-        weight_side=weight_side, lambda_pos=lambda_pos, lambda_neg=lambda_neg, temperature=temperature, negatives=negatives,
-        batch_size=batch_size, epochs=epochs, steps=steps, learning_rate=learning_rate, warmup=warmup, weight_decay=weight_decay,
-        precision=precision, checkpoint_every=checkpoint_every, seed=seed, gpus=gpus, processes=processes, workers=workers,
+        weight_side=weight_side, weight_keypoints=weight_keypoints, lambda_pos=lambda_pos, lambda_neg=lambda_neg, temperature=temperature,
+        negatives=negatives, batch_size=batch_size, accumulate=accumulate, epochs=epochs, steps=steps, learning_rate=learning_rate,
+        warmup=warmup, optimizer=optimizer, weight_decay=weight_decay, precision=precision, checkpoint_every=checkpoint_every, seed=seed, gpus=gpus, processes=processes, workers=workers,
     )  # fmt: skip
     if stage.is_follower():
         return stage.follow(source, config, moved or [], finished=Path(output).exists() and not force)

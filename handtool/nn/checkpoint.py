@@ -5,18 +5,20 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
+from torch.amp import GradScaler
 
 
-def pack(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, np.ndarray]:
-    """`model/<name>` for parameters and buffers, `optimiser/<number of the parameter>/<name>` for what the optimiser keeps."""
+def pack(model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler | None = None) -> dict[str, np.ndarray]:
+    """`model/<name>` for parameters and buffers, `optimiser/<number of the parameter>/<name>` for what the optimiser keeps, `scaler/<name>`
+    for a gradient scaler that is on."""
     arrays = {f"model/{name}": to_array(value) for name, value in model.state_dict().items()}
     for number, kept in optimiser.state_dict()["state"].items():
         arrays |= {f"optimiser/{number}/{name}": to_array(value) for name, value in kept.items()}
-    return arrays
+    return arrays | {f"scaler/{name}": np.array(value) for name, value in (scaler.state_dict() if scaler else {}).items()}
 
 
-def unpack(state: Mapping[str, object], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Puts what `pack` took back into a model and an optimiser of the same making."""
+def unpack(state: Mapping[str, object], model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler | None = None) -> None:
+    """Puts what `pack` took back into a model, an optimiser and a scaler of the same making."""
     load_model(state, model)
     groups = optimiser.state_dict()["param_groups"]
     kept = {int(number): {} for number in {key.split("/")[1] for key in state if key.startswith("optimiser/")}}
@@ -25,6 +27,8 @@ def unpack(state: Mapping[str, object], model: nn.Module, optimiser: torch.optim
             _, number, name = key.split("/")
             kept[int(number)][name] = torch.from_numpy(np.array(value))
     optimiser.load_state_dict({"state": kept, "param_groups": groups})
+    if scaler and scaler.is_enabled():
+        scaler.load_state_dict({name: type(value)(state[f"scaler/{name}"]) for name, value in scaler.state_dict().items()})
     # A fused optimiser walks weights and moments in memory order: they must lie alike, channels last where the weights do.
     for parameter, values in optimiser.state.items():
         for name, value in values.items():

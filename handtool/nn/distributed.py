@@ -6,12 +6,13 @@ Shapes: P processes, N rows on each.
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from handtool.errors import HandtoolError, WrongCommand
 
@@ -85,6 +86,11 @@ def joined(place: Place) -> Iterator[None]:
     dist.init_process_group(backend, init_method=meeting_point(), rank=place.rank, world_size=place.processes)
     yield
     dist.destroy_process_group()  # not after an error: the others would hear of a closed connection before they hear of the error
+
+
+def averaging(network: nn.Module, now: bool) -> AbstractContextManager:
+    """Around a forward and backward pass: DDP averages the gradients over processes only where `now`; else they add up on each."""
+    return nullcontext() if now or not isinstance(network, DistributedDataParallel) else network.no_sync()
 
 
 class _Gather(torch.autograd.Function):

@@ -12,6 +12,7 @@ from handtool.nn.optim import square_root_rate
 @dataclass(frozen=True)
 class Plan:
     schedule: Schedule
+    accumulate: int  # forward passes a step
     steps: int
     warmup_steps: int
     peak_rate: float
@@ -20,6 +21,10 @@ class Plan:
     inverse: str
     processes: int
     notes: tuple[str, ...]  # to be said once
+
+    @property
+    def pairs_per_step(self) -> int:
+        return self.schedule.batch_size * self.accumulate
 
     def as_config(self) -> dict:
         """Under the names of PretrainConfig, whose values these replace."""
@@ -47,18 +52,22 @@ def make_plan(num_items: int, config: PretrainConfig, place: Place) -> Plan:
         )
     batch = share * place.processes
     schedule = Schedule(num_items, batch, config.seed)
-    steps = config.steps or config.epochs * schedule.steps_per_epoch
-    peak = config.learning_rate if config.learning_rate is not None else square_root_rate(config.base_rate, share)
+    steps = config.steps or max(1, config.epochs * schedule.steps_per_epoch // config.accumulate)
+    peak = config.learning_rate if config.learning_rate is not None else square_root_rate(config.base_rate, share * config.accumulate)
     precision = ("bf16" if place.device == "cuda" else "fp32") if config.precision == "auto" else config.precision
+    passes = f" in {config.accumulate} passes" if config.accumulate > 1 else ""
     notes = [
         f"{config.method} on {place.device}, {place.processes} process{'es' if place.processes > 1 else ''}: {num_items} pairs, "
-        f"{batch} a step, {batch if config.negatives == 'global' else share} in each loss, {steps} steps, "
+        f"{batch * config.accumulate} a step{passes}, {batch if config.negatives == 'global' else share} in each loss, {steps} steps, "
         f"learning rate {peak:.3g}, {precision}"
     ]
+    if precision == "fp16" and place.device == "cpu":
+        notes.append("fp16 on the CPU is for comparisons: where the processor has no fp16 of its own, seconds a step")
     if batch < asked:
         notes.insert(0, f"batch size lowered from {asked} to {batch}: there are {num_items} pairs, for {place.processes} process(es)")
     return Plan(
         schedule,
+        config.accumulate,
         steps,
         round(config.warmup * steps),
         peak,

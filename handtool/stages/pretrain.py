@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
@@ -30,7 +31,7 @@ from handtool.nn.equivariance import undo_views
 from handtool.nn.interrupt import Sigterm
 from handtool.nn.launch import launch
 from handtool.nn.losses.nt_xent import raise_half
-from handtool.nn.optim import learning_rate, make_adam, set_learning_rate
+from handtool.nn.optim import learning_rate, make_optimiser, set_learning_rate
 from handtool.nn.pairs import TrainingPairs, pair_with_itself, pair_with_mined
 from handtool.nn.plan import Plan, make_plan
 from handtool.nn.views import DRAWS, ViewRanges, Views, make_views, mirror, move_points, render
@@ -40,6 +41,8 @@ from handtool.store import CROPS, CURVE, KEYPOINTS, LEFT, PAIRS, UNKNOWN, File, 
 from handtool.store.file import moved_files
 
 log = logging.getLogger(__name__)
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pretrain(source: File, sink: Sink, config: PretrainConfig, job: Job, progress: Progress = silent, init_from: File | Path | None = None) -> dict:
@@ -152,49 +155,58 @@ def files_of(source: File) -> list[File]:
 def train(place: Place, source: File, hands: Hands, plan: Plan, config: PretrainConfig, job: Job | None, progress: Progress) -> None:
     """From the last checkpoint to the last step; rank 0 has a job, and ends with a checkpoint in it."""
     with distributed.joined(place), Sigterm() as sigterm:
-        device, autocast = place.torch_device, plan.precision == "bf16"
+        device, half = place.torch_device, HALF.get(plan.precision)
         state = distributed.broadcast(load_state(job, plan))
         model = make_model(config, fresh=state is None, place=place)
-        optimiser = make_adam(model, plan.peak_rate, config.weight_decay)
+        optimiser = make_optimiser(model, config, plan.peak_rate)
+        scaler = GradScaler(place.device, enabled=plan.precision == "fp16")  # gradients of fp16 vanish unless they are scaled up
         if state:
-            unpack(state, model, optimiser)
+            unpack(state, model, optimiser, scaler)
         network = DistributedDataParallel(model) if place.processes > 1 else model
         batch_loss = BatchLoss(config.temperature, plan.weights, config.weight_side, config.lambda_pos, config.lambda_neg, config.negatives)
         ranges = ViewRanges(METHODS[config.method].rotation_deg, METHODS[config.method].shift_px)
         curve = Curve(state)
         clock = Clock(curve.last("seconds") if state else 0.0, config.checkpoint_every, config.checkpoint_seconds)
-        steps = range(len(curve), plan.steps)
+        passes = range(len(curve) * plan.accumulate, plan.steps * plan.accumulate)
         own = place.share(plan.schedule.batch_size)
 
-        def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
+        def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
             """Rows (V, B) and the random numbers of their views: of the whole batch alike in every process, which keeps its share."""
-            rng = step_rng(config.seed, step)
-            rows = hands.pairs.rows(plan.schedule.items(step), rng)
+            rng = step_rng(config.seed, number)
+            rows = hands.pairs.rows(plan.schedule.items(number), rng)
             return rows[:, own], rng.random((*rows.shape, DRAWS))[:, own]
 
-        wanted = (draw(step)[0][: 1 if hands.pairs.with_itself else None].ravel() for step in steps)
+        wanted = (draw(number)[0][: 1 if hands.pairs.with_itself else None].ravel() for number in passes)
         workers = count_workers(config.workers, place.local_processes)
         with closing(read_crops(Crops(*files_of(source)), wanted, workers, pin=place.device == "cuda")) as batches:
-            for step, crops in zip(steps, batches, strict=True):
-                rows_VB, drawn = draw(step)
+            figures = 0.0
+            for number, crops in zip(passes, batches, strict=True):
+                step, whole = number // plan.accumulate, (number + 1) % plan.accumulate == 0
+                rows_VB, drawn = draw(number)
                 views = make_views(hands.xy[rows_VB.ravel()], drawn.reshape(-1, DRAWS), ranges, config.input_size)
                 crops = crops.to(device, non_blocking=True)
                 crops = crops.repeat(2, 1, 1, 1) if hands.pairs.with_itself else crops
                 pixels = render(crops, views, hands.flipped[rows_VB.ravel()])
-                with torch.autocast(place.device, torch.bfloat16, enabled=autocast):
-                    projections = network(pixels)
-                z = undo(projections, views, plan.inverse).chunk(len(rows_VB))
-                xy = views.xy.to(device, torch.float32).chunk(len(rows_VB))
-                loss = torch.stack([batch_loss(z[0], z[view], xy[0], xy[view]) for view in range(1, len(z))]).mean()
+                weighed = views.xy if config.weight_keypoints == "augmented" else resize(hands.xy[rows_VB.ravel()], crops, config.input_size)
+                xy = weighed.to(device, torch.float32).chunk(len(rows_VB))
+                with distributed.averaging(network, now=whole):
+                    with torch.autocast(place.device, half, enabled=half is not None):
+                        projections = network(pixels)
+                    z = undo(projections, views, plan.inverse).chunk(len(rows_VB))
+                    loss = torch.stack([batch_loss(z[0], z[view], xy[0], xy[view]) for view in range(1, len(z))]).mean()
+                    scaler.scale(loss / plan.accumulate).backward()
+                figures = figures + torch.cat((loss.detach()[None], watch(z[0], z[1]))) / plan.accumulate
+                if not whole:
+                    continue
 
                 rate = learning_rate(step, plan.steps, plan.warmup_steps, plan.peak_rate)
                 set_learning_rate(optimiser, rate)
+                scaler.step(optimiser)
+                scaler.update()
                 optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
 
-                figures = torch.cat((loss.detach()[None], watch(z[0], z[1])))
                 curve.append(step, rate, clock.seconds(), distributed.total(figures) / place.processes)
+                figures = 0.0
                 done, stopped = step + 1 == plan.steps, distributed.any_process(sigterm.received)
                 if clock.tick() or done:
                     curve.fetch()
@@ -204,10 +216,10 @@ def train(place: Place, source: File, hands: Hands, plan: Plan, config: Pretrain
                         plan.steps,
                         loss=curve.last("loss"),
                         learning_rate=rate,
-                        pairs_per_s=clock.steps_per_s() * plan.schedule.batch_size,
+                        pairs_per_s=clock.steps_per_s() * plan.pairs_per_step,
                     )
                 if job and (done or stopped or clock.should_save(step + 1)):
-                    job.save("checkpoint", pack(model, optimiser) | curve.as_arrays() | threads_and_processes())
+                    job.save("checkpoint", pack(model, optimiser, scaler) | curve.as_arrays() | threads_and_processes())
                 if stopped and not done:
                     sigterm.leave(f"saved after step {step + 1} of {plan.steps}; the same command goes on from there")
 
@@ -240,6 +252,11 @@ def make_model(config: PretrainConfig, fresh: bool, place: Place) -> Contrastive
     return model.to(place.torch_device, memory_format=torch.channels_last).train()
 
 
+def resize(xy: Tensor, crops: Tensor, size: int) -> Tensor:
+    """Keypoints (A, J, 2) of whole crops (A, S, S, 3), in px of crops of `size`: the unit in which the weights take distances."""
+    return (xy + 0.5) * (size / crops.shape[1]) - 0.5
+
+
 def undo(projections: Tensor, views: Views, inverse: str) -> Tensor:
     """Raw projections (A, D) -> unit rows, without what the views did to them."""
     if inverse == "none":
@@ -253,12 +270,12 @@ def summarise(hands: Hands, plan: Plan, curve: dict[str, np.ndarray]) -> dict:
     return {
         "accounting": [hands.accounting.as_report()],
         "side_unknown_as_right": hands.unknown_side,
-        "pairs_per_step": plan.schedule.batch_size,
+        "pairs_per_step": plan.pairs_per_step,
         "steps": plan.steps,
         "loss_first": float(curve["loss"][:few].mean()),
         "loss_last": float(curve["loss"][-few:].mean()),
         "positive_similarity": float(curve["positive_similarity"][-few:].mean()),
         "negative_similarity": float(curve["negative_similarity"][-few:].mean()),
-        "pairs_per_s": plan.schedule.batch_size * plan.steps / max(float(curve["seconds"][-1]), 1e-9),
+        "pairs_per_s": plan.pairs_per_step * plan.steps / max(float(curve["seconds"][-1]), 1e-9),
         "processes": plan.processes,
     }
