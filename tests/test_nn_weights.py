@@ -59,6 +59,7 @@ CONTAINERS = {
     },
     "lightning": lambda ref: {"state_dict": lightning_names(ref), "epoch": 99},
     "ddp": lambda ref: {f"module.{k}": v for k, v in ref.items()},
+    "compiled, in ddp": lambda ref: {f"module._orig_mod.{k}": v for k, v in ref.items()},
     "ddp around lightning": lambda ref: {"state_dict": {f"module.{k}": v for k, v in lightning_names(ref).items()}},
 }
 

@@ -96,11 +96,12 @@ def load_torch(path: Path) -> object:
 def torchvision_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under torchvision's ResNet names; what is no part of the ResNet keeps its own name.
 
-    Knows DDP's `module.`, PeCLR's fine-tuned `backend_model.`, Lightning's `encoder.features.<number>.`, our `encoder.`.
+    Knows DDP's `module.`, torch.compile's `_orig_mod.`, PeCLR's fine-tuned `backend_model.`, Lightning's
+    `encoder.features.<number>.`, our `encoder.`.
     """
     renamed = {}
     for name, value in tensors.items():
-        name = re.sub(r"^(module\.)+", "", name)
+        name = re.sub(r"^((module|_orig_mod)\.)+", "", name)
         numbered = re.match(r"encoder\.features\.(\d)\.(.+)", name)
         if numbered and numbered[1] in NUMBERED:
             name = f"{NUMBERED[numbered[1]]}.{numbered[2]}"
