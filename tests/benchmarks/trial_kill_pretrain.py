@@ -4,7 +4,7 @@
 
 The real command on synthetic pairs, killed by SIGKILL (its whole process group, or the main process alone) at a random moment after it has
 begun to train, run again until it is done, then anew, until so many kills hit. One kill of ten is a SIGTERM instead, which must save and
-exit with 143. Then all weights and the whole curve, its seconds apart, must be those of the uninterrupted run, to the last bit. Exits with
+exit with 143; after the last step it may come too late, and does not count where the product is there and the exit code 0. Then all weights and the whole curve, its seconds apart, must be those of the uninterrupted run, to the last bit. Exits with
 1 where they are not.
 """
 
@@ -68,6 +68,8 @@ def kill(process: subprocess.Popen, way: str, output: Path) -> list[str]:
     else:
         process.kill()
     process.wait()
+    if way == "term" and process.returncode == 0 and output.exists():
+        return []
     wrong = [f"{output.name} is there after {way}"] if output.exists() else []
     expected = {"term": 143}.get(way, -signal.SIGKILL)
     return wrong + ([] if process.returncode == expected else [f"exit {process.returncode} after {way}, {expected} expected: {said_by(output).read_text()}"])
@@ -89,6 +91,8 @@ def main() -> int:
             if has_begun(process, output) and survives(process, rng.uniform(0, seconds / 4)):
                 way = "term" if len(points) % 10 == 5 else rng.choice(("group", "process"))
                 wrong += kill(process, way, output)
+                if process.returncode == 0 and way == "term" and output.exists():
+                    continue
                 points.append((run, way, reached(output)))
                 print(f"kill {len(points)}: run {run}, {way}, {points[-1][2]} of {steps} steps saved", flush=True)
             else:
