@@ -227,7 +227,7 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class ExportConfig:
-    format: str | None = None  # None: by the suffix of -o; csv to standard output
+    format: str | None = None  # None: by the suffix of -o; csv to standard output; or that of a data set's submissions
     table: str | None = None  # None: the last one that the file has of its own
 
 

@@ -23,6 +23,7 @@ from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand
 
 ALIASES = {"pt": "pth"}
+ZIPPED = ("freihand", "ho3d")  # what their servers take
 
 
 class FormatName(StrEnum):
@@ -32,6 +33,10 @@ class FormatName(StrEnum):
     safetensors = "safetensors"
     pth = "pth"
     onnx = "onnx"
+    freihand = "freihand"
+    dexycb = "dexycb"
+    ho3d = "ho3d"
+    assemblyhands = "assemblyhands"
 
 
 def export(
@@ -52,15 +57,23 @@ def export(
         ),
     ] = ExportConfig.table,
     format: Annotated[
-        FormatName | None, typer.Option("--format", help="Instead of the suffix.", show_default="by suffix; csv to standard output")
+        FormatName | None,
+        typer.Option(
+            "--format", help="Instead of the suffix; freihand to assemblyhands: a submission.", show_default="by suffix; csv to standard output"
+        ),
     ] = ExportConfig.format,
+    template: Annotated[
+        str | None, typer.Option("--template", metavar="FILE", help="Of an AssemblyHands challenge: the json whose frames are filled.", show_default=False)
+    ] = None,
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a table as csv, json or npz, or weights as safetensors, a torch file or an ONNX model.
+    """Write a table as csv, json or npz, weights as safetensors, a torch file or an ONNX model, or predictions as a submission.
+
+    Submissions are what the evaluation of FreiHAND, DexYCB, HO-3D or AssemblyHands reads: handtool export predictions.h5 --format freihand -o pred.zip
 
     Example: handtool export pairs.h5 -o pairs.csv
     """
@@ -70,13 +83,13 @@ def export(
     config = ExportConfig(choose_format(output, format), table)
     target = None if output == "-" else Path(output)
     state.streaming = target is None
-    if target is None and config.format not in ("csv", "json"):
+    if target is None and config.format not in ("csv", "json", "dexycb", "assemblyhands"):
         refuse_terminal(config.format, "cat > FILE")
     with contextlib.ExitStack() as stack:
         [file] = stack.enter_context(open_sources([source]))
         refuse_own_input(target, [file])
         temporary = stack.enter_context(temporary_file(target))
-        report = stage(file, temporary, config, bars(stack))
+        report = stage(file, temporary, config, bars(stack), template=read_path(template))
         kept = publish_export(temporary, target, force)
     print_report(report, as_json, target, up_to_date=kept)
 
@@ -88,7 +101,16 @@ def choose_format(output: str, named: FormatName | None) -> str:
         raise WrongCommand(
             f"{output}: the suffix {'.' + suffix if suffix else '(none)'} names no format", hint=f"--format {' | '.join(FormatName)}"
         )
+    if found in ZIPPED and output != "-" and suffix != "zip":
+        raise WrongCommand(f"a submission to {found} is a zip with pred.json in it, not {output}", hint=f"--format {found} -o pred.zip")
     return found
+
+
+def read_path(name: str | None) -> Path | None:
+    """HandtoolError where it is not there."""
+    if name is not None and not Path(name).is_file():
+        raise HandtoolError(f"{name} does not exist", hint=f"ls {Path(name).parent}")
+    return Path(name) if name else None
 
 
 @contextlib.contextmanager

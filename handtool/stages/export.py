@@ -1,4 +1,5 @@
-"""A table for other programs: csv, json, npz; weights as safetensors or a torch file, or as an ONNX model that runs without torch.
+"""A table for other programs: csv, json, npz; predictions as the submission of a published data set; weights as safetensors or a torch
+file, or as an ONNX model that runs without torch.
 
 Floats are written in the fewest digits that give back the same number. csv writes `nan`, json null, for what is not known.
 """
@@ -18,7 +19,8 @@ from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.skeleton import JOINTS
 from handtool.progress import Progress, silent
-from handtool.store import CROPS, ROW_TABLES, TABLES, Column, File, Table, read_column, read_metrics, video_names
+from handtool.sources.submission import WRITERS, Predicted
+from handtool.store import CROPS, LABELS, PREDICTIONS, ROW_TABLES, TABLES, Column, File, Table, read_attrs, read_column, read_metrics, video_names
 
 BLOCK_ROWS = 8192
 TABLE_FORMATS = ("csv", "json", "npz")
@@ -26,10 +28,18 @@ WEIGHT_FORMATS = ("safetensors", "pth", "onnx")
 SIDE_NAMES = np.array(["LEFT", "RIGHT", "UNKNOWN"])
 NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}  # of crops: the images
 AXES = ("x", "y", "z")
+OF_THE_SAMPLE = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key": LABELS.sample_key}
 
 
-def export(source: File, target: Path, config: ExportConfig, progress: Progress = silent) -> dict:
-    """Writes one table of the source, its metrics or its weights, to `target`. Raises WrongCommand where format and table do not fit."""
+def export(source: File, target: Path, config: ExportConfig, progress: Progress = silent, *, template: Path | None = None) -> dict:
+    """Writes one table of the source, its metrics or its weights, to `target`. `template`: of an AssemblyHands submission, the frames.
+
+    Raises WrongCommand where format and table do not fit, HandtoolError where the table is not there or no whole submission.
+    """
+    if template and config.format != "assemblyhands":
+        raise WrongCommand("--template names the frames of a submission to AssemblyHands", hint="--format assemblyhands")
+    if config.format in WRITERS:
+        return export_submission(source, target, config, template)
     name = config.table or last_table(source, config.format)
     if (name == "weights") != (config.format in WEIGHT_FORMATS):
         fitting = WEIGHT_FORMATS if name == "weights" else TABLE_FORMATS
@@ -46,6 +56,23 @@ def export(source: File, target: Path, config: ExportConfig, progress: Progress 
     source.need(table, hint=f"handtool info {source.path}")
     {"csv": table_to_csv, "json": table_to_json, "npz": table_to_npz}[config.format](source, table, target, progress)
     return {"accounting": [Accounting("rows", done=source.count(table)).as_report()], "table": name, "format": config.format}
+
+
+def export_submission(source: File, target: Path, config: ExportConfig, template: Path | None) -> dict:
+    """Predictions as a data set's own evaluation reads them; sources/submission.py says how."""
+    if config.table not in (None, PREDICTIONS.group):
+        raise WrongCommand(f"/{config.table} cannot be written as {config.format}", hint="--table predictions")
+    source.need(PREDICTIONS, hint="handtool predict {path} --model pose.h5 -o predictions.h5")
+    source.need(LABELS, hint="which sample is which hand stands in /labels: handtool extract ROOT_OF_THE_SET --split … -o test.h5, then predict")
+    columns = {name: read_column(source, PREDICTIONS.by_name[name]) for name in ("joints", "valid", "absolute")}
+    columns |= {name: read_column(source, column) for name, column in OF_THE_SAMPLE.items()}
+    columns |= {column.name: read_column(source, column) for column in (PREDICTIONS.vertices, LABELS.extrinsics) if source.has(column)}
+    named = {"template": template} if template else {}
+    figures = WRITERS[config.format](Predicted(source.path.name, **columns), target, **named)
+    accounting = Accounting("hands", done=int((columns["sample_id"] >= 0).sum()))
+    accounting.skip("of no data set", int((columns["sample_id"] < 0).sum()))
+    about = {"table": PREDICTIONS.group, "format": config.format}
+    return {"accounting": [accounting.as_report()]} | about | figures | {"scale_source": read_attrs(source, PREDICTIONS)["scale_source"]}
 
 
 def last_table(source: File, wanted: str) -> str:
