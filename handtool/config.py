@@ -9,6 +9,9 @@ dataclass = partial(dataclasses.dataclass, eq=False, repr=False)  # nobody compa
 MACHINE_SETTINGS = frozenset({"workers", "device", "checkpoint_every", "checkpoint_seconds", "patience_s"})
 
 
+BOX_SCALE = 1.3  # side of a crop / side of the hand's box, where neither the user nor a data set says otherwise
+
+
 @dataclass(frozen=True)
 class ExtractConfig:
     fps: float = 1.0  # kept frames per second of video, chosen by time stamp
@@ -19,7 +22,7 @@ class ExtractConfig:
     whole: bool = False  # each image is a hand already
     camera: str | None = None  # fx,fy,cx,cy in px
     size: int = 224  # px, side of a crop
-    box_scale: float = 1.3
+    box_scale: float | None = None  # None: as the data set says, else BOX_SCALE
     quality: int = 95  # JPEG
     min_score: float = 0.5
     min_hand: float = 0.0  # px, larger side of the hand's box in the frame
@@ -29,6 +32,7 @@ class ExtractConfig:
     dataset: str | None = None  # a published data set; None: as the layout of the folder says
     split: str | None = None  # of a published data set, in its own words
     subset: tuple[str, ...] = ()  # likewise; none: all of it
+    cameras: tuple[str, ...] = ()  # likewise, where it was filmed by several
     shard: str | None = None  # "2/8": only the second of eight shares of the videos
     workers: int = 0  # 0 = one per core
     patience_s: float = 60.0  # without a new frame, a video is given up

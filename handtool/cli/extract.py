@@ -7,7 +7,7 @@ import typer
 from handtool.cli.doors import produce
 from handtool.cli.models import Device, Model, Onnx, name_and_file
 from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers
-from handtool.config import ExtractConfig
+from handtool.config import BOX_SCALE, ExtractConfig
 
 
 def extract(
@@ -34,7 +34,8 @@ def extract(
         str | None, typer.Option("--camera", metavar="FILE|fx,fy,cx,cy", help="Intrinsics in px, or json {model, K, distortion}.")
     ] = ExtractConfig.camera,
     box_scale: Annotated[
-        float, typer.Option("--box-scale", min=1.0, max=4.0, help="Side of a crop / side of the hand's box.")
+        float | None,
+        typer.Option("--box-scale", min=1.0, max=4.0, help="Side of a crop / side of the hand's box.", show_default=f"{BOX_SCALE}; of a data set: its own"),
     ] = ExtractConfig.box_scale,
     size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of a crop, px.")] = ExtractConfig.size,
     quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of the JPEG.")] = ExtractConfig.quality,
@@ -58,6 +59,9 @@ def extract(
     split: Annotated[str | None, typer.Option("--split", help="Of a published data set: train, evaluation …")] = ExtractConfig.split,
     subset: Annotated[
         str | None, typer.Option("--subset", metavar="A,B…", help="Of a published data set; freihand: gs,hom,sample,auto.", show_default="all of it")
+    ] = None,
+    cameras: Annotated[
+        str | None, typer.Option("--cameras", metavar="A,B…", help="Of a published data set filmed by several: only these.", show_default="all of them")
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N videos or images.")
@@ -89,7 +93,8 @@ def extract(
     config = ExtractConfig(
         fps=fps, every=every, detector=detector, onnx=tuple(onnx or ()), device=device, whole=whole, camera=camera, size=size,
         box_scale=box_scale, quality=quality, min_score=min_score, min_hand=min_hand, min_change=min_change, track_fps=track_fps,
-        limit=limit, dataset=dataset, split=split, subset=tuple(subset.split(",")) if subset else (), shard=shard, workers=workers,
+        limit=limit, dataset=dataset, split=split, subset=tuple(subset.split(",")) if subset else (),
+        cameras=tuple(cameras.split(",")) if cameras else (), shard=shard, workers=workers,
     )  # fmt: skip
     lens = camera if camera and "," not in camera else None
     produce(

@@ -89,7 +89,7 @@ def find_in_folder(root: Path, left_out: Counter, seen: set[str], choice: Choice
         below[:] = sorted(name for name in below if not name.startswith("."))
         names = sorted(name for name in names if not name.startswith("."))
         title = (Path(root.resolve().name) / here.relative_to(root)).as_posix()
-        if published := datasets.recognise(names, below):
+        if published := datasets.recognise(here, names, below):
             below.clear()
             yield from datasets.find_dataset(published, here, title, choice)
             continue
@@ -144,4 +144,4 @@ def first_of(videos: list[Video], limit: int | None) -> Iterator[Video]:
             items = one.files or one.rows
             cut = items[: int(min(left, len(items)))]
             left -= len(cut)
-            yield replace(one, files=cut) if one.files else replace(one, rows=cut)
+            yield replace(one, files=cut) if one.files else one.of_rows(slice(len(cut)))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ class KnownHand:
 
     side: LEFT, RIGHT or UNKNOWN. box: (4,) x0 y0 x1 y1 by its edges, None where the whole image is the hand. camera: (3, 3) intrinsics of
     the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid, visible: (21,) bool (None: not known). scale: the bone 9-10 as published, m.
-    vertices: (778, 3) m of the mesh, None where it is not published.
+    vertices: (778, 3) m of the mesh, None where it is not published. extrinsics: (3, 4) R | t of X_camera = R X_world + t, m, None: not known.
     """
 
     side: int
@@ -29,6 +29,7 @@ class KnownHand:
     scale: float = float("nan")
     visible: np.ndarray | None = None
     vertices: np.ndarray | None = None
+    extrinsics: np.ndarray | None = None
 
     def as_label(self) -> dict:
         """What becomes a row of labels, pixels still those of the frame."""
@@ -60,7 +61,8 @@ class Video:
     name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images"), or a piece of them that
     begins at place `first`.
     rows: the labels of it (kind "labelled"), as row numbers of the labels file at `path`; of a published data set, of its `split`, and
-    `path` is its root.
+    `path` is its root. labels: what is known of each of the rows, by column; it travels to the process that reads them, where the files of
+    labels are too large to be read by each. tables: what the labels point into, of the whole video.
     """
 
     name: str
@@ -72,15 +74,22 @@ class Video:
     first: int = 0
     dataset: str = ""
     split: str = ""
+    labels: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    tables: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    def of_rows(self, part: slice) -> "Video":
+        """The same video with some of its rows, and their labels."""
+        return replace(self, rows=self.rows[part], labels={name: values[part] for name, values in self.labels.items()})
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which part of a published data set. dataset: its name, None: as its layout says; split and subset in the set's own words."""
+    """Which part of a published data set. dataset: its name, None: as its layout says; split, subset and cameras in the set's own words."""
 
     dataset: str | None = None
     split: str | None = None
     subset: tuple[str, ...] = ()
+    cameras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,11 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.camera import project
 from handtool.hands.skeleton import RIGHT
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.images import NOTHING_READ, BadImage, read_image
+from handtool.sources.images import read_each
+from handtool.sources.parts import refuse_choice
 
 NAME = "freihand"
+BOX_SCALE = None  # the whole image is the hand
 BACKGROUNDS = ("gs", "hom", "sample", "auto")
 SPLITS = {"train": "training", "training": "training", "evaluation": "evaluation", "eval": "evaluation", "test": "evaluation"}
 NEEDED = {"training": ("K", "xyz", "scale"), "evaluation": ("K", "scale")}
@@ -35,8 +37,8 @@ SHAPES = {"K": (3, 3), "xyz": (21, 3), "verts": (778, 3), "scale": ()}
 WHERE = "FreiHAND_pub_v2.zip (and FreiHAND_pub_v2_eval.zip) unpacked, its root is the folder that holds training/ or evaluation/"
 
 
-def is_root(names: list[str], below: list[str]) -> bool:
-    """names, below: of the files and folders in a folder."""
+def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
+    """names, below: of the files and folders in `folder`."""
     return any(split in below and any(name in names for name in (f"{split}_K.json", f"{split}_scale.json")) for split in NEEDED)
 
 
@@ -46,6 +48,7 @@ def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
         raise WrongCommand(f"FreiHAND has no split {choice.split!r}", hint=f"--split train or evaluation (also: {', '.join(SPLITS)})")
     if unknown := [each for each in choice.subset if each not in BACKGROUNDS]:
         raise WrongCommand(f"FreiHAND has no subset {unknown[0]!r}", hint=f"its backgrounds are --subset {','.join(BACKGROUNDS)}, any of them")
+    refuse_choice("FreiHAND", "--cameras", choice.cameras, "each image has a camera of its own")
     there = [split for split in NEEDED if (root / split).is_dir()]
     if choice.split is not None:
         there = [SPLITS[choice.split]]
@@ -78,20 +81,10 @@ def find_split(root: Path, title: str, split: str, subset: tuple[str, ...]) -> V
 def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, one hand each; `number` is the image's own."""
     root, labels = Path(video.path), read_labels(video.path, video.split)
-    for row in video.rows:
-        tally.beat()
-        name = f"{video.split}/rgb/{row:08d}.jpg"
-        try:
-            image, jpeg = read_image(root / name)
-        except BadImage as bad:
-            tally.failed[str(bad)] += 1
-            continue
-        tally.saw(image)
-        tally.decoded += 1
-        tally.sampled += 1
+    names = [f"{video.split}/rgb/{row:08d}.jpg" for row in video.rows]
+    for place, image, jpeg in read_each((root / name for name in names), tally):
+        row, name = video.rows[place], names[place]
         yield Frame(image, row, float("nan"), name, jpeg, hands=(known_hand(labels, row, name),))
-    if not tally.decoded:
-        tally.problem = NOTHING_READ
 
 
 def known_hand(labels: dict[str, np.ndarray], row: int, name: str) -> KnownHand:

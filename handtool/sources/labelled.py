@@ -32,7 +32,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.camera import project
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
-from handtool.sources.images import BadImage, read_image
+from handtool.sources.images import read_each
 
 NAMES = ("labels.npz", "labels.json")
 NEEDED = ("image", "K", "joints_m", "side")
@@ -62,20 +62,10 @@ def read_labelled(video: Video, tally: Tally) -> Iterator[Frame]:
     path = Path(video.path)
     columns = read_labels(video.path)
     places = {name: place for place, name in enumerate(sorted({str(columns["image"][row]) for row in video.rows}))}
-    for row in video.rows:
-        tally.beat()
-        name = str(columns["image"][row])
-        try:
-            image, jpeg = read_image(find_image(path.parent, name))
-        except BadImage as bad:
-            tally.failed[str(bad)] += 1
-            continue
-        tally.saw(image)
-        tally.decoded += 1
-        tally.sampled += 1
-        yield Frame(image, places[name], float("nan"), name, jpeg, hands=(known_hand(columns, row),))
-    if not tally.decoded:
-        tally.problem = "no image of it could be read"
+    names = [str(columns["image"][row]) for row in video.rows]
+    for place, image, jpeg in read_each((find_image(path.parent, name) for name in names), tally):
+        name = names[place]
+        yield Frame(image, places[name], float("nan"), name, jpeg, hands=(known_hand(columns, video.rows[place]),))
 
 
 def find_image(folder: Path, name: str) -> Path:

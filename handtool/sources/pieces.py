@@ -20,7 +20,7 @@ ARRAYS = ("side", "tracks")
 def in_pieces(video: Video) -> list[Video]:
     """A folder of images, or the rows of a published data set, PIECE by PIECE; anything else as it is."""
     if video.dataset and len(video.rows) > PIECE:
-        return [replace(video, rows=video.rows[at : at + PIECE]) for at in range(0, len(video.rows), PIECE)]
+        return [video.of_rows(slice(at, at + PIECE)) for at in range(0, len(video.rows), PIECE)]
     starts = range(0, len(video.files), PIECE)
     return [replace(video, files=video.files[at : at + PIECE], first=at) for at in starts] if len(starts) > 1 else [video]
 

@@ -11,7 +11,7 @@ import numpy as np
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.progress import Progress, silent
-from handtool.sources.datasets import check_found
+from handtool.sources.datasets import box_scale_of, check_found
 from handtool.sources.deal import deal, long_first, size_of
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
@@ -49,9 +49,10 @@ def extract(
     may have none).
     """
     check_config(config, boxes, model)
-    choice = Choice(config.dataset, config.split, config.subset)
+    choice = Choice(config.dataset, config.split, config.subset, config.cameras)
     found = find_videos(sources, config.limit, listed or (), choice)
-    check_found(found.videos, choice)
+    check_found(found.videos, choice, camera=config.camera is not None)
+    config = config if config.box_scale else replace(config, box_scale=box_scale_of(found.videos))
     looking = Looking(config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None)
     in_file = looking.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
     check_truth(found.videos, looking)
@@ -68,8 +69,8 @@ def extract(
             job.drop(name)
         raise no_hands_at_all(videos, outcomes)
     write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
-    write_hands(sink, pieces, job, config)
-    report = make_report(videos, outcomes, found.left_out)
+    write_hands(sink, pieces, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config)})
+    report = make_report(videos, outcomes, found.left_out) | {"box_scale": scale_of_crops(outcomes, config)}
     if boxes is not None:
         looked_at = sum(outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes)
         report["boxes_in_the_file"] = {"on frames looked at": looked_at, "in all": in_file}
@@ -223,12 +224,15 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
     )
 
 
-def write_hands(sink: Sink, videos: list[list[dict]], job: Job, config: ExtractConfig) -> None:
+def scale_of_crops(outcomes: list[dict], config: ExtractConfig) -> float:
+    """1 where each image is the hand already."""
+    return config.box_scale if any(outcome["enlarged"] for outcome in outcomes) else 1.0
+
+
+def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> None:
     """The parts joined in the order of the videos, piece by piece, block by block. videos: the outcomes of the pieces of each."""
     pieces = [(video, piece, outcome) for video, outcomes in enumerate(videos) for piece, outcome in enumerate(outcomes)]
-    scale = config.box_scale if any(outcome["enlarged"] for _, _, outcome in pieces) else 1.0
-    attrs, total = {"size": config.size, "box_scale": scale}, sum(outcome["jpeg_bytes"] for _, _, outcome in pieces)
-    known = []
+    known, total = [], sum(outcome["jpeg_bytes"] for _, _, outcome in pieces)
     with open_table(sink, CROPS, attrs=attrs, jpeg_bytes=total) as crops:
         for video, piece, outcome in pieces:
             start = 0

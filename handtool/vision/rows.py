@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from handtool.config import ExtractConfig
+from handtool.config import BOX_SCALE, ExtractConfig
 from handtool.hands.boxes import apply_affine, whole_image
 from handtool.hands.camera import crop_camera
 from handtool.vision.changes import Changes
@@ -17,7 +17,8 @@ TYPES = {
     "frame": np.int64, "time": np.float64, "side": np.int8, "box": np.float32, "score": np.float32, "landmarks": np.float32,
     "landmarks_score": np.float32, "crop_from_frame": np.float64, "camera": np.float64,
     "labels/joints": np.float32, "labels/valid": bool, "labels/keypoints": np.float32, "labels/keypoints_valid": bool,
-    "labels/scale": np.float32, "labels/visible": bool, "labels/vertices": np.float32, "labels/sample_id": np.int64,
+    "labels/scale": np.float32, "labels/visible": bool, "labels/vertices": np.float32, "labels/extrinsics": np.float64,
+    "labels/sample_id": np.int64,
 }  # fmt: skip
 Hand = tuple[Detection, np.ndarray, dict]  # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
 
@@ -30,6 +31,7 @@ class Rows:
 
     def __init__(self, config: ExtractConfig, sure_sides: bool = False) -> None:
         self.config, self.sure_sides = config, sure_sides
+        self.box_scale = config.box_scale or BOX_SCALE
         self.columns: dict[str, list] = {}
         self.jpegs: list[bytes] = []
         self.refused: Counter = Counter()
@@ -66,7 +68,7 @@ class Rows:
 
     def find_region(self, image: np.ndarray, hand: Detection) -> np.ndarray:
         height, width = image.shape[:2]
-        return whole_square(width, height) if hand.whole else hand_square(hand.box, self.config.box_scale, width, height)
+        return whole_square(width, height) if hand.whole else hand_square(hand.box, self.box_scale, width, height)
 
     def is_wanted(self, image: np.ndarray, region: np.ndarray, hand: Detection) -> bool:
         box = box_on(image, hand)
