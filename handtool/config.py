@@ -173,6 +173,14 @@ class PredictConfig:
 
 
 @dataclass(frozen=True)
+class PredictFootageConfig(ExtractConfig, PredictConfig):
+    """`predict` on videos and images: the settings of both, but for two."""
+
+    every: int | None = 1  # every frame
+    box_scale: float | None = None  # None: as the model was trained
+
+
+@dataclass(frozen=True)
 class EvalConfig:
     protocols: tuple[str, ...] = ()  # () = all that apply
     resamples: int = 2000  # of the videos (or hands), for the 95 % interval of each mean; 0 = no interval

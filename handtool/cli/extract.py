@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from handtool.cli.doors import produce
+from handtool.cli.footage import Boxes, Detector, Fps, MinHand, MinScore, TrackFps, Whole, find_lens
 from handtool.cli.models import Device, Model, Onnx, name_and_file
 from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers
 from handtool.config import BOX_SCALE, ExtractConfig
@@ -18,18 +19,14 @@ def extract(
     listed: Annotated[
         str | None, typer.Option("--list", metavar="FILE", help="Further sources, one a line (or NUL between them); - : standard input.")
     ] = None,
-    fps: Annotated[float, typer.Option("--fps", min=1e-6, help="Frames kept per second of video, by time stamp.")] = ExtractConfig.fps,
+    fps: Fps = ExtractConfig.fps,
     every: Annotated[int | None, typer.Option("--every", min=1, metavar="N", help="Keep every N-th decoded frame instead.")] = None,
-    detector: Annotated[
-        str, typer.Option("--detector", metavar="mediapipe|onnx|FILE", help="Who finds the hands; a file: .onnx, or .task of MediaPipe.")
-    ] = ExtractConfig.detector,
+    detector: Detector = ExtractConfig.detector,
     model: Model = None,
     onnx: Onnx = None,
     device: Device = ExtractConfig.device,
-    boxes: Annotated[
-        str | None, typer.Option("--boxes", metavar="FILE", help="Hands in place of a detector: COCO json, 100DOH json, or CSV.")
-    ] = None,
-    whole: Annotated[bool, typer.Option("--whole", help="Each image is a hand already.")] = ExtractConfig.whole,
+    boxes: Boxes = None,
+    whole: Whole = ExtractConfig.whole,
     camera: Annotated[
         str | None, typer.Option("--camera", metavar="FILE|fx,fy,cx,cy", help="Intrinsics in px, or json {model, K, distortion}.")
     ] = ExtractConfig.camera,
@@ -39,19 +36,15 @@ def extract(
     ] = ExtractConfig.box_scale,
     size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of a crop, px.")] = ExtractConfig.size,
     quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of the JPEG.")] = ExtractConfig.quality,
-    min_score: Annotated[float, typer.Option("--min-score", min=0.0, max=1.0, help="Hands below are not kept.")] = ExtractConfig.min_score,
-    min_hand: Annotated[
-        float, typer.Option("--min-hand", min=0.0, metavar="PX", help="Hands whose box is smaller (larger side, in the frame) are not kept.")
-    ] = ExtractConfig.min_hand,
+    min_score: MinScore = ExtractConfig.min_score,
+    min_hand: MinHand = ExtractConfig.min_hand,
     min_change: Annotated[
         float,
         typer.Option(
             "--min-change", min=0.0, max=1.0, help="A hand is kept again when its picture changed by this share of black to white; try 0.03."
         ),
     ] = ExtractConfig.min_change,
-    track_fps: Annotated[
-        float, typer.Option("--track-fps", min=0.0, help="Look at so many frames a second to follow hands between kept frames; 0: at none.")
-    ] = ExtractConfig.track_fps,
+    track_fps: TrackFps = ExtractConfig.track_fps,
     dataset: Annotated[
         str | None,
         typer.Option("--dataset", metavar="NAME", help="SOURCE is the root of: freihand. Without it, the folder's layout says."),
@@ -96,8 +89,7 @@ def extract(
         limit=limit, dataset=dataset, split=split, subset=tuple(subset.split(",")) if subset else (),
         cameras=tuple(cameras.split(",")) if cameras else (), shard=shard, workers=workers,
     )  # fmt: skip
-    lens = camera if camera and "," not in camera else None
     produce(
         stage, sources or [], output, config, raw=True, listed=listed, resumable=True, restart=restart, force=force, as_json=as_json,
-        extra={"boxes": boxes, "lens": lens, "model": model}, table=lay_out_videos,
+        extra={"boxes": boxes, "lens": find_lens(camera), "model": model}, table=lay_out_videos,
     )  # fmt: skip

@@ -48,6 +48,16 @@ def open_raw(names: list[str]) -> list[Path]:
     return [Path(name) for name in names]
 
 
+def is_footage(name: str) -> bool:
+    """Whether a source is a video, an image or a folder of them, rather than a handtool file (which `-` is too)."""
+    from handtool.store.walk import SIGNATURE
+
+    path = Path(name)
+    if path.is_file() and path.suffix not in (".h5", ".hdf5"):
+        return path.open("rb").read(8) != SIGNATURE
+    return path.is_dir() or (not path.exists() and name != "-" and path.suffix not in (".h5", ".hdf5"))
+
+
 def read_list(name: str) -> list[Path]:
     """The sources that a list names, one a line; lines that are empty or begin with # are none. With NUL in it, NUL stands between them.
 

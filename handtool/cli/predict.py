@@ -1,16 +1,34 @@
-"""handtool predict: a 3D pose for every crop."""
+"""handtool predict: a 3D pose for every crop, or for every hand in videos and images."""
 
-from typing import Annotated, Literal
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from handtool.cli.doors import produce
-from handtool.cli.options import Device, Force, Json, Moved, Output, Quiet, Source, Verbose, Workers
-from handtool.config import PredictConfig
+from handtool.cli.footage import PANEL, Boxes, Camera, Detector, Limit, MinHand, MinScore, TrackFps, Whole, find_lens
+from handtool.cli.inputs import is_footage
+from handtool.cli.models import Onnx, name_and_file
+from handtool.cli.options import Device, Force, Json, Moved, Output, Quiet, Restart, Verbose, Workers
+from handtool.config import PredictConfig, PredictFootageConfig
+from handtool.errors import WrongCommand
+from handtool.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from handtool.store import File, Job, Sink
+
+log = logging.getLogger(__name__)
+OF_FOOTAGE = ("fps", "detector", "onnx", "boxes", "whole", "camera", "min_score", "min_hand", "track_fps", "limit", "restart")
 
 
 def predict(
-    source: Source = "-",
+    context: typer.Context,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE...]", help="A handtool file (- or nothing: standard input), or videos, images, folders of them.", show_default=False),
+    ] = None,
     model: Annotated[str, typer.Option("--model", metavar="FILE", help="A pose model, made by finetune.", show_default=False)] = ...,
     output: Output = "-",
     bone: Annotated[
@@ -22,13 +40,84 @@ def predict(
     workers: Workers = PredictConfig.workers,
     moved: Moved = None,
     force: Force = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=1e-6, help="Frames looked at per second of video, by time stamp.", show_default="all", rich_help_panel=PANEL)
+    ] = None,
+    detector: Detector = PredictFootageConfig.detector,
+    onnx: Onnx = None,
+    boxes: Boxes = None,
+    whole: Whole = PredictFootageConfig.whole,
+    camera: Camera = PredictFootageConfig.camera,
+    min_score: MinScore = PredictFootageConfig.min_score,
+    min_hand: MinHand = PredictFootageConfig.min_hand,
+    track_fps: TrackFps = PredictFootageConfig.track_fps,
+    limit: Limit = PredictFootageConfig.limit,
+    restart: Restart = False,
 ) -> None:
-    """Predict a 3D pose and 2D keypoints for every crop.
+    """Predict a 3D pose and 2D keypoints for every crop of a file, or for every hand on every frame of videos and images.
+
+    The latter finds and crops them first, as extract does, and keeps the crops in the output, with time, track and side of each. Run again
+    after an interruption, it goes on video by video (not with -o -).
 
     Example: handtool predict crops.h5 --model pose.h5 -o predictions.h5
     """
+    sources = sources or ["-"]
+    footage = refuse_mixture(context, sources)
+    from handtool.cli.printing import lay_out_videos
     from handtool.stages.predict import check_machine
     from handtool.stages.predict import predict as stage
 
-    config = PredictConfig(bone, batch_size, precision, device, workers)
-    produce(stage, [source], output, config, force=force, as_json=as_json, extra={"model": model}, check=lambda: check_machine(config))
+    settings = {"bone": bone, "batch_size": batch_size, "precision": precision, "device": device, "workers": workers}
+    shared = {"force": force, "as_json": as_json}
+    if not footage:
+        config = PredictConfig(**settings)
+        return produce(stage, sources, output, config, extra={"model": model}, check=lambda: check_machine(config), **shared)
+    detector, file = name_and_file("--detector", detector, None, ("mediapipe", "onnx"), onnx)
+    config = PredictFootageConfig(
+        **settings, **({"every": None, "fps": fps} if fps else {}), detector=detector, onnx=tuple(onnx or ()), whole=whole, camera=camera,
+        min_score=min_score, min_hand=min_hand, track_fps=track_fps, limit=limit,
+    )  # fmt: skip
+    produce(
+        predict_footage, sources, output, config, raw=True, resumable=True, restart=restart, check=lambda: check_machine(config),
+        extra={"model": model, "boxes": boxes, "lens": find_lens(camera), "detector": file}, table=lay_out_videos, **shared,
+    )  # fmt: skip
+
+
+def refuse_mixture(context: typer.Context, sources: list[str]) -> bool:
+    """Whether the sources are footage. WrongCommand for a mixture, for several files, and for options that would do nothing to crops."""
+    footage = [name for name in sources if is_footage(name)]
+    if 0 < len(footage) < len(sources):
+        raise WrongCommand("handtool files and footage do not go together", hint=f"handtool predict {' '.join(footage)} …")
+    if not footage and len(sources) > 1:
+        raise WrongCommand(f"predict takes one handtool file, {len(sources)} were given", hint=f"handtool cat {' '.join(sources)} -o all.h5")
+    for name in () if footage else OF_FOOTAGE:
+        if context.get_parameter_source(name).name == "COMMANDLINE":
+            raise WrongCommand(f"--{name.replace('_', '-')} is for videos and images, {sources[0]} has its crops already", hint="leave it out")
+    return bool(footage)
+
+
+def predict_footage(
+    sources: list[Path], sink: "Sink", config: PredictFootageConfig, progress: Progress = silent, *, job: "Job", model: "File", **known: Path
+) -> dict:
+    """extract into a file of the job, predict on that; what it holds is carried into the output. known: further inputs of extract.
+
+    Errors: as those of the two stages.
+    """
+    from handtool.stages.extract import extract
+    from handtool.stages.predict import predict, read_contract
+    from handtool.store import Record, create_file, open_file
+
+    box_scale = read_contract(model).box_scale if config.box_scale is None else config.box_scale
+    known["model"] = known.pop("detector", None)
+    if not job.has("crops"):
+        with create_file(job.path("crops"), Record("handtool extract", {})) as crops:
+            crops.finish(extract(sources, crops, dataclasses.replace(config, box_scale=box_scale), progress, job=job, **known))
+        for part in job.names():  # they are all in that one now
+            if part != "crops":
+                job.drop(part)
+    else:
+        log.info("the hands are found already")
+    with open_file(job.path("crops"), carried=True, walked=True) as crops:
+        found, report = crops.report, predict(crops, sink, config, progress, model=model)
+    accounting = [item | {"what": f"{item['what']} {'found' if item['what'] == 'hands' else ''}".strip()} for item in found["accounting"]]
+    return found | report | {"accounting": accounting + report["accounting"]}
