@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs handtool into fresh environments, as a newcomer would, and runs all tests.
 #   tests/run.sh [FOLDER]      FOLDER: where the environments go (default: a temporary folder, removed afterwards)
-# The first environment takes the newest of everything, the extra onnx included; the second one adds MediaPipe (numpy < 2, OpenCV 4.11) and runs the chain on real video.
+# The first environment takes the newest of everything, the extras onnx and datasets included; the second one adds MediaPipe (numpy < 2, OpenCV 4.11) and runs the chain on real video.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -13,7 +13,7 @@ install() { # install NAME EXTRAS
     "$folder/$1/bin/handtool" doctor
 }
 
-install newest test,onnx
+install newest test,onnx,datasets
 "$folder/newest/bin/pytest" tests
 
 if "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then

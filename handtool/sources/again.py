@@ -1,6 +1,7 @@
 """Footage that was read once, found again and read again: by the path that was noted then, and the numbers of its frames."""
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from math import gcd
 from pathlib import Path
 
@@ -36,13 +37,19 @@ def continued(path: Path, roots: list[Path]) -> Iterator[Path]:
 
 def pick_video(place: Path, name: str) -> Video | None:
     """What lies there as one video: the file, the images directly inside the folder, or the labelled video of that name."""
-    try:
-        videos = find_videos([place]).videos
-    except HandtoolError:
-        return None
+    videos = videos_at(place)
     same = [video for video in videos if video.path == readable(place) and video.kind != "labelled"]
     named = [video for video in videos if video.kind == "labelled" and (len(videos) == 1 or Path(video.name).name == Path(name).name)]
     return (same + named + [None])[0]
+
+
+@lru_cache(maxsize=4)
+def videos_at(place: Path) -> list[Video]:
+    """A data set is asked once for each of its thousand videos."""
+    try:
+        return find_videos([place]).videos
+    except HandtoolError:
+        return []
 
 
 def read_again(video: Video, numbers: Iterable[int]) -> Iterator[Frame]:

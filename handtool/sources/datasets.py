@@ -10,10 +10,10 @@ from pathlib import Path
 
 from handtool.config import BOX_SCALE
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.sources import freihand
+from handtool.sources import dexycb, freihand
 from handtool.sources.frame import Choice, Frame, Tally, Video
 
-SETS = {reader.NAME: reader for reader in (freihand,)}
+SETS = {reader.NAME: reader for reader in (freihand, dexycb)}
 
 
 def check_choice(choice: Choice) -> None:
@@ -48,6 +48,8 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
     splits = sorted({video.split for video in sets})
     if choice.split is None and len(splits) > 1:
         raise WrongCommand(f"{sets[0].path} has {' and '.join(splits)}, which are not to be mixed", hint=f"--split {splits[-1]}")
+    if choice.split is None and any(video.dataset == dexycb.NAME for video in sets):
+        raise WrongCommand(f"{sets[0].path} is DexYCB: which split?", hint=f"--split {' | '.join(dexycb.PARTS)}")
 
 
 def box_scale_of(videos: list[Video]) -> float:

@@ -131,12 +131,14 @@ def join(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def number_videos(files: list[File]) -> np.ndarray:
-    """The video of each hand, (n,) int64, numbered over both files: videos of one path are one video."""
+    """The video of each hand, (n,) int64, numbered over both files: videos of one path and name are one video (the path of a data set's
+    is its root; the folders before the name depend on how it was given)."""
     numbers: dict[tuple, int] = {}
     parts = []
     for file in files:
-        owner, paths = file.owner("videos").uuid, read_column(file, VIDEOS.path)
-        keys = [(path,) if path else (owner, row) for row, path in enumerate(paths)] if len(files) > 1 else list(range(len(paths)))
+        owner, paths, names = file.owner("videos").uuid, read_column(file, VIDEOS.path), read_column(file, VIDEOS.name)
+        own = [(path, name.rpartition("/")[2]) if path else (owner, row) for row, (path, name) in enumerate(zip(paths, names))]
+        keys = own if len(files) > 1 else list(range(len(paths)))
         table = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
         parts.append(table[read_column(file, CROPS.video)])
     return join(parts)
