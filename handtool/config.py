@@ -170,6 +170,10 @@ class PredictConfig:
     precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
     device: str = "auto"
     workers: int = 0  # 0 = one per core
+    smooth: bool = False  # each track, by a One-Euro filter; what follows is of it
+    min_cutoff: float = 1.0  # Hz, of a hand at rest
+    beta: float = 30.0  # Hz for each m/s
+    derivative_cutoff: float = 1.0  # Hz, of the speed
 
 
 @dataclass(frozen=True)

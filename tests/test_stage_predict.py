@@ -1,5 +1,7 @@
 """predict writes one pose per crop, linked to what it was made from, and says on what scale."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,21 +10,24 @@ from making import SIZE, make_file, make_hands, record, write_crops, write_label
 from handtool import store
 from handtool.config import PredictConfig
 from handtool.errors import HandtoolError
+from handtool.hands.smoothing import OneEuro
 from handtool.nn.encoder import make_encoder
 from handtool.nn.pose import Contract, PoseModel, write_pose
+from handtool.stages import predict as predict_stage
 from handtool.stages.predict import predict
 from handtool.store import CROPS, LABELS, PREDICTIONS
 
 
-@pytest.fixture
-def pose_path(tmp_path):
+@pytest.fixture(scope="module")
+def pose_path(tmp_path_factory):
     torch.manual_seed(0)
     model = PoseModel(make_encoder("resnet18"), Contract(size=48, bone_m=0.025))
     torch.nn.init.normal_(model.head.fc.weight, std=0.05)
-    with store.create_file(tmp_path / "pose.h5", record()) as sink:
+    path = tmp_path_factory.mktemp("model") / "pose.h5"
+    with store.create_file(path, record()) as sink:
         write_pose(sink, model, {})
         sink.finish({})
-    return tmp_path / "pose.h5"
+    return path
 
 
 def run(source, out, pose_path, **changes):
@@ -84,3 +89,60 @@ def test_asking_for_the_truth_where_there_is_none_is_an_error(tmp_path, pose_pat
     with pytest.raises(HandtoolError, match="--bone truth") as caught:
         run(make_file(tmp_path / "crops.h5"), tmp_path / "p.h5", pose_path, bone="truth")
     assert "--bone mean" in caught.value.hint and not (tmp_path / "p.h5").exists()
+
+
+def make_tracks(path, rng):
+    """Two hands of one video, one after the other in the file, eight frames at uneven times; then one that no track knows."""
+    hands = make_hands(17, rng, SIZE)
+    with store.create_file(path, record()) as sink:
+        write_videos(sink, 1)
+        write_crops(sink, np.zeros(17, int), np.repeat([0, 1, 0], [8, 8, 1]), hands, rng, track=np.repeat([0, 1, -1], [8, 8, 1]))
+        sink.finish({})
+    return path, hands
+
+
+def test_smoothed_hands_are_those_of_the_filter_along_each_track_and_the_others_stay(tmp_path, pose_path, monkeypatch):
+    path, hands = make_tracks(tmp_path / "crops.h5", np.random.default_rng(1))
+    plain = {
+        "joints": hands["joints"].astype(np.float32), "keypoints": hands["xy"].astype(np.float32), "valid": np.arange(17) != 11,
+        "absolute": np.ones(17, bool), "scale": np.full(17, 0.025, np.float32),
+    }  # fmt: skip
+    plain["joints"][11] = np.nan
+    monkeypatch.setattr(predict_stage, "predict_file", lambda *_: {name: values.copy() for name, values in plain.items()})
+    report = run(path, tmp_path / "p.h5", pose_path, smooth=True, min_cutoff=0.7, beta=3.0)
+    counted = report["accounting"][1]
+    assert counted["what"] == "hands smoothed" and counted["done"] == 15 and counted["skipped"] == {"no prediction": 1, "of no track": 1}
+    with store.open_file(tmp_path / "p.h5", walked=True) as file:
+        joints, keypoints, time = (store.read_column(file, column) for column in (PREDICTIONS.joints, PREDICTIONS.keypoints, CROPS.time))
+        settings = json.loads(store.read_attrs(file, PREDICTIONS)["smoothing"])
+    assert settings == {"min_cutoff_hz": 0.7, "beta_hz_per_m_per_s": 3.0, "derivative_cutoff_hz": 1.0}
+    euro = OneEuro(0.7, 3.0, 1.0)
+    for rows in (np.arange(8), np.array([8, 9, 10, 12, 13, 14, 15])):
+        expected = euro.filter_hand(plain["joints"][rows].astype(float), time[rows])
+        np.testing.assert_allclose(joints[rows], expected, atol=1e-6)
+        assert np.abs(keypoints[rows[1:]] - plain["keypoints"][rows[1:]]).max() > 1
+    assert np.isnan(joints[11]).all() and np.array_equal(joints[16], plain["joints"][16]) and np.array_equal(keypoints[11], plain["keypoints"][11])
+
+
+def test_keypoints_are_smoothed_on_the_frame_not_in_the_crop_that_moves_along(tmp_path, pose_path, monkeypatch):
+    """A hand at rest whose crop jumps about: on the frame nothing moves, so nothing may change."""
+    rng = np.random.default_rng(2)
+    path, hands = make_tracks(tmp_path / "crops.h5", rng)
+    affine = np.tile(np.eye(2, 3), (17, 1, 1)) * rng.uniform(0.8, 1.2, (17, 1, 1))
+    affine[:, :, 2] = rng.uniform(-20, 20, (17, 2))
+    on_frame = np.repeat(hands["xy"][:1], 17, axis=0)
+    in_crop = np.einsum("nij,nkj->nki", affine[:, :, :2], on_frame) + affine[:, None, :, 2]
+    columns = {
+        "joints": np.repeat(hands["joints"][:1], 17, axis=0), "keypoints": in_crop, "valid": np.ones(17, bool),
+        "absolute": np.ones(17, bool), "scale": np.full(17, 0.025),
+    }  # fmt: skip
+    real = store.read_column
+    monkeypatch.setattr(store, "read_column", lambda file, column, *rows: affine if column is CROPS.crop_from_frame else real(file, column, *rows))
+    with store.open_file(path, walked=True) as file:
+        predict_stage.smooth(file, columns, PredictConfig(smooth=True))
+    np.testing.assert_allclose(columns["keypoints"], in_crop, atol=1e-9)
+
+
+def test_without_tracks_smoothing_says_that_it_did_nothing(tmp_path, pose_path, caplog):
+    report = run(make_file(tmp_path / "crops.h5"), tmp_path / "p.h5", pose_path, smooth=True)
+    assert report["accounting"][1]["skipped"] == {"of no track": 9} and "nothing was smoothed" in caplog.text

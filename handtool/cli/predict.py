@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from handtool.store import File, Job, Sink
 
 log = logging.getLogger(__name__)
+SMOOTHING = "Smoothing"
+OF_SMOOTHING = ("min_cutoff", "beta", "derivative_cutoff")
 OF_FOOTAGE = ("fps", "detector", "onnx", "boxes", "whole", "camera", "min_score", "min_hand", "track_fps", "limit", "restart")
 
 
@@ -38,6 +40,19 @@ def predict(
     precision: Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.")] = PredictConfig.precision,
     device: Device = PredictConfig.device,
     workers: Workers = PredictConfig.workers,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.", rich_help_panel=SMOOTHING)
+    ] = PredictConfig.smooth,
+    min_cutoff: Annotated[
+        float, typer.Option("--min-cutoff", min=1e-6, metavar="HZ", help="Of a hand at rest: less, and it trembles less.", rich_help_panel=SMOOTHING)
+    ] = PredictConfig.min_cutoff,
+    beta: Annotated[
+        float,
+        typer.Option("--beta", min=0.0, help="Hz more for each m/s: more, and it lags less, 1 / (2 pi beta) metres at most.", rich_help_panel=SMOOTHING),
+    ] = PredictConfig.beta,
+    derivative_cutoff: Annotated[
+        float, typer.Option("--derivative-cutoff", min=1e-6, metavar="HZ", help="Of the speed itself.", rich_help_panel=SMOOTHING)
+    ] = PredictConfig.derivative_cutoff,
     moved: Moved = None,
     force: Force = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
     fps: Annotated[
@@ -68,6 +83,7 @@ def predict(
     from handtool.stages.predict import predict as stage
 
     settings = {"bone": bone, "batch_size": batch_size, "precision": precision, "device": device, "workers": workers}
+    settings |= {"smooth": smooth, "min_cutoff": min_cutoff, "beta": beta, "derivative_cutoff": derivative_cutoff}
     shared = {"force": force, "as_json": as_json}
     if not footage:
         config = PredictConfig(**settings)
@@ -90,9 +106,12 @@ def refuse_mixture(context: typer.Context, sources: list[str]) -> bool:
         raise WrongCommand("handtool files and footage do not go together", hint=f"handtool predict {' '.join(footage)} …")
     if not footage and len(sources) > 1:
         raise WrongCommand(f"predict takes one handtool file, {len(sources)} were given", hint=f"handtool cat {' '.join(sources)} -o all.h5")
-    for name in () if footage else OF_FOOTAGE:
-        if context.get_parameter_source(name).name == "COMMANDLINE":
+    given = [name for name in (*OF_FOOTAGE, *OF_SMOOTHING) if context.get_parameter_source(name).name == "COMMANDLINE"]
+    for name in given:
+        if name in OF_FOOTAGE and not footage:
             raise WrongCommand(f"--{name.replace('_', '-')} is for videos and images, {sources[0]} has its crops already", hint="leave it out")
+        if name in OF_SMOOTHING and not context.params["smooth"]:
+            raise WrongCommand(f"--{name.replace('_', '-')} is of the smoothing, and none was asked for", hint="--smooth")
     return bool(footage)
 
 

@@ -19,14 +19,14 @@ JOINED_ATTRS = {  # attributes that must agree where a table is joined; what els
     KEYPOINTS: ("skeleton", "noise_px"),
     EMBEDDINGS: ("kind", "source", "normalization", "mean", "basis", "explained_variance", "encoder_uuid"),
     LABELS: (),
-    PREDICTIONS: ("scale_source",),
+    PREDICTIONS: ("scale_source", "smoothing"),
     PAIRS: ("topk", "index"),
 }
 REMEDY = {
     EMBEDDINGS: "join the files before they are embedded, or give them one space: handtool embed {second} --basis {first}",
     CROPS: "extract them anew with the same --size and --box-scale",
     KEYPOINTS: "find them anew with the same --noise",
-    PREDICTIONS: "predict with the same --bone",
+    PREDICTIONS: "predict with the same --bone and --smooth",
     PAIRS: "join the files before they are mined",
 }
 

@@ -1,14 +1,23 @@
-"""predict: a 3D pose and 2D keypoints for every crop."""
+"""predict: a 3D pose and 2D keypoints for every crop, smoothed along its track where that is asked for."""
+
+import json
+import logging
+
+import numpy as np
 
 from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import PredictConfig
 from handtool.errors import HandtoolError
+from handtool.hands.boxes import apply_affine, invert
+from handtool.hands.smoothing import OneEuro, metres_per_pixel, trajectories
 from handtool.nn.data import read_hands
 from handtool.nn.infer import find_device, find_scale, predict_file
 from handtool.nn.pose import Contract, read_pose
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, PREDICTIONS, UNKNOWN, File, Sink
+
+log = logging.getLogger(__name__)
 
 
 def check_machine(config: PredictConfig) -> None:
@@ -34,7 +43,8 @@ def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress 
     hands = read_hands(source)
     _, scale_source = find_scale(hands, contract.bone_m, config.bone)
     columns = predict_file(source, model, config, progress)
-    store.write_table(sink, PREDICTIONS, columns, attrs={"scale_source": scale_source})
+    smoothed = smooth(source, columns, config) if config.smooth else None
+    store.write_table(sink, PREDICTIONS, columns, attrs={"scale_source": scale_source} | (describe_filter(config) if config.smooth else {}))
     sink.inherit(source, but=(PREDICTIONS,))
     accounting = Accounting("hands", done=int(columns["valid"].sum()))
     accounting.skip("no true bone length", int((columns["scale"] != columns["scale"]).sum()))
@@ -42,9 +52,39 @@ def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress 
     if not accounting.done:
         raise HandtoolError(f"{source.path}: none of {len(hands.side)} hands could be predicted", hint="--bone mean")
     return {
-        "accounting": [accounting.as_report()],
+        "accounting": [each.as_report() for each in (accounting, smoothed) if each],
         "in_camera_frame": int((columns["absolute"] & columns["valid"]).sum()),
         "relative_to_wrist": int((~columns["absolute"] & columns["valid"]).sum()),
         "side_unknown_as_right": int((hands.side == UNKNOWN).sum()),
         "scale_source": scale_source,
     }
+
+
+def describe_filter(config: PredictConfig) -> dict:
+    settings = {"min_cutoff_hz": config.min_cutoff, "beta_hz_per_m_per_s": config.beta, "derivative_cutoff_hz": config.derivative_cutoff}
+    return {"smoothing": json.dumps(settings)}
+
+
+def smooth(source: File, columns: dict[str, np.ndarray], config: PredictConfig) -> Accounting:
+    """Joints and keypoints of each track, in place; the keypoints on the frame, since the crop moves along with the hand.
+
+    A hand without a prediction stays without, and the others of its track go on as if there were no such frame. Returns the count of hands.
+    """
+    euro = OneEuro(config.min_cutoff, config.beta, config.derivative_cutoff)
+    time, track, video, side = (store.read_column(source, column) for column in (CROPS.time, CROPS.track, CROPS.video, CROPS.side))
+    crop_from_frame, valid = store.read_column(source, CROPS.crop_from_frame), columns["valid"]
+    counts = Accounting("hands smoothed")
+    for rows in trajectories(time, track, video, side, columns["absolute"]):
+        rows = rows[valid[rows]]
+        on_frame = apply_affine(invert(crop_from_frame[rows]), columns["keypoints"][rows].astype(np.float64))
+        joints = columns["joints"][rows].astype(np.float64)
+        columns["joints"][rows] = euro.filter_hand(joints, time[rows])
+        moved = euro.filter_hand(on_frame, time[rows], metres_per_pixel(joints, on_frame))
+        columns["keypoints"][rows] = apply_affine(crop_from_frame[rows], moved)
+        counts.done += len(rows)
+    lone = valid & ((track < 0) | ~np.isfinite(time))
+    counts.skip("no prediction", int((~valid).sum()))
+    counts.skip("of no track", int(lone.sum()))
+    if not counts.done:
+        log.warning("no hand is part of a track, nothing was smoothed: look at more frames a second, or extract with --track-fps")
+    return counts

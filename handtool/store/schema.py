@@ -139,7 +139,7 @@ PREDICTIONS = make_table(
     Column("absolute", "bool"),
     Column("scale", "f4", unit="m"),
     Column("vertices", "f4", (778, 3), unit="m", optional=True),
-    attrs=("scale_source",),
+    attrs=("scale_source", "smoothing"),
 )
 
 CURVE = make_table(
