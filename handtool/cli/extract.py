@@ -47,11 +47,15 @@ def extract(
     track_fps: TrackFps = ExtractConfig.track_fps,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", metavar="NAME", help="SOURCE is the root of: freihand, dexycb. Without it, the folder's layout says."),
+        typer.Option("--dataset", metavar="NAME", help="SOURCE is the root of: freihand, dexycb, interhand. Without it, the folder's layout says."),
     ] = ExtractConfig.dataset,
-    split: Annotated[str | None, typer.Option("--split", help="Of a published data set: train, evaluation, s0_train …")] = ExtractConfig.split,
+    split: Annotated[str | None, typer.Option("--split", help="Of a published data set: train, val, test, evaluation, s0_train …")] = ExtractConfig.split,
     subset: Annotated[
-        str | None, typer.Option("--subset", metavar="A,B…", help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …", show_default="all of it")
+        str | None,
+        typer.Option(
+            "--subset", metavar="A,B…", help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; interhand: human_annot.",
+            show_default="all of it",
+        ),
     ] = None,
     cameras: Annotated[
         str | None, typer.Option("--cameras", metavar="A,B…", help="Of a published data set filmed by several: only these.", show_default="all of them")

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import takewhile
 from math import gcd
 from pathlib import Path
 
 from handtool.errors import HandtoolError
 from handtool.sources.find import find_videos, readable
-from handtool.sources.frame import Frame, Sampling, Tally, Video
+from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.read import read_frames
 
 
@@ -36,18 +37,27 @@ def continued(path: Path, roots: list[Path]) -> Iterator[Path]:
 
 
 def pick_video(place: Path, name: str) -> Video | None:
-    """What lies there as one video: the file, the images directly inside the folder, or the labelled video of that name."""
-    videos = videos_at(place)
-    same = [video for video in videos if video.path == readable(place) and video.kind != "labelled"]
-    named = [video for video in videos if video.kind == "labelled" and (len(videos) == 1 or Path(video.name).name == Path(name).name)]
-    return (same + named + [None])[0]
+    """What lies there as one video: the file, the images directly inside the folder, or the labelled video whose name ends like `name`."""
+    for choice in (Choice(), *(Choice(split=part) for part in Path(name).parts)):  # a data set of several splits asks for one
+        videos = videos_at(place, choice)
+        same = [video for video in videos if video.path == readable(place) and video.kind != "labelled"]
+        named = [video for video in videos if video.kind == "labelled" and (len(videos) == 1 or shared_end(video.name, name))]
+        if same or named:
+            return same[0] if same else max(named, key=lambda video: shared_end(video.name, name))
+    return None
+
+
+def shared_end(name: str, other: str) -> int:
+    """How many parts two names have in common, from the last one on."""
+    pairs = zip(reversed(Path(name).parts), reversed(Path(other).parts))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 @lru_cache(maxsize=4)
-def videos_at(place: Path) -> list[Video]:
+def videos_at(place: Path, choice: Choice) -> list[Video]:
     """A data set is asked once for each of its thousand videos."""
     try:
-        return find_videos([place]).videos
+        return find_videos([place], choice=choice).videos
     except HandtoolError:
         return []
 

@@ -1,0 +1,176 @@
+"""InterHand2.6M (Moon et al. 2020, arXiv 2008.09309): right, left and interacting hands, filmed by about a hundred cameras.
+
+    InterHand2.6M/
+      annotations/train/InterHand2.6M_train_data.json  …_camera.json  …_joint_3d.json        and val/, test/ (version 1.0, 5 or 30 fps)
+      annotations/all/InterHand2.6M_train_data.json  …      and human_annot/, machine_annot/ (version 0.0): --subset, else all
+      images/train/Capture0/<sequence>/cam<camera>/image12345.jpg  …      the `file_name` of data.json, below images/<split>/
+
+    excerpt/     the three files as <split>_interhand2.6m_data.json … beside the images that they name
+
+data.json: images {id, file_name, width, height, capture, subject, seq_name, camera, frame_idx}, annotations {id, image_id, bbox x y w h,
+joint_valid 42, hand_type}. camera.json: capture -> campos, camrot, focal, princpt -> camera; mm. joint_3d.json: capture -> frame ->
+world_coord 42 x 3 mm, joint_valid 42. In version 1.0 `--subset human_annot` needs aid_human_annot_<split>.txt (ids of annotations, one a line)
+beside the annotations.
+
+Conversions: X_camera = camrot (X - campos), mm to m, joints to our order. One row a hand: of an image of interacting hands there are two. A joint
+is valid where the annotation says so (known, and inside the image) and its place in the world is known; a hand without any valid joint is
+no row. Box: of one hand the set's own; of interacting hands, where that goes around both, the extent of the hand's own valid joints times 1.2,
+which is how the set makes its boxes. A video is a sequence of one capture with all its cameras, since they see the same moments; its rows
+go camera by camera. `sample_id` is the place of the annotation in data.json, counted over the whole split, `sample_key` the image's path below the
+root; the two hands of an image share them. `frame` is the place among the images of the video.
+
+Memory: data.json of train is a gigabyte. It is read as a stream, once, by the first process, which keeps about 250 bytes an image (0.4 GB of
+train); a process that reads images is handed the labels of 2048 of them at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.boxes import enlarge
+from handtool.hands.skeleton import RIGHT
+from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
+from handtool.sources.interhand_labels import read_poses, read_rows, read_views
+from handtool.sources.parts import choose_some, choose_split, tell_missing
+from handtool.sources.world import find_missing_folders, read_world
+
+NAME, TITLE = "interhand", "InterHand2.6M"
+BOX_SCALE = 1.25
+BOX_OF_EXTENT = 1.2  # the set's boxes: the extent of the valid joints times this
+SPLITS = {"train": "train", "val": "val", "test": "test"}
+SUBSETS = ("all", "human_annot", "machine_annot")
+KINDS = ("data", "camera", "joint_3d")
+EXCERPT = "{}_interhand2.6m_{}.json"
+WHERE = "the root is the folder that holds annotations/ and images/; the annotations are a download of their own"
+
+
+def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
+    """names, below: of the files and folders in `folder`."""
+    return ("annotations" in below or any(name.endswith(EXCERPT.format("", "data")) for name in names)) and bool(list_splits(folder))
+
+
+def list_layouts(root: Path, split: str) -> list[tuple[str, list[Path], str]]:
+    """Where the annotations of a split may lie, the usual place first: which subset they are, their files, and the folder of their images."""
+    folders = {"": split, **{subset: subset for subset in SUBSETS}}
+    whole = [(subset, [root / "annotations" / folder / f"{TITLE}_{split}_{kind}.json" for kind in KINDS], f"images/{split}/") for subset, folder in folders.items()]
+    return [*whole, ("", [root / EXCERPT.format(split, kind) for kind in KINDS], "")]
+
+
+def list_splits(root: Path) -> list[str]:
+    """Those of which any file of annotations is there."""
+    return [split for split in SPLITS if any(path.is_file() for _, paths, _ in list_layouts(root, split) for path in paths)]
+
+
+def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+    """A video for each sequence of a capture. Raises HandtoolError where something is missing, WrongCommand for names that it has not."""
+    there = list_splits(root)
+    if not there and choice.split is None:
+        raise tell_missing(root / "annotations" / "train" / f"{TITLE}_train_data.json", "the annotations of InterHand2.6M", WHERE)
+    split = choose_split(TITLE, choice.split, SPLITS, there, root)
+    if len(choice.subset) > 1:
+        raise WrongCommand(f"{TITLE}: --subset {','.join(choice.subset)}: a file of annotations is one of {', '.join(SUBSETS)}", hint="--subset all")
+    subset = choose_some(TITLE, "--subset", choice.subset, SUBSETS)[0] if choice.subset else ""
+    return find_split(root, title, split, subset, choice.cameras)
+
+
+def find_split(root: Path, title: str, split: str, subset: str, cameras: tuple[str, ...]) -> list[Video]:
+    paths, images, ids = choose_files(root, split, subset)
+    rows, names = read_rows(paths[0])
+    asked = tuple(camera.removeprefix("cam") for camera in cameras)
+    wanted = [names["camera"].index(camera) for camera in choose_some(TITLE, "--cameras", asked, names["camera"])]
+    chosen = np.isin(rows["camera"], wanted) & (ids is None or np.isin(rows["annotation"], ids))
+    seen = World(read_views(paths[1]), read_poses(paths[2]), paths)
+    order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"], rows["capture"]))
+    starts = np.flatnonzero(np.diff(rows["capture"][order], prepend=-1) | np.diff(rows["sequence"][order], prepend=-1))
+    videos = []
+    for of_it in np.split(order, starts[1:]):
+        number = np.flatnonzero(chosen[of_it])  # the place among all images of the video, whatever is chosen
+        if number.size:
+            its_rows = {name: values[of_it[number]] for name, values in rows.items()}
+            capture, sequence = int(its_rows["capture"][0]), names["sequence"][its_rows["sequence"][0]]
+            labels, tables = seen.join(capture, its_rows, names["camera"])
+            labels |= {"file": np.char.add(images.encode(), its_rows["file"]), "number": number, "id": of_it[number]}
+            videos.append(
+                Video(f"{title}/{split}/Capture{capture}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()),
+                      subject=str(its_rows["subject"][0]), dataset=NAME, split=split, labels=labels, tables=tables)
+            )  # fmt: skip
+    find_missing_folders(root, videos, "unpacked to the end? The images go into images/train, images/val, images/test")
+    return videos
+
+
+def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, np.ndarray | None]:
+    """The three files of a split, the folder of its images, and the ids of the annotations that are asked for (None: all of them)."""
+    layouts = list_layouts(root, split)
+    there = {which: (paths, images) for which, paths, images in reversed(layouts) if any(path.is_file() for path in paths)}
+    which, ids = subset, None
+    if not subset or (subset == "all" and subset not in there):
+        which = next((usual for usual in ("", "all") if usual in there), None)
+        if which is None and len(there) > 1:
+            raise WrongCommand(f"{root} has annotations of {split} by people and by machine, each of its own", hint="--subset human_annot")
+        which = which if which is not None else next(iter(there), "")
+    elif subset not in there and "" in there:
+        which, ids = "", read_ids(there[""][0][0].parent, split, subset)
+    paths, images = there[which] if which in there else next((paths, images) for name, paths, images in layouts if name == which)
+    for path in paths:
+        if not path.is_file():
+            raise tell_missing(path, ", ".join(each.name for each in paths), WHERE)
+    return paths, images, ids
+
+
+def read_ids(folder: Path, split: str, subset: str) -> np.ndarray:
+    """The annotations of version 1.0 that people made, by their id; it has no list of those that a machine made."""
+    name = f"aid_{subset}_{split}.txt"
+    path = next((place / name for place in (folder, folder.parent, folder.parent.parent) if (place / name).is_file()), None)
+    if path is None:
+        raise tell_missing(folder / name, f"the ids of {subset}, one a line", "version 1.0 has them as a download of its own, of human_annot alone")
+    try:
+        return np.array(path.read_text().split(), np.int64)
+    except ValueError:
+        raise HandtoolError(f"{path} is not a list of numbers, one a line") from None
+
+
+@dataclass(frozen=True)
+class World:
+    """The cameras and the poses of a split, and the files that they are from."""
+
+    views: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]
+    poses: dict[int, dict[int, tuple[np.ndarray, bytes]]]
+    paths: list[Path]
+
+    def join(self, capture: int, rows: dict[str, np.ndarray], cameras: list[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The labels and tables of rows of one capture, as `world` describes them. Raises HandtoolError where the files do not fit together."""
+        (used, view), (frames, pose) = (np.unique(rows[name], return_inverse=True) for name in ("camera", "frame"))
+        names, poses, views = [cameras[number] for number in used], self.poses.get(capture, {}), self.views.get(capture, {})
+        for path, lacking in ((self.paths[1], [name for name in names if name not in views]), (self.paths[2], [each for each in frames.tolist() if each not in poses])):
+            if lacking:
+                raise HandtoolError(
+                    f"{path} lacks {lacking[0]} of capture {capture}, which {self.paths[0].name} names, and {len(lacking) - 1} more", hint="files of one version?"
+                )
+        joints, known = zip(*(poses[frame] for frame in frames.tolist()))
+        valid = rows["valid"] & np.frombuffer(b"".join(known), bool).reshape(-1, 42)[pose]
+        matrices, extrinsics = (np.array(each) for each in zip(*(views[name] for name in names)))
+        labels = {"valid": valid, "view": view.astype(np.int32), "pose": pose.astype(np.int32), "box": rows["box"], "hands": rows["hands"]}
+        return labels, {"joints": np.array(joints), "camera": matrices, "extrinsics": extrinsics}
+
+
+def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+    """Every image of the rows, with the hands of which anything is known."""
+
+    def find_box(row: int, hand: KnownHand) -> np.ndarray | None:
+        hands = video.labels["hands"][row]
+        if not hands[0 if hand.side == RIGHT else 1] or not hand.valid.any():
+            return None
+        return box_of_hand(hand) if hands.all() else video.labels["box"][row]
+
+    return read_world(video, tally, find_box)
+
+
+def box_of_hand(hand: KnownHand) -> np.ndarray:
+    """(4,) px: as the set draws a box, around the joints of this hand alone."""
+    points = hand.keypoints[hand.keypoints_valid]
+    if not len(points):
+        return np.full(4, np.nan)
+    return enlarge(np.concatenate([points.min(axis=0), points.max(axis=0)]), BOX_OF_EXTENT)

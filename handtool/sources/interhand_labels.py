@@ -1,0 +1,69 @@
+"""The three annotation files of InterHand2.6M, as columns: data.json and joint_3d.json entry by entry, since they may be a gigabyte."""
+
+from array import array
+from pathlib import Path
+
+import numpy as np
+
+from handtool.errors import HandtoolError
+from handtool.sources.json_stream import read_entries
+from handtool.sources.world import MM, as_numbers, find_rows, flat_mask
+
+TYPES = {"right": (True, False), "left": (False, True), "interacting": (True, True)}
+
+
+def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """What data.json says of each annotation, by column, in its order; names: the texts behind the numbers in `camera` and `sequence`."""
+    images = {name: array("q") for name in ("id", "capture", "subject", "camera", "sequence", "frame")}
+    hands = {"annotation": array("q"), "image": array("q"), "box": array("d"), "valid": bytearray(), "hands": bytearray()}
+    files, numbers = [], {"camera": {}, "sequence": {}}
+    for name, place, item in read_entries(path, "images", "annotations"):
+        try:
+            if name == "images":
+                for column, value in (("id", item["id"]), ("capture", item["capture"]), ("subject", item["subject"]), ("frame", item["frame_idx"])):
+                    images[column].append(int(value))
+                for column, value in (("camera", item["camera"]), ("sequence", item["seq_name"])):
+                    images[column].append(numbers[column].setdefault(str(value), len(numbers[column])))
+                files.append(item["file_name"].encode())
+            else:
+                x, y, width, height = map(float, item["bbox"])
+                hands["annotation"].append(int(item["id"])), hands["image"].append(int(item["image_id"]))
+                hands["box"].extend((x, y, x + width, y + height))
+                hands["valid"] += flat_mask(item["joint_valid"], path, f"annotation {place}")
+                hands["hands"] += bytes(TYPES[item["hand_type"]])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HandtoolError(f"{path}: entry {place} of {name} is not as expected ({error!r})", hint="a file of another version?") from None
+    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()} | {"file": np.array(files or [b""])}
+    of = find_rows(columns.pop("id"), np.frombuffer(hands["image"], np.int64), path)
+    rows = {name: values[of] for name, values in columns.items()}
+    rows |= {"annotation": np.frombuffer(hands["annotation"], np.int64), "box": np.frombuffer(hands["box"]).reshape(-1, 4)}
+    rows |= {name: np.frombuffer(hands[name], bool).reshape(-1, width) for name, width in (("valid", 42), ("hands", 2))}
+    return rows, {name: list(known) for name, known in numbers.items()}
+
+
+def read_views(path: Path) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Capture -> camera -> K (3, 3) px and R | t (3, 4) m, from the world to the camera."""
+    views = {}
+    for _, capture, content in read_entries(path):
+        views[int(capture)] = seen = {}
+        for camera in content.get("camrot", {}):
+            what = f"camera {camera} of capture {capture}"
+            rotation = as_numbers(content["camrot"][camera], (3, 3), path, what)
+            position, focal, centre = (as_numbers(content.get(name, {}).get(camera), (n,), path, what) for name, n in (("campos", 3), ("focal", 2), ("princpt", 2)))
+            matrix = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
+            seen[camera] = matrix, np.column_stack([rotation, -rotation @ position * MM])
+    return views
+
+
+def read_poses(path: Path) -> dict[int, dict[int, tuple[np.ndarray, bytes]]]:
+    """Capture -> frame -> joints (42, 3) m in the world, and which are known."""
+    poses = {}
+    for _, capture, content in read_entries(path):
+        poses[int(capture)] = of_it = {}
+        for frame, pose in content.items():
+            what = f"frame {frame} of capture {capture}"
+            if not isinstance(pose, dict) or "world_coord" not in pose:
+                raise HandtoolError(f"{path}: {what} has no world_coord", hint="a file of another version?")
+            known = flat_mask(pose["joint_valid"], path, what) if "joint_valid" in pose else bytes([1] * 42)
+            of_it[int(frame)] = as_numbers(pose["world_coord"], (42, 3), path, what) * MM, known
+    return poses
