@@ -11,6 +11,7 @@ from running import read, run_stage
 from handtool import store
 from handtool.config import EmbedConfig, ExportConfig, MineConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.palm import palm_rotation
 from handtool.stages.embed import embed
 from handtool.stages.export import export
 from handtool.stages.mine import mine
@@ -35,14 +36,14 @@ def make_pairs(tmp_path):
     return tmp_path / "p.h5"
 
 
-def make_predictions(path):
+def make_predictions(path, absolute=np.ones(5, bool)):
     source = make_file(path.with_name("labelled.h5"), (3, 2), ("labels",))
     rng = np.random.default_rng(0)
     joints = rng.normal(size=(5, 21, 3)).astype(np.float32)
     joints[2] = np.nan
     with store.open_file(source) as file, store.create_file(path, record(seed=2), [file]) as sink:
         columns = dict(
-            joints=joints, keypoints=rng.normal(size=(5, 21, 2)), valid=np.arange(5) != 2, absolute=np.ones(5, bool), scale=np.full(5, 0.03)
+            joints=joints, keypoints=rng.normal(size=(5, 21, 2)), valid=np.arange(5) != 2, absolute=absolute, scale=np.full(5, 0.03)
         )
         store.write_table(sink, PREDICTIONS, columns, {"scale_source": "mean"})
         sink.inherit(file)
@@ -54,12 +55,35 @@ def test_csv_gives_back_every_float(tmp_path):
     path = make_predictions(tmp_path / "pred.h5")
     export_file(path, tmp_path / "t", format="csv", table="predictions")
     head, lines = read_csv(tmp_path / "t")
-    assert head[:8] == ["row", "video", "frame", "side", "joints_wrist_x_m", "joints_wrist_y_m", "joints_wrist_z_m", "joints_thumb_cmc_x_m"]
-    joints = np.array([line[4:67] for line in lines], dtype=np.float32).reshape(5, 21, 3)
+    assert head[:6] == ["row", "video", "frame", "time_s", "track", "side"] and head[6:9] == ["joints_wrist_x_m", "joints_wrist_y_m", "joints_wrist_z_m"]
+    joints = np.array([line[6:69] for line in lines], dtype=np.float32).reshape(5, 21, 3)
     assert np.array_equal(joints, read(path, PREDICTIONS.joints), equal_nan=True)
     assert [line[1] for line in lines] == ["video 0"] * 3 + ["video 1"] * 2
     assert [line[head.index("valid")] for line in lines] == ["1", "1", "0", "1", "1"]
-    assert head[-1] == "scale_m"
+    assert head[head.index("scale_m") + 1 :] == ["wrist_x_m", "wrist_y_m", "wrist_z_m", *(f"palm_rotation_{r}_{c}" for r in range(3) for c in range(3))]
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "npz"])
+def test_trajectories_say_where_when_and_which_way_each_hand_was(tmp_path, format):
+    path = make_predictions(tmp_path / "pred.h5", absolute=np.arange(5) != 1)
+    export_file(path, tmp_path / "t", format=format, table="predictions")
+    joints, side, time = (read(path, column) for column in (PREDICTIONS.joints, CROPS.side, CROPS.time))
+    if format == "csv":
+        head, lines = read_csv(tmp_path / "t")
+        cells = dict(zip(head, zip(*lines)))
+        wrist = np.array([cells[f"wrist_{axis}_m"] for axis in "xyz"], np.float32).T
+        palm = np.array([cells[f"palm_rotation_{r}_{c}"] for r in range(3) for c in range(3)], np.float32).T.reshape(5, 3, 3)
+        found = {"video": cells["video"], "side": cells["side"], "track": np.array(cells["track"], int), "time": np.array(cells["time_s"], float)}
+    else:
+        found = json.loads((tmp_path / "t").read_text())["columns"] if format == "json" else dict(np.load(tmp_path / "t"))
+        wrist, palm = np.array(found["wrist"], np.float32), np.array(found["palm_rotation"], np.float32)
+    expected = np.where((np.arange(5) != 1)[:, None], joints[:, 0], np.nan)  # a pose about its wrist says nothing of the wrist's place
+    assert np.array_equal(wrist, expected, equal_nan=True)
+    np.testing.assert_allclose(palm, palm_rotation(joints.astype(np.float64), side), atol=1e-6)
+    assert np.isnan(palm[2]).all() and np.isfinite(palm[1]).all()
+    assert list(found["video"]) == ["video 0"] * 3 + ["video 1"] * 2 and list(found["side"]) == np.array(["LEFT", "RIGHT"])[side].tolist()
+    np.testing.assert_allclose(np.array(found["time"], float), time)
+    assert list(found["track"]) == [-1] * 5
 
 
 def test_keypoints_are_named_by_joint_axis_and_unit(tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from handtool.hands.canonical import canonical_joints, canonical_keypoints
+from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import KNUCKLES, WRIST
 
 NORMALIZATIONS = ("crop", "wrist-scale", "similarity")
@@ -42,7 +43,7 @@ def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) ->
     """
     points = _wrist_at_zero_size_one(canonical_joints(np.asarray(joints, dtype=np.float64), side))
     if normalization == "similarity":
-        points = points @ np.swapaxes(_palm_frame(points), 1, 2)
+        points = points @ palm_rotation(points)
     elif normalization != "wrist-scale":
         raise ValueError(f"no normalization {normalization!r} of joints; there are wrist-scale and similarity")
     return _rows_whole_or_nan(points)
@@ -53,17 +54,6 @@ def _rows_whole_or_nan(points: np.ndarray) -> np.ndarray:
     flat = points.reshape(len(points), -1).astype(np.float32, copy=False)
     flat[~np.isfinite(flat).all(axis=1)] = np.nan
     return flat
-
-
-def _palm_frame(points: np.ndarray) -> np.ndarray:
-    """(n, 3, 3) rotations whose rows are the axes of the palm; wrist at 0. NaN where the palm has no plane."""
-    index, little = points[:, KNUCKLES[0]], points[:, KNUCKLES[-1]]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        y = points[:, KNUCKLES].mean(axis=1)
-        y /= np.linalg.norm(y, axis=1, keepdims=True)
-        z = np.cross(index - little, y)
-        z /= np.linalg.norm(z, axis=1, keepdims=True)
-    return np.stack([np.cross(y, z), y, z], axis=1)
 
 
 def _wrist_at_zero_size_one(points: np.ndarray) -> np.ndarray:

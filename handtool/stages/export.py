@@ -17,6 +17,7 @@ import numpy as np
 from handtool.accounting import Accounting
 from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import JOINTS
 from handtool.progress import Progress, silent
 from handtool.sources.submission import WRITERS, Predicted
@@ -28,6 +29,9 @@ WEIGHT_FORMATS = ("safetensors", "pth", "onnx")
 SIDE_NAMES = np.array(["LEFT", "RIGHT", "UNKNOWN"])
 NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}  # of crops: the images
 AXES = ("x", "y", "z")
+VIDEO_NAME = Column("video", "utf8")  # this and what follows: what predictions get beside their own columns
+WRIST = Column("wrist", "f4", (3,), unit="m")  # NaN where the pose is relative to it
+PALM_ROTATION = Column("palm_rotation", "f4", (3, 3), unit="1")
 OF_THE_SAMPLE = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key": LABELS.sample_key}
 
 
@@ -88,11 +92,29 @@ def last_table(source: File, wanted: str) -> str:
 
 
 def exported_columns(source: File, table: Table) -> list[Column]:
-    return [column for column in table.columns if source.has(column) and (table is not CROPS or column.name not in NOT_EXPORTED)]
+    """Those of the table; of predictions also where and when, so that each hand is a trajectory."""
+    own = [column for column in table.columns if source.has(column) and (table is not CROPS or column.name not in NOT_EXPORTED)]
+    return [*whose_hand(source, table), *own, WRIST, PALM_ROTATION] if table is PREDICTIONS else own
 
 
-def readable(column: Column, values: np.ndarray) -> np.ndarray:
-    """Sides by name; everything else as it is."""
+def whose_hand(source: File, table: Table) -> list[Column]:
+    """What says which hand a row is."""
+    if table not in ROW_TABLES or table is CROPS or not source.has(CROPS):
+        return []
+    return [VIDEO_NAME, CROPS.frame, *([CROPS.time, CROPS.track] if table is PREDICTIONS else []), CROPS.side]
+
+
+def read_values(source: File, column: Column, rows: slice | None = None) -> np.ndarray:
+    """Some rows of the column, or all: sides and videos by name, everything else as it is."""
+    if column is VIDEO_NAME:
+        return np.array(video_names(source), dtype=object)[read_column(source, CROPS.video, rows)]
+    if column is WRIST:
+        absolute = read_column(source, PREDICTIONS.absolute, rows)
+        return np.where(absolute[:, None], read_column(source, PREDICTIONS.joints, rows)[:, 0], np.float32(np.nan))
+    if column is PALM_ROTATION:
+        side = read_column(source, CROPS.side, rows) if source.has(CROPS) else None
+        return palm_rotation(read_column(source, PREDICTIONS.joints, rows), side)
+    values = read_column(source, column, rows)
     return SIDE_NAMES[values] if column.dtype == "side" else values
 
 
@@ -100,32 +122,29 @@ def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.
     """The column, a block at a time."""
     start, values = 0, None
     while values is None or len(values) == BLOCK_ROWS:
-        values = read_column(source, column, slice(start, start + BLOCK_ROWS))
+        values = read_values(source, column, slice(start, start + BLOCK_ROWS))
         start += len(values)
         progress(f"write {column.path}", start)
         if len(values):
-            yield readable(column, values)
+            yield values
 
 
 def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -> None:
     """One line per row; a hand's line begins with its row, video, frame and side. Columns (n, 21, 3) become 63, named by joint and axis."""
-    columns = [column for column in exported_columns(source, table) if column.length != "N+1"]
-    count, hands = source.count(table), table in ROW_TABLES and table is not CROPS and source.has(CROPS)
-    names = np.array(video_names(source), dtype=object) if hands else None
+    whose = [] if table is PREDICTIONS else whose_hand(source, table)
+    columns = whose + [column for column in exported_columns(source, table) if column.length != "N+1"]
+    count = source.count(table)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         for start in range(0, max(count, 1), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, count))
-            values = [readable(column, read_column(source, column, rows)) for column in columns]
+            values = [read_values(source, column, rows) for column in columns]
             if start == 0:
                 head = [cell for column, value in zip(columns, values) for cell in cell_names(column, value.shape[1:])]
-                writer.writerow((["row", "video", "frame", "side"] if hands else ["row"] if table in ROW_TABLES else []) + head)
+                writer.writerow((["row"] if table in ROW_TABLES else []) + head)
             cells = [cell_texts(value) for value in values]
             if table in ROW_TABLES:
                 cells.insert(0, np.arange(rows.start, rows.stop).astype(str)[:, None])
-            if hands:
-                video, frame, side = (read_column(source, column, rows) for column in (CROPS.video, CROPS.frame, CROPS.side))
-                cells[1:1] = [names[video][:, None], cell_texts(frame), cell_texts(SIDE_NAMES[side])]
             writer.writerows(zip(*(column for block in cells for column in block.T.tolist())))
             progress(f"write {table.group}", rows.stop, count)
 
@@ -138,7 +157,7 @@ def cell_names(column: Column, shape: tuple[int, ...]) -> list[str]:
         return [f"{column.name}{unit}"]
     first = JOINTS if shape[0] == len(JOINTS) else [str(i) for i in range(shape[0])]
     if len(shape) == 1:
-        return [f"{prefix}{name}{unit}" for name in first]
+        return [f"{prefix}{name}{unit}" for name in (AXES if column is WRIST else first)]
     second = AXES[: shape[1]] if shape[0] > 3 and shape[1] <= 3 else [str(i) for i in range(shape[1])]
     return [f"{prefix}{one}_{other}{unit}" for one in first for other in second]
 
@@ -175,7 +194,7 @@ def table_to_json(source: File, table: Table, target: Path, progress: Progress) 
 def table_to_npz(source: File, table: Table, target: Path, progress: Progress) -> None:
     """One array per column, as the file has them; texts as unicode arrays, so that numpy.load needs no pickle."""
     columns = exported_columns(source, table)
-    arrays = ((column.name, readable(column, read_column(source, column))) for column in columns)
+    arrays = ((column.name, read_values(source, column)) for column in columns)
     write_npz(target, arrays)
 
 
