@@ -11,7 +11,7 @@ from handtool.config import ExtractConfig, KeypointsConfig
 from handtool.errors import HandtoolError
 from handtool.stages.cat import join_attrs
 from handtool.stages.extract import extract
-from handtool.stages.keypoints import context_of, keypoints
+from handtool.stages.keypoints import ESTIMATED, KNOWN, choose_origin, context_of, keypoints
 from handtool.store import CROPS, KEYPOINTS, LABELS, VIDEOS
 
 
@@ -94,6 +94,15 @@ def test_a_hand_without_either_needs_mediapipe_and_says_so(tmp_path, crops, monk
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(HandtoolError, match="mediapipe package is not installed"):
         run_stage(keypoints, crops, tmp_path / "k.h5", KeypointsConfig())
+
+
+def test_of_a_set_that_publishes_boxes_alone_there_is_nothing_to_copy(tmp_path):
+    for name, known in (("boxes", False), ("points", True)):
+        make_labelled(tmp_path / name, valid=np.full((6, 21), known))
+    run_stage(extract, [tmp_path / "boxes", tmp_path / "points"], tmp_path / "crops.h5", ExtractConfig(workers=1))
+    with store.open_file(tmp_path / "crops.h5") as file:
+        assert choose_origin(file, KeypointsConfig()).tolist() == [ESTIMATED] * 6 + [KNOWN] * 6
+        assert choose_origin(file, KeypointsConfig(estimator="labels")).tolist() == [KNOWN] * 12
 
 
 def test_finished_blocks_of_an_interrupted_run_are_used_as_they_are(tmp_path, crops, monkeypatch):

@@ -47,13 +47,13 @@ def extract(
     track_fps: TrackFps = ExtractConfig.track_fps,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", metavar="NAME", help="SOURCE is the root of: freihand, dexycb, interhand. Without it, the folder's layout says."),
+        typer.Option("--dataset", metavar="NAME", help="SOURCE is the root of: freihand, dexycb, ho3d, interhand. Without it, the folder's layout says."),
     ] = ExtractConfig.dataset,
     split: Annotated[str | None, typer.Option("--split", help="Of a published data set: train, val, test, evaluation, s0_train …")] = ExtractConfig.split,
     subset: Annotated[
         str | None,
         typer.Option(
-            "--subset", metavar="A,B…", help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; interhand: human_annot.",
+            "--subset", metavar="A,B…", help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; interhand: human_annot.",
             show_default="all of it",
         ),
     ] = None,

@@ -113,8 +113,14 @@ def choose_origin(source: File, config: KeypointsConfig) -> np.ndarray:
     if config.estimator == "auto":
         origin[np.isfinite(read_column(source, CROPS.landmarks)).all((1, 2))] = DETECTED
         if source.has(LABELS):
-            origin[read_column(source, LABELS.sample_id) >= 0] = KNOWN
+            origin[(read_column(source, LABELS.sample_id) >= 0) & of_known_videos(source)] = KNOWN
     return origin
+
+
+def of_known_videos(source: File) -> np.ndarray:
+    """(N,): whether any hand of the same video has 2D truth. Some data sets publish boxes and sides alone; of those nothing can be copied."""
+    video, known = read_column(source, CROPS.video), read_column(source, LABELS.keypoints_valid).any(axis=1)
+    return np.bincount(video, weights=known)[video] > 0 if len(video) else known
 
 
 def copy_labels(source: File, hands: Hands, rows: np.ndarray) -> None:
