@@ -53,7 +53,7 @@ def shared_end(name: str, other: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def videos_at(place: Path, choice: Choice) -> list[Video]:
     """A data set is asked once for each of its thousand videos."""
     try:

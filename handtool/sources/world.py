@@ -2,10 +2,10 @@
 
 Their 42 joints are 21 of the right hand, then 21 of the left, each finger from its tip, the wrist last. A video of such a set carries
 
-    labels    file (n,) path of the image below the root · id (n,) · number (n,) · valid (n, 42) · pose, view (n,): rows of the tables
+    labels    file (n,) path of the image below the root · id (n,) · number (n,) · valid (n, 42) · pose, view (n,): rows of the tables, -1: none
     tables    joints (p, 42, 3) m, world · camera (c, 3, 3) px · extrinsics (c, 3, 4) R | t, X_camera = R X_world + t, m
 
-and turns into the camera's frame here, once.
+(camera and extrinsics among the labels where each image has its own) and turns into the camera's frame here, once.
 """
 
 import logging
@@ -20,7 +20,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.camera import project
 from handtool.hands.skeleton import FROM_INTERHAND_LEFT, FROM_INTERHAND_RIGHT, LEFT, RIGHT
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
-from handtool.sources.known import Place, read_known
+from handtool.sources.known import BadLabel, Place, read_known
 from handtool.sources.parts import tell_missing
 
 MM = 1e-3  # m
@@ -37,6 +37,10 @@ def read_world(video: Video, tally: Tally, find_box: Callable[[int, KnownHand], 
         return Place(Path(video.path) / name, name, int(video.labels["number"][row]))
 
     def label(row: int, place: Place, image: np.ndarray) -> tuple[KnownHand, ...]:
+        if "camera" in video.labels and np.isnan(video.labels["extrinsics"][row]).any():
+            raise BadLabel("images of frames without a calibration")
+        if video.labels["pose"][row] < 0 and len(video.tables["joints"]):
+            raise BadLabel("images of frames without a pose")
         known = (see_hand(video, row, side, place.name) for side in (RIGHT, LEFT))
         return tuple(replace(hand, box=box) for hand in known if (box := find_box(row, hand)) is not None)
 
@@ -46,8 +50,8 @@ def read_world(video: Video, tally: Tally, find_box: Callable[[int, KnownHand], 
 def see_hand(video: Video, row: int, side: int, name: str) -> KnownHand:
     """One hand of one image, in the frame of its camera; no box yet. What the set writes of a joint that is not valid is kept, and marked."""
     labels, tables, order = video.labels, video.tables, ORDERS[side]
-    pose, view = labels["pose"][row], labels["view"][row]
-    camera, extrinsics = tables["camera"][view], tables["extrinsics"][view]
+    pose = labels["pose"][row]
+    camera, extrinsics = (labels[column][row] if column in labels else tables[column][labels["view"][row]] for column in ("camera", "extrinsics"))
     joints = np.full((21, 3), np.nan) if pose < 0 else tables["joints"][pose][order] @ extrinsics[:, :3].T + extrinsics[:, 3]
     valid = labels["valid"][row][order] & np.isfinite(joints).all(axis=1)
     seen = valid & (joints[:, 2] > 0)

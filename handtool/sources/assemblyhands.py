@@ -1,0 +1,203 @@
+"""AssemblyHands, the egocentric images (Ohkawa et al. 2023, arXiv 2304.12301): both hands of a person who takes toys apart, four grey cameras
+on the head, 636 x 480, freed of distortion.
+
+    AssemblyHands/
+      annotations/train/assemblyhands_train_ego_data_v1-1.json      images {id, file_name, seq_name, camera, frame_idx},
+                                                                    annotations {image_id, bbox {right, left: x0 y0 x1 y1 or null}, joint_valid 42}
+                        assemblyhands_train_ego_calib_v1-1.json     calibration -> sequence -> intrinsics -> camera: 3 x 3 px
+                                                                                               extrinsics -> frame -> camera: 3 x 4 mm
+                        assemblyhands_train_joint_3d_v1-1.json      annotations -> sequence -> frame -> world_coord 42 x 3 mm, joint_valid 42
+      annotations/val/ …  annotations/test/ …
+      images/ego_images_rectified/train/<sequence>/HMC_21110305_mono10bit/000520.jpg …      `file_name`, below images/
+
+A camera is HMC_21110305 in data, HMC_21110305_mono10bit in calib, and either in the names of folders and images: all are taken for the same,
+the bare number too, also by `--cameras`. Frames are numbers in data, "000520" elsewhere.
+
+Conversions: X_camera = R X + t, where R | t are of that frame since the cameras move with the head; mm to m; joints to our order. One row a hand
+that has a box; a joint is valid where the annotation and joint_3d both say so. A video is a sequence with all its cameras, since they see
+the same moments; its rows go camera by camera. The subject is the number before `_user_id` in the sequence's name. `sample_id` is the place of the
+annotation in data, counted over the whole split, `sample_key` the image's path below the root; the two hands of an image share them. `frame`
+is the place among the images of the video.
+
+The truth of test is withheld: its images and boxes come out, no joint is valid. An image without calibration or pose is counted as failed.
+
+Memory: the files of train (about half a gigabyte) are read as streams, sequence by sequence, once, by the first process, which keeps about 600 bytes
+an image; a process that reads images is handed the labels of 2048 of them at a time.
+"""
+
+import logging
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from handtool.errors import HandtoolError
+from handtool.hands.skeleton import RIGHT
+from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
+from handtool.sources.json_stream import read_entries
+from handtool.sources.parts import choose_some, choose_split, refuse_choice, tell_missing
+from handtool.sources.world import MM, as_numbers, find_missing_folders, find_rows, flat_mask, read_world
+
+NAME, TITLE = "assemblyhands", "AssemblyHands"
+BOX_SCALE = 1.75
+SPLITS = {"train": "train", "val": "val", "test": "test"}
+FILES = ("assemblyhands_{}_ego_data_v1-1.json", "assemblyhands_{}_ego_calib_v1-1.json", "assemblyhands_{}_joint_3d_v1-1.json")
+PREFIXES = ("images/", "", "images/ego_images_rectified/{}/", "ego_images_rectified/{}/")  # the first is the official one
+LOOKED_AT = 50  # images, to tell which of them holds
+SUBJECT = re.compile(r"_(\d+)_user_id_")
+WHERE = "the root is the folder that holds annotations/ and images/; this is the reader of the egocentric images, version 1.1"
+log = logging.getLogger(__name__)
+
+
+def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
+    """names, below: of the files and folders in `folder`."""
+    return "annotations" in below and bool(list_splits(folder))
+
+
+def list_splits(root: Path) -> list[str]:
+    """Those of which any file of annotations is there, of whatever version."""
+    return [split for split in SPLITS if any((root / "annotations" / split).glob("assemblyhands_*.json"))]
+
+
+def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+    """A video for each sequence. Raises HandtoolError where something is missing, WrongCommand for names that it has not."""
+    refuse_choice(TITLE, "--subset", choice.subset, "it has splits and cameras, no subsets")
+    there = list_splits(root)
+    if not there and choice.split is None:
+        raise tell_missing(root / "annotations" / "train" / FILES[0].format("train"), "the annotations of AssemblyHands", WHERE)
+    split = choose_split(TITLE, choice.split, SPLITS, there, root)
+    data, calib, joint_3d = (root / "annotations" / split / name.format(split) for name in FILES)
+    for path in (data, calib) if split == "test" else (data, calib, joint_3d):
+        if not path.is_file():
+            raise tell_missing(path, ", ".join(name.format(split) for name in FILES), WHERE)
+    rows, names = read_rows(data)
+    wanted = choose_some(TITLE, "--cameras", tuple(map(bare_camera, choice.cameras)), names["camera"])
+    rows["chosen"] = np.isin(rows["camera"], [names["camera"].index(camera) for camera in wanted])
+    prefix = find_prefix(root, split, rows["file"])
+    order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"]))
+    bounds = np.searchsorted(rows["sequence"][order], np.arange(len(names["sequence"]) + 1))
+    of_sequence = {name: order[start:end] for name, start, end in zip(names["sequence"], bounds, bounds[1:])}
+    views = read_views(calib, of_sequence, rows, names["camera"])
+    poses = read_poses(joint_3d, of_sequence, rows) if joint_3d.is_file() else {}
+    if not any(np.isfinite(joints).any() for joints, _, _ in poses.values()):
+        log.warning("%s withholds the truth of %s: images and boxes come out, no joint is valid (the public figures are those of val)", TITLE, split)
+    videos = []
+    for sequence, of_it in of_sequence.items():
+        number = np.flatnonzero(rows["chosen"][of_it])  # the place among all images of the video, whatever is chosen
+        if number.size:
+            joints, known, pose = poses.get(sequence, (np.zeros((0, 42, 3)), np.zeros((0, 42), bool), np.full(len(of_it), -1)))
+            valid = rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]
+            camera, extrinsics = views[sequence]
+            labels = {"valid": valid, "pose": pose, "camera": camera, "extrinsics": extrinsics, "box": rows["box"][of_it], "id": of_it}
+            labels = {name: values[number] for name, values in labels.items()}
+            labels |= {"number": number, "file": np.char.add(prefix.encode(), rows["file"][of_it[number]])}
+            subject = SUBJECT.search(sequence)
+            videos.append(
+                Video(f"{title}/{split}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()), subject=subject[1] if subject else "",
+                      dataset=NAME, split=split, labels=labels, tables={"joints": joints})
+            )  # fmt: skip
+    find_missing_folders(root, videos, "unpacked to the end? The images go into images/ego_images_rectified/train, val and test")
+    return videos
+
+
+def bare_camera(name: str) -> str:
+    """`HMC_21110305`, `HMC_21110305_mono10bit` and `21110305` are one camera."""
+    return name.removesuffix("_mono10bit").removeprefix("HMC_")
+
+
+def find_prefix(root: Path, split: str, files: np.ndarray) -> str:
+    """What stands before a file_name: the official place, or one where the images were unpacked instead."""
+    some = [name.decode() for name in files[:: max(1, len(files) // LOOKED_AT)].tolist()]
+    prefixes = [prefix.format(split) for prefix in PREFIXES]
+    return next((prefix for prefix in prefixes if any((root / (prefix + name)).is_file() for name in some)), prefixes[0])
+
+
+def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """What data says of each annotation, by column, in its order; box (n, 2, 4) px of the right and the left hand, NaN: none. names: the texts
+    behind the numbers in `camera` and `sequence`."""
+    images = {name: array("q") for name in ("id", "camera", "sequence", "frame")}
+    image, boxes, valid = array("q"), array("d"), bytearray()
+    files, numbers = [], {"camera": {}, "sequence": {}}
+    for name, place, item in read_entries(path, "images", "annotations"):
+        try:
+            if name == "images":
+                images["id"].append(int(item["id"])), images["frame"].append(int(item["frame_idx"]))
+                for column, value in (("camera", bare_camera(item["camera"])), ("sequence", str(item["seq_name"]))):
+                    images[column].append(numbers[column].setdefault(value, len(numbers[column])))
+                files.append(item["file_name"].encode())
+            else:
+                image.append(int(item["image_id"]))
+                for side in ("right", "left"):
+                    x0, y0, x1, y1 = map(float, item["bbox"][side] or [np.nan] * 4)
+                    boxes.extend((x0, y0, x1, y1))
+                valid += flat_mask(item["joint_valid"], path, f"annotation {place}") if "joint_valid" in item else bytes(42)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HandtoolError(f"{path}: entry {place} of {name} is not as expected ({error!r})", hint="a file of another version?") from None
+    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()} | {"file": np.array(files or [b""])}
+    of = find_rows(columns.pop("id"), np.frombuffer(image, np.int64), path)
+    rows = {name: values[of] for name, values in columns.items()}
+    rows |= {"box": np.frombuffer(boxes).reshape(-1, 2, 4), "valid": np.frombuffer(valid, bool).reshape(-1, 42)}
+    return rows, {name: list(known) for name, known in numbers.items()}
+
+
+def read_views(path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray], cameras: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Sequence -> K (n, 3, 3) px and R | t (n, 3, 4) m of each of its rows, NaN where the file has none for that frame."""
+    views = {}
+    for _, sequence, content in read_entries(path, "calibration"):
+        of_it = of_sequence.get(sequence, np.zeros(0, np.int64))
+        camera, extrinsics = np.full((len(of_it), 3, 3), np.nan), np.full((len(of_it), 3, 4), np.nan)
+        try:
+            inner = {bare_camera(name): as_numbers(matrix, (3, 3), path, f"K of {name}, {sequence}") for name, matrix in content["intrinsics"].items()}
+            frames = content["extrinsics"]
+            for place, row in enumerate(of_it):
+                name = cameras[rows["camera"][row]]
+                seen = frames.get(f"{rows['frame'][row]:06d}", {})
+                outer = next((seen[key] for key in (f"HMC_{name}_mono10bit", f"HMC_{name}", name) if key in seen), None)
+                if name in inner and outer is not None:
+                    camera[place], extrinsics[place] = inner[name], as_numbers(outer, (3, 4), path, f"R | t of {name}, frame {rows['frame'][row]}")
+        except (KeyError, AttributeError) as error:
+            raise HandtoolError(f"{path}: {sequence} is not as expected ({error!r})", hint="a file of another version?") from None
+        extrinsics[:, :, 3] *= MM
+        views[sequence] = camera, extrinsics
+    return check_sequences(path, views, of_sequence)
+
+
+def read_poses(path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Sequence -> joints (p, 42, 3) m in the world, which are known (p, 42), and which pose (n,) each row of the sequence has, -1: none.
+
+    Where the truth is withheld every coordinate is the same number: NaN, and not known.
+    """
+    poses = {}
+    for _, sequence, content in read_entries(path, "annotations"):
+        frames, pose = np.unique(rows["frame"][of_sequence.get(sequence, np.zeros(0, np.int64))], return_inverse=True)
+        joints, known, there = np.full((len(frames), 42, 3), np.nan), np.zeros((len(frames), 42), bool), np.zeros(len(frames), bool)
+        for place, frame in enumerate(frames.tolist()):
+            if (entry := content.get(f"{frame:06d}")) is not None:
+                what = f"frame {frame} of {sequence}"
+                if not isinstance(entry, dict) or "world_coord" not in entry:
+                    raise HandtoolError(f"{path}: {what} has no world_coord", hint="a file of another version?")
+                world, there[place] = as_numbers(entry["world_coord"], (42, 3), path, what) * MM, True
+                if np.ptp(world) > 0:
+                    joints[place] = world
+                    known[place] = np.frombuffer(flat_mask(entry["joint_valid"], path, what), bool) if "joint_valid" in entry else True
+        poses[sequence] = joints, known, np.where(there[pose], pose, -1)
+    return check_sequences(path, poses, of_sequence)
+
+
+def check_sequences(path: Path, found: dict, of_sequence: dict[str, np.ndarray]) -> dict:
+    lacking = [sequence for sequence in of_sequence if sequence not in found]
+    if lacking:
+        raise HandtoolError(f"{path} lacks {len(lacking)} of {len(of_sequence)} sequences that data names, the first {lacking[0]}", hint="files of one version and split?")
+    return found
+
+
+def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+    """Every image of the rows, with the hands that have a box."""
+
+    def find_box(row: int, hand: KnownHand) -> np.ndarray | None:
+        box = video.labels["box"][row, 0 if hand.side == RIGHT else 1]
+        return None if np.isnan(box).any() else box
+
+    return read_world(video, tally, find_box)
