@@ -141,11 +141,17 @@ def test_each_of_two_hands_has_its_own_box_and_a_hidden_one_is_no_row(tmp_path):
     assert sides == 6 * [[RIGHT]] + 2 * [[RIGHT, LEFT]] + 2 * [[RIGHT]] + 2 * [[RIGHT, LEFT]] + 6 * [[LEFT]]
 
 
-def test_extract_cuts_at_the_sets_scale_and_keeps_what_was_known(tmp_path, monkeypatch):
+def test_extract_cuts_at_the_sets_scale_and_goes_on_where_it_was_killed(tmp_path, monkeypatch, caplog):
     root = make_interhand(tmp_path / "i", ("train", "test"))
     report = run_stage(extract, [root], tmp_path / "a.h5", ExtractConfig(workers=1, split="test"))
     monkeypatch.setattr(pieces, "PIECE", 4)
-    run_stage(extract, [root], tmp_path / "b.h5", ExtractConfig(workers=2, split="test"))
+    run_stage(extract, [root], tmp_path / "b.h5", ExtractConfig(workers=2, split="test"), keep_job=True)
+    for lost in (tmp_path / "b.h5.partial").glob("video-0000001*"):  # as if it had been killed there
+        lost.unlink()
+    (tmp_path / "b.h5").unlink()
+    with caplog.at_level(logging.INFO):
+        run_stage(extract, [root], tmp_path / "b.h5", ExtractConfig(workers=1, split="test"))
+    assert "2 of 3 videos are done already" in caplog.text
     one, two = (tables_of(tmp_path / name, CROPS, LABELS) for name in ("a.h5", "b.h5"))
     assert all(np.array_equal(one[name], two[name]) for name in one if "score" not in name and one[name].dtype.kind not in "f")
     assert np.array_equal(one["labels/joints"], two["labels/joints"]) and report["left"] == 10 and report["right"] == 12

@@ -19,8 +19,8 @@ which is how the set makes its boxes. A video is a sequence of one capture with 
 go camera by camera. `sample_id` is the place of the annotation in data.json, counted over the whole split, `sample_key` the image's path below the
 root; the two hands of an image share them. `frame` is the place among the images of the video.
 
-Memory: data.json of train is a gigabyte. It is read as a stream, once, by the first process, which keeps about 250 bytes an image (0.4 GB of
-train); a process that reads images is handed the labels of 2048 of them at a time.
+Memory: data.json of train is about a gigabyte. It is read as a stream, once, by the first process, which keeps about 400 bytes an image
+(0.6 GB of train; as objects it would take 9); a process that reads images is handed the labels of 2048 of them at a time.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,10 @@
 """JSON files that are too large to be held as objects: read entry by entry, in the memory of the largest one.
 
-A gigabyte of annotations is six of Python objects; read so, what is kept of it is up to the reader.
+A gigabyte of annotations is nine of Python objects; read so, what is kept of it is up to the reader.
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -11,8 +12,10 @@ from typing import TextIO
 from handtool.errors import HandtoolError
 
 CHUNK = 1 << 22  # characters read at once
+LARGE = 30_000_000  # bytes: what takes over two seconds is told
 BLANKS = " \t\n\r"
 NUMBER = {"", *"+-.eE0123456789"}  # what may follow a number that is not whole yet; "": the end of what was read
+log = logging.getLogger(__name__)
 decode = json.JSONDecoder().raw_decode
 
 
@@ -23,6 +26,8 @@ def read_entries(path: Path, *names: str) -> Iterator[tuple[str, str | int, obje
     Raises HandtoolError where the file is cut short, is no JSON, or lacks one of the names.
     """
     try:
+        if (size := path.stat().st_size) > LARGE:
+            log.info("reading %s (%.0f MB)", path, size / 1e6)
         with open(path, encoding="utf-8") as file:
             yield from walk_file(path, Text(file), names)
     except (Cut, ValueError, UnicodeDecodeError) as error:  # of the file, never of whoever takes the entries
