@@ -180,6 +180,17 @@ def test_cameras_and_subsets_are_chosen_and_every_sample_keeps_its_number(tmp_pa
     assert {frame.hands[0].sample_id for frame in read_set(root, subset=("human_annot",))[2]} == set(range(3, 8))
 
 
+@pytest.mark.parametrize("types, scenes", [(("left", "right"), (0, 2)), (("interacting",), (1,)), (("all", "right"), (0,))])
+def test_images_are_chosen_by_the_kind_of_hands_on_them(tmp_path, types, scenes):
+    root = make_interhand(tmp_path / "i")
+    videos, _, frames = read_set(root, subset=types)
+    assert [video.name.partition("train/")[2] for video in videos] == [f"Capture{SCENES[scene][0]}/{SCENES[scene][2]}" for scene in scenes]
+    assert len(frames) == 6 * len(scenes)
+    (root / "annotations" / "train" / "aid_human_annot_train.txt").write_text("1\n2\n")
+    with pytest.raises(HandtoolError, match="has no image that is asked for by --subset$"):
+        read_set(root, subset=("human_annot", *types[-1:]))
+
+
 def test_annotations_of_version_0_lie_in_folders_by_who_made_them(tmp_path):
     root = make_interhand(tmp_path / "i", folder="machine_annot")
     make_interhand(root, folder="human_annot", seed=8)
@@ -232,6 +243,7 @@ def lose_images(root):
         (lambda root: spoil(root, "camera", lambda all: all["1"]["camrot"].pop("400262")), r"camera.json lacks 400262 of capture 1"),
         (lambda root: spoil(root, "joint_3d", lambda all: all["0"].update({"12": [[0, 0, 0]] * 42})), r"frame 12 of capture 0 has no world_coord"),
         (lambda root: spoil(root, "data", lambda all: all.pop("annotations")), r"has no annotations; it has images"),
+        (lambda root: spoil(root, "data", lambda all: all["images"][0].update(file_name="../../x/a.jpg")), r"name images in .*/x, which is not a path inside"),
         (lambda root: spoil(root, "data", lambda all: all["images"].pop()), r"annotations name images that it does not list"),
         (lambda root: spoil(root, "data", lambda all: all["images"][3].pop("capture")), r"entry 3 of images is not as expected \(KeyError\('capture'\)\)"),
         (lambda root: spoil(root, "data", lambda all: all["annotations"][2].update(joint_valid=[1] * 21)), r"joint_valid of annotation 2 is not 42 marks"),

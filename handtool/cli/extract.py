@@ -53,7 +53,7 @@ def extract(
     subset: Annotated[
         str | None,
         typer.Option(
-            "--subset", metavar="A,B…", help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; interhand: human_annot.",
+            "--subset", metavar="A,B…", help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; interhand: human_annot, right …",
             show_default="all of it",
         ),
     ] = None,

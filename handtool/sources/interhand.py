@@ -10,7 +10,7 @@
 data.json: images {id, file_name, width, height, capture, subject, seq_name, camera, frame_idx}, annotations {id, image_id, bbox x y w h,
 joint_valid 42, hand_type}. camera.json: capture -> campos, camrot, focal, princpt -> camera; mm. joint_3d.json: capture -> frame ->
 world_coord 42 x 3 mm, joint_valid 42. In version 1.0 `--subset human_annot` needs aid_human_annot_<split>.txt (ids of annotations, one a line)
-beside the annotations.
+beside the annotations. `--subset` also chooses by hand_type: right, left, interacting; of each kind any, of both kinds both.
 
 Conversions: X_camera = camrot (X - campos), mm to m, joints to our order. One row a hand: of an image of interacting hands there are two. A joint
 is valid where the annotation says so (known, and inside the image) and its place in the world is known; a hand without any valid joint is
@@ -33,7 +33,7 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.boxes import enlarge
 from handtool.hands.skeleton import RIGHT
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.interhand_labels import read_poses, read_rows, read_views
+from handtool.sources.interhand_labels import TYPES, read_poses, read_rows, read_views
 from handtool.sources.parts import choose_some, choose_split, tell_missing
 from handtool.sources.world import find_missing_folders, read_world
 
@@ -70,18 +70,16 @@ def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
     if not there and choice.split is None:
         raise tell_missing(root / "annotations" / "train" / f"{TITLE}_train_data.json", "the annotations of InterHand2.6M", WHERE)
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
-    if len(choice.subset) > 1:
-        raise WrongCommand(f"{TITLE}: --subset {','.join(choice.subset)}: a file of annotations is one of {', '.join(SUBSETS)}", hint="--subset all")
-    subset = choose_some(TITLE, "--subset", choice.subset, SUBSETS)[0] if choice.subset else ""
-    return find_split(root, title, split, subset, choice.cameras)
-
-
-def find_split(root: Path, title: str, split: str, subset: str, cameras: tuple[str, ...]) -> list[Video]:
-    paths, images, ids = choose_files(root, split, subset)
+    asked = choose_some(TITLE, "--subset", choice.subset, (*SUBSETS, *TYPES)) if choice.subset else ()
+    subsets, types = [each for each in asked if each in SUBSETS], [each for each in asked if each in TYPES]
+    if len(subsets) > 1:
+        raise WrongCommand(f"{TITLE}: --subset {','.join(subsets)}: annotations are one of {', '.join(SUBSETS)}", hint="--subset all")
+    paths, images, ids = choose_files(root, split, subsets[0] if subsets else "")
     rows, names = read_rows(paths[0])
-    asked = tuple(camera.removeprefix("cam") for camera in cameras)
-    wanted = [names["camera"].index(camera) for camera in choose_some(TITLE, "--cameras", asked, names["camera"])]
-    chosen = np.isin(rows["camera"], wanted) & (ids is None or np.isin(rows["annotation"], ids))
+    chosen = choose_rows(rows, names["camera"], choice.cameras, types, ids)
+    if not chosen.any():
+        raise HandtoolError(f"{paths[0]} has no image that is asked for by {' and '.join(filter(None, (choice.subset and '--subset', choice.cameras and '--cameras')))}",
+                            hint="leave one out")  # fmt: skip
     seen = World(read_views(paths[1]), read_poses(paths[2]), paths)
     order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"], rows["capture"]))
     starts = np.flatnonzero(np.diff(rows["capture"][order], prepend=-1) | np.diff(rows["sequence"][order], prepend=-1))
@@ -99,6 +97,16 @@ def find_split(root: Path, title: str, split: str, subset: str, cameras: tuple[s
             )  # fmt: skip
     find_missing_folders(root, videos, "unpacked to the end? The images go into images/train, images/val, images/test")
     return videos
+
+
+def choose_rows(rows: dict[str, np.ndarray], known: list[str], cameras: tuple[str, ...], types: list[str], ids: np.ndarray | None) -> np.ndarray:
+    """(n,) bool: the annotations of these cameras, kinds of hands and ids; no cameras, no types or None: all."""
+    asked = tuple(camera.removeprefix("cam") for camera in cameras)
+    wanted = [known.index(camera) for camera in choose_some(TITLE, "--cameras", asked, known)]
+    chosen = np.isin(rows["camera"], wanted) & (ids is None or np.isin(rows["annotation"], ids))
+    if types:
+        chosen &= (rows["hands"][:, None] == [TYPES[each] for each in types]).all(axis=2).any(axis=1)
+    return chosen
 
 
 def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, np.ndarray | None]:

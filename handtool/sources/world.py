@@ -64,6 +64,9 @@ def see_hand(video: Video, row: int, side: int, name: str) -> KnownHand:
 def find_missing_folders(root: Path, videos: list[Video], hint: str) -> None:
     """Folders of images that are not there: all of them is an error, some are told; their images are counted as failed when they are read."""
     folders = sorted({os.path.dirname(os.fsdecode(name)) for video in videos for name in video.labels["file"].tolist()})
+    for folder in folders:
+        if os.path.isabs(folder) or ".." in folder.split("/"):
+            raise HandtoolError(f"{root}: the labels name images in {folder}, which is not a path inside the folder")
     missing = [folder for folder in folders if not (root / folder).is_dir()]
     if folders and len(missing) == len(folders):
         images = sum(len(video.rows) for video in videos)
