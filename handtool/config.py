@@ -6,7 +6,7 @@ from functools import partial
 dataclass = partial(dataclasses.dataclass, eq=False, repr=False)  # nobody compares or prints them, and every --help would wait for the code of it
 
 # Settings of the machine, not of the result: an output made with others of these is still up to date.
-MACHINE_SETTINGS = frozenset({"workers", "device", "checkpoint_every", "checkpoint_seconds", "patience_s"})
+MACHINE_SETTINGS = frozenset({"workers", "device", "checkpoint_every", "checkpoint_seconds", "patience_s", "compile", "tensorboard"})
 
 
 BOX_SCALE = 1.3  # side of a crop / side of the hand's box, where neither the user nor a data set says otherwise
@@ -130,6 +130,8 @@ class PretrainConfig:
     workers: int = 0  # 0 = one per core
     checkpoint_every: int = 0  # steps; 0 = every checkpoint_seconds
     checkpoint_seconds: float = 300.0
+    compile: bool = False
+    tensorboard: str | None = None  # a folder
 
 
 @dataclass(frozen=True)

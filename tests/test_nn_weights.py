@@ -101,8 +101,9 @@ def test_old_files_without_batch_counters_load_and_say_so(reference, tmp_path):
     assert len(report["missing"]) == 20 and all(name.endswith("num_batches_tracked") for name in report["missing"])
 
 
-def test_a_weight_of_another_shape_is_an_error(reference, tmp_path):
-    torch.save(dict(reference) | {"conv1.weight": torch.zeros(64, 1, 7, 7)}, tmp_path / "w.pth")
+@pytest.mark.parametrize("shape", [(64, 1, 7, 7), (3, 64, 7, 7), (64, 147)])
+def test_a_weight_of_another_shape_is_an_error(reference, tmp_path, shape):
+    torch.save(dict(reference) | {"conv1.weight": torch.zeros(shape)}, tmp_path / "w.pth")
     with pytest.raises(HandtoolError, match=r"1 weights are of another shape than resnet18's: conv1\.weight"):
         init_encoder(fresh(), tmp_path / "w.pth")
 

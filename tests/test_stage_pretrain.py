@@ -3,10 +3,12 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +22,10 @@ import handtool as package
 from handtool import store
 from handtool.config import METHODS, PretrainConfig
 from handtool.errors import HandtoolError, Terminated, WrongCommand
-from handtool.nn import contrastive, curve
+from handtool.nn import contrastive, curve, pretraining
 from handtool.nn.weights import read_encoder
 from handtool.progress import silent
-from handtool.stages import pretrain as stage
-from handtool.stages.pretrain import pretrain
+from handtool.stages.pretrain import pretrain, rehearse
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
 QUICK = {"arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 6, "steps": 8, "gpus": 0, "workers": 1}
@@ -209,14 +210,14 @@ def test_a_run_killed_ends_in_the_same_last_bit_whatever_was_chosen(pairs, small
 @pytest.fixture
 def gradients(monkeypatch):
     """Every step's gradients as the optimiser sees them, of the first kernel."""
-    seen, make = [], stage.make_optimiser
+    seen, make = [], pretraining.make_optimiser
 
     def make_and_listen(*args):
         optimiser = make(*args)
         optimiser.register_step_pre_hook(lambda optimiser, *_: seen.append(optimiser.param_groups[0]["params"][0].grad.clone()))
         return optimiser
 
-    monkeypatch.setattr(stage, "make_optimiser", make_and_listen)
+    monkeypatch.setattr(pretraining, "make_optimiser", make_and_listen)
     return seen
 
 
@@ -332,10 +333,12 @@ def test_the_batch_is_lowered_to_the_pairs_that_there_are_and_said(pairs, small,
     assert report["pairs_per_step"] == 17 and "batch size lowered from 32 to 17" in caplog.text
 
 
-def test_two_processes_train_as_one(pairs, trained, tmp_path):
-    report = run(pairs, tmp_path / "e.h5", processes=2, learning_rate=PretrainConfig.base_rate * 6**0.5)
-    assert report["processes"] == 2
-    found, expected = curve_of(tmp_path / "e.h5"), curve_of(trained[0])
+def test_two_processes_train_as_one(pairs, tmp_path):
+    choices = {"batch_size": 8, "accumulate": 2, "steps": 2, "learning_rate": 1e-4}
+    run(pairs, tmp_path / "one.h5", **choices)
+    report = run(pairs, tmp_path / "two.h5", processes=2, **choices)
+    assert report["processes"] == 2 and report["pairs_per_step"] == 16
+    found, expected = curve_of(tmp_path / "two.h5"), curve_of(tmp_path / "one.h5")
     assert found[0] == pytest.approx(expected[0], abs=1e-5)  # the same hands in the same views: one joined batch
     assert found == pytest.approx(expected, abs=0.1)  # then Adam turns the rounding of small gradients into steps
 
@@ -374,6 +377,113 @@ def test_a_collapse_is_said_once_and_can_be_read_off_the_curve(pairs, small, tra
     for column, value in ((CURVE.positive_similarity, 1), (CURVE.negative_similarity, 1), (CURVE.alignment, 0), (CURVE.uniformity, 0)):
         assert curve_of(tmp_path / "e.h5", column) == pytest.approx([value] * 40, abs=0.01)
     assert min(curve_of(trained_small, CURVE.alignment)) > 0.1 and max(curve_of(trained_small, CURVE.uniformity)) < -0.1
+
+
+def test_projections_that_are_all_zero_are_a_collapse_too(pairs, small, tmp_path, caplog, monkeypatch):
+    def dead_head(num_features):
+        head = nn.Linear(num_features, 128)
+        nn.init.zeros_(head.weight), nn.init.zeros_(head.bias)
+        return head
+
+    monkeypatch.setattr(contrastive, "make_projection_head", dead_head)
+    run(pairs, tmp_path / "e.h5", steps=2, method="simclr", learning_rate=0.0)
+    said = [line.getMessage() for line in caplog.records if "collapse" in line.getMessage()]
+    assert len(said) == 1 and "all projections are 0" in said[0]
+
+
+def test_the_board_shows_the_curve_once_also_of_a_run_that_went_on(pairs, small, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board, saves, save = tmp_path / "board", itertools.count(1), store.Job.save
+
+    def save_or_die(job, name, values, attrs=None):
+        if next(saves) == 3:
+            raise Killed
+        save(job, name, values, attrs)
+
+    monkeypatch.setattr(curve.Clock, "tick", lambda clock: True)  # a look at every step, as of steps that take seconds
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(store.Job, "save", save_or_die)
+        run(pairs, tmp_path / "e.h5", checkpoint_every=2, tensorboard=str(board))
+    run(pairs, tmp_path / "e.h5", checkpoint_every=2, tensorboard=str(board))
+    events = EventAccumulator(str(board)).Reload()
+    assert set(events.Tags()["scalars"]) == set(curve.COLUMNS) - {"step", "seconds"}
+    for name in events.Tags()["scalars"]:
+        assert [event.step for event in events.Scalars(name)] == list(range(8))
+        assert [event.value for event in events.Scalars(name)] == pytest.approx(curve_of(tmp_path / "e.h5", getattr(CURVE, name)), rel=1e-6)
+
+
+def test_a_compiled_network_trains_like_the_plain_one(pairs, small, trained_small, tmp_path, monkeypatch):
+    """Traced and differentiated ahead of time; what writes machine code from that needs a minute and is left out here."""
+    monkeypatch.setattr(pretraining.torch, "compile", partial(torch.compile, backend="aot_eager"))
+    run(pairs, tmp_path / "e.h5", compile=True)
+    assert weights_of(tmp_path / "e.h5").keys() == weights_of(trained_small).keys()
+    assert curve_of(tmp_path / "e.h5") == pytest.approx(curve_of(trained_small), abs=0.01)
+
+
+def test_a_network_that_cannot_be_compiled_ends_the_run_with_the_reason(pairs, small, tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError("no compiler here")
+
+    monkeypatch.setattr(pretraining.torch, "compile", partial(torch.compile, backend=broken))
+    with pytest.raises(HandtoolError, match="could not be compiled: .*no compiler here") as told:
+        run(pairs, tmp_path / "e.h5", compile=True)
+    assert told.value.hint == "leave --compile out" and not (tmp_path / "e.h5").exists()
+
+
+def test_out_of_memory_is_one_line_and_its_batch_size_fits(pairs, small, tmp_path, monkeypatch):
+    """A device that takes 8 crops at once."""
+    forward = pretraining.ForwardPass.__call__
+
+    def take_eight(self, crops, *rest):
+        if len(crops) > 8:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return forward(self, crops, *rest)
+
+    monkeypatch.setattr(pretraining.ForwardPass, "__call__", take_eight)
+    with pytest.raises(HandtoolError, match=r"^out of memory on the CPU: 6 pairs on each process need about \d+\.\d GiB$") as told:
+        run(pairs, tmp_path / "e.h5")
+    batch_size, accumulate = map(int, re.fullmatch(r"--batch-size (\d+) should fit, --accumulate (\d+) .*", told.value.hint).groups())
+    assert batch_size < 6 and batch_size * accumulate >= 6
+    assert run(pairs, tmp_path / "e.h5", batch_size=batch_size, accumulate=accumulate)["pairs_per_step"] == batch_size * accumulate
+
+
+def test_the_end_of_real_memory_is_that_line_too(pairs, tmp_path):
+    code = f"""
+import resource, sys
+sys.path[:0] = {sys.path!r}
+import torch
+from pathlib import Path
+from test_stage_pretrain import run
+torch.set_num_threads(1)
+torch.ones(2, requires_grad=True).sum().backward()
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
+run(Path({str(pairs)!r}), Path("e.h5"), batch_size=17, input_size=384, workers=1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "HandtoolError: out of memory on the CPU: 17 pairs on each process need about" in done.stderr, done.stderr[-2000:]
+
+
+def test_a_dry_run_says_what_the_run_then_does_and_leaves_nothing(handtool, pairs, tmp_path):
+    settings = {"arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 6, "accumulate": 2, "epochs": 2, "gpus": 0}
+    options = [str(item) for key, value in settings.items() for item in (f"--{key.replace('_', '-')}", value)]
+    said = handtool("pretrain", pairs, *options, "--dry-run", "--json")
+    assert said.returncode == 0, said.stderr
+    assert os.listdir(tmp_path) == []
+    dry, real = json.loads(said.stdout)["report"], run(pairs, tmp_path / "e.h5", **settings | {"steps": None})
+    for name in ("accounting", "side_unknown_as_right", "pairs_per_step", "steps", "processes"):
+        assert dry[name] == real[name], name
+    rates = curve_of(tmp_path / "e.h5", CURVE.learning_rate)
+    assert dry["learning_rate"] == pytest.approx(1e-4 * 12**0.5) and max(rates) <= dry["learning_rate"]
+    assert dry["crops"] == [17, SIZE, SIZE, 3] and dry["views_of_a_process"] == [12, 3, 32, 32] and dry["loss_matrix_of_a_process"] == [12, 12]
+    assert dry["largest_batch_size_that_should_fit"] > 6
+
+
+def test_a_dry_run_finds_out_what_the_run_would_not_like(pairs, tmp_path):
+    for wrong, message in ({"init": "nowhere.pth"}, "no weights at nowhere.pth"), ({"positives": "9"}, "no hand to train on"), ({"gpus": 99}, "99 asked"):
+        with store.open_file(pairs) as file, pytest.raises(HandtoolError, match=message):
+            rehearse(file, None, PretrainConfig(**QUICK | wrong))
 
 
 def test_positives_that_make_no_sense_are_a_wrong_command(pairs, tmp_path):

@@ -61,6 +61,9 @@ Optimizer = Annotated[Literal["adam", "adamw", "lars-adam"], typer.Option(help="
 WeightDecay = Annotated[float, typer.Option(min=0.0, help="Of matrices and kernels, not of biases and norms.", **TRAINING)]
 Precision = Annotated[Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)]
 Checkpoint = Annotated[int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network first: minutes, then faster steps; other last digits.", **TRAINING)]
+Board = Annotated[str | None, typer.Option("--tensorboard", metavar="DIR", help="Write the curve there too, for TensorBoard.", **TRAINING)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say shapes, steps, learning rate and memory; train nothing.", **TRAINING)]
 
 
 def pretrain(
@@ -89,6 +92,9 @@ def pretrain(
     weight_decay: WeightDecay = Default.weight_decay,
     precision: Precision = Default.precision,
     checkpoint_every: Checkpoint = Default.checkpoint_every,
+    compile: Compile = Default.compile,
+    tensorboard: Board = Default.tensorboard,
+    dry_run: DryRun = False,
     seed: Seed = Default.seed,
     gpus: Gpus = Default.gpus,
     processes: Processes = Default.processes,
@@ -106,8 +112,11 @@ def pretrain(
         method=method, inverse=inverse, positives=positives, arch=arch, init=init, input_size=input_size, weights=weights,
         weight_side=weight_side, weight_keypoints=weight_keypoints, lambda_pos=lambda_pos, lambda_neg=lambda_neg, temperature=temperature,
         negatives=negatives, batch_size=batch_size, accumulate=accumulate, epochs=epochs, steps=steps, learning_rate=learning_rate,
-        warmup=warmup, optimizer=optimizer, weight_decay=weight_decay, precision=precision, checkpoint_every=checkpoint_every, seed=seed, gpus=gpus, processes=processes, workers=workers,
+        warmup=warmup, optimizer=optimizer, weight_decay=weight_decay, precision=precision, checkpoint_every=checkpoint_every, seed=seed, gpus=gpus, processes=processes, workers=workers, compile=compile, tensorboard=tensorboard,
     )  # fmt: skip
+    extra = {"init_from": None if init in ("imagenet", "scratch") else init}
+    if dry_run:
+        return None if stage.is_follower() else produce(stage.rehearse, [source], None, config, as_json=as_json, report_only=True, extra=extra)
     if stage.is_follower():
         return stage.follow(source, config, moved or [], finished=Path(output).exists() and not force)
     produce(
@@ -119,6 +128,6 @@ def pretrain(
         as_json=as_json,
         resumable=True,
         restart=restart,
-        extra={"init_from": None if init in ("imagenet", "scratch") else init},
+        extra=extra,
         check=lambda: stage.check_machine(config),
     )

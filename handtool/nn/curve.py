@@ -46,13 +46,19 @@ class Curve:
                     f"the loss is {loss} at step {step}, learning rate {self.values['learning_rate'][step]:.3g}",
                     hint="a lower --learning-rate, or --precision fp32; and --restart",
                 )
-        if not self.warned and self.last("negative_similarity") > COLLAPSED:
+        if not self.warned and (why := self.collapse()):
             self.warned = True
-            log.warning(
-                "collapse: all hands have nearly the same projection (mean similarity %.3f of different hands at step %d)",
-                self.last("negative_similarity"),
-                self.values["step"][-1],
-            )
+            log.warning("collapse: %s at step %d", why, self.values["step"][-1])
+
+    def collapse(self) -> str | None:
+        """What is wrong with the last projections, if all hands have one: the same direction, or none at all (rows of zeros are alike,
+        and yet have a similarity of 0)."""
+        similarity = self.last("negative_similarity")
+        if similarity > COLLAPSED:
+            return f"all hands have nearly the same projection (mean similarity {similarity:.3f} of different hands)"
+        if self.last("alignment") == 0 and self.last("positive_similarity") < 0.5:
+            return "all projections are 0"
+        return None
 
     def last(self, name: str) -> float:
         return float(self.values[name][-1])

@@ -25,6 +25,10 @@ class TrainingPairs:
     def with_itself(self) -> bool:
         return self.positives.shape[1] == 0
 
+    @property
+    def num_views(self) -> int:
+        return 2 if self.with_itself or self.draw else 1 + self.positives.shape[1]
+
     def rows(self, items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(V, B), V at least 2: anchors, then their partners."""
         anchors, positives = self.anchors[items, None], self.positives[items]

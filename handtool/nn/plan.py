@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from handtool.config import METHODS, PretrainConfig
 from handtool.errors import HandtoolError
 from handtool.nn.data import Schedule
 from handtool.nn.distributed import Place
 from handtool.nn.optim import square_root_rate
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class Plan:
     @property
     def pairs_per_step(self) -> int:
         return self.schedule.batch_size * self.accumulate
+
+    @property
+    def half(self) -> torch.dtype | None:
+        """What autocast lowers to; None: nothing."""
+        return HALF.get(self.precision)
 
     def as_config(self) -> dict:
         """Under the names of PretrainConfig, whose values these replace."""

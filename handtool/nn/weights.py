@@ -46,7 +46,7 @@ def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Pa
     missing = sorted(name for name in wanted if name not in found)
     if lacking := [name for name in missing if name not in counters]:
         raise HandtoolError(f"{origin} lacks {len(lacking)} of the {len(wanted)} weights of {encoder.arch}: {named(lacking)}")
-    misfits = [name for name in wanted if name in found and found[name].numel() != wanted[name].numel()]
+    misfits = [name for name in wanted if name in found and found[name].squeeze().shape != wanted[name].squeeze().shape]  # the counters are () or (1,)
     if misfits:
         raise HandtoolError(f"{origin}: {len(misfits)} weights are of another shape than {encoder.arch}'s: {named(misfits)}")
     for name in wanted.keys() & found.keys():
