@@ -301,7 +301,7 @@ OPTIONS = [
     {"weights": "sigmoid", "lambda_pos": 0.1}, {"weights": "sigmoid", "lambda_neg": 0.5},
     {"inverse": "published"}, {"inverse": "none"}, {"positives": "2"}, {"positives": "sample"}, {"positives": "all"}, {"temperature": 0.1},
     {"input_size": 48}, {"batch_size": 8}, {"learning_rate": 0.01}, {"warmup": 0.5}, {"weight_decay": 0.5}, {"precision": "bf16"}, {"seed": 6},
-    {"accumulate": 2}, {"optimizer": "adamw", "weight_decay": 0.5}, {"optimizer": "lars-adam"}, {"precision": "fp16"},
+    {"accumulate": 2}, {"optimizer": "adamw", "weight_decay": 0.5}, {"optimizer": "lars-adam", "learning_rate": 0.02}, {"precision": "fp16"},
 ]  # fmt: skip
 
 
