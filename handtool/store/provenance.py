@@ -1,11 +1,13 @@
 """The chain of programs that made a file: who, with which settings, from what, and what it reported."""
 
+import errno
 import hashlib
 import json
 import os
 import platform
 import shlex
 import socket
+import stat
 import sys
 import time
 import uuid
@@ -103,10 +105,9 @@ def library_versions() -> dict[str, str]:
 def stamp_raw(path: Path) -> Input:
     """Raw material as an input. A folder stands for the files below it."""
     path = Path(path)
-    files = find_material(path) if path.is_dir() else [path]
-    lines = [f"{p.relative_to(path) if path.is_dir() else p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
-    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return Input(str(path.absolute()), sum(p.stat().st_size for p in files), "", digest)
+    files = find_material(path) if path.is_dir() else [(path.name, path.stat().st_size, path.stat().st_mtime_ns)]
+    digest = hashlib.sha256("\n".join(f"{name} {size} {changed}" for name, size, changed in files).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return Input(str(path.absolute()), sum(size for _, size, _ in files), "", digest)
 
 
 def stamp_list(name: str, paths: list[Path]) -> Input:
@@ -116,8 +117,9 @@ def stamp_list(name: str, paths: list[Path]) -> Input:
     return Input(name if name == "-" else str(Path(name).absolute()), sum(item.size for item in stamps), "", digest)
 
 
-def find_material(folder: Path) -> list[Path]:
-    """All files below, sorted, but what a run leaves there: hidden files, HDF5 (an output may lie beside its videos) and OUT.partial/."""
+def find_material(folder: Path) -> list[tuple[str, int, int]]:
+    """All files below, by the parts of their names, each with its size and time in ns, but what a run leaves there: hidden files, HDF5 (an
+    output may lie beside its videos) and OUT.partial/. No more than one look at each of a million."""
     found, seen = [], set()
     for here, below, names in os.walk(folder, followlinks=True):
         if os.path.realpath(here) in seen:
@@ -125,8 +127,22 @@ def find_material(folder: Path) -> list[Path]:
             continue
         seen.add(os.path.realpath(here))
         below[:] = [name for name in below if not name.startswith(".") and not name.endswith(".partial")]
-        found += [Path(here) / name for name in names if not name.startswith(".") and not name.endswith((".h5", ".hdf5"))]
-    return sorted(p for p in found if p.is_file())
+        under = os.path.relpath(here, folder) + os.sep if here != os.fspath(folder) else ""
+        for name in names:
+            if not name.startswith(".") and not name.endswith((".h5", ".hdf5")) and (file := look_at(os.path.join(here, name))):
+                found.append((under + name, file.st_size, file.st_mtime_ns))
+    return sorted(found, key=lambda file: file[0].replace(os.sep, "\0"))
+
+
+def look_at(path: str) -> os.stat_result | None:
+    """None where there is no plain file: a link to nowhere, a socket."""
+    try:
+        file = os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    return file if stat.S_ISREG(file.st_mode) else None
 
 
 def command_line() -> str:
