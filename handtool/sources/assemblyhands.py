@@ -93,7 +93,7 @@ def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
             camera, extrinsics = views[sequence]
             labels = {"valid": valid, "pose": pose, "camera": camera, "extrinsics": extrinsics, "box": rows["box"][of_it], "id": of_it}
             labels = {name: values[number] for name, values in labels.items()}
-            labels |= {"number": number, "file": np.char.add(prefix.encode(), rows["file"][of_it[number]])}
+            labels |= {"hands": np.isfinite(labels["box"]).all(axis=2), "number": number, "file": np.char.add(prefix.encode(), rows["file"][of_it[number]])}
             subject = SUBJECT.search(sequence)
             videos.append(
                 Video(f"{title}/{split}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()), subject=subject[1] if subject else "",
@@ -197,8 +197,7 @@ def check_sequences(path: Path, found: dict, of_sequence: dict[str, np.ndarray])
 def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, with the hands that have a box."""
 
-    def find_box(row: int, hand: KnownHand) -> np.ndarray | None:
-        box = video.labels["box"][row, 0 if hand.side == RIGHT else 1]
-        return None if np.isnan(box).any() else box
+    def find_box(row: int, hand: KnownHand) -> np.ndarray:
+        return video.labels["box"][row, 0 if hand.side == RIGHT else 1]
 
     return read_world(video, tally, find_box)

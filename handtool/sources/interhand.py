@@ -31,7 +31,6 @@ import numpy as np
 
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.boxes import enlarge
-from handtool.hands.skeleton import RIGHT
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.interhand_labels import TYPES, read_poses, read_rows, read_views
 from handtool.sources.parts import choose_some, choose_split, tell_missing
@@ -168,10 +167,9 @@ def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, with the hands of which anything is known."""
 
     def find_box(row: int, hand: KnownHand) -> np.ndarray | None:
-        hands = video.labels["hands"][row]
-        if not hands[0 if hand.side == RIGHT else 1] or not hand.valid.any():
+        if not hand.valid.any():
             return None
-        return box_of_hand(hand) if hands.all() else video.labels["box"][row]
+        return box_of_hand(hand) if video.labels["hands"][row].all() else video.labels["box"][row]
 
     return read_world(video, tally, find_box)
 

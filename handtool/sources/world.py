@@ -2,7 +2,8 @@
 
 Their 42 joints are 21 of the right hand, then 21 of the left, each finger from its tip, the wrist last. A video of such a set carries
 
-    labels    file (n,) path of the image below the root · id (n,) · number (n,) · valid (n, 42) · pose, view (n,): rows of the tables, -1: none
+    labels    file (n,) path of the image below the root · id (n,) · number (n,) · valid (n, 42)
+              hands (n, 2), whether there may be a right and a left one · pose, view (n,): rows of the tables, -1: none
     tables    joints (p, 42, 3) m, world · camera (c, 3, 3) px · extrinsics (c, 3, 4) R | t, X_camera = R X_world + t, m
 
 (camera and extrinsics among the labels where each image has its own) and turns into the camera's frame here, once.
@@ -41,7 +42,8 @@ def read_world(video: Video, tally: Tally, find_box: Callable[[int, KnownHand], 
             raise BadLabel("images of frames without a calibration")
         if video.labels["pose"][row] < 0 and len(video.tables["joints"]):
             raise BadLabel("images of frames without a pose")
-        known = (see_hand(video, row, side, place.name) for side in (RIGHT, LEFT))
+        sides = [side for side, there in zip((RIGHT, LEFT), video.labels["hands"][row]) if there]
+        known = (see_hand(video, row, side, place.name) for side in sides)
         return tuple(replace(hand, box=box) for hand in known if (box := find_box(row, hand)) is not None)
 
     return read_known(video, tally, find, label)
