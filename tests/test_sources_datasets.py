@@ -1,6 +1,7 @@
 """What all published data sets share: the box scale that a set asks for, parts chosen by name, labels that travel with their rows."""
 
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,11 @@ from handtool import store
 from handtool.config import BOX_SCALE, ExtractConfig
 from handtool.errors import WrongCommand
 from handtool.hands.boxes import crop_affine
+from handtool.hands.skeleton import RIGHT
 from handtool.sources import datasets, pieces
 from handtool.sources.find import first_of
-from handtool.sources.frame import Choice, Frame, KnownHand, Video
-from handtool.sources.images import read_each
+from handtool.sources.frame import Choice, KnownHand, Video
+from handtool.sources.known import Place, nothing_but_a_box, read_known
 from handtool.sources.parts import choose_some, choose_split
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS
@@ -25,13 +27,11 @@ EXTRINSICS = np.hstack([np.eye(3), [[0.1], [0.2], [0.3]]])
 
 def read_boxed(video, tally):
     """A set in one image, whose hands have a box and whose labels came with the video."""
-    from pathlib import Path
 
-    nothing = np.zeros(21, bool)
-    for place, image, jpeg in read_each([Path(video.path) / "a.png" for _ in video.rows], tally):
-        hand = KnownHand(1, np.eye(3), np.full((21, 3), np.nan), nothing, np.full((21, 2), np.nan), nothing, sample_id=int(video.labels["id"][place]),
-                         sample_key="a", box=BOX, extrinsics=EXTRINSICS)  # fmt: skip
-        yield Frame(image, place, float("nan"), "a.png", jpeg, hands=(hand,))
+    def label(row, place, image):
+        return (KnownHand(RIGHT, sample_id=int(video.labels["id"][row]), sample_key="a", extrinsics=EXTRINSICS, **nothing_but_a_box(BOX)),)
+
+    return read_known(video, tally, lambda row: Place(Path(video.path) / "a.png", "a.png", row), label)
 
 
 @pytest.fixture
@@ -121,8 +121,6 @@ def test_options_of_data_sets_without_one_and_a_lens_with_one_are_refused(tmp_pa
 
 
 def test_the_help_and_the_readme_name_every_data_set():
-    from pathlib import Path
-
     import handtool
     from handtool.cli import extract as porch
 

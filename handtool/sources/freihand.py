@@ -24,7 +24,7 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.camera import project
 from handtool.hands.skeleton import RIGHT
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.images import read_each
+from handtool.sources.known import Place, read_known
 from handtool.sources.parts import refuse_choice
 
 NAME = "freihand"
@@ -81,10 +81,13 @@ def find_split(root: Path, title: str, split: str, subset: tuple[str, ...]) -> V
 def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, one hand each; `number` is the image's own."""
     root, labels = Path(video.path), read_labels(video.path, video.split)
-    names = [f"{video.split}/rgb/{row:08d}.jpg" for row in video.rows]
-    for place, image, jpeg in read_each((root / name for name in names), tally):
-        row, name = video.rows[place], names[place]
-        yield Frame(image, row, float("nan"), name, jpeg, hands=(known_hand(labels, row, name),))
+
+    def find(row: int) -> Place:
+        number = video.rows[row]
+        name = f"{video.split}/rgb/{number:08d}.jpg"
+        return Place(root / name, name, number)
+
+    return read_known(video, tally, find, lambda row, place, image: (known_hand(labels, place.number, place.name),))
 
 
 def known_hand(labels: dict[str, np.ndarray], row: int, name: str) -> KnownHand:

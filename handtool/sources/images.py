@@ -1,6 +1,6 @@
 """Frames from image files: whatever their depth and channels, they become upright 8-bit RGB."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -20,23 +20,17 @@ class BadImage(Exception):
 
 def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of a folder, in its order. `number` is the place among all of them, readable or not; an unreadable one is counted."""
-    for place, image, jpeg in read_each((Path(file) for file in video.files), tally):
-        yield Frame(image, video.first + place, float("nan"), Path(video.files[place]).as_posix(), jpeg)
-
-
-def read_each(paths: Iterable[Path], tally: Tally) -> Iterator[tuple[int, np.ndarray, bytes | None]]:
-    """Every image that can be read, all kept: its place among the paths, and what `read_image` gives. The others are counted by reason."""
-    for place, path in enumerate(paths):
+    for number, file in enumerate(video.files, start=video.first):
         tally.beat()
         try:
-            image, jpeg = read_image(path)
+            image, jpeg = read_image(Path(file))
         except BadImage as bad:
             tally.failed[str(bad)] += 1
             continue
         tally.saw(image)
         tally.decoded += 1
         tally.sampled += 1
-        yield place, image, jpeg
+        yield Frame(image, number, float("nan"), Path(file).as_posix(), jpeg)
     if not tally.decoded:
         tally.problem = NOTHING_READ
 

@@ -32,7 +32,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.camera import project
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
-from handtool.sources.images import read_each
+from handtool.sources.known import Place, read_known
 
 NAMES = ("labels.npz", "labels.json")
 NEEDED = ("image", "K", "joints_m", "side")
@@ -62,10 +62,12 @@ def read_labelled(video: Video, tally: Tally) -> Iterator[Frame]:
     path = Path(video.path)
     columns = read_labels(video.path)
     places = {name: place for place, name in enumerate(sorted({str(columns["image"][row]) for row in video.rows}))}
-    names = [str(columns["image"][row]) for row in video.rows]
-    for place, image, jpeg in read_each((find_image(path.parent, name) for name in names), tally):
-        name = names[place]
-        yield Frame(image, places[name], float("nan"), name, jpeg, hands=(known_hand(columns, video.rows[place]),))
+
+    def find(row: int) -> Place:
+        name = str(columns["image"][video.rows[row]])
+        return Place(find_image(path.parent, name), name, places[name])
+
+    return read_known(video, tally, find, lambda row, place, image: (known_hand(columns, video.rows[row]),))
 
 
 def find_image(folder: Path, name: str) -> Path:
