@@ -75,32 +75,35 @@ def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
             raise tell_missing(path, ", ".join(name.format(split) for name in FILES), WHERE)
     rows, names = read_rows(data)
     wanted = choose_some(TITLE, "--cameras", tuple(map(bare_camera, choice.cameras)), names["camera"])
-    rows["chosen"] = np.isin(rows["camera"], [names["camera"].index(camera) for camera in wanted])
-    prefix = find_prefix(root, split, rows["file"])
+    chosen = np.isin(rows["camera"], [names["camera"].index(camera) for camera in wanted])
     order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"]))
     bounds = np.searchsorted(rows["sequence"][order], np.arange(len(names["sequence"]) + 1))
-    of_sequence = {name: order[start:end] for name, start, end in zip(names["sequence"], bounds, bounds[1:])}
+    of_sequence = {name: order[start:end] for name, start, end in zip(names["sequence"], bounds, bounds[1:]) if end > start}
     views = read_views(calib, of_sequence, rows, names["camera"])
     poses = read_poses(joint_3d, of_sequence, rows) if joint_3d.is_file() else {}
     if not any(np.isfinite(joints).any() for joints, _, _ in poses.values()):
         log.warning("%s withholds the truth of %s: images and boxes come out, no joint is valid (the public figures are those of val)", TITLE, split)
-    videos = []
-    for sequence, of_it in of_sequence.items():
-        number = np.flatnonzero(rows["chosen"][of_it])  # the place among all images of the video, whatever is chosen
-        if number.size:
-            joints, known, pose = poses.get(sequence, (np.zeros((0, 42, 3)), np.zeros((0, 42), bool), np.full(len(of_it), -1)))
-            valid = rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]
-            camera, extrinsics = views[sequence]
-            labels = {"valid": valid, "pose": pose, "camera": camera, "extrinsics": extrinsics, "box": rows["box"][of_it], "id": of_it}
-            labels = {name: values[number] for name, values in labels.items()}
-            labels |= {"hands": np.isfinite(labels["box"]).all(axis=2), "number": number, "file": np.char.add(prefix.encode(), rows["file"][of_it[number]])}
-            subject = SUBJECT.search(sequence)
-            videos.append(
-                Video(f"{title}/{split}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()), subject=subject[1] if subject else "",
-                      dataset=NAME, split=split, labels=labels, tables={"joints": joints})
-            )  # fmt: skip
+    rows["file"] = np.char.add(find_prefix(root, split, rows["file"]).encode(), rows["file"])
+    videos = [
+        make_video(root, f"{title}/{split}", sequence, rows, of_it, np.flatnonzero(chosen[of_it]), views[sequence], poses.get(sequence))
+        for sequence, of_it in of_sequence.items() if chosen[of_it].any()
+    ]  # fmt: skip
     find_missing_folders(root, videos, "unpacked to the end? The images go into images/ego_images_rectified/train, val and test")
     return videos
+
+
+def make_video(root: Path, title: str, sequence: str, rows: dict[str, np.ndarray], of_it: np.ndarray, number: np.ndarray, views: tuple, poses: tuple | None) -> Video:
+    """of_it: (n,) the rows of the sequence, in its order; number: the places there of those that are chosen; views, poses: of the sequence."""
+    joints, known, pose = poses or (np.zeros((0, 42, 3)), np.zeros((0, 42), bool), np.full(len(of_it), -1))
+    valid = rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]  # pose -1 is the last: nothing known
+    labels = {"valid": valid, "pose": pose, "camera": views[0], "extrinsics": views[1], "box": rows["box"][of_it], "file": rows["file"][of_it], "id": of_it}
+    labels = {name: values[number] for name, values in labels.items()} | {"number": number}
+    labels["hands"] = np.isfinite(labels["box"]).all(axis=2)
+    subject = SUBJECT.search(sequence)
+    return Video(
+        f"{title}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()), subject=subject[1] if subject else "",
+        dataset=NAME, split=title.rpartition("/")[2], labels=labels, tables={"joints": joints},
+    )  # fmt: skip
 
 
 def bare_camera(name: str) -> str:

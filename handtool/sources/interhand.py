@@ -77,25 +77,30 @@ def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
     rows, names = read_rows(paths[0])
     chosen = choose_rows(rows, names["camera"], choice.cameras, types, ids)
     if not chosen.any():
-        raise HandtoolError(f"{paths[0]} has no image that is asked for by {' and '.join(filter(None, (choice.subset and '--subset', choice.cameras and '--cameras')))}",
-                            hint="leave one out")  # fmt: skip
-    seen = World(read_views(paths[1]), read_poses(paths[2]), paths)
-    order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"], rows["capture"]))
-    starts = np.flatnonzero(np.diff(rows["capture"][order], prepend=-1) | np.diff(rows["sequence"][order], prepend=-1))
-    videos = []
-    for of_it in np.split(order, starts[1:]):
-        number = np.flatnonzero(chosen[of_it])  # the place among all images of the video, whatever is chosen
-        if number.size:
-            its_rows = {name: values[of_it[number]] for name, values in rows.items()}
-            capture, sequence = int(its_rows["capture"][0]), names["sequence"][its_rows["sequence"][0]]
-            labels, tables = seen.join(capture, its_rows, names["camera"])
-            labels |= {"file": np.char.add(images.encode(), its_rows["file"]), "number": number, "id": of_it[number]}
-            videos.append(
-                Video(f"{title}/{split}/Capture{capture}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()),
-                      subject=str(its_rows["subject"][0]), dataset=NAME, split=split, labels=labels, tables=tables)
-            )  # fmt: skip
+        options = " and ".join(name for name, asked in (("--subset", choice.subset), ("--cameras", choice.cameras)) if asked)
+        raise HandtoolError(f"{paths[0]} has no image that is asked for by {options}", hint="ask for more of them")
+    world = World(read_views(paths[1]), read_poses(paths[2]), paths)
+    videos = list(make_videos(root, f"{title}/{split}", images, rows, names, chosen, world))
     find_missing_folders(root, videos, "unpacked to the end? The images go into images/train, images/val, images/test")
     return videos
+
+
+def make_videos(root: Path, title: str, images: str, rows: dict[str, np.ndarray], names: dict[str, list[str]], chosen: np.ndarray, world: "World") -> Iterator[Video]:
+    """One for each sequence of a capture. rows: by column, with the texts of `names`; chosen: (n,) which of them; images: their folder and a slash."""
+    order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"], rows["capture"]))
+    starts = np.flatnonzero(np.diff(rows["capture"][order], prepend=-1) | np.diff(rows["sequence"][order], prepend=-1))
+    for of_it in np.split(order, starts[1:]):
+        number = np.flatnonzero(chosen[of_it])  # the place among all images of the video, whatever is chosen
+        if not number.size:
+            continue
+        its_rows = {name: values[of_it[number]] for name, values in rows.items()}
+        capture, sequence = int(its_rows["capture"][0]), names["sequence"][its_rows["sequence"][0]]
+        labels, tables = world.join(capture, its_rows, names["camera"])
+        labels |= {"file": np.char.add(images.encode(), its_rows["file"]), "number": number, "id": of_it[number]}
+        yield Video(
+            f"{title}/Capture{capture}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()), subject=str(its_rows["subject"][0]),
+            dataset=NAME, split=title.rpartition("/")[2], labels=labels, tables=tables,
+        )  # fmt: skip
 
 
 def choose_rows(rows: dict[str, np.ndarray], known: list[str], cameras: tuple[str, ...], types: list[str], ids: np.ndarray | None) -> np.ndarray:
