@@ -13,7 +13,8 @@ from making import SIZE, make_file
 
 from handtool import store
 from handtool.errors import DamagedFile
-from handtool.nn.data import Crops, Schedule, count_workers, in_order, read_crops, step_rng
+from handtool.nn import data
+from handtool.nn.data import Crops, Schedule, count_workers, fit_workers, in_order, read_crops, step_rng
 from handtool.nn.distributed import Place
 from handtool.nn.pairs import pair_with_itself, pair_with_mined
 
@@ -23,16 +24,31 @@ def path(tmp_path_factory):
     return make_file(tmp_path_factory.mktemp("crops") / "crops.h5", (7, 6))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_come_in_the_order_asked_as_opencv_decodes_them(path, workers):
-    batches = [np.array([3, 3, 0]), np.array([12]), np.array([5, 1])]
+    rng = np.random.default_rng(workers)
+    batches = [rng.integers(0, 13, size) for size in (3, 3, 1, 2, 4, *rng.integers(1, 4, 30))]  # one is larger than the first; memory is used again
     with store.open_file(path) as file:
-        jpegs = store.open_jpegs(file)
-        found = list(read_crops(Crops(file), batches, workers))
+        jpegs, found, last = store.open_jpegs(file), [], None
+        for crops in read_crops(Crops(file), batches, workers):
+            if last is not None:
+                assert torch.equal(last, found[-1])  # still there when the next one is
+            found.append(crops.clone())
+            last = crops
     for rows, crops in zip(batches, found, strict=True):
         assert crops.dtype == torch.uint8 and crops.shape == (len(rows), SIZE, SIZE, 3)
         for row, crop in zip(rows, crops.numpy(), strict=True):
             assert np.array_equal(crop, cv2.imdecode(np.frombuffer(jpegs[row], np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def test_shared_memory_that_is_too_small_means_fewer_workers_and_the_same_crops(path, monkeypatch, caplog):
+    small = os.statvfs_result((4096, 4096, 0, 7 * SIZE**2 * 3 // 4096 + 1, 0, 0, 0, 0, 0, 255))  # bavail: the fifth
+    monkeypatch.setattr(data.os, "statvfs", lambda _: small)
+    assert [fit_workers(workers, 10**9) for workers in (0, 3)] == [0, 0]
+    with store.open_file(path) as file:
+        found = [crops.clone() for crops in read_crops(Crops(file), [np.array([1]), np.array([2])], 3)]
+        assert torch.equal(torch.cat(found), Crops(file).decode(np.array([1, 2])))
+    assert "decoding processes instead of 3: /dev/shm has room for 0 MiB" in caplog.text
 
 
 @pytest.mark.parametrize("workers", [0, 1])

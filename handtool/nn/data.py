@@ -3,11 +3,13 @@
 Shapes: N rows, B crops of a batch, S side of a crop in px.
 """
 
+import logging
 import os
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain, cycle
 
 import cv2
 import numpy as np
@@ -21,8 +23,11 @@ from handtool.hands.skeleton import REFERENCE_BONE, bone_length
 from handtool.nn.launch import end_with_parent
 from handtool.store import CROPS, LABELS, File
 
+log = logging.getLogger(__name__)
+AHEAD = 2  # batches that each worker decodes before they are wanted
 
-class Crops(Dataset):
+
+class Crops:
     """The crops of files by row number, those of a second file behind those of the first; picklable, each worker process opens the files
     itself on first use. Raises HandtoolError where files hold crops of different sizes."""
 
@@ -41,9 +46,10 @@ class Crops(Dataset):
         file = int(np.searchsorted(self.first, row, side="right")) - 1
         return self.jpegs[file][row - int(self.first[file])]
 
-    def decode(self, rows: np.ndarray) -> Tensor:
-        """(B, S, S, 3) uint8 RGB. Raises DamagedFile where bytes are no JPEG of the recorded size."""
-        out_BSS3 = np.empty((len(rows), self.size, self.size, 3), np.uint8)
+    def decode(self, rows: np.ndarray, out: Tensor | None = None) -> Tensor:
+        """(B, S, S, 3) uint8 RGB, in `out` if that is given. Raises DamagedFile where bytes are no JPEG of the recorded size."""
+        out = torch.empty((len(rows), self.size, self.size, 3), dtype=torch.uint8) if out is None else out
+        out_BSS3 = out.numpy()
         for place, row in enumerate(rows):
             encoded = np.frombuffer(self.bytes_of(int(row)), np.uint8)
             image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
@@ -51,13 +57,7 @@ class Crops(Dataset):
                 found = "no JPEG" if image is None else f"{image.shape[1]}x{image.shape[0]} px"
                 raise DamagedFile(f"crop {row} is {found} where {self.size}x{self.size} px are recorded")
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out_BSS3[place])
-        return torch.from_numpy(out_BSS3)
-
-    def __getitems__(self, rows: np.ndarray) -> Tensor | HandtoolError:
-        try:  # handed over as a value: raised in a worker it would reach the user wrapped in that worker's traceback
-            return self.decode(rows)
-        except HandtoolError as error:
-            return error
+        return out
 
 
 @dataclass(frozen=True)
@@ -95,22 +95,65 @@ def step_rng(seed: int, step: int) -> np.random.Generator:
 def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int, pin: bool = False) -> Iterator[Tensor]:
     """Decoded batches (B, S, S, 3) uint8 in the order of `batches` (arrays of rows), decoded ahead by `workers` processes.
 
-    workers 0 decodes here, without a process. `pin` puts them in page-locked memory, from where a GPU copies by itself.
-    Close the generator when leaving it early: the workers live until then.
+    A batch lasts until the one after the next is asked for: then its memory holds another. workers 0 decodes here, without a process.
+    `pin` puts batches in page-locked memory, from where a GPU copies by itself. Close the generator when leaving it early: the workers
+    live until then.
     """
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        return
+    workers = fit_workers(workers, len(first) * crops.size**2 * 3)
+    slots = make_slots(AHEAD * workers + 2, (len(first), crops.size, crops.size, 3)) if workers else None
     loader = DataLoader(
-        crops,
-        batch_sampler=batches,
+        SlottedCrops(crops, slots),
+        batch_sampler=zip(cycle(range(AHEAD * workers + 2)), chain([first], batches)),
         num_workers=workers,
         collate_fn=as_it_is,
         pin_memory=pin,
         worker_init_fn=partial(start_worker, os.getpid()),
-        prefetch_factor=2 if workers else None,
+        prefetch_factor=AHEAD if workers else None,
     )
     for batch in loader:
         if isinstance(batch, HandtoolError):
             raise batch
         yield batch
+
+
+def make_slots(count: int, shape: tuple[int, ...]) -> Tensor:
+    """Memory that worker processes share with this one, used over and over: fresh pages for each batch cost as much as half of its decoding."""
+    return torch.empty((count, *shape), dtype=torch.uint8).share_memory_()
+
+
+def fit_workers(workers: int, batch_bytes: int) -> int:
+    """As many workers as shared memory has room for; 0 where not even one worker's batches fit (containers often come with 64 MiB)."""
+    try:
+        found = os.statvfs("/dev/shm")
+    except OSError:
+        return workers
+    room = found.f_bavail * found.f_frsize
+    fits = max(0, min(workers, (room // batch_bytes - 2) // AHEAD))
+    if fits < workers:
+        log.warning(
+            "%d decoding processes instead of %d: /dev/shm has room for %d MiB (docker run --shm-size, or a smaller batch)", fits, workers, room >> 20
+        )
+    return fits
+
+
+@dataclass(frozen=True)
+class SlottedCrops(Dataset):
+    """Crops decoded straight into shared memory, where there are slots; a batch is asked for as (number of its slot, rows)."""
+
+    crops: Crops
+    slots: Tensor | None  # (slots, B, S, S, 3) uint8
+
+    def __getitems__(self, asked: tuple[int, np.ndarray]) -> Tensor | HandtoolError:
+        number, rows = asked
+        fits = self.slots is not None and len(rows) <= self.slots.shape[1]
+        try:  # handed over as a value: raised in a worker it would reach the user wrapped in that worker's traceback
+            return self.crops.decode(rows, self.slots[number, : len(rows)] if fits else None)
+        except HandtoolError as error:
+            return error
 
 
 def as_it_is(batch: Tensor | HandtoolError) -> Tensor | HandtoolError:

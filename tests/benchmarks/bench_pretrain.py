@@ -176,7 +176,7 @@ def watch_gpu(used: list[float]):
             watcher.join()
 
 
-def time_loader(crops: Crops, processes: int, count: int = 40, size: int = 64) -> tuple[float, float]:
+def time_loader(crops: Crops, processes: int, count: int = 60, size: int = 256) -> tuple[float, float]:
     """Crops/s of the loader alone, and of OpenCV on the same bytes held in memory, in as many threads."""
     batches = [(np.arange(size) + size * i) % len(crops) for i in range(count)]
     loaded = read_crops(crops, batches, processes)
