@@ -47,7 +47,7 @@ def extract(
     track_fps: TrackFps = ExtractConfig.track_fps,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", metavar="NAME", help="SOURCE is the root of: freihand, dexycb, ho3d, interhand, assemblyhands, youtube3d. Without it, the folder's layout says."),
+        typer.Option("--dataset", metavar="NAME", help="SOURCE is the root of: freihand, dexycb, ho3d, interhand, assemblyhands, rhd, youtube3d. Without it, the folder's layout says."),
     ] = ExtractConfig.dataset,
     split: Annotated[str | None, typer.Option("--split", help="Of a published data set: train, val, test, evaluation, s0_train …")] = ExtractConfig.split,
     subset: Annotated[

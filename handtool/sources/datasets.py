@@ -10,10 +10,10 @@ from pathlib import Path
 
 from handtool.config import BOX_SCALE
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.sources import assemblyhands, dexycb, freihand, ho3d, interhand, youtube3d
+from handtool.sources import assemblyhands, dexycb, freihand, ho3d, interhand, rhd, youtube3d
 from handtool.sources.frame import Choice, Frame, Tally, Video
 
-SETS = {reader.NAME: reader for reader in (freihand, dexycb, ho3d, interhand, assemblyhands, youtube3d)}
+SETS = {reader.NAME: reader for reader in (freihand, dexycb, ho3d, interhand, assemblyhands, rhd, youtube3d)}
 
 
 def check_choice(choice: Choice) -> None:
