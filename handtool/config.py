@@ -135,24 +135,43 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
+class HeadPreset:
+    """What goes with a pose head; FinetuneConfig overrides."""
+
+    epochs: int
+    rotation_deg: float  # augmentation: turns within [-rotation, rotation]
+    blur_px: float  # of the input: standard deviation, up to this
+
+
+HEAD_PRESETS = {
+    "heatmap": HeadPreset(epochs=120, rotation_deg=90.0, blur_px=0.5),  # as SiMHand fine-tunes, with 128 hands a step and Adam at 1e-3
+    "regression": HeadPreset(epochs=100, rotation_deg=45.0, blur_px=0.0),  # PeCLR's 2.5D
+}
+
+
+@dataclass(frozen=True)
 class FinetuneConfig:
-    head: str = "regression"  # PeCLR's 2.5D
+    head: str = "heatmap"  # or regression
+    loss: str = "hand"  # of the heat-map head: norms of directions and locations per hand, or published (over the batch)
     arch: str | None = None  # None: the encoder file's, else resnet50
     init: str = "imagenet"  # of the encoder; or scratch, or a file of weights
+    normalization: str = "encoder"  # of the input: as the encoder was trained, or published (0..1 less 0.5)
     input_size: int = 128  # px
-    batch_size: int | None = None  # hands; None: the two figures below
+    batch_size: int | None = None  # hands over all processes; None: the two figures below, per process
     batch_size_cuda: int = 128
     batch_size_cpu: int = 16
-    epochs: int = 100
+    epochs: int | None = None  # None: the head's own
     steps: int | None = None  # instead of epochs
     learning_rate: float = 1e-3
+    layer_decay: float = 1.0  # of the learning rate from the head down: layer4 x decay, layer3 x decay^2, ..., stem x decay^5
     warmup: float = 0.05  # share of the steps
     weight_decay: float = 1e-6
     freeze: bool = False  # train the head alone
-    rotation_deg: float = 45.0  # augmentation: turns within [-45, 45]
+    rotation_deg: float | None = None  # augmentation: turns within [-rotation, rotation]; None: the head's own
     shift: float = 0.1  # of the crop's side, either way
     zoom: float = 0.1  # the window's side times 1 +- 0.1
     colour: float = 0.5  # brightness, contrast and saturation within 1 +- 0.5, hue within 0.3 x that
+    blur_px: float | None = None  # of the input: standard deviation, up to this; None: the head's own
     label_fraction: float = 1.0  # of the labelled hands
     label_choice: str = "random"  # or head: the first ones
     val_share: float = 0.0  # of the labelled hands, held out
@@ -161,6 +180,7 @@ class FinetuneConfig:
     precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
     seed: int = 5
     gpus: int | None = None  # None: one if there is one; 0: the CPU
+    processes: int = 1  # on the CPU
     workers: int = 0  # 0 = one per core
     checkpoint_seconds: float = 300.0
 

@@ -90,7 +90,7 @@ def test_perfect_outputs_give_the_labels_back_through_any_view():
     xy = rays(targets.uv, seen.camera)
     joints = joints_from_slots(lift(xy, targets.z_rel, targets.z_root)) * seen.bone[:, None, None]
     torch.testing.assert_close(joints, seen.joints, atol=1e-6, rtol=0)
-    assert all(loss.item() < 1e-4 for loss in losses_25d(head, *perfect(targets), targets, seen.camera)[:2])
+    assert all(loss.item() < 1e-4 for loss in losses_25d(head, *perfect(targets), targets)[:2])
 
 
 def test_a_view_moves_keypoints_joints_and_camera_together():
@@ -149,7 +149,7 @@ def test_losses_count_only_what_is_known():
     assert targets.uv_valid.sum(1).tolist() == [21, 21, 21, 21, 20, 21]
     head = RegressionHead(8, SIDE)
     uv, z_rel = (value.clone().requires_grad_() for value in perfect(targets))
-    parts = losses_25d(head, uv + 1, z_rel + 1, targets, hands.camera)
+    parts = losses_25d(head, uv + 1, z_rel + 1, targets)
     assert parts[0].item() == pytest.approx(224 / SIDE, rel=1e-5) and parts[1].item() == pytest.approx(1, rel=1e-5)
     sum(parts).backward()
     assert torch.isfinite(uv.grad).all() and torch.isfinite(z_rel.grad).all()

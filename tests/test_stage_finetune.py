@@ -22,7 +22,7 @@ from handtool.progress import silent
 from handtool.stages.finetune import finetune
 from handtool.store import CROPS, CURVE, LABELS
 
-QUICK = {"arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 4, "steps": 6, "gpus": 0, "workers": 1}
+QUICK = {"head": "regression", "arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 4, "steps": 6, "gpus": 0, "workers": 1}
 
 
 def run(source, out, progress=silent, encoder=None, **changes):

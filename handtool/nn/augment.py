@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from handtool.nn.views import affine, mirror, move_points, normalize, rotation, warp, window
 
@@ -22,6 +23,7 @@ class AugmentRanges:
     shift: float = 0.1  # of the side, uniform on each axis
     colour: float = 0.5  # brightness, contrast and saturation x U(1 - .5, 1 + .5)
     hue: float = 0.15  # of the circle
+    blur: float = 0.0  # px of the input, standard deviation, uniform up to this
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Window:
     matrix: Tensor
     angle_deg: Tensor
     size: int
+
+    def rows(self, rows: slice) -> "Window":
+        return Window(self.matrix[rows], self.angle_deg[rows], self.size)
 
 
 def whole_crop(num: int, side: int, size: int) -> Window:
@@ -88,10 +93,14 @@ def turn_about_axis(angle_deg: Tensor) -> Tensor:
     return affine(cos, sin, zero, -sin, cos, zero)
 
 
-def render_inputs(crops: Tensor, view: Window, flipped: Tensor, colour: Tensor | None, mean: tuple, std: tuple) -> Tensor:
-    """The pixels: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool, colour (B, 4) or None -> (B, 3, size, size) normalised."""
+def render_inputs(crops: Tensor, view: Window, flipped: Tensor, colour: Tensor | None, mean: tuple, std: tuple, sigma: Tensor | None = None) -> Tensor:
+    """The pixels: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool, colour (B, 4) or None, sigma (B,) px of a blur or None
+    -> (B, 3, size, size) normalised.
+    """
     side = crops.shape[1]
     images = warp(crops, view.matrix @ mirror(flipped, side), view.size, oversample=2 if side > view.size else 1)
+    if sigma is not None:
+        images = blur(images, sigma.to(images))
     if colour is not None:
         images = jitter(images, colour.to(images))
     return normalize(images, mean, std)
@@ -101,6 +110,22 @@ def draw_colours(num: int, ranges: AugmentRanges, rng: np.random.Generator) -> T
     """(B, 4): factors on brightness, contrast and saturation, and a turn of the hue in radians."""
     factors = rng.uniform(1 - ranges.colour, 1 + ranges.colour, (num, 3))
     return torch.from_numpy(np.column_stack([factors, rng.uniform(-ranges.hue, ranges.hue, num) * 2 * np.pi]))
+
+
+def draw_blurs(num: int, ranges: AugmentRanges, rng: np.random.Generator) -> Tensor:
+    """(B,) standard deviations in px of the input."""
+    return torch.from_numpy(rng.uniform(0, ranges.blur, num))
+
+
+def blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """(B, C, H, W) under a Gaussian of sigma (B,) px each, cut off at three times the largest; the rim is repeated outwards."""
+    (num, channels, high, wide), reach = images.shape, max(1, int(torch.ceil(3 * sigma.max())))
+    steps = torch.arange(-reach, reach + 1).to(sigma)
+    kernel = torch.exp(-(steps**2) / (2 * sigma[:, None].clamp(min=1e-3) ** 2))
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    rows = functional.pad(images, (reach,) * 4, "replicate").reshape(1, num * channels, high + 2 * reach, wide + 2 * reach)
+    rows = functional.conv2d(rows, kernel[:, None, None, :], groups=num * channels)
+    return functional.conv2d(rows, kernel[:, None, :, None], groups=num * channels).reshape(images.shape)
 
 
 def jitter(images: Tensor, colour: Tensor) -> Tensor:

@@ -19,9 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
+from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
 from handtool.hands.skeleton import REFERENCE_BONE, bone_length
+from handtool.nn.augment import LabelledHands
 from handtool.nn.launch import end_with_parent
-from handtool.store import CROPS, LABELS, File
+from handtool.store import CROPS, LABELS, VIDEOS, File
 
 log = logging.getLogger(__name__)
 AHEAD = 2  # batches that each worker decodes before they are wanted
@@ -202,3 +204,26 @@ def read_hands(file: File) -> Hands:
         bone = np.where(np.isfinite(published), published, np.where(valid, measured, np.nan))
     attrs = store.read_attrs(file, CROPS)
     return Hands(side, camera, bone, int(attrs["size"]), float(attrs["box_scale"]))
+
+
+def read_labels(file: File) -> tuple[LabelledHands, Hands]:
+    """Labels of all rows as those of canonical right hands, and the hands as stored. Raises HandtoolError where the file has no labels."""
+    file.need(LABELS, hint="handtool extract LABELLED_FOLDER -o train.h5")
+    hands = read_hands(file)
+    joints = store.read_column(file, LABELS.joints).astype(float)
+    keypoints = store.read_column(file, LABELS.keypoints).astype(float)
+    valid = store.read_column(file, LABELS.valid) & np.isfinite(joints).all(2)
+    keypoints_valid = store.read_column(file, LABELS.keypoints_valid) & np.isfinite(keypoints).all(2)
+    arrays = (
+        canonical_joints(joints, hands.side), valid, canonical_keypoints(keypoints, hands.side, hands.size), keypoints_valid,
+        hands.bone, canonical_camera(hands.camera, hands.side, hands.size),
+    )  # fmt: skip
+    return LabelledHands(*map(torch.from_numpy, arrays)), hands
+
+
+def read_groups(file: File, by: str) -> np.ndarray:
+    """(N,) what must stay together in a split: the video, the subject, or nothing ("row")."""
+    video = store.read_column(file, CROPS.video)
+    if by == "row":
+        return np.arange(len(video))
+    return video if by == "video" else store.read_column(file, VIDEOS.subject)[video].astype(str)

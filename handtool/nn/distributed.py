@@ -132,6 +132,13 @@ def total(values: Tensor) -> Tensor:
     return _Sum.apply(values) if processes() > 1 else values
 
 
+def mean_of_all(sums: Tensor, counts: Tensor) -> Tensor:
+    """This process' part of sum / count over all processes (0 where the count is): the mean of the parts over processes, and that of their
+    gradients, is the figure of the joined batch however unevenly its items are shared.
+    """
+    return processes() * sums / total(counts).clamp(min=1)
+
+
 def extreme(values: Tensor, largest: bool) -> Tensor:
     """Elementwise maximum or minimum over processes, without gradient."""
     values = values.detach().clone()

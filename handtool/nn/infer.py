@@ -77,8 +77,8 @@ def predict_batch(
     inputs = render_inputs(crops, view, torch.from_numpy(side == LEFT), None, contract.mean, contract.std)
     half = precision == "bf16" or (precision == "auto" and crops.is_cuda)
     with torch.autocast(crops.device.type, torch.bfloat16, enabled=half):
-        uv, z_rel = model(inputs)
-    joints, keypoints = model.solve(uv, z_rel, (view.matrix @ torch.from_numpy(camera)).to(crops.device))
+        outputs = model(inputs)
+    joints, keypoints = model.solve(*outputs, camera=(view.matrix @ torch.from_numpy(camera)).to(crops.device))
     keypoints = move_points(torch.linalg.inv(view.matrix), keypoints.cpu()).numpy()
     return canonical_joints(joints.cpu().numpy(), side), canonical_keypoints(keypoints, side, width)
 

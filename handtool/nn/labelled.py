@@ -1,8 +1,45 @@
 """Which labelled hands train, which are held out, and which a smaller label budget leaves out."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
+from handtool.accounting import Accounting
+from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError
+from handtool.nn.augment import LabelledHands
+from handtool.nn.data import Hands, read_groups, read_labels
+
+
+@dataclass(frozen=True)
+class TrainingHands:
+    labels: LabelledHands  # of the canonical crops, all N rows
+    hands: Hands  # as stored
+    train: np.ndarray  # rows
+    held: np.ndarray  # rows, for validation
+    accounting: Accounting
+
+
+def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
+    """Labels of all rows as canonical right hands, and which rows train and which are held out. `source`: an open handtool file."""
+    labels, hands = read_labels(source)
+    usable = np.flatnonzero((labels.valid | labels.keypoints_valid).any(1).numpy())
+    accounting = Accounting("hands")
+    accounting.skip("no label", len(labels) - len(usable))
+    if len(usable) < 2:
+        raise HandtoolError(f"{source.path} has {len(usable)} labelled hands: training needs 2 at least",
+                            hint="handtool extract LABELLED_FOLDER -o train.h5")
+    held = hold_out(read_groups(source, config.val_by)[usable], config.val_share, config.seed, config.val_by)
+    rest = usable[~held]
+    same = same_hands(labels.joints.numpy()[rest], labels.keypoints.numpy()[rest])
+    kept = rest[take_fraction(same, config.label_fraction, config.label_choice, config.seed)]
+    accounting.skip(f"not in the label fraction {config.label_fraction:g}", len(rest) - len(kept))
+    accounting.done = len(kept) + int(held.sum())
+    if len(kept) < 2:
+        raise HandtoolError(f"{len(kept)} of {len(usable)} labelled hands are left to train on: 2 at least",
+                            hint="a larger --label-fraction")
+    return TrainingHands(labels, hands, kept, usable[held], accounting)
 
 
 def hold_out(groups: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:

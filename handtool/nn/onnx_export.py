@@ -40,7 +40,7 @@ class DeployedPose(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        joints, keypoints = self.model.solve(*self.model(image), camera.double())
+        joints, keypoints = self.model.solve(*self.model(image), camera=camera.double())
         return keypoints.float(), joints.float()
 
 

@@ -4,6 +4,7 @@ Chen et al. 2020 (arXiv:2002.05709, appendix B.9): rate by the square root of th
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -22,10 +23,17 @@ def make_optimiser(model: nn.Module, config: PretrainConfig, learning_rate: floa
     return kind(groups, lr=learning_rate, fused=True)
 
 
-def make_adam(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Adam:
-    """Adam with `weight_decay` on matrices and kernels only: biases and norms (one axis) have none."""
-    matrices, vectors = split_parameters(model)
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def make_adam(model: nn.Module, learning_rate: float, weight_decay: float, shares: Mapping[nn.Module, float] | None = None) -> Adam:
+    """Adam with `weight_decay` on matrices and kernels only: biases and norms (one axis) have none.
+
+    `shares`: parts of the model that learn at this share of the rate; the others at the whole.
+    """
+    share = {parameter: factor for module, factor in (shares or {}).items() for parameter in module.parameters()}
+    groups = []
+    for parameters, decay in zip(split_parameters(model), (weight_decay, 0.0)):
+        for factor in sorted({share.get(parameter, 1.0) for parameter in parameters}, reverse=True):
+            chosen = [parameter for parameter in parameters if share.get(parameter, 1.0) == factor]
+            groups.append({"params": chosen, "weight_decay": decay, "share": factor})
     return Adam(groups, lr=learning_rate, fused=True)
 
 
@@ -76,5 +84,6 @@ def square_root_rate(base: float, pairs: int) -> float:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
+    """The rate of this step; groups with a `share` get that part of it."""
     for group in optimiser.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get("share", 1.0)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from handtool.errors import HandtoolError
 from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, make_encoder
 from handtool.nn.foreign import torchvision_names
+from handtool.nn.heatmap import HeatmapHead
 from handtool.nn.regression import RegressionHead
 from handtool.nn.weights import fetch_imagenet, load_encoder, part_of, read_any, read_state, write_state
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 FOCAL = 388.9 / 224  # of the crop's side; PeCLR's assumed camera, where the training hands had none
 PUBLISHED_SIDE = 224  # px; PeCLR's fine-tuned layer speaks in pixels of such an input
+
+PUBLISHED_NORMALIZATION = {"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}  # DetNet's, whatever its encoder was trained with
 
 
 @dataclass(frozen=True)
@@ -32,27 +35,50 @@ class Contract:
     side: str = "RIGHT"  # left hands are mirrored in and mirrored back
     box_scale: float = 1.3  # of the crops that it was trained on
     bone_m: float = float("nan")  # mean reference bone of the training hands
+    head: str = "regression"  # or heatmap
     focal: float = FOCAL  # median focal length of the training crops, in sides of the crop: assumed where a camera is unknown
 
 
+HEADS = {"heatmap": HeatmapHead, "regression": RegressionHead}
+MARKS = {"heatmap": "head.upsample.0.weight", "regression": "head.refine.0.weight"}  # what tells them apart in a file of ours
+
+
 class PoseModel(nn.Module):
-    """(B, 3, size, size) normalised canonical right hands -> uv (B, 21, 2) px of the input, z_rel (B, 21) bone lengths, in slots."""
+    """(B, 3, size, size) normalised canonical right hands -> what the head says of them, which `solve` understands."""
 
     def __init__(self, encoder: Encoder, contract: Contract) -> None:
         super().__init__()
         self.encoder, self.contract = encoder, contract
-        self.head = RegressionHead(encoder.num_features, contract.size)
+        self.head = HEADS[contract.head](encoder.num_features, contract.size)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(self.encoder(images))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.head(self.encoder.features(images) if self.head.spatial else self.encoder(images))
 
-    def solve(self, uv: Tensor, z_rel: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` said and the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), bone lengths in the camera frame, and their
-        keypoints (B, 21, 2) px of the input; float64, standard order. The wrist has no slot of its own: its pixel is that of the lifted wrist.
+    def solve(self, *outputs: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` said and the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), reference-bone lengths in the camera frame,
+        and keypoints (B, 21, 2) px of the input; float64, standard order.
         """
-        joints = self.head.joints(uv, z_rel, camera)
-        seen = joints @ camera.mT
-        return joints, seen[..., :2] / seen[..., 2:]
+        return self.head.solve(*outputs, camera)
+
+
+class PoseLosses(nn.Module):
+    """Model and losses as one module, whose gradients DDP can average: inputs and targets -> (3,) parts of the loss."""
+
+    def __init__(self, model: PoseModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor, targets: object, half: bool) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
+            outputs = self.model(inputs)
+        return torch.stack(self.model.head.losses(outputs, targets))
+
+
+def layer_shares(model: PoseModel, decay: float) -> dict[nn.Module, float]:
+    """Layer-wise learning rates: the head at the whole rate, each stage of the encoder below it at `decay` times that of the one above."""
+    encoder = model.encoder
+    stages = [(encoder.layer4,), (encoder.layer3,), (encoder.layer2,), (encoder.layer1,), (encoder.conv1, encoder.bn1)]
+    return {part: decay**depth for depth, parts in enumerate(stages, 1) for part in parts}
 
 
 def init_pose(model: PoseModel, init: str | Path) -> dict:
@@ -66,15 +92,18 @@ def init_pose(model: PoseModel, init: str | Path) -> dict:
     tensors = read_any(path)
     found = torchvision_names(tensors)
     report = load_encoder(model.encoder, found, path)
-    head = part_of(tensors, "head", model.head) if "head.refine.0.weight" in tensors else {}
-    if not head and "zroot_ref.zroot_ref.0.weight" in found:
-        head = published_head(found, model.head, path)
-    if head:
-        load_head(model.head, head, path)
-    return {"init": str(init)} | report | {"head": bool(head)}
+    kinds = [kind for kind, mark in MARKS.items() if mark in tensors] or ["regression"] * ("zroot_ref.zroot_ref.0.weight" in found)
+    head = kinds == [model.contract.head]
+    if head and MARKS[kinds[0]] in tensors:
+        load_head(model.head, part_of(tensors, "head", model.head), path)
+    elif head:
+        load_head(model.head, published_head(found, model.head, path), path)
+    elif kinds:
+        log.warning("%s has a %s head: only its encoder is taken", path, kinds[0])
+    return {"init": str(init)} | report | {"head": head}
 
 
-def load_head(head: RegressionHead, state: Mapping[str, Tensor], origin: Path) -> None:
+def load_head(head: nn.Module, state: Mapping[str, Tensor], origin: Path) -> None:
     try:
         head.load_state_dict(dict(state))
     except RuntimeError as error:
@@ -99,7 +128,7 @@ def published_head(found: Mapping[str, Tensor], head: RegressionHead, origin: Pa
 def write_pose(sink, model: PoseModel, config: Mapping[str, object]) -> None:
     """Write /weights with all that prediction needs; `config`: the settings of the run."""
     contract = {name: np.array(value) if isinstance(value, tuple) else value for name, value in asdict(model.contract).items()}
-    attrs = {"kind": "pose", "architecture": model.encoder.arch, "head": "regression", "config": json.dumps(dict(config))}
+    attrs = {"kind": "pose", "architecture": model.encoder.arch, "config": json.dumps(dict(config))}
     write_state(sink, {"encoder": model.encoder, "head": model.head}, attrs | contract)
 
 

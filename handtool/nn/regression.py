@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from handtool.hands.skeleton import FROM_LEVEL_MAJOR, LEVEL_MAJOR, MIDDLE_MCP, NUM_JOINTS, REFERENCE_BONE, WRIST
+from handtool.nn.augment import LabelledHands
+from handtool.nn.distributed import mean_of_all, processes, total
+from handtool.nn.geometry import blank, rays
 
 PALM = 0
 MCP_SLOT, PIP_SLOT = (FROM_LEVEL_MAJOR[joint] for joint in REFERENCE_BONE)
@@ -33,6 +36,7 @@ class Targets:
     z_rel_valid: Tensor  # (B, K)
     z_root: Tensor  # (B,) bone lengths
     z_root_valid: Tensor  # (B,)
+    camera: Tensor  # (B, 3, 3) of the input, NaN unknown
 
     def to(self, device: torch.device) -> "Targets":
         return Targets(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
@@ -40,6 +44,10 @@ class Targets:
 
 class RegressionHead(nn.Module):
     """One linear layer for uv and z_rel of 21 slots (its 64th output is ignored), and the small network that refines the root's depth."""
+
+    spatial = False  # it reads pooled features
+    part_names = ("uv_px", "depth", "root")
+    loss_weights = LOSS_WEIGHTS
 
     def __init__(self, num_features: int, input_size: int) -> None:
         super().__init__()
@@ -58,7 +66,7 @@ class RegressionHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features (B, D) -> uv (B, K, 2) px of the input, z_rel (B, K) bone lengths; slots."""
         with torch.autocast(features.device.type, enabled=False):  # bf16 has 8 bits: half a pixel at best
-            out = self.fc(features.float())[:, : 3 * NUM_JOINTS].view(-1, NUM_JOINTS, 3)
+            out = self.fc(features.to(self.fc.weight.dtype))[:, : 3 * NUM_JOINTS].view(-1, NUM_JOINTS, 3)
         half = self.input_size / 2  # the layer speaks in half sides from the centre, numbers of order 1 for any optimiser
         uv = half * out[..., :2] + (half - 0.5)
         z_rel = torch.cat([torch.zeros_like(out[:, :1, 2]), out[:, 1:, 2]], dim=1)
@@ -66,26 +74,29 @@ class RegressionHead(nn.Module):
 
     def root(self, xy: Tensor, z_rel: Tensor) -> Tensor:
         """The palm's depth (B,) in bone lengths: geometry, then its learnt correction. xy (B, K, 2) rays X/Z, Y/Z."""
-        z_root = root_depth(xy.double(), z_rel.double()).float().detach()
-        seen = torch.cat([z_rel, xy.flatten(1), z_root[:, None]], dim=1).float()
+        z_root = root_depth(xy.double(), z_rel.double()).to(z_rel.dtype).detach()
+        seen = torch.cat([z_rel, xy.flatten(1), z_root[:, None]], dim=1)
         return z_root + self.refine(seen)[:, 0]
 
     def joints(self, uv: Tensor, z_rel: Tensor, camera: Tensor) -> Tensor:
         """Slots in 2.5D and the input's cameras (B, 3, 3) -> joints (B, K, 3): camera frame, bone lengths, standard order, wrist."""
         xy = rays(uv, camera)
-        z_root = self.root(xy.float(), z_rel)
+        z_root = self.root(xy.to(z_rel.dtype), z_rel)
         return joints_from_slots(lift(xy, z_rel, z_root))
 
+    def solve(self, uv: Tensor, z_rel: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` said and the inputs' cameras (B, 3, 3) float64 -> joints (B, K, 3), bone lengths in the camera frame, and their
+        keypoints (B, K, 2) px of the input; float64, standard order. The wrist has no slot of its own: its pixel is that of the lifted wrist.
+        """
+        joints = self.joints(uv, z_rel, camera)
+        seen = joints @ camera.mT
+        return joints, seen[..., :2] / seen[..., 2:]
 
-def rays(uv: Tensor, camera: Tensor) -> Tensor:
-    """uv (B, K, 2) px, camera (B, 3, 3) -> (B, K, 2) X/Z and Y/Z, float64: the inverse of a view's camera loses too much in float32.
+    def targets(self, hands: LabelledHands) -> Targets:
+        return make_targets(**vars(hands))
 
-    Of that inverse only the directions matter: its rows are the cross products of the camera's columns, but for one factor.
-    """
-    uv, (x, y, z) = uv.double(), camera.double().unbind(-1)
-    rows = torch.stack([torch.linalg.cross(y, z), torch.linalg.cross(z, x), torch.linalg.cross(x, y)], dim=1)
-    direction = torch.cat([uv, torch.ones_like(uv[..., :1])], dim=-1) @ rows.mT
-    return direction[..., :2] / direction[..., 2:]
+    def losses(self, outputs: tuple[Tensor, Tensor], targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+        return losses_25d(self, *outputs, targets)
 
 
 def root_depth(xy: Tensor, z_rel: Tensor) -> Tensor:
@@ -148,26 +159,25 @@ def make_targets(joints: Tensor, valid: Tensor, keypoints: Tensor, keypoints_val
         z_rel_valid=rooted,
         z_root=blank(depth[:, PALM], rooted[:, PALM] & has_camera),
         z_root_valid=rooted[:, PALM] & has_camera,
+        camera=camera,
     )
 
 
-def blank(values: Tensor, valid: Tensor) -> Tensor:
-    """Zero where unknown, so that NaN reaches no gradient."""
-    return torch.where(valid, values, torch.zeros_like(values)).float()
-
-
-def losses_25d(head: RegressionHead, uv: Tensor, z_rel: Tensor, targets: Targets, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """L1 of keypoints (px of a 224 px input), relative depth and root depth (bone lengths): three scalars, each over what is known."""
+def losses_25d(head: RegressionHead, uv: Tensor, z_rel: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+    """L1 of keypoints (px of a 224 px input), relative depth and root depth (bone lengths): three scalars, each over what is known in the
+    batch of all processes.
+    """
     loss_uv = masked_l1(uv, targets.uv, targets.uv_valid[..., None]) * LOSS_SIDE / head.input_size
     loss_rel = masked_l1(z_rel[:, 1:], targets.z_rel[:, 1:], targets.z_rel_valid[:, 1:])
     rows = targets.z_root_valid.nonzero()[:, 0]
-    if len(rows) < 2:  # its batch norm has no statistics of one hand
-        return loss_uv, loss_rel, torch.zeros_like(loss_rel)
-    z_root = head.root(rays(uv[rows], camera[rows]).float(), z_rel[rows])
-    return loss_uv, loss_rel, (z_root - targets.z_root[rows]).abs().mean()
+    count = total(targets.z_root_valid.sum())
+    if count < 2:  # its batch norm has no statistics of one hand; over several processes every parameter must take part all the same
+        return loss_uv, loss_rel, sum(value.sum() for value in head.refine.parameters()) * 0
+    z_root = head.root(rays(uv[rows], targets.camera[rows]).to(z_rel.dtype), z_rel[rows])
+    return loss_uv, loss_rel, processes() * (z_root - targets.z_root[rows]).abs().sum() / count
 
 
 def masked_l1(predicted: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute difference where valid; 0 where nothing is."""
+    """Mean absolute difference where valid, over all processes; 0 where nothing is."""
     valid = valid.expand_as(predicted)
-    return ((predicted - truth).abs() * valid).sum() / valid.sum().clamp(min=1)
+    return mean_of_all(((predicted - truth).abs() * valid).sum(), valid.sum())

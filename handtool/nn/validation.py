@@ -3,40 +3,45 @@
 from contextlib import closing
 
 import numpy as np
+import torch
 
 from handtool.errors import HandtoolError
 from handtool.hands.canonical import canonical_joints
-from handtool.nn.augment import LabelledHands
+from handtool.nn import distributed
 from handtool.nn.data import Crops, count_workers, in_order, read_crops
+from handtool.nn.distributed import Place
 from handtool.nn.infer import predict_batch
+from handtool.nn.labelled import TrainingHands
 from handtool.nn.pose import PoseModel
 
 BATCH = 64
 FEW = 1024  # hands that are decoded sooner than worker processes start
 
 
-def validate(model: PoseModel, crops: Crops, rows: np.ndarray, labels: LabelledHands, side: np.ndarray, camera: np.ndarray, workers: int,
-             precision: str) -> float:
-    """Mean distance of the joints of `rows` from the truth, each hand relative to its wrist, with the true bone length, in mm.
+def validate(model: PoseModel, crops: Crops, hands: TrainingHands, place: Place, workers: int, precision: str) -> float:
+    """Mean distance of the joints of the held-out hands from the truth, each hand relative to its wrist, with the true bone length, in mm.
 
-    `labels` are of the canonical hands, `side` (N,) and `camera` (N, 3, 3) of the crops as stored; all N hands of the file. Leaves the
-    model in evaluation mode. Raises HandtoolError where none of the hands can be scored.
+    Every process looks at its share of them, all hear the mean. Leaves the model in evaluation mode. Raises HandtoolError where none of
+    the hands can be scored.
     """
     device = next(model.parameters()).device
     model.eval()
-    total, count, done = 0.0, 0, 0
+    sums, done = torch.zeros(2, dtype=torch.float64), 0
+    rows = hands.held[place.rank :: place.processes]
     batches = [rows[batch] for batch in in_order(len(rows), BATCH)]
-    with closing(read_crops(crops, batches, count_workers(workers) if len(rows) > FEW else 0)) as reading:
+    many = count_workers(workers, place.local_processes) if len(rows) > FEW else 0
+    with closing(read_crops(crops, batches, many)) as reading:
         for images in reading:
             here = rows[done : done + len(images)]
             done += len(here)
-            truth = labels.rows(here)
-            predicted, _ = predict_batch(model, images.to(device), side[here], camera[here], precision)
+            truth, side = hands.labels.rows(here), hands.hands.side[here]
+            predicted, _ = predict_batch(model, images.to(device), side, hands.hands.camera[here], precision)
             predicted = predicted * truth.bone.numpy()[:, None, None]
-            joints, valid = canonical_joints(truth.joints.numpy(), side[here]), truth.valid.numpy()  # mirrored back, as the prediction is
+            joints, valid = canonical_joints(truth.joints.numpy(), side), truth.valid.numpy()  # mirrored back, as the prediction is
             error = np.linalg.norm((predicted - predicted[:, :1]) - (joints - joints[:, :1]), axis=2)
             scored = valid & valid[:, :1] & np.isfinite(error)
-            total, count = total + error[scored].sum(), count + int(scored.sum())
+            sums += torch.tensor([error[scored].sum(), scored.sum()])
+    total, count = distributed.total(sums).tolist()
     if not count:
         raise HandtoolError("no held-out hand has a wrist, another joint and a bone length to be scored by", hint="--val-share 0")
     return float(np.float32(1000 * total / count))  # as the curve keeps it, so that a resumed run compares the same numbers

@@ -57,14 +57,25 @@ def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Pa
     return {"loaded": len(wanted) - len(missing), "missing": missing, "unexpected": unexpected}
 
 
+def read_attrs_of(path: str | Path) -> dict:
+    """What the weights in a file of ours say of themselves; nothing of foreign ones, "imagenet" and "scratch"."""
+    path = Path(path)
+    if not path.is_file() or not is_ours(path):
+        return {}
+    with store.open_file(path) as file:
+        return store.read_weights(file)[1]
+
+
+def is_ours(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(8) == HDF5_SIGNATURE
+
+
 def read_any(path: Path) -> dict[str, Tensor]:
     """Tensors of one of our files, or of a foreign one."""
-    if path.is_file():
-        with path.open("rb") as stream:
-            ours = stream.read(8) == HDF5_SIGNATURE
-        if ours:
-            with store.open_file(path) as file:
-                return read_state(file)[0]
+    if path.is_file() and is_ours(path):
+        with store.open_file(path) as file:
+            return read_state(file)[0]
     return read_tensors(path)
 
 
