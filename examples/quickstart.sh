@@ -36,7 +36,7 @@ echo; echo "== an encoder that brings such pairs together, a pose model on top o
 small=(--gpus 0 --input-size 32) # for two CPU cores; a GPU takes --input-size 128, resnet50 and its default epochs
 handtool pretrain "$out/pairs.h5" "${small[@]}" --arch resnet18 --init scratch --learning-rate 1e-3 --steps "$STEPS" -o "$out/encoder.h5"
 handtool split "$out/labelled.h5" --by video --shares 75,25 --seed 5 -o "$out/train.h5" -o "$out/test.h5"
-handtool finetune "$out/train.h5" "${small[@]}" --encoder "$out/encoder.h5" --epochs "$EPOCHS" -o "$out/pose.h5"
+handtool finetune "$out/train.h5" "${small[@]}" --head regression --encoder "$out/encoder.h5" --epochs "$EPOCHS" -o "$out/pose.h5"
 
 echo; echo "== its numbers on people and places that it never saw"
 handtool eval "$out/test.h5" --model "$out/pose.h5" -o "$out/result.h5"

@@ -19,7 +19,7 @@ handtool pretrain "$out/pairs.h5" --gpus "$GPUS" --arch "$ARCH" --input-size "$S
 
 handtool extract "$labelled" -o "$out/labelled.h5"
 handtool split "$out/labelled.h5" --by row --shares 67,33 --in-order -o "$out/train.h5" -o "$out/test.h5"
-handtool finetune "$out/train.h5" --encoder "$out/encoder.h5" --gpus "$GPUS" --input-size "$SIZE" --epochs "$FINETUNE_EPOCHS" -o "$out/pose.h5"
+handtool finetune "$out/train.h5" --head "${HEAD:-regression}" --encoder "$out/encoder.h5" --gpus "$GPUS" --input-size "$SIZE" --epochs "$FINETUNE_EPOCHS" -o "$out/pose.h5"
 handtool eval "$out/test.h5" --model "$out/pose.h5" -o "$out/result.h5"
 
 handtool show "$out/keypoints.h5" -o "$out/keypoints.png"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from making import make_hands
 from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
@@ -16,10 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 import handtool
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.nn import distributed
+from handtool.nn.augment import LabelledHands
 from handtool.nn.batchnorm import SharedBatchNorm, share_batch_norm
 from handtool.nn.contrastive import BatchLoss
 from handtool.nn.distributed import Place, find_devices, meeting_point, place_from_environment
 from handtool.nn.launch import launch
+from handtool.nn.pose import Contract, PoseLosses, PoseModel
 from handtool.progress import silent
 
 PAIRS, SIDE, KINDS = 8, 6, ("none", "linear", "sigmoid")
@@ -181,3 +184,78 @@ def add_up(progress=silent) -> None:
 
 def test_gradients_of_several_passes_are_averaged_over_processes_at_the_last():
     launch(add_up, 2, (), silent)
+
+
+class TinyEncoder(nn.Module):
+    """One number field for every 32 px: (B, 3, S, S) -> (B, 8, S / 32, S / 32)."""
+
+    arch, num_features = "tiny", 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 32, 32), nn.BatchNorm2d(8)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.conv(images)))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features(images).mean(dim=(2, 3))
+
+
+POSE_HEADS = ("heatmap", "heatmap published", "regression")
+
+
+def make_pose_losses(kind: str) -> PoseLosses:
+    torch.manual_seed(3)
+    model = PoseModel(TinyEncoder(), Contract(size=32, head=kind.split()[0]))
+    if model.contract.head == "heatmap":
+        model.head.per_batch = "published" in kind
+    else:
+        nn.init.normal_(model.head.refine[-1].weight)
+    return PoseLosses(model).double()
+
+
+def make_labelled() -> tuple[torch.Tensor, LabelledHands]:
+    """PAIRS inputs and labels. Of the second half most have nothing but some keypoints, so that processes know unequally much."""
+    rng = np.random.default_rng(6)
+    hands = make_hands(PAIRS, rng, 32)
+    joints, xy, camera = (torch.from_numpy(hands[name]) for name in ("joints", "xy", "camera"))
+    valid, seen = torch.ones(PAIRS, 21, dtype=torch.bool), torch.from_numpy(rng.random((PAIRS, 21)) < 0.8)
+    valid[-3:], camera[-3:] = False, float("nan")
+    seen[-1] = False
+    return torch.from_numpy(rng.normal(size=(PAIRS, 3, 32, 32))), LabelledHands(joints, valid, xy, seen, (joints[:, 9] - joints[:, 10]).norm(dim=1), camera)
+
+
+def pose_loss(network, losses: PoseLosses, inputs: torch.Tensor, hands: LabelledHands) -> torch.Tensor:
+    head = losses.model.head
+    return (torch.tensor(head.loss_weights) * network(inputs, head.targets(hands), False)).sum()
+
+
+def fine_tune_one_step(folder: Path, progress=silent) -> None:
+    place = place_from_environment("cpu")
+    with distributed.joined(place):
+        inputs, hands = make_labelled()
+        own = place.share(PAIRS)
+        for kind in POSE_HEADS:
+            losses = share_batch_norm(make_pose_losses(kind), "cpu")
+            network = DistributedDataParallel(losses)
+            loss = pose_loss(network, losses, inputs[own], hands.rows(np.arange(PAIRS)[own]))
+            loss.backward()
+            loss = distributed.total(loss.detach()) / place.processes
+            if place.rank == 0:
+                gradients = {name: value.grad for name, value in losses.named_parameters()}
+                torch.save({"loss": loss, "gradients": gradients, "buffers": dict(losses.named_buffers())}, folder / f"{kind}.pt")
+
+
+def test_two_processes_fine_tune_as_one_on_the_joined_batch(tmp_path):
+    launch(fine_tune_one_step, 2, (tmp_path,), silent)
+    for kind in POSE_HEADS:
+        found, losses = torch.load(tmp_path / f"{kind}.pt"), make_pose_losses(kind)
+        loss = pose_loss(losses, losses, *make_labelled())
+        loss.backward()
+        assert found["loss"].item() == pytest.approx(loss.item(), rel=1e-9), kind
+        largest = max(value.grad.abs().max() for value in losses.parameters())
+        for name, value in losses.named_parameters():
+            assert (found["gradients"][name] - value.grad).abs().max() <= 1e-6 * largest, (kind, name)
+        for name, value in losses.named_buffers():
+            assert torch.allclose(found["buffers"][name].double(), value.double(), rtol=0, atol=1e-9), (kind, name)

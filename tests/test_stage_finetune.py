@@ -12,7 +12,7 @@ from making import make_file, make_hands, record, write_crops, write_labels, wri
 
 from handtool import store
 from handtool.config import FinetuneConfig
-from handtool.errors import HandtoolError, Terminated
+from handtool.errors import HandtoolError, Terminated, WrongCommand
 from handtool.nn.encoder import make_encoder, make_projection_head
 from handtool.nn.infer import predict_batch
 from handtool.nn.labelled import hold_out, same_hands, take_fraction
@@ -91,8 +91,9 @@ def kill_at_step(monkeypatch, step):
     monkeypatch.setattr(module, "set_learning_rate", set_and_kill)
 
 
-def test_killed_and_run_again_ends_in_the_same_bits(labelled, tmp_path, monkeypatch):
-    settings = {"val_share": 0.3, "rotation_deg": 30.0}
+@pytest.mark.parametrize("head", ["regression", "heatmap"])
+def test_killed_and_run_again_ends_in_the_same_bits(labelled, tmp_path, monkeypatch, head):
+    settings = {"val_share": 0.3, "rotation_deg": 30.0, "head": head, "layer_decay": 0.7, "blur_px": 0.5}
     straight = run(labelled, tmp_path / "straight.h5", **settings)
     with monkeypatch.context() as patched, pytest.raises(Terminated):
         kill_at_step(patched, 4)
@@ -116,6 +117,32 @@ def test_another_seed_gives_another_model(labelled, tmp_path):
     assert not np.array_equal(one["encoder.conv1.weight"], two["encoder.conv1.weight"])
 
 
+def test_two_processes_end_where_one_does(labelled, tmp_path):
+    settings = {"head": "heatmap", "steps": 3, "val_share": 0.3, "rotation_deg": 30.0, "learning_rate": 1e-4}
+    one = run(labelled, tmp_path / "one.h5", **settings)
+    two = run(labelled, tmp_path / "two.h5", processes=2, **settings)
+    assert (one["processes"], two["processes"]) == (1, 2)
+    with store.open_file(tmp_path / "one.h5") as first, store.open_file(tmp_path / "two.h5") as second:
+        np.testing.assert_allclose(store.read_column(second, CURVE.loss), store.read_column(first, CURVE.loss), rtol=1e-3)
+    assert two["validation_mm_best"] == pytest.approx(one["validation_mm_best"], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"loss": "published"}, "--loss published is a choice of the heat-map head"), ({"processes": 3, "batch_size": 5}, "batch norm needs 2 on each")],
+)
+def test_settings_that_do_not_fit_are_refused_before_anything_is_trained(labelled, tmp_path, changes, message):
+    with pytest.raises((HandtoolError, WrongCommand), match=message):
+        run(labelled, tmp_path / "pose.h5", **changes)
+
+
+def test_published_normalization_is_the_pictures_less_a_half(labelled, tmp_path):
+    run(labelled, tmp_path / "pose.h5", steps=1, normalization="published", head="heatmap", loss="published")
+    with store.open_file(tmp_path / "pose.h5") as pose:
+        contract = read_pose(pose).contract
+    assert contract.mean == (0.5, 0.5, 0.5) and contract.std == (1.0, 1.0, 1.0) and contract.head == "heatmap"
+
+
 def test_the_pose_file_holds_all_that_prediction_needs(labelled, tmp_path):
     run(labelled, tmp_path / "pose.h5", steps=1)
     with store.open_file(labelled) as file, store.open_file(tmp_path / "pose.h5") as pose:
@@ -126,7 +153,8 @@ def test_the_pose_file_holds_all_that_prediction_needs(labelled, tmp_path):
         assert pose.count(CURVE) == 1
 
 
-def test_a_frozen_encoder_stays_as_it_was_to_the_last_bit(labelled, tmp_path):
+@pytest.mark.parametrize("head", ["regression", "heatmap"])
+def test_a_frozen_encoder_stays_as_it_was_to_the_last_bit(labelled, tmp_path, head):
     torch.manual_seed(1)
     encoder = make_encoder("resnet18")
     mean = np.array([0.4, 0.5, 0.6])
@@ -134,11 +162,12 @@ def test_a_frozen_encoder_stays_as_it_was_to_the_last_bit(labelled, tmp_path):
         write_encoder(sink, encoder, make_projection_head(512), {"size": 128, "mean": mean, "std": np.array([0.2, 0.2, 0.2])}, {})
         sink.finish({})
     with store.open_file(tmp_path / "encoder.h5") as file:
-        report = run(labelled, tmp_path / "pose.h5", encoder=file, arch=None, freeze=True, steps=2)
+        report = run(labelled, tmp_path / "pose.h5", encoder=file, arch=None, head=head, freeze=True, steps=2)
     weights, attrs = weights_of(tmp_path / "pose.h5")
     for name, value in encoder.state_dict().items():
         assert np.array_equal(weights[f"encoder.{name}"], value.numpy()), name
-    assert (weights["head.fc.bias"] != 0).any()
+    bias = weights[{"regression": "head.fc.bias", "heatmap": "head.heat.3.bias"}[head]]
+    assert (bias[1:] != bias[0]).any()  # as it began
     assert attrs["architecture"] == "resnet18" and attrs["mean"].tolist() == mean.tolist()  # both are the encoder file's
     assert report["started_from"].endswith("encoder.h5 (120 weights)")
 

@@ -131,6 +131,26 @@ def test_the_number_of_workers_and_a_restart_in_between_change_nothing(folder, e
             np.testing.assert_array_equal(values, first[name])
 
 
+def test_a_heat_map_model_leaves_as_onnx_and_says_what_torch_says(folder, tmp_path):
+    need_onnx()
+    import onnxruntime
+
+    torch.manual_seed(0)
+    model = PoseModel(make_encoder("resnet18"), Contract(size=32, bone_m=0.025, focal=1.9, head="heatmap")).eval()
+    with store.create_file(tmp_path / "pose.h5", record()) as sink:
+        write_pose(sink, model, {})
+        sink.finish({})
+    with store.open_file(tmp_path / "pose.h5") as file:
+        report = export(file, tmp_path / "pose.onnx", ExportConfig("onnx"))
+    assert report["difference_from_torch"] <= 1e-4
+    images, camera = torch.randn(5, 3, 32, 32), torch.tensor([[60.0, 0, 14], [0, 58, 17], [0, 0, 1]]).expand(5, 3, 3)
+    found = onnxruntime.InferenceSession(tmp_path / "pose.onnx").run(["joints", "keypoints"], {"image": images.numpy(), "camera": camera.numpy()})
+    with torch.no_grad():
+        wanted = model.solve(*model(images), camera.double())
+    for one, other in zip(found, wanted):
+        assert np.abs(one - other.numpy()).max() <= 1e-4 * np.abs(one).max()
+
+
 def test_an_encoder_leaves_with_features_and_projection(folder, tmp_path):
     need_onnx()
     import onnxruntime

@@ -8,6 +8,7 @@ are learnt beside and not read. Locations are in lengths of wrist - middle MCP, 
 A cell of s px lies at (i + .5) s - .5. Shapes: B hands, K = 21 joints in standard order, H x W cells.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +65,7 @@ class HeatmapHead(nn.Module):
         self.heat = branch(WIDTH + 2, NUM_JOINTS)
         self.direction = branch(WIDTH + 2 + NUM_JOINTS, 3 * NUM_JOINTS)
         self.location = branch(WIDTH + 2 + 4 * NUM_JOINTS, 3 * NUM_JOINTS)
-        nn.init.constant_(self.heat[-1].bias, torch.logit(torch.tensor(RARE)).item())
+        nn.init.constant_(self.heat[-1].bias, math.log(RARE / (1 - RARE)))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         seen = self.upsample(features)

@@ -78,7 +78,7 @@ def predict_batch(
     half = precision == "bf16" or (precision == "auto" and crops.is_cuda)
     with torch.autocast(crops.device.type, torch.bfloat16, enabled=half):
         outputs = model(inputs)
-    joints, keypoints = model.solve(*outputs, camera=(view.matrix @ torch.from_numpy(camera)).to(crops.device))
+    joints, keypoints = model.solve(*outputs, (view.matrix @ torch.from_numpy(camera)).to(crops.device))
     keypoints = move_points(torch.linalg.inv(view.matrix), keypoints.cpu()).numpy()
     return canonical_joints(joints.cpu().numpy(), side), canonical_keypoints(keypoints, side, width)
 

@@ -54,11 +54,11 @@ class PoseModel(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.head(self.encoder.features(images) if self.head.spatial else self.encoder(images))
 
-    def solve(self, *outputs: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` said and the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), reference-bone lengths in the camera frame,
+    def solve(self, *outputs_and_camera: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` said and, last, the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), reference-bone lengths in the camera frame,
         and keypoints (B, 21, 2) px of the input; float64, standard order.
         """
-        return self.head.solve(*outputs, camera)
+        return self.head.solve(*outputs_and_camera)
 
 
 class PoseLosses(nn.Module):
