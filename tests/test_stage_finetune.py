@@ -13,6 +13,7 @@ from making import make_file, make_hands, record, write_crops, write_labels, wri
 from handtool import store
 from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError, Terminated, WrongCommand
+from handtool.nn import heatmap
 from handtool.nn.encoder import make_encoder, make_projection_head
 from handtool.nn.infer import predict_batch
 from handtool.nn.labelled import hold_out, same_hands, take_fraction
@@ -92,6 +93,7 @@ def kill_at_step(monkeypatch, step):
 
 
 def test_killed_and_run_again_ends_in_the_same_bits(labelled, tmp_path, monkeypatch):
+    monkeypatch.setattr(heatmap, "WIDTH", 16)  # smaller checkpoints
     settings = {"val_share": 0.3, "rotation_deg": 30.0, "head": "heatmap", "layer_decay": 0.7, "blur_px": 0.5}
     straight = run(labelled, tmp_path / "straight.h5", **settings)
     with monkeypatch.context() as patched, pytest.raises(Terminated):
@@ -117,7 +119,7 @@ def test_another_seed_gives_another_model(labelled, tmp_path):
 
 
 def test_two_processes_end_where_one_does(labelled, tmp_path):
-    settings = {"head": "heatmap", "steps": 3, "val_share": 0.3, "rotation_deg": 30.0, "learning_rate": 1e-4}
+    settings = {"steps": 2, "val_share": 0.3, "rotation_deg": 30.0, "learning_rate": 1e-4}
     one = run(labelled, tmp_path / "one.h5", **settings)
     two = run(labelled, tmp_path / "two.h5", processes=2, **settings)
     assert (one["processes"], two["processes"]) == (1, 2)
@@ -135,7 +137,8 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_trained(labelle
         run(labelled, tmp_path / "pose.h5", **changes)
 
 
-def test_published_normalization_is_the_pictures_less_a_half(labelled, tmp_path):
+def test_published_normalization_is_the_pictures_less_a_half(labelled, tmp_path, monkeypatch):
+    monkeypatch.setattr(heatmap, "WIDTH", 16)
     run(labelled, tmp_path / "pose.h5", steps=1, normalization="published", head="heatmap", loss="published")
     with store.open_file(tmp_path / "pose.h5") as pose:
         contract = read_pose(pose).contract

@@ -131,8 +131,9 @@ def test_the_number_of_workers_and_a_restart_in_between_change_nothing(folder, e
             np.testing.assert_array_equal(values, first[name])
 
 
-def test_a_heat_map_model_leaves_as_onnx_and_says_what_torch_says(folder, tmp_path):
+def test_a_heat_map_model_leaves_as_onnx_and_says_what_torch_says(tmp_path, monkeypatch):
     need_onnx()
+    monkeypatch.setattr("handtool.nn.heatmap.WIDTH", 32)
     import onnxruntime
 
     torch.manual_seed(0)
