@@ -10,7 +10,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.camera import place_root as numpy_place_root
 from handtool.hands.camera import rays as numpy_rays
 from handtool.hands.skeleton import PARENTS
-from handtool.nn.augment import AugmentRanges, LabelledHands, draw_windows, see_through, whole_crop
+from handtool.nn.augment import AugmentRanges, LabelledHands, blur, draw_blurs, draw_windows, see_through, whole_crop
 from handtool.nn.encoder import make_encoder
 from handtool.nn.geometry import place_root
 from handtool.nn.heatmap import HeatmapHead, gaussians, losses_of_maps, make_targets, read_out
@@ -202,3 +202,18 @@ def test_one_rate_for_all_is_what_it_was_without_shares():
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     groups = make_adam(model, 1e-3, 0.1).param_groups
     assert [[tuple(value.shape) for value in group["params"]] for group in groups] == [[(4, 3)], [(4,), (4,), (4,)]]
+
+
+def test_a_blur_spreads_a_point_by_its_sigma_and_none_is_none():
+    images = torch.zeros(3, 3, 31, 31, dtype=torch.float64)
+    images[:, :, 15, 15] = 1
+    sigma = torch.tensor([0.0, 0.5, 1.5], dtype=torch.float64)
+    seen = blur(images, sigma)
+    torch.testing.assert_close(seen[0], images[0])
+    torch.testing.assert_close(seen.sum((2, 3)), torch.ones(3, 3, dtype=torch.float64))
+    squares = (torch.arange(31.0).double() - 15) ** 2
+    for axis in (1, 2):  # of rows and columns
+        variance = (seen[:, 0].sum(3 - axis) * squares).sum(1)
+        assert variance[1].item() == pytest.approx(0.25, rel=0.2) and variance[2].item() == pytest.approx(2.25, rel=0.05)
+    drawn = draw_blurs(1000, AugmentRanges(blur=0.5), np.random.default_rng(0))
+    assert 0 <= drawn.min() < 0.01 and 0.49 < drawn.max() <= 0.5
