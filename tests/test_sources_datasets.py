@@ -121,9 +121,8 @@ def test_options_of_data_sets_without_one_and_a_lens_with_one_are_refused(tmp_pa
 
 
 def test_the_help_and_the_readme_name_every_data_set():
-    import handtool
     from handtool.cli import extract as porch
 
-    readme = (Path(handtool.__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
     said = Path(porch.__file__).read_text().partition("SOURCE is the root of: ")[2].partition(".")[0]
     assert said.split(", ") == list(datasets.SETS) and all(f"| `{name}` |" in readme for name in datasets.SETS)
