@@ -51,6 +51,7 @@ def main() -> None:
     asked.add_argument("--arch", default="resnet50")
     asked.add_argument("--input-size", type=int, default=128)
     asked.add_argument("--workers", type=int, default=0)
+    asked.add_argument("--compile", action="store_true", help="pretrain --compile as well, and the bare network compiled")
     asked.add_argument("--only", choices=("training", "data"))
     given = asked.parse_args()
     device = "cuda" if given.gpus else "cpu"
@@ -59,18 +60,21 @@ def main() -> None:
         source = make_pairs(Path(folder) / "pairs.h5", max(given.hands, given.pairs))
         if given.only != "data":
             compare_training(source, Path(folder), given, device)
+            if given.compile:
+                print("compiled:")
+                compare_training(source, Path(folder), given, device, compiled=True)
         if given.only != "training":
             compare_data(source, given)
 
 
-def compare_training(source: Path, folder: Path, given: argparse.Namespace, device: str) -> None:
+def compare_training(source: Path, folder: Path, given: argparse.Namespace, device: str, compiled: bool = False) -> None:
     whole, bare, used = [], [], []
     for turn in range(given.rounds):
         with watch_gpu(used):
-            whole.append(time_stage(source, folder / f"{turn}.h5", given))
+            whole.append(time_stage(source, folder / f"{compiled}-{turn}.h5", given, compiled))
         if not turn:
             print(f"peak memory of pretrain {peak_gib(device):.2f} GiB on the {device}")
-        bare.append(max(time_bare(given, device, layout) for layout in (torch.contiguous_format, torch.channels_last)))
+        bare.append(max(time_bare(given, device, layout, compiled) for layout in (torch.contiguous_format, torch.channels_last)))
         print(f"round {turn}: pretrain {whole[-1]:.1f} pairs/s, bare {bare[-1]:.1f} pairs/s", flush=True)
     print(f"pretrain {max(whole):.1f} pairs/s = {2 * max(whole):.1f} images/s, bare {max(bare):.1f} pairs/s, ratio {max(whole) / max(bare):.3f}")
     if used:  # start and end of each run are in it: read it of long runs
@@ -112,7 +116,7 @@ def make_pairs(path: Path, count: int, size: int = 224) -> Path:
     return path
 
 
-def time_stage(source: Path, out: Path, given: argparse.Namespace) -> float:
+def time_stage(source: Path, out: Path, given: argparse.Namespace, compiled: bool) -> float:
     """Pairs/s of the stage between its steps, from the times of its own curve."""
     config = PretrainConfig(
         arch=given.arch,
@@ -122,6 +126,7 @@ def time_stage(source: Path, out: Path, given: argparse.Namespace) -> float:
         steps=given.steps + WARM_UP,
         gpus=given.gpus,
         workers=given.workers,
+        compile=compiled,
     )
     with store.open_file(source) as file, store.open_job(out, record()) as job, store.create_file(out, record(), [file]) as sink:
         sink.finish(pretrain(file, sink, config, job))
@@ -131,15 +136,16 @@ def time_stage(source: Path, out: Path, given: argparse.Namespace) -> float:
     return given.pairs * given.steps / (seconds[-1] - seconds[WARM_UP - 1])
 
 
-def time_bare(given: argparse.Namespace, device: str, layout: torch.memory_format) -> float:
+def time_bare(given: argparse.Namespace, device: str, layout: torch.memory_format, compiled: bool) -> float:
     network = getattr(torchvision.models, given.arch)().to(device, memory_format=layout).train()
+    run = torch.compile(network) if compiled else network
     images = torch.randn(2 * given.pairs, 3, given.input_size, given.input_size, device=device).contiguous(memory_format=layout)
     for step in range(given.steps + WARM_UP):
         if step == WARM_UP:
             wait(device)
             begun = time.perf_counter()
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            out = network(images)
+            out = run(images)
         network.zero_grad()
         out.float().square().mean().backward()
     wait(device)
