@@ -13,9 +13,10 @@ from making import SIZE, make_file
 
 from handtool import store
 from handtool.errors import DamagedFile
-from handtool.nn import data
-from handtool.nn.data import Crops, Schedule, count_workers, fit_workers, in_order, read_crops, step_rng
+from handtool.nn import loader
+from handtool.nn.data import Crops, Schedule, step_rng
 from handtool.nn.distributed import Place
+from handtool.nn.loader import count_workers, fit_workers, in_order, read_crops
 from handtool.nn.pairs import pair_with_itself, pair_with_mined
 
 
@@ -24,10 +25,11 @@ def path(tmp_path_factory):
     return make_file(tmp_path_factory.mktemp("crops") / "crops.h5", (7, 6))
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_batches_come_in_the_order_asked_as_opencv_decodes_them(path, workers):
+@pytest.mark.parametrize(("workers", "least"), [(0, 64), (1, 64), (2, 64), (2, 1), (3, 2), (1, 3)])
+def test_batches_come_in_the_order_asked_as_opencv_decodes_them(path, workers, least, monkeypatch):
+    monkeypatch.setattr(loader, "LEAST", least)
     rng = np.random.default_rng(workers)
-    batches = [rng.integers(0, 13, size) for size in (3, 3, 1, 2, 4, *rng.integers(1, 4, 30))]  # one is larger than the first; memory is used again
+    batches = [rng.integers(0, 13, size) for size in (5, 3, 5, 1, 2, *rng.integers(1, 6, 30))]  # memory is used again and again
     with store.open_file(path) as file:
         jpegs, found, last = store.open_jpegs(file), [], None
         for crops in read_crops(Crops(file), batches, workers):
@@ -42,13 +44,16 @@ def test_batches_come_in_the_order_asked_as_opencv_decodes_them(path, workers):
 
 
 def test_shared_memory_that_is_too_small_means_fewer_workers_and_the_same_crops(path, monkeypatch, caplog):
-    small = os.statvfs_result((4096, 4096, 0, 7 * SIZE**2 * 3 // 4096 + 1, 0, 0, 0, 0, 0, 255))  # bavail: the fifth
-    monkeypatch.setattr(data.os, "statvfs", lambda _: small)
-    assert [fit_workers(workers, 10**9) for workers in (0, 3)] == [0, 0]
+    small = os.statvfs_result((4096, 4096, 0, 4 * SIZE**2 * 3 // 4096 + 1, 0, 0, 0, 0, 0, 255))  # bavail, the fifth, is none
+    monkeypatch.setattr(loader.os, "statvfs", lambda _: small)
+    assert [fit_workers(workers, 1, 10**5) for workers in (0, 3)] == [0, 0]
     with store.open_file(path) as file:
         found = [crops.clone() for crops in read_crops(Crops(file), [np.array([1]), np.array([2])], 3)]
         assert torch.equal(torch.cat(found), Crops(file).decode(np.array([1, 2])))
-    assert "decoding processes instead of 3: /dev/shm has room for 0 MiB" in caplog.text
+    assert "0 decoding processes instead of 3: /dev/shm has room for 0 MiB" in caplog.text
+    room = os.statvfs_result((4096, 4096, 0, 0, 4 * SIZE**2 * 3 // 4096 + 1, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(loader.os, "statvfs", lambda _: room)
+    assert fit_workers(3, 1, SIZE) == 1, "four batches are what one worker needs"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -75,7 +80,8 @@ def test_workers_do_not_outlive_a_killed_parent(path):
     script = f"""
 import numpy as np
 from handtool import store
-from handtool.nn.data import Crops, read_crops
+from handtool.nn.data import Crops
+from handtool.nn.loader import read_crops
 with store.open_file({str(path)!r}) as file:
     batches = read_crops(Crops(file), [np.array([0])] * 10000, 2)
 next(batches)

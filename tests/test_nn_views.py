@@ -1,10 +1,17 @@
 """Views: one warp, right to the pixel, with keypoints, colours and records that agree with it."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+import handtool
+from handtool.nn import view_kernel
 from handtool.nn.views import ViewRanges, draw_views, mirror, move_points, normalize, render, rotation, scale_hsv, warp, window
 
 
@@ -156,3 +163,46 @@ def test_one_seed_draws_one_view(rng):
     first, second, other = (draw_views(xy, ViewRanges(), 32, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert torch.equal(first.matrix, second.matrix) and torch.equal(first.gains, second.gains)
     assert not torch.equal(first.matrix, other.matrix)
+
+
+def test_the_kernel_of_the_gpu_makes_the_same_views(tmp_path):
+    """Run by Triton's interpreter, which needs no GPU; it has to be chosen before the kernel is read."""
+    pytest.importorskip("triton")
+    code = """
+import numpy as np
+import torch
+from handtool.nn import view_kernel
+from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD
+from handtool.nn.views import ViewRanges, draw_views, mirror, normalize, scale_hsv, warp
+
+rng, side, size = np.random.default_rng(4), 40, 28
+crops = torch.from_numpy(rng.integers(0, 256, (5, side, side, 3)).astype(np.uint8))
+crops[0] = crops[0, :, :, :1]  # grey, whose hue is nothing
+crops[1] = 0
+views = draw_views(torch.from_numpy(rng.uniform(5, 35, (5, 21, 2))), ViewRanges(), size, rng)
+matrix = views.matrix @ mirror(torch.from_numpy(rng.integers(0, 2, 5).astype(bool)), side)
+for oversample, gains in ((2, views.gains), (1, views.gains), (2, None)):
+    found = view_kernel.look_through(crops, torch.linalg.inv(matrix), size, oversample, gains, IMAGENET_MEAN, IMAGENET_STD)
+    expected = warp(crops, matrix, size, oversample)
+    expected = normalize(expected if gains is None else scale_hsv(expected, gains.float()))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert (found - expected).abs().max() < 2e-4, (oversample, gains is None, (found - expected).abs().max())
+"""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(handtool.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_triton_a_gpu_makes_views_with_torch(monkeypatch, caplog):
+    monkeypatch.setattr(view_kernel, "triton", None)
+    view_kernel.is_usable.cache_clear()
+    assert not view_kernel.is_usable("cpu")
+    monkeypatch.setattr(view_kernel, "triton", object())
+
+    def broken(*_):
+        raise RuntimeError("Failed to find C compiler.\nmore")
+
+    monkeypatch.setattr(view_kernel, "look_through", broken)
+    view_kernel.is_usable.cache_clear()
+    assert not view_kernel.is_usable("cpu") and caplog.messages == ["views are made without Triton, which takes longer: Failed to find C compiler."]
+    view_kernel.is_usable.cache_clear()

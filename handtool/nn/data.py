@@ -1,32 +1,22 @@
-"""Crops on their way to the device: which rows at which step, and JPEG bytes decoded by worker processes.
+"""What a file says of its hands, as training and prediction need it: crops by row, labels, and which rows at which step.
 
 Shapes: N rows, B crops of a batch, S side of a crop in px.
 """
 
-import logging
-import os
-import signal
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import chain, cycle
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
 from handtool.hands.skeleton import REFERENCE_BONE, bone_length
 from handtool.nn.augment import LabelledHands
-from handtool.nn.launch import end_with_parent
 from handtool.store import CROPS, LABELS, VIDEOS, File
-
-log = logging.getLogger(__name__)
-AHEAD = 2  # batches that each worker decodes before they are wanted
 
 
 class Crops:
@@ -92,93 +82,6 @@ def epoch_order(num_items: int, seed: int, epoch: int) -> np.ndarray:
 def step_rng(seed: int, step: int) -> np.random.Generator:
     """The generator of one step; no state to save. Processes draw from it alike, for the whole batch, and keep their share."""
     return np.random.default_rng((seed, step, 1))
-
-
-def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int, pin: bool = False) -> Iterator[Tensor]:
-    """Decoded batches (B, S, S, 3) uint8 in the order of `batches` (arrays of rows), decoded ahead by `workers` processes.
-
-    A batch lasts until the one after the next is asked for: then its memory holds another. workers 0 decodes here, without a process.
-    `pin` puts batches in page-locked memory, from where a GPU copies by itself. Close the generator when leaving it early: the workers
-    live until then.
-    """
-    batches = iter(batches)
-    first = next(batches, None)
-    if first is None:
-        return
-    workers = fit_workers(workers, len(first) * crops.size**2 * 3)
-    slots = make_slots(AHEAD * workers + 2, (len(first), crops.size, crops.size, 3)) if workers else None
-    loader = DataLoader(
-        SlottedCrops(crops, slots),
-        batch_sampler=zip(cycle(range(AHEAD * workers + 2)), chain([first], batches)),
-        num_workers=workers,
-        collate_fn=as_it_is,
-        pin_memory=pin,
-        worker_init_fn=partial(start_worker, os.getpid()),
-        prefetch_factor=AHEAD if workers else None,
-    )
-    for batch in loader:
-        if isinstance(batch, HandtoolError):
-            raise batch
-        yield batch
-
-
-def make_slots(count: int, shape: tuple[int, ...]) -> Tensor:
-    """Memory that worker processes share with this one, used over and over: fresh pages for each batch cost as much as half of its decoding."""
-    return torch.empty((count, *shape), dtype=torch.uint8).share_memory_()
-
-
-def fit_workers(workers: int, batch_bytes: int) -> int:
-    """As many workers as shared memory has room for; 0 where not even one worker's batches fit (containers often come with 64 MiB)."""
-    try:
-        found = os.statvfs("/dev/shm")
-    except OSError:
-        return workers
-    room = found.f_bavail * found.f_frsize
-    fits = max(0, min(workers, (room // batch_bytes - 2) // AHEAD))
-    if fits < workers:
-        log.warning(
-            "%d decoding processes instead of %d: /dev/shm has room for %d MiB (docker run --shm-size, or a smaller batch)", fits, workers, room >> 20
-        )
-    return fits
-
-
-@dataclass(frozen=True)
-class SlottedCrops(Dataset):
-    """Crops decoded straight into shared memory, where there are slots; a batch is asked for as (number of its slot, rows)."""
-
-    crops: Crops
-    slots: Tensor | None  # (slots, B, S, S, 3) uint8
-
-    def __getitems__(self, asked: tuple[int, np.ndarray]) -> Tensor | HandtoolError:
-        number, rows = asked
-        fits = self.slots is not None and len(rows) <= self.slots.shape[1]
-        try:  # handed over as a value: raised in a worker it would reach the user wrapped in that worker's traceback
-            return self.crops.decode(rows, self.slots[number, : len(rows)] if fits else None)
-        except HandtoolError as error:
-            return error
-
-
-def as_it_is(batch: Tensor | HandtoolError) -> Tensor | HandtoolError:
-    return batch
-
-
-def start_worker(parent: int, number: int) -> None:
-    cv2.setNumThreads(0)
-    # A scheduler sends SIGTERM to every process of a job; the training one still needs its batches until it has saved. It then
-    # closes the loader, which ends the workers; should it die, the kernel does.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    end_with_parent(parent)
-
-
-def in_order(num_rows: int, batch_size: int) -> list[np.ndarray]:
-    """All rows once, in order; the last batch may be smaller."""
-    return [np.arange(start, min(start + batch_size, num_rows)) for start in range(0, num_rows, batch_size)]
-
-
-def count_workers(workers: int, processes: int = 1) -> int:
-    """Decoding processes for each of `processes` on this machine; 0 = one per core that we may use between them, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return workers or min(16, max(1, cores // processes))
 
 
 @dataclass(frozen=True)

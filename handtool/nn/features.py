@@ -14,8 +14,10 @@ import torch
 from handtool.config import EmbedConfig
 from handtool.hands.skeleton import LEFT
 from handtool.nn.augment import render_inputs, whole_crop
-from handtool.nn.data import Crops, count_workers, in_order, read_crops, read_hands
+from handtool.nn.data import Crops, read_hands
 from handtool.nn.infer import find_device
+from handtool.nn.loader import count_workers, in_order, read_crops
+from handtool.nn.transfer import move_ahead
 from handtool.nn.weights import read_encoder
 from handtool.progress import Progress, silent
 
@@ -41,9 +43,8 @@ def encode_crops(source: Any, encoder: Any, config: EmbedConfig, progress: Progr
         log.warning("crops are cut at box scale %g, the encoder was trained at %g", hands.box_scale, attrs["box_scale"])
     half = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
     workers, done = count_workers(config.workers) if len(crops) > config.batch_size else 0, 0
-    with closing(read_crops(crops, in_order(len(crops), config.batch_size), workers, pin=device.type == "cuda")) as batches:
+    with closing(move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)) as batches:
         for images in batches:
-            images = images.to(device)
             view = whole_crop(len(images), images.shape[1], int(attrs["size"]))
             flipped = torch.from_numpy(hands.side[done : done + len(images)] == LEFT)
             inputs = render_inputs(images, view, flipped, None, tuple(attrs["mean"]), tuple(attrs["std"]))

@@ -16,8 +16,10 @@ from handtool.errors import HandtoolError
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
 from handtool.hands.skeleton import LEFT
 from handtool.nn.augment import render_inputs, whole_crop
-from handtool.nn.data import Crops, Hands, count_workers, in_order, read_crops, read_hands
+from handtool.nn.data import Crops, Hands, read_hands
+from handtool.nn.loader import count_workers, in_order, read_crops
 from handtool.nn.pose import PoseModel, assumed_camera, read_pose
+from handtool.nn.transfer import move_ahead
 from handtool.nn.views import move_points
 from handtool.progress import Progress, silent
 
@@ -47,10 +49,10 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     model = model.to(device)
     workers = count_workers(config.workers) if len(crops) > config.batch_size else 0
     done = 0
-    with closing(read_crops(crops, in_order(len(crops), config.batch_size), workers, pin=device.type == "cuda")) as batches:
+    with closing(move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)) as batches:
         for images in batches:
             rows = slice(done, done + len(images))
-            found = predict_batch(model, images.to(device), hands.side[rows], hands.camera[rows], config.precision)
+            found = predict_batch(model, images, hands.side[rows], hands.camera[rows], config.precision)
             joints[rows], keypoints[rows] = found
             done = rows.stop
             progress("predict", done, len(crops))

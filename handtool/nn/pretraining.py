@@ -24,14 +24,16 @@ from handtool.nn.budget import shortage_named
 from handtool.nn.checkpoint import pack, unpack
 from handtool.nn.contrastive import BatchLoss, ContrastiveModel, watch
 from handtool.nn.curve import Clock, Curve
-from handtool.nn.data import Crops, count_workers, read_crops, step_rng
+from handtool.nn.data import Crops, step_rng
 from handtool.nn.distributed import Place
 from handtool.nn.equivariance import undo_views
 from handtool.nn.interrupt import Sigterm
+from handtool.nn.loader import count_workers, read_crops
 from handtool.nn.losses.nt_xent import raise_half
 from handtool.nn.optim import learning_rate, make_optimiser, set_learning_rate
 from handtool.nn.pairs import TrainingPairs
 from handtool.nn.plan import Plan
+from handtool.nn.transfer import move_ahead, send
 from handtool.nn.views import DRAWS, ViewRanges, Views, make_views, render
 from handtool.nn.weights import init_encoder
 from handtool.progress import Progress
@@ -75,7 +77,7 @@ def train(place: Place, crops: Crops, hands: Hands, plan: Plan, config: Pretrain
         draws = Draws(hands, plan, config, place)
         wanted = (draws.crop_rows(number) for number in passes)
         workers = count_workers(config.workers, place.local_processes)
-        batches = read_crops(crops, wanted, workers, pin=place.device == "cuda")
+        batches = move_ahead(read_crops(crops, wanted, workers), place.torch_device)
         forward = ForwardPass(model, hands, plan, config, place)
         with closing(batches), Board(config.tensorboard if job else None, curve) as board:
             figures = 0.0
@@ -140,15 +142,14 @@ class ForwardPass:
         self.ranges = ViewRanges(METHODS[config.method].rotation_deg, METHODS[config.method].shift_px)
 
     def __call__(self, crops: Tensor, rows_VB: np.ndarray, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Crops (A, S, S, 3) uint8 as decoded -> the loss, and what `watch` says of the first two views. Means over views beyond the second."""
+        """Crops (A, S, S, 3) uint8 on the device -> the loss, and what `watch` says of the first two views. Means over views beyond the second."""
         device, size = self.place.torch_device, self.config.input_size
         rows, half = rows_VB.ravel(), self.plan.half
         views = make_views(self.hands.xy[rows], drawn.reshape(-1, DRAWS), self.ranges, size)
-        crops = crops.to(device, non_blocking=True)
         crops = crops.repeat(2, 1, 1, 1) if self.hands.pairs.with_itself else crops
         pixels = render(crops, views, self.hands.flipped[rows])
         weighed = views.xy if self.config.weight_keypoints == "augmented" else resize(self.hands.xy[rows], crops, size)
-        xy = weighed.to(device, torch.float32).chunk(len(rows_VB))
+        xy = send(weighed.float(), device).chunk(len(rows_VB))
         with torch.autocast(self.place.device, half, enabled=half is not None):
             projections = self.network(pixels)
         z = undo(projections, views, self.plan.inverse).chunk(len(rows_VB))
@@ -194,4 +195,4 @@ def undo(projections: Tensor, views: Views, inverse: str) -> Tensor:
     if inverse == "none":
         return normalize(raise_half(projections), dim=1)
     shift = views.shift_fraction() if inverse == "exact" else views.shift_px / views.size
-    return undo_views(projections, views.angle_deg.to(projections.device), shift.to(projections.device))
+    return undo_views(projections, send(views.angle_deg, projections.device), send(shift, projections.device))

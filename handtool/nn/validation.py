@@ -8,11 +8,13 @@ import torch
 from handtool.errors import HandtoolError
 from handtool.hands.canonical import canonical_joints
 from handtool.nn import distributed
-from handtool.nn.data import Crops, count_workers, in_order, read_crops
+from handtool.nn.data import Crops
 from handtool.nn.distributed import Place
 from handtool.nn.infer import predict_batch
 from handtool.nn.labelled import TrainingHands
+from handtool.nn.loader import count_workers, in_order, read_crops
 from handtool.nn.pose import PoseModel
+from handtool.nn.transfer import move_ahead
 
 BATCH = 64
 FEW = 1024  # hands that are decoded sooner than worker processes start
@@ -30,12 +32,12 @@ def validate(model: PoseModel, crops: Crops, hands: TrainingHands, place: Place,
     rows = hands.held[place.rank :: place.processes]
     batches = [rows[batch] for batch in in_order(len(rows), BATCH)]
     many = count_workers(workers, place.local_processes) if len(rows) > FEW else 0
-    with closing(read_crops(crops, batches, many)) as reading:
+    with closing(move_ahead(read_crops(crops, batches, many), device)) as reading:
         for images in reading:
             here = rows[done : done + len(images)]
             done += len(here)
             truth, side = hands.labels.rows(here), hands.hands.side[here]
-            predicted, _ = predict_batch(model, images.to(device), side, hands.hands.camera[here], precision)
+            predicted, _ = predict_batch(model, images, side, hands.hands.camera[here], precision)
             predicted = predicted * truth.bone.numpy()[:, None, None]
             joints, valid = canonical_joints(truth.joints.numpy(), side), truth.valid.numpy()  # mirrored back, as the prediction is
             error = np.linalg.norm((predicted - predicted[:, :1]) - (joints - joints[:, :1]), axis=2)

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from handtool.nn import view_kernel
 from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD
 
 DRAWS = 8  # random numbers a view: angle, scale, shift in x and y, gains on hue, saturation, value, and what is added to value
 GAINS_FROM, GAINS_TO = (0.01, 0.01, 0.5, 5 / 255), (1.0, 1.0, 1.0, 20 / 255)
+OVERSAMPLE = 2  # samples a pixel, along each axis
 BLOCK = 256  # views rendered at once: bounds the float copies of the crops to some hundred MB, whatever the batch
 
 
@@ -103,7 +105,7 @@ def move_points(matrix: Tensor, xy: Tensor) -> Tensor:
     return xy @ matrix[:, :2, :2].mT + matrix[:, None, :2, 2]
 
 
-def warp(crops: Tensor, matrix: Tensor, size: int, oversample: int = 2) -> Tensor:
+def warp(crops: Tensor, matrix: Tensor, size: int, oversample: int = OVERSAMPLE) -> Tensor:
     """Crops (B, S, S, 3) uint8 -> (B, 3, size, size) float32 in 0..1 on the same device; black outside the crop.
 
     matrix (B, 3, 3) maps crop px to view px. A view may shrink a crop more than twice (a 224 px crop whose window is 300 px
@@ -130,6 +132,8 @@ def edges_from_pixels(side: int) -> Tensor:
 def render(crops: Tensor, views: Views, flipped: Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD) -> Tensor:
     """The pixels of the views: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool -> (B, 3, size, size), normalised."""
     matrix_B33 = views.matrix @ mirror(flipped, crops.shape[1])
+    if crops.is_cuda and view_kernel.is_usable("cuda"):
+        return view_kernel.look_through(crops, torch.linalg.inv(matrix_B33), views.size, OVERSAMPLE, views.gains, mean, std)
     blocks = []
     for start in range(0, len(crops), BLOCK):
         here = slice(start, start + BLOCK)

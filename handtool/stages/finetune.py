@@ -20,15 +20,17 @@ from handtool.nn.augment import draw_blurs, draw_colours, draw_windows, render_i
 from handtool.nn.batchnorm import share_batch_norm
 from handtool.nn.checkpoint import load_model, pack, unpack
 from handtool.nn.curve import Clock
-from handtool.nn.data import Crops, count_workers, read_crops, step_rng
+from handtool.nn.data import Crops, step_rng
 from handtool.nn.distributed import Place
 from handtool.nn.encoder import make_encoder
 from handtool.nn.finetune_plan import FinetunePlan, make_plan
 from handtool.nn.interrupt import Sigterm
 from handtool.nn.labelled import TrainingHands, read_labelled
 from handtool.nn.launch import launch
+from handtool.nn.loader import count_workers, read_crops
 from handtool.nn.optim import learning_rate, make_adam, set_learning_rate
 from handtool.nn.pose import FOCAL, PUBLISHED_NORMALIZATION, Contract, PoseLosses, PoseModel, init_pose, layer_shares, write_pose
+from handtool.nn.transfer import move_ahead
 from handtool.nn.validation import validate
 from handtool.nn.weights import read_attrs_of
 from handtool.progress import Progress, silent
@@ -125,7 +127,7 @@ def train(place: Place, source: File, hands: TrainingHands, plan: FinetunePlan, 
         todo = range(len(curve["step"]), 0 if state and state["ended"] else steps)
         own, crops = place.share(plan.batch_size), Crops(source)
         wanted = (hands.train[plan.schedule.items(step)][own] for step in todo)
-        reading = read_crops(crops, wanted, count_workers(config.workers, place.local_processes), pin=place.device == "cuda")
+        reading = move_ahead(read_crops(crops, wanted, count_workers(config.workers, place.local_processes)), device)
         weights = torch.tensor(model.head.loss_weights, device=device)
         with closing(reading) as batches:
             for step, images in zip(todo, batches):
@@ -137,7 +139,7 @@ def train(place: Place, source: File, hands: TrainingHands, plan: FinetunePlan, 
                 rows = rows[own]
                 targets = model.head.targets(see_through(hands.labels.rows(rows), view)).to(device)
                 flipped = torch.from_numpy(hands.hands.side[rows] == LEFT)
-                inputs = render_inputs(images.to(device, non_blocking=True), view, flipped, colour, contract.mean, contract.std, sigma)
+                inputs = render_inputs(images, view, flipped, colour, contract.mean, contract.std, sigma)
                 set_mode(model, config.freeze)
                 parts = network(inputs.contiguous(memory_format=torch.channels_last), targets, plan.precision == "bf16")
                 loss = (weights * parts).sum()

@@ -32,8 +32,9 @@ from making import record, write_crops, write_videos
 
 from handtool import store
 from handtool.config import PretrainConfig
-from handtool.nn.data import Crops, count_workers, read_crops
+from handtool.nn.data import Crops
 from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD
+from handtool.nn.loader import count_workers, read_crops
 from handtool.nn.views import ViewRanges, draw_views, render
 from handtool.stages.pretrain import pretrain
 from handtool.store import CURVE, KEYPOINTS, PAIRS
