@@ -136,6 +136,9 @@ def test_whole_images_are_padded_and_a_jpeg_of_the_right_size_keeps_its_bytes(tm
         assert np.abs(decode_jpeg(jpegs[2]).astype(int) - 90).max() < 3
         assert store.read_column(file, CROPS.box).tolist() == [[0, 0, 224, 224], [0, 0, 100, 60], [0, 0, 50, 50]]
         assert (store.read_column(file, CROPS.side) == UNKNOWN).all() and store.read_attrs(file, CROPS)["box_scale"] == 1.0
+    run_stage(extract, [folder], tmp_path / "said.h5", ExtractConfig(whole=True, box_scale=1.4, **ONE))
+    with store.open_file(tmp_path / "said.h5") as file:
+        assert store.open_jpegs(file)[0] == exact.read_bytes() and store.read_attrs(file, CROPS)["box_scale"] == 1.4, "cut by others, at 1.4"
 
 
 def test_the_cameras_numbers_become_those_of_the_crop(tmp_path):

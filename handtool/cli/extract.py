@@ -32,7 +32,7 @@ def extract(
     ] = ExtractConfig.camera,
     box_scale: Annotated[
         float | None,
-        typer.Option("--box-scale", min=1.0, max=4.0, help="Side of a crop / side of the hand's box.", show_default=f"{BOX_SCALE}; of a data set: its own"),
+        typer.Option("--box-scale", min=1.0, max=4.0, help="Side of a crop / side of the hand's box; with --whole, what the images were cut at.", show_default=f"{BOX_SCALE}; of a data set: its own; --whole: 1"),
     ] = ExtractConfig.box_scale,
     size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of a crop, px.")] = ExtractConfig.size,
     quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of the JPEG.")] = ExtractConfig.quality,

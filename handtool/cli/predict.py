@@ -126,7 +126,7 @@ def predict_footage(
     from handtool.stages.predict import predict, read_contract
     from handtool.store import Record, create_file, open_file
 
-    box_scale = read_contract(model).box_scale if config.box_scale is None else config.box_scale
+    box_scale = config.box_scale or (None if config.whole else read_contract(model).box_scale)
     known["model"] = known.pop("detector", None)
     if not job.has("crops"):
         with create_file(job.path("crops"), Record("handtool extract", {})) as crops:

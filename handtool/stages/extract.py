@@ -52,7 +52,8 @@ def extract(
     choice = Choice(config.dataset, config.split, config.subset, config.cameras)
     found = find_videos(sources, config.limit, listed or (), choice)
     check_found(found.videos, choice, camera=config.camera is not None)
-    config = config if config.box_scale else replace(config, box_scale=box_scale_of(found.videos))
+    said = config.box_scale
+    config = config if said else replace(config, box_scale=box_scale_of(found.videos))
     looking = Looking(config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None)
     in_file = looking.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
     check_truth(found.videos, looking)
@@ -69,8 +70,8 @@ def extract(
             job.drop(name)
         raise no_hands_at_all(videos, outcomes)
     write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
-    write_hands(sink, pieces, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config)})
-    report = make_report(videos, outcomes, found.left_out) | {"box_scale": scale_of_crops(outcomes, config)}
+    write_hands(sink, pieces, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config, said)})
+    report = make_report(videos, outcomes, found.left_out) | {"box_scale": scale_of_crops(outcomes, config, said)}
     if boxes is not None:
         looked_at = sum(outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes)
         report["boxes_in_the_file"] = {"on frames looked at": looked_at, "in all": in_file}
@@ -224,9 +225,9 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
     )
 
 
-def scale_of_crops(outcomes: list[dict], config: ExtractConfig) -> float:
-    """1 where each image is the hand already."""
-    return config.box_scale if any(outcome["enlarged"] for outcome in outcomes) else 1.0
+def scale_of_crops(outcomes: list[dict], config: ExtractConfig, said: float | None) -> float:
+    """Where each image is the hand already: what the user says that it was cut at, else 1."""
+    return config.box_scale if any(outcome["enlarged"] for outcome in outcomes) else said or 1.0
 
 
 def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> None:
