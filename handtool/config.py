@@ -172,6 +172,7 @@ class FinetuneConfig:
     zoom: float = 0.1  # the window's side times 1 +- 0.1
     colour: float = 0.5  # brightness, contrast and saturation within 1 +- 0.5, hue within 0.3 x that
     blur_px: float | None = None  # of the input: standard deviation, up to this; None: the head's own
+    mirror: float = 0.0  # share of the hands that are shown mirrored, as left ones
     label_fraction: float = 1.0  # of the labelled hands
     label_choice: str = "random"  # or head: the first ones
     val_share: float = 0.0  # of the labelled hands, held out
@@ -192,6 +193,7 @@ class PredictConfig:
     precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
     device: str = "auto"
     workers: int = 0  # 0 = one per core
+    flip: bool = False  # the mean of what is said of each hand and of its mirror image
     smooth: bool = False  # each track, by a One-Euro filter; what follows is of it
     min_cutoff: float = 1.0  # Hz, of a hand at rest
     beta: float = 30.0  # Hz for each m/s

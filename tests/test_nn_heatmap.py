@@ -8,9 +8,10 @@ from torch import nn
 
 from handtool.errors import HandtoolError
 from handtool.hands.camera import place_root as numpy_place_root
+from handtool.hands.camera import project
 from handtool.hands.camera import rays as numpy_rays
 from handtool.hands.skeleton import PARENTS
-from handtool.nn.augment import AugmentRanges, LabelledHands, blur, draw_blurs, draw_windows, see_through, whole_crop
+from handtool.nn.augment import AugmentRanges, LabelledHands, blur, draw_blurs, draw_mirrored, draw_windows, mirror_hands, see_through, whole_crop
 from handtool.nn.encoder import make_encoder
 from handtool.nn.geometry import place_root
 from handtool.nn.heatmap import HeatmapHead, gaussians, losses_of_maps, make_targets, read_out
@@ -85,6 +86,16 @@ def test_locations_are_read_where_the_joint_is_and_nowhere_else():
     noise = torch.randn_like(location) * (1 - mask)
     head = HeatmapHead(8, SIZE)
     torch.testing.assert_close(head.solve(heat, direction, location + noise, seen.camera)[0], head.solve(heat, direction, location, seen.camera)[0])
+
+
+def test_mirrored_hands_project_to_mirrored_keypoints_and_the_others_stay():
+    hands, which = labelled(), np.array([True, False, True, True, False, False])
+    seen = mirror_hands(hands, which, SIDE)
+    projected = project(seen.joints.numpy(), seen.camera.numpy())
+    assert np.allclose(projected, seen.keypoints.numpy(), atol=1e-9)
+    assert np.allclose(seen.keypoints[which][..., 0], SIDE - 1 - hands.keypoints[which][..., 0]) and torch.equal(seen.joints[~which], hands.joints[~which])
+    drawn = draw_mirrored(4000, AugmentRanges(mirror=0.3), np.random.default_rng(0))
+    assert abs(drawn.mean() - 0.3) < 0.03 and not draw_mirrored(50, AugmentRanges(), np.random.default_rng(0)).any()
 
 
 def test_a_maximum_at_the_rim_is_its_cell():

@@ -16,7 +16,7 @@ from handtool.hands.canonical import canonical_camera, canonical_joints, canonic
 from handtool.nn.augment import LabelledHands, see_through, whole_crop
 from handtool.nn.data import Hands
 from handtool.nn.encoder import make_encoder, make_projection_head
-from handtool.nn.infer import find_device, find_scale, predict_batch, predict_file
+from handtool.nn.infer import find_device, find_scale, predict_batch, predict_file, predict_twice
 from handtool.nn.pose import Contract, PoseModel, read_pose, write_pose
 from handtool.nn.regression import RegressionHead, joints_from_slots, lift, make_targets, rays
 from handtool.nn.weights import write_encoder
@@ -86,6 +86,25 @@ def test_a_mirrored_left_hand_gives_the_mirrored_prediction():
     mirrored, mirrored_keypoints = predict_batch(model, crops.flip(2), np.zeros(4, int), mirror_camera(camera, SIZE))
     np.testing.assert_allclose(mirrored, mirror_joints(joints), atol=2e-3)
     np.testing.assert_allclose(mirrored_keypoints, mirror_points(keypoints, SIZE), atol=1e-3)
+
+
+def test_the_mean_with_the_mirror_image_is_the_same_for_either_side():
+    model, crops = make_pose(), random_crops(4)
+    camera, side = make_hands(4, np.random.default_rng(0), SIZE)["camera"], np.array([0, 1, 2, 1])
+    camera[:, 0, 2] += 5
+    joints, keypoints = predict_twice(model, crops, side, camera)
+    once = predict_batch(model, crops, side, camera)[0]
+    other = predict_batch(model, crops.flip(2), side, mirror_camera(camera, SIZE))[0]
+    np.testing.assert_allclose(joints, (once + mirror_joints(other)) / 2, atol=2e-3)
+    assert np.abs(joints - once).max() > 0.02
+    opposite = np.where(side == 0, 1, 0)
+    np.testing.assert_allclose(predict_twice(model, crops, opposite, camera)[1], keypoints, atol=1e-6)
+
+
+def test_a_model_that_never_saw_mirrored_hands_is_not_asked_about_them(labelled_file, pose_file):
+    with pytest.raises(HandtoolError, match="never saw a mirrored hand") as told:
+        predict_file(labelled_file, pose_file, PredictConfig(device="cpu", flip=True))
+    assert "--mirror 0.5" in told.value.hint
 
 
 def test_a_pose_file_round_trips_to_the_last_bit(pose_file):

@@ -270,3 +270,13 @@ def test_a_random_fraction_takes_all_backgrounds_of_a_hand_and_head_takes_the_fi
     assert keep.sum() == 40 and (keep.reshape(4, 50) == keep[:50]).all()
     assert not np.array_equal(keep, take_fraction(hand, 0.2, "random", seed=4))
     assert np.flatnonzero(take_fraction(hand, 0.2, "head", seed=3)).tolist() == list(range(40))
+
+
+def test_a_model_that_saw_mirrored_hands_says_so(labelled, tmp_path):
+    run(labelled, tmp_path / "plain.h5", steps=2)
+    run(labelled, tmp_path / "both.h5", steps=2, mirror=0.5)
+    for name, mirrored in (("plain", False), ("both", True)):
+        with store.open_file(tmp_path / f"{name}.h5") as file:
+            assert read_pose(file).contract.mirrored is mirrored
+    curves = [weights_of(tmp_path / f"{name}.h5")[0]["head.fc.weight"] for name in ("plain", "both")]
+    assert not np.array_equal(*curves), "it trained on other pictures"

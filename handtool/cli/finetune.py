@@ -65,6 +65,7 @@ def finetune(
         float | None,
         typer.Option("--blur", min=0.0, max=10.0, metavar="PX", help="Augmentation blurs the input by up to this standard deviation.", show_default="heatmap: 0.5, regression: 0", rich_help_panel=DATA),
     ] = FinetuneConfig.blur_px,
+    mirror: Annotated[float, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="Augmentation shows this share of the hands mirrored; predict can then --flip.", rich_help_panel=DATA)] = FinetuneConfig.mirror,
     batch_size: BatchSize = FinetuneConfig.batch_size,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the hands.", show_default="heatmap: 120, regression: 100", rich_help_panel=TRAINING)
@@ -93,7 +94,7 @@ def finetune(
         raise WrongCommand("--encoder and --init both say where the encoder starts", hint="leave one of them out")
     config = FinetuneConfig(
         head=head, loss=loss, arch=arch, init=encoder or init, normalization=normalization, input_size=input_size, batch_size=batch_size, epochs=epochs, steps=steps,
-        learning_rate=learning_rate, layer_decay=layer_decay, freeze=freeze, rotation_deg=rotation_deg, shift=shift, zoom=zoom, colour=colour, blur_px=blur_px,
+        learning_rate=learning_rate, layer_decay=layer_decay, freeze=freeze, rotation_deg=rotation_deg, shift=shift, zoom=zoom, colour=colour, blur_px=blur_px, mirror=mirror,
         label_fraction=label_fraction, label_choice=label_choice, val_share=val_share, val_by=val_by, patience=patience, precision=precision, seed=seed, gpus=gpus,
         processes=processes, workers=workers,
     )  # fmt: skip

@@ -38,6 +38,9 @@ def predict(
     ] = PredictConfig.bone,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Hands at once.")] = PredictConfig.batch_size,
     precision: Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.")] = PredictConfig.precision,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="The mean of what the model says of each hand and of its mirror image: of one that saw mirrored hands (finetune --mirror).")
+    ] = PredictConfig.flip,
     device: Device = PredictConfig.device,
     workers: Workers = PredictConfig.workers,
     smooth: Annotated[
@@ -82,7 +85,7 @@ def predict(
     from handtool.stages.predict import check_machine
     from handtool.stages.predict import predict as stage
 
-    settings = {"bone": bone, "batch_size": batch_size, "precision": precision, "device": device, "workers": workers}
+    settings = {"bone": bone, "batch_size": batch_size, "precision": precision, "flip": flip, "device": device, "workers": workers}
     settings |= {"smooth": smooth, "min_cutoff": min_cutoff, "beta": beta, "derivative_cutoff": derivative_cutoff}
     shared = {"force": force, "as_json": as_json}
     if not footage:

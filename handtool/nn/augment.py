@@ -4,13 +4,15 @@ Unlike the views of pre-training these stay on the crop as it is, because at pre
 Turning a view by R about its centre turns the world about the optical axis: K' = A K R^T, joints R X. Shapes: B views, K = 21 joints.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
+from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.nn.views import affine, mirror, move_points, normalize, rotation, warp, window
 
 
@@ -24,6 +26,7 @@ class AugmentRanges:
     colour: float = 0.5  # brightness, contrast and saturation x U(1 - .5, 1 + .5)
     hue: float = 0.15  # of the circle
     blur: float = 0.0  # px of the input, standard deviation, uniform up to this
+    mirror: float = 0.0  # share of hands
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,22 @@ def draw_windows(num: int, side: int, size: int, ranges: AugmentRanges, rng: np.
     shift = torch.from_numpy(side * rng.uniform(-ranges.shift, ranges.shift, (num, 2)))
     middle = torch.full((num, 2), (side - 1) / 2, dtype=torch.float64)
     return Window(window(middle - shift, half, size) @ rotation(middle, angle), angle, size)
+
+
+def draw_mirrored(num: int, ranges: AugmentRanges, rng: np.random.Generator) -> np.ndarray:
+    """(B,) bool: which hands are shown as their mirror images."""
+    return rng.random(num) < ranges.mirror
+
+
+def mirror_hands(hands: LabelledHands, mirrored: np.ndarray, side: int) -> LabelledHands:
+    """Labels of the hands as crops of `side` px show them where those of `mirrored` (B,) bool are mirrored."""
+    which = np.where(mirrored, LEFT, RIGHT)
+    return replace(
+        hands,
+        joints=torch.from_numpy(canonical_joints(hands.joints.numpy(), which)),
+        keypoints=torch.from_numpy(canonical_keypoints(hands.keypoints.numpy(), which, side)),
+        camera=torch.from_numpy(canonical_camera(hands.camera.numpy(), which, side)),
+    )
 
 
 def see_through(hands: LabelledHands, view: Window) -> LabelledHands:

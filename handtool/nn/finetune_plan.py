@@ -50,7 +50,7 @@ def make_plan(num_hands: int, config: FinetuneConfig, place: Place) -> FinetuneP
     precision = ("bf16" if place.device == "cuda" else "fp32") if config.precision == "auto" else config.precision
     ranges = AugmentRanges(
         chosen(config.rotation_deg, preset.rotation_deg), config.zoom, config.shift, config.colour, hue=0.3 * config.colour,
-        blur=chosen(config.blur_px, preset.blur_px),
+        blur=chosen(config.blur_px, preset.blur_px), mirror=config.mirror,
     )  # fmt: skip
     return FinetunePlan(schedule, steps, round(config.warmup * steps), precision, ranges, epochs)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from handtool.config import PredictConfig
 from handtool.errors import HandtoolError
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
-from handtool.hands.skeleton import LEFT
+from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.nn.augment import render_inputs, whole_crop
 from handtool.nn.data import Crops, Hands, read_hands
 from handtool.nn.loader import count_workers, in_order, read_crops
@@ -39,6 +39,9 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     if abs(hands.box_scale - contract.box_scale) > 0.01:
         log.warning("crops are cut at box scale %g, the model was trained at %g: expect larger errors", hands.box_scale,
                     contract.box_scale)
+    if config.flip and not contract.mirrored:
+        raise HandtoolError("--flip: this model never saw a mirrored hand, its answers to one would spoil the mean",
+                            hint="handtool finetune train.h5 --mirror 0.5, or leave --flip out")
     absolute = np.isfinite(hands.camera).all((1, 2))
     if not absolute.all():
         log.info("%d hands without a camera: lifted with an assumed focal length of %.2f crop sides, relative to the wrist",
@@ -52,8 +55,8 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     with closing(move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)) as batches:
         for images in batches:
             rows = slice(done, done + len(images))
-            found = predict_batch(model, images, hands.side[rows], hands.camera[rows], config.precision)
-            joints[rows], keypoints[rows] = found
+            look = predict_twice if config.flip else predict_batch
+            joints[rows], keypoints[rows] = look(model, images, hands.side[rows], hands.camera[rows], config.precision)
             done = rows.stop
             progress("predict", done, len(crops))
     joints = joints * scale[:, None, None]
@@ -83,6 +86,15 @@ def predict_batch(
     joints, keypoints = model.solve(*outputs, (view.matrix @ torch.from_numpy(camera)).to(crops.device))
     keypoints = move_points(torch.linalg.inv(view.matrix), keypoints.cpu()).numpy()
     return canonical_joints(joints.cpu().numpy(), side), canonical_keypoints(keypoints, side, width)
+
+
+def predict_twice(
+    model: PoseModel, crops: Tensor, side: np.ndarray, camera: np.ndarray, precision: str = "auto"
+) -> tuple[np.ndarray, np.ndarray]:
+    """As predict_batch: the mean of what the model says of each hand and of its mirror image, mirrored back."""
+    other = np.where(side == LEFT, RIGHT, LEFT)
+    joints, keypoints = zip(*(predict_batch(model, crops, seen_as, camera, precision) for seen_as in (side, other)))
+    return sum(joints) / 2, sum(keypoints) / 2
 
 
 def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera: np.ndarray) -> np.ndarray:

@@ -36,6 +36,7 @@ class Contract:
     box_scale: float = 1.3  # of the crops that it was trained on
     bone_m: float = float("nan")  # mean reference bone of the training hands
     head: str = "regression"  # or heatmap
+    mirrored: bool = False  # it has seen mirrored hands too, so that --flip makes sense
     focal: float = FOCAL  # median focal length of the training crops, in sides of the crop: assumed where a camera is unknown
 
 
@@ -138,6 +139,7 @@ def read_pose(file) -> PoseModel:
     if attrs.get("kind") != "pose":
         raise HandtoolError(f"{file.path} holds {attrs.get('kind', 'unknown')} weights, not a pose model",
                             hint=f"handtool finetune train.h5 --encoder {file.path} -o pose.h5")
+    attrs = {"mirrored": False} | dict(attrs)  # files from before there was a choice
     contract = {name: attrs[name] for name in Contract.__dataclass_fields__}
     contract |= {name: tuple(map(float, attrs[name])) for name in ("mean", "std")}
     model = PoseModel(make_encoder(attrs["architecture"]), Contract(**contract))

@@ -16,7 +16,7 @@ from handtool import store
 from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.nn import distributed
-from handtool.nn.augment import draw_blurs, draw_colours, draw_windows, render_inputs, see_through
+from handtool.nn.augment import draw_blurs, draw_colours, draw_mirrored, draw_windows, mirror_hands, render_inputs, see_through
 from handtool.nn.batchnorm import share_batch_norm
 from handtool.nn.checkpoint import load_model, pack, unpack
 from handtool.nn.curve import Clock
@@ -136,9 +136,11 @@ def train(place: Place, source: File, hands: TrainingHands, plan: FinetunePlan, 
                 view = draw_windows(len(rows), hands.hands.size, config.input_size, ranges, rng).rows(own)
                 colour = draw_colours(len(rows), ranges, rng)[own] if ranges.colour else None
                 sigma = draw_blurs(len(rows), ranges, rng)[own] if ranges.blur else None
+                mirrored = draw_mirrored(len(rows), ranges, rng)[own]
                 rows = rows[own]
-                targets = model.head.targets(see_through(hands.labels.rows(rows), view)).to(device)
-                flipped = torch.from_numpy(hands.hands.side[rows] == LEFT)
+                labels = mirror_hands(hands.labels.rows(rows), mirrored, hands.hands.size)
+                targets = model.head.targets(see_through(labels, view)).to(device)
+                flipped = torch.from_numpy((hands.hands.side[rows] == LEFT) ^ mirrored)
                 inputs = render_inputs(images, view, flipped, colour, contract.mean, contract.std, sigma)
                 set_mode(model, config.freeze)
                 parts = network(inputs.contiguous(memory_format=torch.channels_last), targets, plan.precision == "bf16")
@@ -178,7 +180,7 @@ def make_model(hands: TrainingHands, config: FinetuneConfig, init: str | Path) -
     camera, bone = hands.labels.camera[hands.train], hands.labels.bone[hands.train]
     focal = float(((camera[:, 0, 0] + camera[:, 1, 1]) / 2 / hands.hands.size).nanmedian())
     contract = Contract(size=config.input_size, box_scale=hands.hands.box_scale, bone_m=float(bone.nanmean()), head=config.head,
-                        focal=focal if np.isfinite(focal) else FOCAL)
+                        mirrored=config.mirror > 0, focal=focal if np.isfinite(focal) else FOCAL)
     normalization = {name: tuple(map(float, attrs[name])) for name in ("mean", "std") if name in attrs}
     contract = replace(contract, **(PUBLISHED_NORMALIZATION if config.normalization == "published" else normalization))
     with torch.random.fork_rng(devices=[]):
