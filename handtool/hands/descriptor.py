@@ -26,7 +26,8 @@ def describe(xy: np.ndarray, side: np.ndarray, normalization: str, crop_size: in
     """
     points = canonical_keypoints(np.asarray(xy), side, crop_size)
     if normalization == "crop":
-        points = (points + points.dtype.type(0.5)) / points.dtype.type(crop_size)  # float32 stays: millions of hands are as many bytes
+        points += points.dtype.type(0.5)  # float32 stays, and in place: millions of hands are as many bytes
+        points /= points.dtype.type(crop_size)
     elif normalization == "wrist-scale":
         points = _wrist_at_zero_size_one(points.astype(np.float64))
     elif normalization == "similarity":
@@ -54,9 +55,8 @@ def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) ->
 def _rows_whole_or_nan(points: np.ndarray) -> np.ndarray:
     """(n, 21, k) -> (n, 21 k) float32; a row with a NaN or infinity is NaN throughout, so that its first number tells."""
     flat = points.reshape(len(points), -1).astype(np.float32, copy=False)
-    finite = np.isfinite(flat)
-    if not finite.all():  # row by row takes five times as long
-        flat[~finite.all(axis=1)] = np.nan
+    if not np.isfinite(flat.sum(dtype=np.float64)):  # row by row takes ten times as long
+        flat[~np.isfinite(flat).all(axis=1)] = np.nan
     return flat
 
 

@@ -225,8 +225,10 @@ def pick(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def read_blocks(file: File, column: Column, size: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
-    """The column in blocks of `size` rows: (first row, array). The crc32 is verified at the end."""
+    """The column in blocks of about `size` rows: (first row, array). The crc32 is verified at the end."""
     dataset = dataset_of(file, column)
+    if dataset.chunks and dataset.chunks[0] <= size:
+        size -= size % dataset.chunks[0]  # whole chunks: none is read twice
     path = file.owner(column.table).path
     checksum = 0
     for start in range(0, dataset.shape[0], size):

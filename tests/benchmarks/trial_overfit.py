@@ -45,8 +45,8 @@ def main() -> None:
             truth, joints = store.read_column(labels, LABELS.joints), store.read_column(predictions, PREDICTIONS.joints)
     relative = 1000 * np.linalg.norm((joints - joints[:, :1]) - (truth - truth[:, :1]), axis=2)
     absolute = 1000 * np.linalg.norm(joints - truth, axis=2)
-    print(f"{asked.head}, {asked.hands} hands, {asked.size} px, {asked.steps} steps: {relative.mean():.2f} mm relative to the wrist (worst hand "
-          f"{relative.mean(1).max():.2f}), {absolute.mean():.1f} mm in the camera's frame, {seconds:.0f} s")
+    print(f"{asked.head}, {asked.hands} hands, {asked.size} px, {asked.steps} steps: {relative.mean():.2f} mm relative to the wrist (median hand "
+          f"{np.median(relative.mean(1)):.2f}, worst {relative.mean(1).max():.2f}), {absolute.mean():.1f} mm in the camera's frame, {seconds:.0f} s")
 
 
 if __name__ == "__main__":
