@@ -1,5 +1,6 @@
 """The example scripts, run as a newcomer runs them: on real video with MediaPipe, through pipes, on synthetic hands."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -178,3 +179,25 @@ def test_shards_on_a_cluster_and_in_parallel_are_the_single_run(tmp_path, script
     footage.run_stage(extract, [folder], tmp_path / "single.h5", ExtractConfig(whole=True, workers=1))
     assert same_tables(read_tables(tmp_path / "single.h5"), read_tables(tmp_path / "the out" / "crops.h5"))
     assert run_script(script, folder, "the out", "--whole", folder=tmp_path, SHARDS="2").count("is up to date") == 3
+
+
+def study_table():
+    spec = importlib.util.spec_from_file_location("study_table", EXAMPLES / "study_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_gain_of_a_study_is_paired_by_video_and_seed():
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(5, 50, 30) + rng.uniform(0, 20, (3, 1))  # some videos are ten times as hard as others, some seeds worse
+    percent, low, high = study_table().gain(0.9 * hard, hard)
+    assert np.allclose((percent, low, high), 10), "the same share of every video: no doubt is left"
+    noisy = hard * rng.normal(0.9, 0.03, hard.shape)
+    percent, low, high = study_table().gain(noisy, hard)
+    assert low < percent < high and 5 < low and high < 15 and np.isclose(percent, 100 * (1 - noisy.mean() / hard.mean()))
+
+
+def test_a_study_has_a_scale():
+    done = subprocess.run(["bash", EXAMPLES / "study.sh"], capture_output=True, text=True)
+    assert done.returncode == 2 and "small|medium|large" in done.stdout

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Does it help to pre-train on similar hands from other videos, and how much? A world in which everything is controlled.
+#   examples/study.sh small|medium|large [OUT]
+# small: two CPU cores, under two hours; medium: one GPU, about an hour; large: a node with GPUS=8. OUT: a folder (default: study-SCALE). An
+# encoder by each method, with the same steps, network and hands; pose models on few and on all labels of other people in other places;
+# a table, and OUT/report.html. Run it again: it goes on where it stopped. TEST_SEED: of the test set, to be chosen last and used once.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+scale=${1:-}
+case $scale in
+small)
+    VIDEOS=${VIDEOS:-100} FRAMES=${FRAMES:-24} LABELLED=${LABELLED:-40} STEPS=${STEPS:-600} BATCH=${BATCH:-48} FINETUNE=${FINETUNE:-300}
+    FRACTIONS=${FRACTIONS:-0.1 1} SEEDS=${SEEDS:-1 2 3} SIZE=64 network=(--arch resnet18 --input-size 64 --gpus 0) head=(--head regression --batch-size 16) ablations=
+    ;;
+medium)
+    VIDEOS=${VIDEOS:-1000} FRAMES=${FRAMES:-40} LABELLED=${LABELLED:-200} STEPS=${STEPS:-6000} BATCH=${BATCH:-512} FINETUNE=${FINETUNE:-1500}
+    FRACTIONS=${FRACTIONS:-0.01 0.05 0.1 0.4 1} SEEDS=${SEEDS:-1 2 3} SIZE=96 network=(--arch resnet18 --input-size 64 --gpus 1) head=(--head regression --batch-size 64) ablations=yes
+    ;;
+large)
+    VIDEOS=${VIDEOS:-20000} FRAMES=${FRAMES:-50} LABELLED=${LABELLED:-1000} STEPS=${STEPS:-60000} BATCH=${BATCH:-8192} FINETUNE=${FINETUNE:-15000}
+    FRACTIONS=${FRACTIONS:-0.01 0.05 0.1 0.4 1} SEEDS=${SEEDS:-1 2 3} SIZE=224 network=(--arch resnet50 --input-size 128 --gpus "${GPUS:-8}") head=(--head heatmap --batch-size 128) ablations=yes
+    ;;
+*) sed -n '2,6p' "$0" | cut -c3-; exit 2 ;;
+esac
+out=${2:-study-$scale}
+TEST_SEED=${TEST_SEED:-303} HANDTOOL=${HANDTOOL:-handtool} PYTHON=${PYTHON:-python3}
+mkdir -p "$out"
+cd "$out"
+quiet() { "$HANDTOOL" "$@" --quiet > /dev/null; }
+world() { quiet synth --num-videos "$1" --frames "$FRAMES" --size "$SIZE" --difficulty medium --seed "$2" -o "$3"; }
+
+echo "== hands without labels, labelled ones of other people in other places, and as many to be tested on"
+world "$VIDEOS" 101 pool.h5
+world "$LABELLED" 202 labelled.h5
+world "$LABELLED" "$TEST_SEED" test.h5
+
+echo "== similar hands in other videos: by keypoints, and by the true joints"
+mine() { # mine NAME EMBED-OPTIONS... [-- MINE-OPTIONS...]
+    local name=$1 options=() ; shift
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
+    [ $# -eq 0 ] || shift
+    quiet embed "${KEYPOINTS:-keypoints.h5}" "${options[@]}" -o "embeddings-$name.h5"
+    quiet mine "embeddings-$name.h5" --topk 5 --threads 1 "$@" -o "pairs-$name.h5"
+}
+quiet keypoints pool.h5 -o keypoints.h5
+mine mined
+mine oracle --from joints
+
+train() { # train NAME PAIRS METHOD-OPTIONS...
+    local name=$1 pairs=$2; shift 2
+    echo "   $name"
+    "$HANDTOOL" pretrain "$pairs" "${network[@]}" --init scratch --batch-size "$BATCH" --steps "$STEPS" --seed 5 "$@" -o "encoder-$name.h5" > /dev/null
+}
+tune() { # tune NAME FRACTIONS: pose models on top of encoder-NAME.h5 (scratch: of none), and their errors
+    local from=(--encoder "encoder-$1.h5") fraction seed result
+    [ "$1" != scratch ] || from=(--init scratch)
+    for fraction in $2; do for seed in $SEEDS; do
+        result=$1-$fraction-$seed.h5
+        quiet finetune labelled.h5 "${from[@]}" "${network[@]}" "${head[@]}" --steps "$FINETUNE" --label-fraction "$fraction" --seed "$seed" -o "pose-$result"
+        [ "result-$result" -nt "pose-$result" ] || quiet eval test.h5 --model "pose-$result" --bone truth -o "result-$result"
+    done; done
+}
+
+echo "== an encoder by each method: $STEPS steps of $BATCH pairs"
+train simclr pairs-mined.h5 --method simclr
+train peclr pairs-mined.h5 --method peclr
+train simhand-unweighted pairs-mined.h5 --method simhand --weights none
+train simhand pairs-mined.h5 --method simhand
+train oracle pairs-oracle.h5 --method simhand
+methods="scratch simclr peclr simhand-unweighted simhand oracle"
+
+echo "== pose models: $FINETUNE steps, at label fractions $FRACTIONS, seeds $SEEDS"
+for method in $methods; do echo "   $method"; tune "$method" "$FRACTIONS"; done
+"$PYTHON" "$here/study_table.py" . peclr $methods | tee table.txt
+
+if [ -n "$ablations" ]; then
+    echo "== what matters: the rank, the constraint, the keypoints, the size of the pool"
+    train rank-5 pairs-mined.h5 --method simhand --positives 5
+    train rank-any pairs-mined.h5 --method simhand --positives sample
+    mine same-video -- --exclude none
+    train same-video pairs-same-video.h5 --method simhand
+    for noise in 2 8; do
+        quiet keypoints pool.h5 --noise "$noise" -o "keypoints-noise-$noise.h5"
+        KEYPOINTS=keypoints-noise-$noise.h5 mine "noise-$noise"
+        train "noise-$noise" "pairs-noise-$noise.h5" --method simhand
+    done
+    quiet keypoints pool.h5 --estimator mediapipe -o keypoints-estimated.h5 && KEYPOINTS=keypoints-estimated.h5 mine estimated &&
+        train estimated pairs-estimated.h5 --method simhand || echo "   (without an estimator's keypoints: the extra mediapipe is not installed)"
+    quiet split pool.h5 --by video --shares 25,75 -o quarter.h5 -o rest.h5
+    quiet keypoints quarter.h5 -o keypoints-quarter.h5
+    KEYPOINTS=keypoints-quarter.h5 mine quarter
+    train quarter-of-pool pairs-quarter.h5 --method simhand
+    varied=$(for file in encoder-{rank-5,rank-any,same-video,noise-2,noise-8,estimated,quarter-of-pool}.h5; do [ ! -e "$file" ] || { file=${file#encoder-}; echo "${file%.h5}"; }; done)
+    for name in $varied; do echo "   $name"; tune "$name" 0.1; done
+    "$PYTHON" "$here/study_table.py" . simhand simhand $varied | tee ablations.txt
+fi
+
+first=$(echo $SEEDS | cut -d' ' -f1) least=$(echo $FRACTIONS | cut -d' ' -f1)
+quiet report pairs-mined.h5 encoder-{simclr,peclr,simhand-unweighted,simhand,oracle}.h5 $(for method in $methods; do echo "result-$method-$least-$first.h5"; done) -o report.html
+echo "$out/table.txt and $out/report.html"
