@@ -1,9 +1,12 @@
 """Every hand as a few numbers: what describes it, on the principal axes of all hands."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,16 +31,20 @@ from handtool.store import (
 )
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 BLOCK_ROWS = 8_192
+BLOCKS_AHEAD = 2
 DIMS = {"keypoints": 14, "joints": 63, "encoder": 128}
 NORMALIZATIONS = {"keypoints": ("crop", "wrist-scale", "similarity"), "joints": ("wrist-scale", "similarity"), "encoder": ("unit",)}
 
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What describes the hands, before any axes. `blocks()` yields (first row, (b, width) float32, NaN throughout where there is nothing)."""
+    """What describes the hands, before any axes. `read()` yields (first row, numbers of b hands as the file has them), `describe` makes
+    (b, width) float32 of these, NaN throughout where there is nothing."""
 
-    blocks: Callable[[], Iterator[tuple[int, np.ndarray]]]
+    read: Callable[[], Iterator[tuple[int, np.ndarray]]]
+    describe: Callable[[int, np.ndarray], np.ndarray]
     width: int
     side: np.ndarray  # (N,)
     valid: np.ndarray  # (N,) bool: there is something to describe
@@ -72,9 +79,8 @@ def embed(
             raise HandtoolError(f"{basis.path} describes a hand by {len(space.mean)} numbers, here there are {described.width}")
     embedded, moments = np.zeros(len(described.valid), bool), RunningMoments()
     with open_table(sink, EMBEDDINGS, described.attrs | {"normalization": described.normalization}) as table:
-        for start, rows in described.blocks():
-            vector = space.project(rows)
-            block = slice(start, start + len(rows))
+        for start, vector in meanwhile(lambda start, numbers: (start, space.project(described.describe(start, numbers))), described.read()):
+            block = slice(start, start + len(vector))
             embedded[block] = np.isfinite(vector).all(axis=1)
             if space.is_raw:
                 moments.add(vector[embedded[block]])
@@ -105,14 +111,13 @@ def open_descriptors(source: File, sink: Sink, config: EmbedConfig, encoder: Fil
         column, width, lacking = KEYPOINTS.xy, 42, "keypoints"
         turn = partial(describe, normalization=normalization, crop_size=int(read_attrs(source, CROPS)["size"]))
 
-    def blocks() -> Iterator[tuple[int, np.ndarray]]:
-        for start, points in read_blocks(source, column, BLOCK_ROWS):
-            here = slice(start, start + len(points))
-            if not valid[here].all():
-                points[~valid[here]] = np.nan
-            yield start, turn(points, side[here])
+    def described(start: int, points: np.ndarray) -> np.ndarray:
+        here = slice(start, start + len(points))
+        if not valid[here].all():
+            points[~valid[here]] = np.nan
+        return turn(points, side[here])
 
-    return Descriptors(blocks, width, side, valid, lacking, normalization, {"source": config.source})
+    return Descriptors(partial(read_blocks, source, column, BLOCK_ROWS), described, width, side, valid, lacking, normalization, {"source": config.source})
 
 
 def encode(source: File, sink: Sink, config: EmbedConfig, encoder: File | None, side: np.ndarray, progress: Progress) -> Descriptors:
@@ -127,12 +132,12 @@ def encode(source: File, sink: Sink, config: EmbedConfig, encoder: File | None, 
         length = np.linalg.norm(features, axis=1, keepdims=True)
         kept[start : start + len(features)] = np.divide(features, length, out=np.full_like(features, np.nan), where=length > 0)
 
-    def blocks() -> Iterator[tuple[int, np.ndarray]]:
+    def read() -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(kept), BLOCK_ROWS):
             yield start, kept[start : start + BLOCK_ROWS]
 
     attrs = {"source": "encoder", "encoder_uuid": encoder.uuid}
-    return Descriptors(blocks, kept.shape[1], side, np.ones(len(side), bool), "features", "unit", attrs)
+    return Descriptors(read, lambda start, rows: rows, kept.shape[1], side, np.ones(len(side), bool), "features", "unit", attrs)
 
 
 def fit_space(described: Descriptors, source: File, config: EmbedConfig, progress: Progress) -> tuple[Basis, float | None]:
@@ -143,16 +148,33 @@ def fit_space(described: Descriptors, source: File, config: EmbedConfig, progres
     if dim == described.width:
         return Basis.of_raw(dim), None
     moments = RunningMoments()
-    for start, rows in described.blocks():
+
+    def add(start: int, numbers: np.ndarray) -> int:
+        rows = described.describe(start, numbers)
         there = np.isfinite(rows[:, 0])
         moments.add(rows if there.all() else rows[there])
-        progress("fit axes", start + len(rows), len(described.valid))
+        return start + len(rows)
+
+    for done in meanwhile(add, described.read()):
+        progress("fit axes", done, len(described.valid))
     if moments.count == 0:
         raise HandtoolError(f"no hand of {source.path} is finite", hint=f"look at them: handtool show {source.path}")
     if moments.count <= dim:
         log.warning("%d hands do not span %d axes; the last ones hold no variance", moments.count, dim)
     space, total = moments.principal_axes(dim), moments.total_variance
     return space, float(space.explained_variance.sum() / total) if total > 0 else float("nan")
+
+
+def meanwhile(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]:
+    """work(*item) of each, in order, by a thread of its own: numpy computes there while the next block is read and the last one written here."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+        for item in items:
+            waiting.append(thread.submit(work, *item))
+            if len(waiting) > BLOCKS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def describe_space(space: Basis, moments: RunningMoments) -> dict:
