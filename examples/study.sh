@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Does it help to pre-train on similar hands from other videos, and how much? A world in which everything is controlled.
 #   examples/study.sh small|medium|large [OUT]
-# small: two CPU cores, under two hours; medium: one GPU, about an hour; large: a node with GPUS=8. OUT: a folder (default: study-SCALE). An
+# small: for two CPU cores; medium: for one GPU; large: for a node with GPUS=8. OUT: a folder (default: study-SCALE). An
 # encoder by each method, with the same steps, network and hands; pose models on few and on all labels of other people in other places;
 # a table, and OUT/report.html. Run it again: it goes on where it stopped. TEST_SEED: of the test set, to be chosen last and used once.
 set -euo pipefail
@@ -39,7 +39,7 @@ mine() { # mine NAME EMBED-OPTIONS... [-- MINE-OPTIONS...]
     local name=$1 options=() ; shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
     [ $# -eq 0 ] || shift
-    quiet embed "${KEYPOINTS:-keypoints.h5}" "${options[@]}" -o "embeddings-$name.h5"
+    quiet embed "${KEYPOINTS:-keypoints.h5}" ${options[@]+"${options[@]}"} -o "embeddings-$name.h5"
     quiet mine "embeddings-$name.h5" --topk 5 --threads 1 "$@" -o "pairs-$name.h5"
 }
 quiet keypoints pool.h5 -o keypoints.h5
@@ -84,8 +84,12 @@ if [ -n "$ablations" ]; then
         KEYPOINTS=keypoints-noise-$noise.h5 mine "noise-$noise"
         train "noise-$noise" "pairs-noise-$noise.h5" --method simhand
     done
-    quiet keypoints pool.h5 --estimator mediapipe -o keypoints-estimated.h5 && KEYPOINTS=keypoints-estimated.h5 mine estimated &&
-        train estimated pairs-estimated.h5 --method simhand || echo "   (without an estimator's keypoints: the extra mediapipe is not installed)"
+    if quiet keypoints pool.h5 --estimator mediapipe -o keypoints-estimated.h5; then
+        KEYPOINTS=keypoints-estimated.h5 mine estimated
+        train estimated pairs-estimated.h5 --method simhand
+    else
+        echo "   (without an estimator's keypoints, for the reason above)"
+    fi
     quiet split pool.h5 --by video --shares 25,75 -o quarter.h5 -o rest.h5
     quiet keypoints quarter.h5 -o keypoints-quarter.h5
     KEYPOINTS=keypoints-quarter.h5 mine quarter

@@ -112,6 +112,18 @@ def test_footage_without_hands_and_a_file_that_is_no_pose_model_are_one_line(tmp
     assert not list(tmp_path.glob("p.h5*"))
 
 
+@pytest.mark.parametrize("whole_images", [False, True])
+def test_a_model_that_cannot_do_what_is_asked_is_found_out_before_the_footage_is_looked_at(tmp_path, footage, pose_path, monkeypatch, whole_images):
+    def looked_at(*_, **__):
+        raise AssertionError("the footage was looked at first")
+
+    monkeypatch.setattr("handtool.stages.extract.extract", looked_at)
+    with pytest.raises(HandtoolError, match="never saw a mirrored hand"):
+        run(*footage, pose_path, tmp_path / "h.h5", flip=True, whole=whole_images)
+    with pytest.raises(HandtoolError, match="has no /weights"):
+        run(*footage, make_file(tmp_path / "k.h5"), tmp_path / "h.h5", whole=whole_images)
+
+
 def test_the_command_thins_by_time_and_knows_footage_from_crops(tmp_path, footage, pose_path, handtool):
     given = (footage[0], "--boxes", footage[1], "--model", pose_path, "--fps", "10", "--device", "cpu", "--workers", "1", "-o", "p.h5")
     done = handtool("predict", *given)

@@ -129,7 +129,8 @@ def predict_footage(
     from handtool.stages.predict import predict, read_contract
     from handtool.store import Record, create_file, open_file
 
-    box_scale = config.box_scale or (None if config.whole else read_contract(model).box_scale)
+    contract = read_contract(model, config)  # before hours of video are looked at
+    box_scale = config.box_scale or (None if config.whole else contract.box_scale)
     known["model"] = known.pop("detector", None)
     if not job.has("crops"):
         with create_file(job.path("crops"), Record("handtool extract", {})) as crops:

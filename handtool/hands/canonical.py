@@ -8,15 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from handtool.hands.camera import mirror_camera, mirror_joints
+from handtool.hands.camera import mirror_camera, mirror_joints, mirror_points
 from handtool.hands.skeleton import LEFT
 
 
 def canonical_keypoints(xy: np.ndarray, side: np.ndarray, width: int) -> np.ndarray:
     """xy: (n, 21, 2) px in a crop `width` px wide, side: (n,). Returns (n, 21, 2) px, left hands mirrored (u' = width - 1 - u)."""
-    turned, left = xy.copy(), _is_left(side, xy)
-    np.copyto(turned[..., 0], width - 1 - turned[..., 0], where=left[:, None])  # as mirror_points, and three times as fast for millions
-    return turned
+    return _mirror_left(side, xy, lambda left: mirror_points(left, width))
 
 
 def canonical_joints(joints: np.ndarray, side: np.ndarray) -> np.ndarray:
@@ -29,13 +27,9 @@ def canonical_camera(camera: np.ndarray, side: np.ndarray, width: int) -> np.nda
     return _mirror_left(side, camera, lambda left: mirror_camera(left, width))
 
 
-def _is_left(side: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _mirror_left(side: np.ndarray, seen: np.ndarray, mirror: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     left = np.asarray(side) == LEFT
     assert left.shape == seen.shape[:1], f"{left.shape} sides for {seen.shape[:1]} hands"
-    return left
-
-
-def _mirror_left(side: np.ndarray, seen: np.ndarray, mirror: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    turned, left = seen.copy(), _is_left(side, seen)
+    turned = seen.copy()
     turned[left] = mirror(seen[left])
     return turned

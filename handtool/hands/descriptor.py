@@ -55,8 +55,9 @@ def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) ->
 def _rows_whole_or_nan(points: np.ndarray) -> np.ndarray:
     """(n, 21, k) -> (n, 21 k) float32; a row with a NaN or infinity is NaN throughout, so that its first number tells."""
     flat = points.reshape(len(points), -1).astype(np.float32, copy=False)
-    if not np.isfinite(flat.sum(dtype=np.float64)):  # row by row takes ten times as long
-        flat[~np.isfinite(flat).all(axis=1)] = np.nan
+    finite = np.isfinite(flat)
+    if not finite.all():  # row by row takes five times as long
+        flat[~finite.all(axis=1)] = np.nan
     return flat
 
 

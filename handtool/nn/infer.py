@@ -18,7 +18,7 @@ from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.nn.augment import render_inputs, whole_crop
 from handtool.nn.data import Crops, Hands, read_hands
 from handtool.nn.loader import count_workers, in_order, read_crops
-from handtool.nn.pose import PoseModel, assumed_camera, read_pose
+from handtool.nn.pose import Contract, PoseModel, assumed_camera, read_pose
 from handtool.nn.transfer import move_ahead
 from handtool.nn.views import move_points
 from handtool.progress import Progress, silent
@@ -39,9 +39,7 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     if abs(hands.box_scale - contract.box_scale) > 0.01:
         log.warning("crops are cut at box scale %g, the model was trained at %g: expect larger errors", hands.box_scale,
                     contract.box_scale)
-    if config.flip and not contract.mirrored:
-        raise HandtoolError("--flip: this model never saw a mirrored hand, its answers to one would spoil the mean",
-                            hint="handtool finetune train.h5 --mirror 0.5, or leave --flip out")
+    check_flip(contract, config)
     absolute = np.isfinite(hands.camera).all((1, 2))
     if not absolute.all():
         log.info("%d hands without a camera: lifted with an assumed focal length of %.2f crop sides, relative to the wrist",
@@ -51,11 +49,10 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     joints, keypoints = np.empty((len(crops), 21, 3)), np.empty((len(crops), 21, 2))
     model = model.to(device)
     workers = count_workers(config.workers) if len(crops) > config.batch_size else 0
-    done = 0
+    done, look = 0, predict_twice if config.flip else predict_batch
     with closing(move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)) as batches:
         for images in batches:
             rows = slice(done, done + len(images))
-            look = predict_twice if config.flip else predict_batch
             joints[rows], keypoints[rows] = look(model, images, hands.side[rows], hands.camera[rows], config.precision)
             done = rows.stop
             progress("predict", done, len(crops))
@@ -86,6 +83,13 @@ def predict_batch(
     joints, keypoints = model.solve(*outputs, (view.matrix @ torch.from_numpy(camera)).to(crops.device))
     keypoints = move_points(torch.linalg.inv(view.matrix), keypoints.cpu()).numpy()
     return canonical_joints(joints.cpu().numpy(), side), canonical_keypoints(keypoints, side, width)
+
+
+def check_flip(contract: Contract, config: PredictConfig) -> None:
+    """HandtoolError where mirrored hands are to be asked about and the model never saw one."""
+    if config.flip and not contract.mirrored:
+        raise HandtoolError("--flip: this model never saw a mirrored hand, its answers to one would spoil the mean",
+                            hint="handtool finetune train.h5 --mirror 0.5, or leave --flip out")
 
 
 def predict_twice(

@@ -24,7 +24,7 @@ from handtool.nn.launch import end_with_parent
 
 log = logging.getLogger(__name__)
 AHEAD = 2  # pieces that each worker has been given and has not handed back
-LEAST = 64  # crops of a piece, where a batch has as many: handing over costs as much as decoding one
+LEAST = 64  # crops of a piece, where a batch has as many: handing a piece over takes half as long as decoding a crop
 
 
 def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int) -> Iterator[Tensor]:

@@ -136,12 +136,13 @@ def train(place: Place, source: File, hands: TrainingHands, plan: FinetunePlan, 
                 view = draw_windows(len(rows), hands.hands.size, config.input_size, ranges, rng).rows(own)
                 colour = draw_colours(len(rows), ranges, rng)[own] if ranges.colour else None
                 sigma = draw_blurs(len(rows), ranges, rng)[own] if ranges.blur else None
-                mirrored = draw_mirrored(len(rows), ranges, rng)[own]
+                mirrored = draw_mirrored(len(rows), ranges, rng)[own] if ranges.mirror else None
                 rows = rows[own]
-                labels = mirror_hands(hands.labels.rows(rows), mirrored, hands.hands.size)
+                labels, flipped = hands.labels.rows(rows), hands.hands.side[rows] == LEFT
+                if mirrored is not None:
+                    labels, flipped = mirror_hands(labels, mirrored, hands.hands.size), flipped ^ mirrored
                 targets = model.head.targets(see_through(labels, view)).to(device)
-                flipped = torch.from_numpy((hands.hands.side[rows] == LEFT) ^ mirrored)
-                inputs = render_inputs(images, view, flipped, colour, contract.mean, contract.std, sigma)
+                inputs = render_inputs(images, view, torch.from_numpy(flipped), colour, contract.mean, contract.std, sigma)
                 set_mode(model, config.freeze)
                 parts = network(inputs.contiguous(memory_format=torch.channels_last), targets, plan.precision == "bf16")
                 loss = (weights * parts).sum()

@@ -12,7 +12,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.smoothing import OneEuro, metres_per_pixel, trajectories
 from handtool.nn.data import read_hands
-from handtool.nn.infer import find_device, find_scale, predict_file
+from handtool.nn.infer import check_flip, find_device, find_scale, predict_file
 from handtool.nn.pose import Contract, read_pose
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, PREDICTIONS, UNKNOWN, File, Sink
@@ -25,12 +25,14 @@ def check_machine(config: PredictConfig) -> None:
     find_device(config.device)
 
 
-def read_contract(model: File) -> Contract:
-    """What the model expects. HandtoolError where it is no pose model."""
+def read_contract(model: File, config: PredictConfig) -> Contract:
+    """What the model expects. HandtoolError where it is no pose model, or cannot do what is asked."""
     if not isinstance(model, File):
         raise HandtoolError(f"{model} is not a pose model of handtool", hint=f"handtool finetune train.h5 --init {model} -o pose.h5")
     model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
-    return read_pose(model).contract
+    contract = read_pose(model).contract
+    check_flip(contract, config)
+    return contract
 
 
 def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress = silent, *, model: File) -> dict:
@@ -39,7 +41,7 @@ def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress 
     `model`: a pose.h5. Raises HandtoolError where there are no crops, `model` is no pose model, or the asked bone or device is not there.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
-    contract = read_contract(model)
+    contract = read_contract(model, config)
     hands = read_hands(source)
     _, scale_source = find_scale(hands, contract.bone_m, config.bone)
     columns = predict_file(source, model, config, progress)
