@@ -9,8 +9,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 scale=${1:-}
 case $scale in
 small)
-    VIDEOS=${VIDEOS:-100} FRAMES=${FRAMES:-24} LABELLED=${LABELLED:-40} STEPS=${STEPS:-600} BATCH=${BATCH:-48} FINETUNE=${FINETUNE:-300}
-    FRACTIONS=${FRACTIONS:-0.1 1} SEEDS=${SEEDS:-1 2 3} SIZE=64 network=(--arch resnet18 --input-size 64 --gpus 0) head=(--head regression --batch-size 16) ablations=
+    VIDEOS=${VIDEOS:-400} FRAMES=${FRAMES:-12} LABELLED=${LABELLED:-200} STEPS=${STEPS:-450} BATCH=${BATCH:-64} FINETUNE=${FINETUNE:-400}
+    FRACTIONS=${FRACTIONS:-0.1 1} SEEDS=${SEEDS:-1 2 3} SIZE=64 network=(--arch resnet18 --input-size 64 --gpus 0) head=(--head regression --batch-size 32) ablations=
+    JOBS=${JOBS:-2} # each on one core: a small network gains little from a second
     ;;
 medium)
     VIDEOS=${VIDEOS:-1000} FRAMES=${FRAMES:-40} LABELLED=${LABELLED:-200} STEPS=${STEPS:-6000} BATCH=${BATCH:-512} FINETUNE=${FINETUNE:-1500}
@@ -22,11 +23,27 @@ large)
     ;;
 *) sed -n '2,6p' "$0" | cut -c3-; exit 2 ;;
 esac
-out=${2:-study-$scale}
+out=${2:-study-$scale} JOBS=${JOBS:-1}
 TEST_SEED=${TEST_SEED:-303} HANDTOOL=${HANDTOOL:-handtool} PYTHON=${PYTHON:-python3}
 mkdir -p "$out"
 cd "$out"
+[ "$JOBS" = 1 ] || export OMP_NUM_THREADS=1 HANDTOOL_WORKERS=1
 quiet() { "$HANDTOOL" "$@" --quiet > /dev/null; }
+running=() silence=() # with several at a time their bars would overwrite each other
+[ "$JOBS" = 1 ] || silence=(--quiet)
+start() { # start NAME COMMAND...: beside those that run, JOBS at a time
+    echo "   $(date +%H:%M) $1"; shift
+    "$HANDTOOL" "$@" ${silence[@]+"${silence[@]}"} > /dev/null &
+    running+=($!)
+    [ ${#running[@]} -lt "$JOBS" ] || finish
+}
+finish() { # wait for all; the first that failed ends the study
+    local pid failed=0
+    for pid in ${running[@]+"${running[@]}"}; do wait "$pid" || failed=$?; done
+    running=()
+    [ $failed = 0 ] || exit $failed
+}
+trap 'kill ${running[@]+"${running[@]}"} 2> /dev/null || true; wait; exit 130' INT TERM # each saves what it has
 world() { quiet synth --num-videos "$1" --frames "$FRAMES" --size "$SIZE" --difficulty medium --seed "$2" -o "$3"; }
 
 echo "== hands without labels, labelled ones of other people in other places, and as many to be tested on"
@@ -48,17 +65,22 @@ mine oracle --from joints
 
 train() { # train NAME PAIRS METHOD-OPTIONS...
     local name=$1 pairs=$2; shift 2
-    echo "   $name"
-    "$HANDTOOL" pretrain "$pairs" "${network[@]}" --init scratch --batch-size "$BATCH" --steps "$STEPS" --seed 5 "$@" -o "encoder-$name.h5" > /dev/null
+    start "$name" pretrain "$pairs" "${network[@]}" --init scratch --batch-size "$BATCH" --steps "$STEPS" --seed 5 "$@" -o "encoder-$name.h5"
 }
-tune() { # tune NAME FRACTIONS: pose models on top of encoder-NAME.h5 (scratch: of none), and their errors
-    local from=(--encoder "encoder-$1.h5") fraction seed result
-    [ "$1" != scratch ] || from=(--init scratch)
-    for fraction in $2; do for seed in $SEEDS; do
-        result=$1-$fraction-$seed.h5
-        quiet finetune labelled.h5 "${from[@]}" "${network[@]}" "${head[@]}" --steps "$FINETUNE" --label-fraction "$fraction" --seed "$seed" -o "pose-$result"
-        [ "result-$result" -nt "pose-$result" ] || quiet eval test.h5 --model "pose-$result" --bone truth -o "result-$result"
-    done; done
+tune() { # tune NAMES FRACTIONS: pose models on top of encoder-NAME.h5 (scratch: of none), and their errors
+    local name fraction seed from results=() result
+    for name in $1; do for fraction in $2; do for seed in $SEEDS; do
+        from=(--encoder "encoder-$name.h5") result=$name-$fraction-$seed
+        [ "$name" != scratch ] || from=(--init scratch)
+        start "$name, $fraction of the labels, seed $seed" finetune labelled.h5 "${from[@]}" "${network[@]}" "${head[@]}" --steps "$FINETUNE" \
+            --label-fraction "$fraction" --seed "$seed" -o "pose-$result.h5"
+        results+=("$result")
+    done; done; done
+    finish
+    for result in "${results[@]}"; do
+        [ "result-$result.h5" -nt "pose-$result.h5" ] || start "error of $result" eval test.h5 --model "pose-$result.h5" --bone truth -o "result-$result.h5"
+    done
+    finish
 }
 
 echo "== an encoder by each method: $STEPS steps of $BATCH pairs"
@@ -67,10 +89,11 @@ train peclr pairs-mined.h5 --method peclr
 train simhand-unweighted pairs-mined.h5 --method simhand --weights none
 train simhand pairs-mined.h5 --method simhand
 train oracle pairs-oracle.h5 --method simhand
+finish
 methods="scratch simclr peclr simhand-unweighted simhand oracle"
 
 echo "== pose models: $FINETUNE steps, at label fractions $FRACTIONS, seeds $SEEDS"
-for method in $methods; do echo "   $method"; tune "$method" "$FRACTIONS"; done
+tune "$methods" "$FRACTIONS"
 "$PYTHON" "$here/study_table.py" . peclr $methods | tee table.txt
 
 if [ -n "$ablations" ]; then
@@ -94,8 +117,9 @@ if [ -n "$ablations" ]; then
     quiet keypoints quarter.h5 -o keypoints-quarter.h5
     KEYPOINTS=keypoints-quarter.h5 mine quarter
     train quarter-of-pool pairs-quarter.h5 --method simhand
+    finish
     varied=$(for file in encoder-{rank-5,rank-any,same-video,noise-2,noise-8,estimated,quarter-of-pool}.h5; do [ ! -e "$file" ] || { file=${file#encoder-}; echo "${file%.h5}"; }; done)
-    for name in $varied; do echo "   $name"; tune "$name" 0.1; done
+    tune "$varied" 0.1
     "$PYTHON" "$here/study_table.py" . simhand simhand $varied | tee ablations.txt
 fi
 

@@ -85,7 +85,7 @@ class ContrastiveMethod:
 
     mined: bool  # the partner is a mined neighbour, else a second view of the same crop
     rotation_deg: int  # views turn by whole degrees in [-rotation, rotation]
-    shift_px: float  # and move by [-shift, shift), px of the crop
+    shift_px: float  # and move by [-shift, shift), px where a crop has 224 of them
     inverse: str
     weights: str
 

@@ -54,7 +54,7 @@ def labelled(tmp_path_factory):
 def test_views_have_the_same_pixels(monkeypatch):
     rng = np.random.default_rng(0)
     crops = torch.from_numpy(rng.integers(0, 256, (300, 96, 96, 3)).astype(np.uint8))
-    views = draw_views(torch.from_numpy(rng.uniform(30, 66, (300, 21, 2))), ViewRanges(), 64, rng)
+    views = draw_views(torch.from_numpy(rng.uniform(30, 66, (300, 21, 2))), ViewRanges(), 64, 96, rng)
     flipped = torch.from_numpy(rng.integers(0, 2, 300).astype(bool))
     assert view_kernel.is_usable("cuda")
     there = render(crops.cuda(), views, flipped)

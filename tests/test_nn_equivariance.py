@@ -35,7 +35,7 @@ def as_points(xy, origin):
 def test_undoing_any_recorded_view_gives_the_hand_before_it(ranges, size):
     rng = np.random.default_rng(size)
     xy = torch.from_numpy(rng.uniform(20, 200, (50, 1, 2)) + rng.normal(0, 25, (50, 21, 2)))
-    views = draw_views(xy, ranges, size, rng)
+    views = draw_views(xy, ranges, size, 224, rng)
     undone = undo_views(as_points(views.xy, (size - 1) / 2), views.angle_deg, views.shift_fraction())
     before = normalize(as_points(xy, xy.mean(1, keepdim=True)), dim=1)
     assert (undone - before).abs().max() < 1e-9

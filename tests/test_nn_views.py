@@ -26,7 +26,7 @@ def soft_image(rng, side, blur=2.0):
 
 def some_views(rng, num=6, side=96, size=64, ranges=None):
     xy = torch.from_numpy(rng.uniform(0.3 * side, 0.7 * side, (num, 21, 2)))
-    return xy, draw_views(xy, ranges or ViewRanges(), size, rng)
+    return xy, draw_views(xy, ranges or ViewRanges(), size, side, rng)
 
 
 def test_one_warp_is_what_opencv_makes_of_the_same_matrix(rng):
@@ -98,6 +98,7 @@ def test_views_stay_within_their_ranges(rng):
     drawn = 64 / (2 * zoom * radius)
     assert 0.9 <= drawn.min() < 0.91 and 1.49 < drawn.max() <= 1.5
     moved = (views.xy.mean(1) - 31.5) / zoom[:, None]  # of the mean keypoint, back in px of the crop
+    moved *= 224 / 96  # the published crops have 224 px: the same part of a smaller one
     assert torch.allclose(moved, views.shift_px, atol=1e-9)
     assert -15 <= moved.min() < -14.9 and 14.9 < moved.max() <= 15 and abs(moved.mean()) < 0.5
 
@@ -137,7 +138,7 @@ def test_colours_that_are_left_alone_stay(rng):
 def test_a_left_hand_renders_as_its_mirror_image(rng):
     image = torch.from_numpy(soft_image(rng, 48)[None])
     xy = torch.from_numpy(rng.uniform(10, 38, (1, 21, 2)))
-    views = draw_views(xy, ViewRanges(), 32, rng)
+    views = draw_views(xy, ViewRanges(), 32, 32, rng)
     right = render(image, views, torch.tensor([False]))
     left = render(image.flip(2), views, torch.tensor([True]))
     assert torch.allclose(left, right, atol=1e-5)
@@ -145,7 +146,7 @@ def test_a_left_hand_renders_as_its_mirror_image(rng):
 
 def test_rendering_in_blocks_changes_nothing(rng, monkeypatch):
     images = torch.from_numpy(np.stack([soft_image(rng, 32) for _ in range(5)]))
-    views = draw_views(torch.from_numpy(rng.uniform(8, 24, (5, 21, 2))), ViewRanges(), 32, rng)
+    views = draw_views(torch.from_numpy(rng.uniform(8, 24, (5, 21, 2))), ViewRanges(), 32, 32, rng)
     flipped = torch.tensor([True, False, True, False, False])
     whole = render(images, views, flipped)
     monkeypatch.setattr("handtool.nn.views.BLOCK", 2)
@@ -160,7 +161,7 @@ def test_normalised_images_have_imagenets_mean_at_zero():
 
 def test_one_seed_draws_one_view(rng):
     xy = torch.from_numpy(rng.uniform(10, 60, (4, 21, 2)))
-    first, second, other = (draw_views(xy, ViewRanges(), 32, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, second, other = (draw_views(xy, ViewRanges(), 32, 32, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert torch.equal(first.matrix, second.matrix) and torch.equal(first.gains, second.gains)
     assert not torch.equal(first.matrix, other.matrix)
 
@@ -179,7 +180,7 @@ rng, side, size = np.random.default_rng(4), 40, 28
 crops = torch.from_numpy(rng.integers(0, 256, (5, side, side, 3)).astype(np.uint8))
 crops[0] = crops[0, :, :, :1]  # grey, whose hue is nothing
 crops[1] = 0
-views = draw_views(torch.from_numpy(rng.uniform(5, 35, (5, 21, 2))), ViewRanges(), size, rng)
+views = draw_views(torch.from_numpy(rng.uniform(5, 35, (5, 21, 2))), ViewRanges(), size, 40, rng)
 matrix = views.matrix @ mirror(torch.from_numpy(rng.integers(0, 2, 5).astype(bool)), side)
 for oversample, gains in ((2, views.gains), (1, views.gains), (2, None)):
     found = view_kernel.look_through(crops, torch.linalg.inv(matrix), size, oversample, gains, IMAGENET_MEAN, IMAGENET_STD)

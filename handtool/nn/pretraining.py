@@ -145,7 +145,7 @@ class ForwardPass:
         """Crops (A, S, S, 3) uint8 on the device -> the loss, and what `watch` says of the first two views. Means over views beyond the second."""
         device, size = self.place.torch_device, self.config.input_size
         rows, half = rows_VB.ravel(), self.plan.half
-        views = make_views(self.hands.xy[rows], drawn.reshape(-1, DRAWS), self.ranges, size)
+        views = make_views(self.hands.xy[rows], drawn.reshape(-1, DRAWS), self.ranges, size, crops.shape[1])
         crops = crops.repeat(2, 1, 1, 1) if self.hands.pairs.with_itself else crops
         pixels = render(crops, views, self.hands.flipped[rows])
         weighed = views.xy if self.config.weight_keypoints == "augmented" else resize(self.hands.xy[rows], crops, size)

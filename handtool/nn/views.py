@@ -19,6 +19,7 @@ from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD
 DRAWS = 8  # random numbers a view: angle, scale, shift in x and y, gains on hue, saturation, value, and what is added to value
 GAINS_FROM, GAINS_TO = (0.01, 0.01, 0.5, 5 / 255), (1.0, 1.0, 1.0, 20 / 255)
 OVERSAMPLE = 2  # samples a pixel, along each axis
+SHIFT_SIDE = 224  # px, the side of the published crops, of which shifts are published: smaller crops move by less
 BLOCK = 256  # views rendered at once: bounds the float copies of the crops to some hundred MB, whatever the batch
 
 
@@ -27,7 +28,7 @@ class ViewRanges:
     """What a view may do. The published ranges, but for the shift, which is [0, 15) there and goes one way only."""
 
     angle_deg: int = 45  # integer degrees in [-45, 45]
-    shift_px: float = 15.0  # px of the crop, uniform in [-15, 15) on each axis
+    shift_px: float = 15.0  # px where a crop has SHIFT_SIDE of them, uniform in [-15, 15) on each axis
     scale: tuple[float, float] = (0.9, 1.5)  # half-side of the view, in units of the largest keypoint distance from the mean
     colour: bool = True
 
@@ -38,7 +39,7 @@ class Views:
 
     matrix: Tensor  # (B, 3, 3) view px from canonical crop px
     angle_deg: Tensor  # (B,) counter-clockwise in the image
-    shift_px: Tensor  # (B, 2) the content's shift as drawn, px of the crop, right and down positive
+    shift_px: Tensor  # (B, 2) the content's shift as drawn, px of a crop of SHIFT_SIDE, right and down positive
     xy: Tensor  # (B, J, 2) the keypoints in the view, px
     gains: Tensor | None  # (B, 4) factors on hue, saturation, value, and what is added to value (0 to 1); None: colours stay
     size: int  # px, side of a view
@@ -49,13 +50,13 @@ class Views:
         return (self.xy.mean(1) - (self.size - 1) / 2) / extent_B2
 
 
-def draw_views(xy: Tensor, ranges: ViewRanges, size: int, rng: np.random.Generator) -> Views:
+def draw_views(xy: Tensor, ranges: ViewRanges, size: int, side: int, rng: np.random.Generator) -> Views:
     """One random view of each canonical crop; see make_views."""
-    return make_views(xy, rng.random((len(xy), DRAWS)), ranges, size)
+    return make_views(xy, rng.random((len(xy), DRAWS)), ranges, size, side)
 
 
-def make_views(xy: Tensor, drawn: np.ndarray, ranges: ViewRanges, size: int) -> Views:
-    """The views that numbers in [0, 1) choose: xy (B, J, 2) keypoints in canonical crop px, drawn (B, DRAWS) -> `size` px.
+def make_views(xy: Tensor, drawn: np.ndarray, ranges: ViewRanges, size: int, side: int) -> Views:
+    """The views that numbers in [0, 1) choose: xy (B, J, 2) keypoints in canonical crops of `side` px, drawn (B, DRAWS) -> `size` px.
 
     Rotation about the mean keypoint, then a square window around it, shifted, resized to `size`.
     """
@@ -66,7 +67,7 @@ def make_views(xy: Tensor, drawn: np.ndarray, ranges: ViewRanges, size: int) -> 
     gains_B4 = between(torch.tensor(GAINS_FROM).double(), torch.tensor(GAINS_TO).double(), gains_B4)
     centre_B2 = xy.double().mean(1)
     radius_B = (xy.double() - centre_B2[:, None]).norm(dim=2).amax(1).clamp(min=1.0)
-    matrix_B33 = window(centre_B2 - shift_B2, radius_B * scale_B, size) @ rotation(centre_B2, angle_B)
+    matrix_B33 = window(centre_B2 - shift_B2 * (side / SHIFT_SIDE), radius_B * scale_B, size) @ rotation(centre_B2, angle_B)
     return Views(matrix_B33, angle_B, shift_B2, move_points(matrix_B33, xy.double()), gains_B4 if ranges.colour else None, size)
 
 

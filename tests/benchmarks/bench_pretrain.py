@@ -209,7 +209,7 @@ def time_views(crops: Crops, rows: np.ndarray, size: int) -> float:
     with one_thread():
         for _ in range(2):  # the first one warms up
             begun = time.perf_counter()
-            render(crops.decode(rows), draw_views(xy, ViewRanges(), size, rng), torch.zeros(len(rows), dtype=torch.bool))
+            render(crops.decode(rows), draw_views(xy, ViewRanges(), size, crops.size, rng), torch.zeros(len(rows), dtype=torch.bool))
     return len(rows) / (time.perf_counter() - begun)
 
 
