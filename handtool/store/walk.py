@@ -1,17 +1,24 @@
 """The gatekeeper: looks at a file's structure in a child process before anyone opens it.
 
 A damaged or hostile file can crash libhdf5 or make it loop. Here it does so in a process of its own, with ten seconds to live.
-`python -m handtool.store.walk PATH` prints one JSON line for the file and one for each file that it links to.
+`python -m handtool.store.walk PATH` prints JSON lines: a verdict on the file and on each file that it links to.
 """
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import h5py
 import numpy as np
+from h5py._objects import phil
 
 from handtool.errors import DamagedFile
 from handtool.store.columns import first_line, read_array
@@ -20,6 +27,8 @@ from handtool.store.schema import FORMAT, FORMAT_VERSION, TABLES, Column, Table
 from handtool.store.text import decode
 
 SECONDS = 10
+CAN_FORK = sys.platform == "linux"
+DONE = {"done": True}
 MOST_OBJECTS = 200_000
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
@@ -37,7 +46,7 @@ def ensure_sound(path: Path) -> None:
     """Raises DamagedFile unless the file and all that it links to have been looked at and found sound."""
     if identity(path) in walked:
         return judge(path, walked[identity(path)])
-    for verdict in run_child(path):
+    for verdict in examine(path):
         if verdict["path"] and os.path.exists(verdict["path"]):
             walked[identity(Path(verdict["path"]))] = verdict
     judge(path, walked.get(identity(path), {"problem": "cannot be examined"}))
@@ -55,22 +64,69 @@ def judge(path: Path, verdict: dict) -> None:
         raise DamagedFile(f"{path} {verdict['problem']}", hint=verdict.get("hint"))
 
 
-def run_child(path: Path) -> list[dict]:
+def examine(path: Path) -> list[dict]:
     """The child's verdicts; a crash or a hang is the verdict on the file that it was looking at."""
+    output, in_time = fork_child(path) if CAN_FORK else start_child(path)
+    said = [json.loads(line) for line in output.decode("utf-8", "replace").splitlines() if line.endswith("}")]
+    verdicts = [entry for entry in said if "problem" in entry]
+    if DONE not in said:
+        begun = [entry["path"] for entry in said if entry.get("begun")]
+        ending = "crashes the HDF5 library" if in_time else "hangs the HDF5 library"
+        verdicts.append({"path": begun[-1] if begun else str(path), "problem": ending, "hint": "it is damaged; make it again"})
+    return verdicts
+
+
+def fork_child(path: Path) -> tuple[bytes, bool]:
+    """What the child wrote, and whether it ended within its time. A fork takes 5 ms, a new interpreter 300.
+
+    No other thread is inside libhdf5 then, since h5py's lock is held; the child uses nothing else that a thread could have left half done.
+    """
+    reader, writer = os.pipe()
+    with phil, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        child = os.fork()
+    if child == 0:
+        be_child(path, writer)
+    os.close(writer)
+    try:
+        return read_until(reader, time.monotonic() + SECONDS)
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)  # what it had to say is said; it may be in a loop
+        os.waitpid(child, 0)
+
+
+def be_child(path: Path, writer: int) -> NoReturn:
+    """Of the fork: nothing of the parent's is written, closed or waited for."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a crashing libc has last words
+        look_at(str(path), lambda entry: os.write(writer, json.dumps(entry).encode() + b"\n"))
+    finally:
+        os._exit(0)
+
+
+def read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
+    """All bytes of a pipe, up to its end (True) or to the deadline (False)."""
+    output = b""
+    while (left := deadline - time.monotonic()) > 0 and select.select([reader], [], [], left)[0]:
+        if not (block := os.read(reader, 1 << 16)):
+            return output, True
+        output += block
+    return output, False
+
+
+def start_child(path: Path) -> tuple[bytes, bool]:
+    """The same by a new interpreter, where forking is unsafe (macOS) or unknown."""
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     environment.pop("HDF5_PLUGIN_PATH", None)
     command = [sys.executable, "-P", "-m", "handtool.store.walk", str(path)]
     try:
-        child = subprocess.run(command, capture_output=True, timeout=SECONDS, env=environment, stdin=subprocess.DEVNULL)
-        output, ending = child.stdout, "" if child.returncode == 0 else "crashes the HDF5 library"
+        return subprocess.run(command, capture_output=True, timeout=SECONDS, env=environment, stdin=subprocess.DEVNULL).stdout, True
     except subprocess.TimeoutExpired as expired:
-        output, ending = expired.stdout or b"", "hangs the HDF5 library"
-    verdicts = [json.loads(line) for line in output.decode("utf-8", "replace").splitlines() if line.endswith("}")]
-    if ending:
-        begun = [v["path"] for v in verdicts if v.get("begun")]
-        verdicts.append({"path": begun[-1] if begun else str(path), "problem": ending, "hint": "it is damaged; make it again"})
-    return [v for v in verdicts if not v.get("begun")]
+        return expired.stdout or b"", False
 
 
 def walk(path: str) -> dict:
@@ -247,18 +303,20 @@ def check_column(dataset: h5py.Dataset, column: Column) -> None:
         raise Refused(f"holds /{column.path} as {dataset.dtype} {dataset.shape}, not as the schema says")
 
 
-def main(path: str) -> None:
+def look_at(path: str, tell: Callable[[dict], object]) -> None:
+    """Tells a verdict on the file and on each that it links to, that it begins with one before it does, and the end."""
     queue, seen = [path], set()
     while queue:
         current = queue.pop(0)
         if current in seen or not os.path.exists(current):
             continue
         seen.add(current)
-        print(json.dumps({"path": current, "begun": True}), flush=True)
+        tell({"path": current, "begun": True})
         verdict = walk(current)
-        print(json.dumps(verdict), flush=True)
+        tell(verdict)
         queue.extend(verdict["links"].values())
+    tell(DONE)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    look_at(sys.argv[1], lambda entry: print(json.dumps(entry), flush=True))

@@ -1,0 +1,102 @@
+"""The look at a file before it is opened: in a child process, whose crash or hang is the verdict on the file."""
+
+import os
+import signal
+import threading
+import time
+
+import h5py
+import numpy as np
+import pytest
+from making import make_file, record
+
+from handtool import store
+from handtool.errors import DamagedFile
+from handtool.store import walk
+from handtool.store.walk import SIGNATURE
+
+
+@pytest.fixture(autouse=True)
+def seen_by_nobody(monkeypatch):
+    monkeypatch.setattr(walk, "walked", {})
+
+
+def linked_pair(folder):
+    make_file(folder / "crops.h5")
+    with store.open_file(folder / "crops.h5") as source, store.create_file(folder / "linking.h5", record(), [source]) as sink:
+        sink.inherit(source)
+        sink.finish({})
+    walk.walked.clear()
+    return folder / "linking.h5"
+
+
+@pytest.mark.parametrize("ending", ["crashes", "hangs"])
+def test_a_crash_or_a_hang_is_the_verdict_on_the_file_being_looked_at(tmp_path, monkeypatch, ending):
+    path, look = linked_pair(tmp_path), walk.walk
+    monkeypatch.setattr(walk, "SECONDS", 0.5)
+
+    def fall(name):
+        if not name.endswith("crops.h5"):
+            return look(name)
+        os.kill(os.getpid(), signal.SIGKILL) if ending == "crashes" else time.sleep(60)
+
+    monkeypatch.setattr(walk, "walk", fall)
+    verdicts = {os.path.basename(verdict["path"]): verdict["problem"] for verdict in walk.examine(path)}
+    assert verdicts == {"linking.h5": None, "crops.h5": f"{ending} the HDF5 library"}
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # no child is left, dead or alive
+    with pytest.raises(DamagedFile, match=rf"crops.h5 {ending} the HDF5 library"):
+        store.open_file(tmp_path / "crops.h5")
+
+
+def test_a_fork_and_a_new_interpreter_see_the_same(tmp_path, monkeypatch):
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(make_file(tmp_path / "whole.h5").read_bytes()[:-1000])
+    (tmp_path / "text.h5").write_text("hands")
+    (tmp_path / "noise.h5").write_bytes(SIGNATURE + np.random.default_rng(0).bytes(5000))
+    for path in (linked_pair(tmp_path), cut, tmp_path / "text.h5", tmp_path / "noise.h5"):
+        by_fork = walk.examine(path)
+        monkeypatch.setattr(walk, "CAN_FORK", not walk.CAN_FORK)
+        assert walk.examine(path) == by_fork and by_fork[0]["path"] == str(path)
+
+
+def test_looking_while_other_threads_are_inside_libhdf5(tmp_path, monkeypatch):
+    """A lock that another thread held at the fork would never be free in the child."""
+    path, other, over = make_file(tmp_path / "f.h5"), tmp_path / "other.h5", threading.Event()
+    with h5py.File(other, "w") as h5:
+        h5["numbers"] = np.zeros((200, 1000))
+    monkeypatch.setattr(walk, "SECONDS", 3)
+
+    def read_on():
+        with h5py.File(other) as h5:
+            while not over.is_set():
+                h5["numbers"][:]
+
+    threads = [threading.Thread(target=read_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(40):
+            assert [verdict["problem"] for verdict in walk.examine(path)] == [None]
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_the_child_dies_with_the_wait_for_it(tmp_path, monkeypatch):
+    path = make_file(tmp_path / "f.h5")
+    monkeypatch.setattr(walk, "walk", lambda _: time.sleep(60))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.open_file(path)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
