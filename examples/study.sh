@@ -92,6 +92,9 @@ train oracle pairs-oracle.h5 --method simhand
 finish
 methods="scratch simclr peclr simhand-unweighted simhand oracle"
 
+echo "== what the encoders know before fine-tuning: poses read off frozen features"
+"$PYTHON" "$here/study_probe.py" . peclr "$FRACTIONS" "$SEEDS" ${methods#scratch } | tee probe.txt
+
 echo "== pose models: $FINETUNE steps, at label fractions $FRACTIONS, seeds $SEEDS"
 tune "$methods" "$FRACTIONS"
 "$PYTHON" "$here/study_table.py" . peclr $methods | tee table.txt
@@ -125,4 +128,4 @@ fi
 
 first=$(echo $SEEDS | cut -d' ' -f1) least=$(echo $FRACTIONS | cut -d' ' -f1)
 quiet report pairs-mined.h5 encoder-{simclr,peclr,simhand-unweighted,simhand,oracle}.h5 $(for method in $methods; do echo "result-$method-$least-$first.h5"; done) -o report.html
-echo "$out/table.txt and $out/report.html"
+echo "$out/probe.txt, $out/table.txt and $out/report.html"

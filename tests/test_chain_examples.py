@@ -181,8 +181,8 @@ def test_shards_on_a_cluster_and_in_parallel_are_the_single_run(tmp_path, script
     assert run_script(script, folder, "the out", "--whole", folder=tmp_path, SHARDS="2").count("is up to date") == 3
 
 
-def study_table():
-    spec = importlib.util.spec_from_file_location("study_table", EXAMPLES / "study_table.py")
+def study(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -191,11 +191,30 @@ def study_table():
 def test_the_gain_of_a_study_is_paired_by_video_and_seed():
     rng = np.random.default_rng(0)
     hard = rng.uniform(5, 50, 30) + rng.uniform(0, 20, (3, 1))  # some videos are ten times as hard as others, some seeds worse
-    percent, low, high = study_table().gain(0.9 * hard, hard)
+    percent, low, high = study("study_table").gain(0.9 * hard, hard)
     assert np.allclose((percent, low, high), 10), "the same share of every video: no doubt is left"
     noisy = hard * rng.normal(0.9, 0.03, hard.shape)
-    percent, low, high = study_table().gain(noisy, hard)
+    percent, low, high = study("study_table").gain(noisy, hard)
     assert low < percent < high and 5 < low and high < 15 and np.isclose(percent, 100 * (1 - noisy.mean() / hard.mean()))
+
+
+def test_a_studys_probe_reads_poses_off_features(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    probe, rng = study("study_probe"), np.random.default_rng(1)
+    poses = rng.normal(size=(200, 63))
+    features, few = poses @ rng.normal(size=(63, 90)) + 5, slice(180, 200)
+    assert np.abs(probe.tuned_ridge(features[:180], poses[:180], features[few]) - poses[few]).max() < 0.05  # they hold the pose
+    loud = rng.normal(size=(200, 90))  # these hold nothing: no better than the mean hand, and little worse
+    said, mean = probe.tuned_ridge(loud[:180], poses[:180], loud[few]), poses[:180].mean(0)
+    assert 0.99 < np.square(said - poses[few]).sum() / np.square(mean - poses[few]).sum() < 1.2
+    centred = features - features[:180].mean(0)
+    for row, answer in zip(centred[few], probe.nearest(features[:180], poses[:180], features[few]), strict=True):
+        cosines = [row @ other / np.linalg.norm(row) / np.linalg.norm(other) for other in centred[:180]]
+        assert np.allclose(answer, poses[sorted(range(180), key=lambda other: -cosines[other])[:10]].mean(0))
+    turn, bone = np.linalg.qr(rng.normal(size=(3, 3)))[0], rng.uniform(0.03, 0.05, 200)
+    turned = (2 * poses.reshape(-1, 21, 3) @ turn).reshape(200, 63)
+    pa, root = probe.errors_mm(turned, poses, bone)
+    assert pa.max() < 1e-3 and np.allclose(root, [1000 * b * np.linalg.norm((t - p).reshape(21, 3), axis=1).mean() for b, t, p in zip(bone, turned, poses)])
 
 
 def test_a_study_has_a_scale():

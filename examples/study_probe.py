@@ -1,0 +1,88 @@
+"""What the encoders of a study know before any fine-tuning: the pose that can be read off their frozen features.
+
+    python examples/study_probe.py FOLDER REFERENCE FRACTIONS SEEDS METHOD...
+
+Features of FOLDER/encoder-METHOD.h5 on labelled.h5 and test.h5. Ridge regression (its strength by a fifth of the labels) and the mean of the 10
+nearest hands by cosine answer with the joints of a right hand about its wrist, in lengths of the bone 9-10; the test hand's true bone makes
+millimetres of them. Printed as the study's table is: the mean over seeds, each with labels of its own, and what is gained in ridge's PA-MPJPE.
+"mean hand" answers with the mean of the labels.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from study_table import gain, video_means
+
+from handtool import store
+from handtool.config import EmbedConfig
+from handtool.hands.align import relative_to, similarity
+from handtool.hands.canonical import canonical_joints
+from handtool.hands.skeleton import bone_length
+from handtool.nn.features import encode_crops
+from handtool.store import CROPS, LABELS
+
+STRENGTHS = 10.0 ** np.arange(-1, 6)  # on standardised features
+NEAREST = 10
+
+
+def read_poses(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joints of right hands about the wrist (N, 63) in bone lengths, the bone (N,) m, and the video (N,)."""
+    with store.open_file(path) as file:
+        joints = canonical_joints(store.read_column(file, LABELS.joints).astype(float), store.read_column(file, CROPS.side))
+        bone = bone_length(joints)
+        return (relative_to(joints) / bone[:, None, None]).reshape(len(joints), -1), bone, store.read_column(file, CROPS.video)
+
+
+def read_features(crops: Path, encoder: Path) -> np.ndarray:
+    with store.open_file(crops) as file, store.open_file(encoder) as network:
+        return np.concatenate([block for _, block in encode_crops(file, network, EmbedConfig())]).astype(float)
+
+
+def ridge(features: np.ndarray, poses: np.ndarray, asked: np.ndarray, strength: float) -> np.ndarray:
+    mean, spread, middle = features.mean(0), features.std(0) + 1e-9, poses.mean(0)
+    x = (features - mean) / spread
+    weights = np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ (poses - middle))
+    return (asked - mean) / spread @ weights + middle
+
+
+def tuned_ridge(features: np.ndarray, poses: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    inner = 4 * len(features) // 5
+    errors = [np.square(ridge(features[:inner], poses[:inner], features[inner:], s) - poses[inner:]).mean() for s in STRENGTHS]
+    return ridge(features, poses, asked, STRENGTHS[int(np.argmin(errors))])
+
+
+def nearest(features: np.ndarray, poses: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    known, wanted = features - features.mean(0), asked - features.mean(0)
+    known, wanted = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (known, wanted))
+    return poses[np.argsort(-wanted @ known.T, axis=1)[:, :NEAREST]].mean(1)
+
+
+def errors_mm(predicted: np.ndarray, truth: np.ndarray, bone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """PA-MPJPE and root-relative MPJPE of each hand, (N,) mm."""
+    predicted, truth = (1000 * bone[:, None, None] * rows.reshape(len(rows), 21, 3) for rows in (predicted, truth))
+    return tuple(np.linalg.norm(found - truth, axis=2).mean(1) for found in (similarity(predicted, truth), predicted))
+
+
+def main() -> None:
+    folder, reference, fractions, seeds, *methods = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(), sys.argv[4].split(), *sys.argv[5:]
+    (poses, _, _), (truth, bone, video) = read_poses(folder / "labelled.h5"), read_poses(folder / "test.h5")
+    features = {name: tuple(read_features(folder / f"{of}.h5", folder / f"encoder-{name}.h5") for of in ("labelled", "test")) for name in methods}
+    print(f"{'labels':>7s} {'frozen':22s} {'nearest: PA, mm':>16s} {'root':>6s} {'ridge: PA, mm':>14s} {'root':>6s}  gain over {reference}, %")
+    for fraction in fractions:
+        chosen = {seed: np.random.default_rng(int(seed)).permutation(len(poses))[: round(float(fraction) * len(poses))] for seed in seeds}
+        ask = {"mean hand": {seed: (np.repeat(poses[rows].mean(0)[None], len(truth), 0),) * 2 for seed, rows in chosen.items()}}
+        for name, (known, asked) in features.items():
+            ask[name] = {seed: tuple(read(known[rows], poses[rows], asked) for read in (nearest, tuned_ridge)) for seed, rows in chosen.items()}
+        found = {name: {seed: [errors_mm(said, truth, bone) for said in answers] for seed, answers in each.items()} for name, each in ask.items()}
+        ridges = {name: video_means({seed: {"each": each[1][0], "video": video} for seed, each in of.items()}) for name, of in found.items()}
+        for name, of in found.items():
+            near_pa, near_root, line_pa, line_root = np.mean([[error.mean() for errors in each for error in errors] for each in of.values()], 0)
+            line = f"{100 * float(fraction):6g}% {name:22s} {near_pa:16.2f} {near_root:6.2f} {line_pa:14.2f} {line_root:6.2f}"
+            if name != reference:
+                line += "  {:+6.1f} ({:+.1f} to {:+.1f})".format(*gain(ridges[name], ridges[reference]))
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
