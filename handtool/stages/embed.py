@@ -78,14 +78,20 @@ def embed(
         if len(space.mean) != described.width:
             raise HandtoolError(f"{basis.path} describes a hand by {len(space.mean)} numbers, here there are {described.width}")
     embedded, moments = np.zeros(len(described.valid), bool), RunningMoments()
+
+    def project(start: int, numbers: np.ndarray) -> tuple[slice, np.ndarray]:
+        vector, block = space.project(described.describe(start, numbers)), slice(start, start + len(numbers))
+        finite = np.isfinite(vector)
+        embedded[block] = finite.all() or finite.all(axis=1)  # row by row takes ten times as long
+        return block, vector
+
     with open_table(sink, EMBEDDINGS, described.attrs | {"normalization": described.normalization}) as table:
-        for start, vector in meanwhile(lambda start, numbers: (start, space.project(described.describe(start, numbers))), described.read()):
-            block = slice(start, start + len(vector))
-            embedded[block] = np.isfinite(vector).all(axis=1)
+        for block, vector in meanwhile(project, described.read()):
             if space.is_raw:
                 moments.add(vector[embedded[block]])
-            table.append({"vector": vector, "valid": embedded[block]})
+            table.append({"vector": vector})
             progress("embed", block.stop, len(embedded))
+        table.append({"valid": embedded})
         table.attrs |= describe_space(space, moments)
     sink.inherit(source)
     return make_report(described, embedded, space, config, share)
