@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from making import make_file
 
+import handtool
 from handtool import __version__
 from handtool.cli.app import HELPERS, VERBS
 
@@ -343,3 +344,14 @@ def test_an_output_beside_its_videos_is_up_to_date_too(handtool, tmp_path):
     assert again.returncode == 0 and "crops.h5 is up to date" in again.stderr, again.stderr
     cv2.imwrite(str(tmp_path / "other.png"), np.full((64, 64, 3), 9, np.uint8))
     assert handtool("extract", ".", "--whole", "-o", "crops.h5").returncode == 1
+
+
+@pytest.mark.parametrize("said", [{}, {"RANK": "1", "WORLD_SIZE": "2"}, {"SLURM_STEP_NUM_TASKS": "4"}])
+@pytest.mark.parametrize("words, code", [(["--version"], 0), (["eval", "nothing.h5"], 1), (["mine", "--topk", "many"], 2)])
+def test_where_others_start_it_a_command_ends_without_the_end_of_python(tmp_path, said, words, code):
+    """There, threads of torch's now and then abort a run that has ended well."""
+    script = "import atexit, os, sys; atexit.register(os._exit, 66); from handtool.cli.app import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(Path(handtool.__file__).parents[1]), **said}
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == (code if said else 66)
+    assert not said or "handtool" in (done.stdout if code == 0 else done.stderr)

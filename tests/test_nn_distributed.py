@@ -89,6 +89,7 @@ def test_two_processes_that_torchrun_starts_have_them_too(tmp_path):
     script.write_text(
         f"import sys; from pathlib import Path\nsys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
         f"from test_nn_distributed import train_one_step\ntrain_one_step(Path({str(tmp_path)!r}))\n"
+        "from handtool.cli.app import leave\nleave(0)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(handtool.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]

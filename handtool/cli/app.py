@@ -1,9 +1,10 @@
 """The `handtool` command: seven verbs in pipeline order, helpers beside them."""
 
+import contextlib
 import importlib
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -78,4 +79,23 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8
     named = [word for word in sys.argv[1:] if word in (*VERBS, *HELPERS)]
     asked = named[0] if named and named[0] == sys.argv[1] else None
-    make_app(asked, listed=not named and "_HANDTOOL_COMPLETE" not in os.environ)(prog_name="handtool")
+    try:
+        make_app(asked, listed=not named and "_HANDTOOL_COMPLETE" not in os.environ)(prog_name="handtool")
+    except SystemExit as end:
+        if started_by_others():
+            leave(end.code)
+        raise
+
+
+def started_by_others() -> bool:
+    """Whether torchrun or a SLURM step of several tasks started this process."""
+    return {"RANK", "WORLD_SIZE"} <= set(os.environ) or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+
+
+def leave(code: str | int | None) -> NoReturn:
+    """Everything is written and said: ends without waiting for torch's own threads: now and then one of them outlives what it
+    belongs to, the process is aborted, and the launcher takes a finished run for a failed one."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
