@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from handtool.errors import HandtoolError
+from handtool.progress import silent
 from handtool.search import Exclusion, Search, describe_neighbors, find_neighbors, limit_in_degree, neighbors_in_other_groups, recall_on_sample
 from handtool.search.cells import make_cells
 from handtool.search.exact import find_exact
 from handtool.search.gpu import search_blocks_on
 from handtool.search.hnsw import Graph
+from handtool.search.neighbors import RIM_CELLS, RIMS, _Search
 
 
 def loop_over_everything(vectors, groups, topk):
@@ -176,12 +178,31 @@ def test_anchors_of_a_large_video_are_asked_again_where_that_is_cheaper(monkeypa
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.3, 0.5])
-def test_a_scan_that_does_not_believe_the_rims_finds_all_but_a_few_in_a_thousand(spread):
+@pytest.mark.parametrize("dim", [2, 4, 14, 42])
+def test_a_scan_believes_as_much_of_the_rims_as_finds_99_in_a_hundred(dim, spread):
     rng = np.random.default_rng(8)
     groups = np.repeat(np.arange(60), 250)
-    vectors = (rng.normal(size=(60, 14))[groups] + spread * rng.normal(size=(15000, 14))).astype(np.float32)
+    vectors = (rng.normal(size=(60, dim))[groups] + spread * rng.normal(size=(15000, dim))).astype(np.float32)
     found = find_neighbors(vectors, Exclusion(groups), 5, Search("scan"))
-    assert recall_on_sample(vectors, Exclusion(groups), found.positive, found.distance) >= 0.997
+    assert recall_on_sample(vectors, Exclusion(groups), found.positive, found.distance) >= 0.99
+
+
+@pytest.mark.parametrize("enough", [0.0, 0.9999, 2.0])
+def test_the_smallest_rim_that_finds_enough_is_believed_and_all_of_it_where_none_does(monkeypatch, enough):
+    monkeypatch.setattr("handtool.search.neighbors.ENOUGH", enough)
+    rng = np.random.default_rng(9)
+    groups = np.repeat(np.arange(60), 250)
+    vectors = (rng.normal(size=(60, 14))[groups] + 0.3 * rng.normal(size=(15000, 14))).astype(np.float32)
+    search = _Search(vectors, Exclusion(groups), 5, Search("scan"), np.arange(15000), np.arange(15000), silent)
+    recall = {rim: recall_of(search, rim) for rim in RIMS}
+    assert search.rim == next((rim for rim in RIMS if recall[rim] >= enough), 1.0)
+    assert recall[RIMS[0]] < 0.9999 and recall[1.0] == 1
+
+
+def recall_of(search: _Search, rim: float) -> float:
+    probe = search.probe(np.arange(15000), RIM_CELLS)
+    found, truth = search.scan_some(probe, rim).positive, search.scan_some(probe, 1.0).positive
+    return np.mean([len(set(f) & set(t)) / 5 for f, t in zip(found, truth)])
 
 
 def test_a_graph_that_refuses_to_answer_is_finished_exactly(monkeypatch):

@@ -170,20 +170,23 @@ class _Block:
         return steps * np.finfo(np.float32).eps * (self.norm + float(reach.max())) ** 2
 
     def _score(self, some: np.ndarray) -> np.ndarray:
-        """|b|^2 - 2 a.b for every anchor and every row of some cells. (g, b, WIDTH) float32."""
-        shape = (len(some), len(self.query), WIDTH)
+        """|b|^2 - 2 a.b for every row of some cells and every anchor. (WIDTH, g, b) float32: the smallest of a cell is found along the first
+        axis, in long runs, twice as fast as along any other."""
+        shape = (WIDTH, len(some), len(self.query))
         points = np.take(self.cells.points, some, axis=0, out=self.buffers.points[: len(some)], mode="clip")
-        self.compared += len(some) * len(self.query) * WIDTH
-        return np.matmul(self.query, points, out=self.buffers.scores[: np.prod(shape)].reshape(shape))
+        scores = self.buffers.scores[: np.prod(shape)].reshape(shape)
+        np.matmul(points.transpose(0, 2, 1), self.query.T, out=scores.transpose(1, 0, 2))
+        self.compared += scores.size
+        return scores
 
     def _first_limit(self, seeds: np.ndarray) -> np.ndarray:
         """An upper bound of each anchor's k-th squared distance; inf where the seeds hold too few. (b,)"""
         nearest = []
         for start in range(0, len(seeds), CELLS_AT_ONCE):
             some = seeds[start : start + CELLS_AT_ONCE]
-            rows = np.maximum(self.cells.rows[some], 0)
-            scores = np.where(self.exclusion.allows(self.anchors[:, None], rows[:, None]), self._score(some), np.inf)
-            nearest.append(scores.transpose(1, 0, 2).reshape(len(self.query), -1))
+            rows = np.maximum(self.cells.rows[some], 0).T[:, :, None]
+            scores = np.where(self.exclusion.allows(self.anchors, rows), self._score(some), np.inf)
+            nearest.append(scores.reshape(-1, len(self.query)).T)
         together = np.concatenate(nearest, axis=1)
         if together.shape[1] < self.topk:
             return np.full(len(self.query), np.inf)
@@ -199,19 +202,25 @@ class _Block:
         anchors = np.column_stack(columns).astype(np.float32)
         width = SMALL_PRODUCT // anchors.size
         padded = np.pad(self.balls[todo], ((0, -len(todo) % width), (0, 0)), mode="edge").reshape(-1, width, anchors.shape[1])
-        return np.matmul(anchors, padded.transpose(0, 2, 1)).min(axis=1, initial=0).reshape(-1)[: len(todo)] < 0
+        nearest, step = [], max(1, len(self.buffers.scores) // (len(anchors) * width))
+        for start in range(0, len(padded), step):
+            some = padded[start : start + step]
+            beyond = self.buffers.scores[: len(anchors) * len(some) * width].reshape(len(anchors), len(some), width)
+            np.matmul(anchors, some.transpose(0, 2, 1), out=beyond.transpose(1, 0, 2))
+            nearest.append(beyond.reshape(len(anchors), -1).min(axis=0))
+        return np.concatenate(nearest)[: len(todo)] < 0 if nearest else np.zeros(0, bool)
 
     def _propose(self, some: np.ndarray, limit: np.ndarray) -> None:
         """Notes the rows that the product cannot rule out. Cells without one are known by their smallest score."""
         scores = self._score(some)
         for g in () if self.one_group else np.flatnonzero(np.isin(self.cells.group[some], self.group)):
-            scores[g, self.group == self.cells.group[some[g]]] = np.inf
+            scores[:, g, self.group == self.cells.group[some[g]]] = np.inf
         threshold = (limit + 2 * self._slack(self.cells.reach[some]) - self.norm**2).astype(np.float32)
-        flat = scores.reshape(-1, WIDTH)
-        least = flat[np.arange(len(flat)), flat.argmin(axis=1)].reshape(scores.shape[:2])
-        g, b = np.nonzero(least <= threshold)
-        if len(g):
-            hit, place = np.nonzero(scores[g, b] <= threshold[b][:, None])
+        flat = scores.reshape(WIDTH, -1)
+        near = np.flatnonzero(flat.min(axis=0).reshape(len(some), -1) <= threshold)
+        if len(near):
+            g, b = np.divmod(near, len(threshold))
+            place, hit = np.nonzero(flat[:, near] <= threshold[b])
             self.proposed.append((b[hit], self.cells.rows[some[g[hit]], place]))
             if len(hit) > 2**15:
                 self._decide()

@@ -7,6 +7,7 @@ and the scan is cheaper than the graph, none is built.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -15,16 +16,18 @@ from handtool.config import MineConfig
 from handtool.progress import Progress, silent
 from handtool.search.cells import make_cells
 from handtool.search.duplicates import Distinct, find_distinct
-from handtool.search.exact import find_exact, search_blocks
+from handtool.search.exact import Exact, find_exact, search_blocks
 from handtool.search.exclusion import Exclusion
 from handtool.search.hnsw import Graph
 
-Index = Literal["hnsw", "exact", "scan"]  # scan: the exact search, less sure of the rims of its cells
-RIM = 0.6  # of a cell's radius that the scan believes: finds 0.999 of the true neighbours (handtool/LOG.md)
+Index = Literal["hnsw", "exact", "scan"]  # scan: the exact search, as sure of the rims of its cells as it need be
+RIMS = (0.45, 0.5, 0.55, 0.6, 0.8, 1.0)  # shares of a cell's radius that a scan may believe (handtool/LOG.md)
+ENOUGH = 0.993  # of the true neighbours of a few cells' anchors: the smallest share that finds so many is believed
 DEEPEST_EF = 1024
 STEPS_PER_EF = 400  # distances of a matrix product that take the time of one unit of ef in the graph
 GRAPH_STEPS = 100_000  # and of building the graph and asking it once, per row
 PROBE_CELLS = 4
+RIM_CELLS = 8
 WORTH_ASKING = 0.5  # share of anchors that a graph must answer to be built whatever a scan costs
 
 
@@ -161,7 +164,7 @@ class _Search:
 
             blocks = search_blocks_on(self.how.device, self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk, self.progress)
         else:
-            rim = 1.0 if self.how.index == "exact" else RIM
+            rim = 1.0 if self.how.index == "exact" else self.rim
             given = self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk
             blocks = search_blocks(*given, self.how.threads, rim, self.progress, self.near)
         for places, row, squared, _ in blocks:
@@ -170,18 +173,28 @@ class _Search:
     def use_graph(self) -> bool:
         """Whether a graph is worth building: measured on the anchors of a few cells, counted in distances, so that the same data give
         the same course."""
-        probe = self.anchors[self.probe(np.arange(len(self.anchors)))]
-        near = find_exact(self.vectors, self.exclusion, probe, self.cells, self.topk, self.how.threads, RIM, near=self.near)
-        last = near.distance[:, -1]
-        rank = count_within(self.vectors, probe, self.distinct.first, last)
+        probe = self.anchors[self.probe(np.arange(len(self.anchors)), PROBE_CELLS)]
+        rank = count_within(self.vectors, probe, self.distinct.first, self.scan_some(probe, 1.0).distance[:, -1])
         solved = float((rank <= max(self.how.ef, 2 * (self.topk + 1)) // 2).mean())
-        return solved >= WORTH_ASKING or solved * near.compared > GRAPH_STEPS * len(probe)
+        return solved >= WORTH_ASKING or solved * self.scan_some(probe, self.rim).compared > GRAPH_STEPS * len(probe)
 
-    def probe(self, todo: np.ndarray) -> np.ndarray:
+    @cached_property
+    def rim(self) -> float:
+        """What a scan believes of the cells' radii, measured on the anchors of a few cells: in few dimensions balls are full to the rim."""
+        probe = self.anchors[self.probe(np.arange(len(self.anchors)), RIM_CELLS)]
+        truth = self.scan_some(probe, 1.0).distance
+        there = np.isfinite(truth)
+        last = np.where(there, truth, -np.inf).max(axis=1, keepdims=True) * (1 + 1e-12)
+        return next(rim for rim in RIMS if rim == 1 or (self.scan_some(probe, rim).distance <= last).sum() >= ENOUGH * there.sum())
+
+    def scan_some(self, anchors: np.ndarray, rim: float) -> Exact:
+        return find_exact(self.vectors, self.exclusion, anchors, self.cells, self.topk, self.how.threads, rim, near=self.near)
+
+    def probe(self, todo: np.ndarray, num_cells: int) -> np.ndarray:
         """The anchors of a few cells: together, because that is how a scan takes them."""
         cell = self.near.cell_of(len(self.vectors))[self.anchors[todo]]
         some = np.unique(cell)
-        return todo[np.isin(cell, some[:: -(-len(some) // PROBE_CELLS)])]
+        return todo[np.isin(cell, some[:: -(-len(some) // num_cells)])]
 
     def ask_graph(self, found: Neighbors, positive: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Answers by the graph; returns the places of the anchors that it left short and that a scan finishes sooner."""
@@ -204,8 +217,8 @@ class _Search:
 
     def pays(self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray) -> bool:
         """Whether asking the graph with `ef` saves more of the scan than it costs."""
-        probe = self.probe(todo)
-        scan = find_exact(self.vectors, self.exclusion, self.anchors[probe], self.cells, self.topk, self.how.threads, RIM, near=self.near)
+        probe = self.probe(todo, PROBE_CELLS)
+        scan = self.scan_some(self.anchors[probe], self.rim)
         short, _ = self.ask(graph, probe, ef, positive, distance)
         return STEPS_PER_EF * ef * len(probe) < float((~short).mean()) * scan.compared
 
