@@ -127,5 +127,5 @@ if [ -n "$ablations" ]; then
 fi
 
 first=$(echo $SEEDS | cut -d' ' -f1) least=$(echo $FRACTIONS | cut -d' ' -f1)
-quiet report pairs-mined.h5 encoder-{simclr,peclr,simhand-unweighted,simhand,oracle}.h5 $(for method in $methods; do echo "result-$method-$least-$first.h5"; done) -o report.html
+quiet report pairs-mined.h5 encoder-{simclr,peclr,simhand-unweighted,simhand,oracle}.h5 $(for method in peclr ${methods/ peclr/}; do echo "result-$method-$least-$first.h5"; done) -o report.html
 echo "$out/probe.txt, $out/table.txt and $out/report.html"

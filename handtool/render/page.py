@@ -47,6 +47,8 @@ svg .note { fill: var(--mark); paint-order: stroke; stroke: var(--card); stroke-
 svg .grid { stroke: var(--rule); }
 svg .axis { stroke: var(--faint); }
 svg .bar { fill: var(--accent); }
+svg .joint { fill: var(--accent); fill-opacity: .75; }
+svg .bone { stroke: var(--faint); stroke-opacity: .5; stroke-width: 3; stroke-linecap: round; }
 svg .mark { stroke: var(--mark); stroke-dasharray: 4 3; }
 svg polyline, svg .line { fill: none; stroke: var(--accent); stroke-width: 2; }
 svg .pale { stroke-width: 1; opacity: .35; }

@@ -4,11 +4,17 @@ from html import escape
 
 import numpy as np
 
+from handtool.hands.skeleton import BONES, JOINTS
 from handtool.render.plots import bin_counts, nice_ticks, smooth, widen
 
 WIDTH, HEIGHT = 720, 280
 LEFT, TOP, RIGHT, BOTTOM = 62, 26, 16, 40
 MAX_POINTS = 800  # of a line: more than the eye can tell apart
+OPEN_HAND = (  # where the 21 joints stand in a drawing, shares of its width and height: a left palm, or the back of a right hand
+    (0.52, 0.97), (0.34, 0.88), (0.20, 0.75), (0.10, 0.63), (0.02, 0.53), (0.36, 0.53), (0.32, 0.36), (0.30, 0.24), (0.28, 0.13),
+    (0.51, 0.50), (0.51, 0.31), (0.51, 0.17), (0.51, 0.04), (0.65, 0.53), (0.69, 0.36), (0.71, 0.24), (0.73, 0.13),
+    (0.78, 0.61), (0.86, 0.48), (0.91, 0.39), (0.96, 0.31),
+)  # fmt: skip
 
 
 class Chart:
@@ -16,7 +22,7 @@ class Chart:
 
     def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], x_name: str, y_name: str, what: str) -> None:
         self.x_range, self.y_range = widen(*x_range), widen(*y_range)
-        self.parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(what, True)}">']
+        self.what, self.height, self.parts = what, HEIGHT, []
         for tick in nice_ticks(*self.y_range):
             y = self.y(tick)
             self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -46,8 +52,21 @@ class Chart:
     def note(self, text: str, x: float, y: float, anchor: str = "start") -> None:
         self.parts.append(f'<text class="note" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')
 
+    def legend(self, names: list[str]) -> None:
+        """Colours and what they stand for, below the axes, where they cover nothing."""
+        across = 3 if max(map(len, names)) < 24 else 1
+        for i, name in enumerate(names):
+            x, y = LEFT + (i % across) * (WIDTH - LEFT) // across, HEIGHT + 12 + 17 * (i // across)
+            self.parts.append(f'<line class="line c{i % 6}" x1="{x}" x2="{x + 22}" y1="{y - 4}" y2="{y - 4}"/>')
+            self.parts.append(f'<text class="name" x="{x + 29}" y="{y}">{escape(name)}</text>')
+        self.height = HEIGHT + 6 + 17 * -(-len(names) // across)
+
     def finish(self) -> str:
-        return "".join(self.parts) + "</svg>"
+        return sheet(WIDTH, self.height, self.what, self.parts)
+
+
+def sheet(width: int, height: int, what: str, parts: list[str]) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(what, True)}">' + "".join(parts) + "</svg>"
 
 
 def curve_chart(step: np.ndarray, loss: np.ndarray, what: str) -> str:
@@ -91,20 +110,65 @@ def shares_chart(curves: dict[str, tuple[np.ndarray, np.ndarray]], x_name: str, 
     """Several curves of shares in 0..1: name -> (x, share), told apart by colour and by a legend in words."""
     longest = max(float(np.max(x)) for x, _ in curves.values())
     chart = Chart((0.0, longest), (0.0, 1.0), x_name, "share of joints", what)
-    for i, (name, (x, share)) in enumerate(curves.items()):
-        kind = i % 6
-        chart.line(np.asarray(x, float), np.asarray(share, float), f"line c{kind}")
-        y = HEIGHT - BOTTOM - 12 - 16 * (len(curves) - 1 - i)
-        chart.parts.append(f'<line class="line c{kind}" x1="{WIDTH - 190}" x2="{WIDTH - 168}" y1="{y - 4}" y2="{y - 4}"/>')
-        chart.parts.append(f'<text class="name" x="{WIDTH - 162}" y="{y}">{escape(name)}</text>')
+    for i, (x, share) in enumerate(curves.values()):
+        chart.line(np.asarray(x, float), np.asarray(share, float), f"line c{i % 6}")
+    chart.legend(list(curves))
     return chart.finish()
+
+
+def intervals_chart(rows: list[tuple[str, float, float, float]], x_name: str, what: str) -> str:
+    """(name, mean, low, high) from top to bottom: a point and its interval, which is left out where it is not known."""
+    row, left = 30, min(330, 30 + 7 * max(len(name) for name, *_ in rows))
+    values = np.array([row[1:] for row in rows], float)
+    low, high = widen(float(np.nanmin(values)), float(np.nanmax(values)))
+    bottom = row * len(rows) + 12
+
+    def place(value: float) -> float:
+        return left + (value - low) / (high - low) * (WIDTH - left - RIGHT - 50)
+
+    parts = []
+    for tick in nice_ticks(low, high, 6):
+        parts.append(f'<line class="grid" x1="{place(tick):.1f}" x2="{place(tick):.1f}" y1="6" y2="{bottom}"/>')
+        parts.append(f'<text class="tick" x="{place(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
+    for i, (name, mean, least, most) in enumerate(rows):
+        y = i * row + 22
+        parts.append(f'<text class="name" x="{left - 14}" y="{y + 4}" text-anchor="end">{escape(cut(name, (left - 30) // 7))}</text>')
+        if np.isfinite([least, most]).all():
+            parts.append(f'<line class="line" x1="{place(least):.1f}" x2="{place(most):.1f}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<circle class="joint" cx="{place(mean):.1f}" cy="{y}" r="4.5"/>')
+        parts.append(f'<text class="count" x="{WIDTH - RIGHT}" y="{y + 4}" text-anchor="end">{mean:.2f}</text>')
+    parts.append(f'<text class="name" x="{WIDTH - RIGHT}" y="{bottom + 32}" text-anchor="end">{escape(x_name)}</text>')
+    return sheet(WIDTH, bottom + 40, what, parts)
+
+
+def cut(name: str, most: int) -> str:
+    """Its beginning and its end, where names that are alike differ."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) + 1 + most // 2 - most :]}"
+
+
+def hands_chart(errors_mm: dict[str, np.ndarray], what: str) -> str:
+    """name -> (21,) mm: a drawn hand each, two in a row; the area of a joint is its error, in the scale of its own hand."""
+    width, height = WIDTH // 2, 330
+    parts = []
+    for i, (name, values) in enumerate(errors_mm.items()):
+        points = np.array(OPEN_HAND) * (width - 60, height - 60) + (i % 2 * width + 20, i // 2 * height + 36)
+        most = max(float(np.nanmax(values)), 1e-9)
+        parts.append(f'<text class="name" x="{i % 2 * width + 16}" y="{i // 2 * height + 20}">{escape(name)}</text>')
+        for parent, child in BONES:
+            (x1, y1), (x2, y2) = points[parent], points[child]
+            parts.append(f'<line class="bone" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>')
+        for joint, ((x, y), value) in enumerate(zip(points, values, strict=True)):
+            if np.isfinite(value):
+                radius = 11 * (max(value, 0.0) / most) ** 0.5
+                parts.append(f'<circle class="joint" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"><title>{JOINTS[joint]}</title></circle>')
+                parts.append(f'<text class="tick" x="{x + radius + 3:.1f}" y="{y + 4:.1f}">{value:.1f}</text>')
+    return sheet(WIDTH, height * -(-len(errors_mm) // 2), what, parts)
 
 
 def funnel_chart(steps: list[tuple[str, int, str]], what: str) -> str:
     """(name, count, what became of the rest) from top to bottom. A bar is as long as the square root of its count: small ones are seen."""
     row, left, most = 46, 190, max((count for _, count, _ in steps), default=1)
-    height = row * len(steps) + 8
-    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(what, True)}">']
+    parts = []
     for i, (name, count, rest) in enumerate(steps):
         y = i * row + 6
         width = max(2.0, (WIDTH - left - 110) * (count / max(most, 1)) ** 0.5)
@@ -113,4 +177,4 @@ def funnel_chart(steps: list[tuple[str, int, str]], what: str) -> str:
         parts.append(f'<text class="count" x="{left + width + 8:.1f}" y="{y + 17}">{count:,}</text>')
         if rest:
             parts.append(f'<text class="tick" x="{left}" y="{y + 36}">{escape(rest)}</text>')
-    return "".join(parts) + "</svg>"
+    return sheet(WIDTH, row * len(steps) + 8, what, parts)

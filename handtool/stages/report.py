@@ -1,5 +1,6 @@
 """report: one page on one or several files, from videos to numbers."""
 
+from collections import Counter
 from collections.abc import Callable
 from html import escape
 
@@ -7,10 +8,12 @@ import numpy as np
 
 from handtool import __version__
 from handtool.config import ReportConfig
+from handtool.errors import HandtoolError
+from handtool.hands.skeleton import JOINTS
 from handtool.render.page import as_text, figure, page, picture, shell, table
 from handtool.render.paper import encode_jpeg
 from handtool.render.scores import pck_curves
-from handtool.render.svg import curve_chart, funnel_chart, histogram_chart, shares_chart
+from handtool.render.svg import curve_chart, funnel_chart, hands_chart, histogram_chart, intervals_chart, shares_chart
 from handtool.store import (
     CURVE,
     EMBEDDINGS,
@@ -26,13 +29,17 @@ from handtool.store import (
     rebuild_commands,
 )  # fmt: skip
 
-NOT_FIGURES = ("alignment", "average", "scale_source", "interval")
-MAIN_FIGURES = ("hands", "mean_mm", "mean_low_mm", "mean_high_mm", "median_mm", "auc_0_50mm")
+NOT_FIGURES = ("alignment", "average", "scale_source", "interval", "mean_low_mm", "mean_high_mm", "videos_drawn", "hands_drawn")
+MAIN_FIGURES = ("hands", "mean_mm", "median_mm", "auc_0_50mm")
+COMPARED = ("pa_mpjpe", "mpjpe_root")  # protocols that results are set side by side under, and whose joints are drawn
 Draw = Callable[[File, str], np.ndarray]
+Compare = Callable[[list[File], tuple[str, ...]], list[dict]]
 
 
-def report(sources: list[File], config: ReportConfig, draw: Draw) -> tuple[str, dict]:
-    """The page as HTML, and what is on it. `draw(file, kind)` makes a picture (RGB uint8) of what a file holds."""
+def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compare) -> tuple[str, dict]:
+    """The page as HTML, and what is on it. `draw(file, kind)` makes a picture (RGB uint8) of what a file holds; `compare(files, protocols)`
+    gives the differences of results from the first, as eval does, or raises HandtoolError where they cannot be compared.
+    """
     chain = join_chains(sources)
     pictures, left_out = draw_pictures(sources, config, draw)
     sections = [
@@ -40,13 +47,16 @@ def report(sources: list[File], config: ReportConfig, draw: Draw) -> tuple[str, 
         ("From start to end", funnel_chart_of(chain)),
         ("Pairs", "".join(map(pairs_section, own(sources, PAIRS.group)))),
         ("Training", "".join(map(curve_section, own(sources, CURVE.group)))),
+        ("Comparison", comparison_section([source for source in sources if source.owns("metrics")], compare)),
         ("Results", "".join(map(metrics_section, own(sources, "metrics")))),
         ("Pictures", pictures),
         ("How it was made", provenance_section(chain)),
     ]
     sections = [(title, html) for title, html in sections if html]
     lead = f"{len(sources)} file{'s' * (len(sources) != 1)}, {len(chain)} step{'s' * (len(chain) != 1)}. Written by handtool {__version__}."
-    html = page("handtool: " + ", ".join(source.path.name for source in sources), lead, sections)
+    names = [source.path.name for source in sources]
+    rest = len(names) - 2
+    html = page("handtool: " + ", ".join(names if rest < 2 else [*names[:2], f"and {rest} more"]), lead, sections)
     return html, {"sections": [title for title, _ in sections], "pictures_left_out": left_out, "bytes": len(html.encode())}
 
 
@@ -91,6 +101,8 @@ def funnel_chart_of(chain: list[dict]) -> str:
             steps.append((f"{verb}: pairs", int(entry["report"]["pairs"]), ""))
     if not steps:
         return ""
+    times = Counter(steps)
+    steps = [(name + f", {n} times" * (n > 1), count, rest) for (name, count, rest), n in times.items()]
     caption = "What each step gave, and what became of the rest. Bar length is the square root of the count."
     return figure(funnel_chart(steps, "Counts after each step"), caption)
 
@@ -112,32 +124,76 @@ def curve_section(source: File) -> str:
     return figure(chart, f"{source.path.name}: loss of each step, and its running mean.")
 
 
+def comparison_section(results: list[File], compare: Compare) -> str:
+    """Results side by side: means with their intervals, PCK, and how far each is from the first, hand by hand."""
+    known = [(result, read_metrics(result)) for result in results]
+    protocols = tuple(name for name in COMPARED if all(name in metrics for _, metrics in known))
+    if len(known) < 2 or not protocols:
+        return ""
+    html = ""
+    for name in protocols:
+        rows = [(result.path.stem, *(nan_of_none(metrics[name].get(key)) for key in ("mean_mm", "mean_low_mm", "mean_high_mm"))) for result, metrics in known]
+        html += figure(intervals_chart(rows, f"{name}, mm", f"{name} of each result"), f"{name}: the mean, and its 95 % interval.")
+        curves = {result.path.stem: pck_curves(metrics.get("pck", {})).get(name) for result, metrics in known}
+        if all(curves.values()):
+            html += figure(shares_chart(curves, "error, mm", f"PCK under {name}"), f"{name}: share of joints whose error is at most so large (PCK).")
+    rows = [[result.path.name, *(cell for name in protocols for cell in side_by_side(metrics[name]))] for result, metrics in known]
+    html += table(["result", *(head for name in protocols for head in (f"{name}, mm", "95 %", "AUC 0-50 mm"))], rows)
+    try:
+        differences = compare(results, protocols)
+    except HandtoolError as error:
+        return html + f'<p class="faint">Not compared hand by hand: {escape(str(error))}.</p>'
+    rows = [
+        [each["protocol"], each["source"], each["hands"], each["difference_mm"], between(each["difference_low_mm"], each["difference_high_mm"], "+"),
+         each["difference_percent"]]
+        for each in sorted(differences, key=lambda each: protocols.index(each["protocol"]))
+    ]  # fmt: skip
+    html += f"<h3>Against {escape(results[0].path.name)}</h3>" + table(["protocol", "result", "hands", "difference, mm", "95 %", "%"], rows)
+    return html + '<p class="faint">The same hands for all; videos are drawn for both at once, so that the interval is that of the difference.</p>'
+
+
+def side_by_side(values: dict) -> list[object]:
+    return [number(values.get("mean_mm")), between(values.get("mean_low_mm"), values.get("mean_high_mm")), number(values.get("auc_0_50mm"))]
+
+
+def between(low: float | None, high: float | None, sign: str = "") -> str | None:
+    low, high = nan_of_none(low), nan_of_none(high)
+    return f"{low:{sign}.2f}\u00a0to\u00a0{high:{sign}.2f}" if np.isfinite([low, high]).all() else None
+
+
+def nan_of_none(value: object) -> float:
+    return float("nan") if value is None else float(value)
+
+
 def metrics_section(source: File) -> str:
-    """A table with a row a protocol, and PCK curves."""
+    """A table with a row a protocol, PCK curves, and the errors of the joints on a drawn hand."""
     metrics = read_metrics(source)
     protocols = {name: values for name, values in metrics.items() if name not in METRIC_ARRAYS and isinstance(values, dict)}
     rows = [metrics_row(name, values) for name, values in protocols.items()]
-    scale = next((str(v["scale_source"]) for v in protocols.values() if "scale_source" in v), "unknown")
     html = f"<h3>{escape(source.path.name)}</h3>"
-    html += table(["protocol", "alignment", "average", *(key.replace("_", " ") for key in MAIN_FIGURES), "further"], rows)
-    html += f'<p class="faint">Scale of the predicted hands: {escape(scale)}.</p>'
-    curves = pck_curves(metrics.get("pck", {}))
-    return html + (
-        figure(shares_chart(curves, "error, mm", "PCK"), "Share of joints whose error is at most so large (PCK).") if curves else ""
-    )
+    html += table(["protocol", "alignment", "average", "hands", "mean, mm", "95 %", "median, mm", "AUC 0-50 mm", "further"], rows)
+    told = [f"Scale of the predicted hands: {first_known(protocols, 'scale_source') or 'unknown'}."]
+    told += [f"Interval of the mean: {interval}." for interval in [first_known(protocols, "interval")] if interval]
+    html += f'<p class="faint">{escape(" ".join(told))}</p>'
+    if curves := pck_curves(metrics.get("pck", {})):
+        html += figure(shares_chart(curves, "error, mm", "PCK"), "Share of joints whose error is at most so large (PCK).")
+    by_joint = {name: np.asarray(metrics.get("per_joint", {}).get(f"{name}_mm", ()), float) for name in COMPARED}
+    if by_joint := {name: values for name, values in by_joint.items() if len(values) == len(JOINTS) and np.isfinite(values).any()}:
+        html += figure(hands_chart(by_joint, "Mean error of each joint"), "Mean error of each joint, mm: the area of its point.")
+    return html
+
+
+def first_known(protocols: dict[str, dict], key: str) -> str:
+    return next((str(values[key]) for values in protocols.values() if key in values), "")
 
 
 def metrics_row(name: str, values: dict) -> list[object]:
     """The main figures in columns, what else is known and not zero in words."""
     further = {key.replace("_", " "): number(v) for key, v in values.items() if key not in MAIN_FIGURES + NOT_FIGURES}
     words = ", ".join(f"{key} {as_text(v)}" for key, v in further.items() if v not in (None, 0))
-    return [
-        name,
-        str(values.get("alignment", "")),
-        str(values.get("average", "")),
-        *(number(values.get(key)) for key in MAIN_FIGURES),
-        words,
-    ]
+    hands, mean, median, auc = (number(values.get(key)) for key in MAIN_FIGURES)
+    interval = between(values.get("mean_low_mm"), values.get("mean_high_mm"))
+    return [name, str(values.get("alignment", "")), str(values.get("average", "")), hands, mean, interval, median, auc, words]
 
 
 def number(value: object) -> object:
