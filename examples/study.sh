@@ -9,8 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 scale=${1:-}
 case $scale in
 small)
-    VIDEOS=${VIDEOS:-400} FRAMES=${FRAMES:-12} LABELLED=${LABELLED:-200} STEPS=${STEPS:-450} BATCH=${BATCH:-64} FINETUNE=${FINETUNE:-400}
-    FRACTIONS=${FRACTIONS:-0.1 1} SEEDS=${SEEDS:-1 2 3} SIZE=64 network=(--arch resnet18 --input-size 64 --gpus 0) head=(--head regression --batch-size 32) ablations=
+    VIDEOS=${VIDEOS:-400} FRAMES=${FRAMES:-12} LABELLED=${LABELLED:-200} STEPS=${STEPS:-450} BATCH=${BATCH:-64} FINETUNE=${FINETUNE:-500}
+    FRACTIONS=${FRACTIONS:-0.1 1} SEEDS=${SEEDS:-1 2 3} SIZE=64 network=(--arch resnet18 --input-size 64 --gpus 0) head=(--head regression --batch-size 32 --rotation 15 --colour .3) ablations=
     JOBS=${JOBS:-2} # each on one core: a small network gains little from a second
     ;;
 medium)
@@ -88,7 +88,7 @@ train simclr pairs-mined.h5 --method simclr
 train peclr pairs-mined.h5 --method peclr
 train simhand-unweighted pairs-mined.h5 --method simhand --weights none
 train simhand pairs-mined.h5 --method simhand
-train oracle pairs-oracle.h5 --method simhand
+train oracle pairs-oracle.h5 --method simhand --weights none # beside simhand-unweighted: what better mining could still bring
 finish
 methods="scratch simclr peclr simhand-unweighted simhand oracle"
 
