@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Does it help to pre-train on similar hands from other videos, and how much? A world in which everything is controlled.
 #   examples/study.sh small|medium|large [OUT]
-# small: for two CPU cores; medium: for one GPU; large: for a node with GPUS=8. OUT: a folder (default: study-SCALE). An
-# encoder by each method, with the same steps, network and hands; pose models on few and on all labels of other people in other places;
-# a table, and OUT/report.html. Run it again: it goes on where it stopped. TEST_SEED: of the test set, to be chosen last and used once.
+# small: for two CPU cores (in three hours instead of two, FINETUNE=1000 tells the methods apart); medium: for one GPU; large: for a node
+# with GPUS=8. OUT: a folder (default: study-SCALE). An encoder by each method, with the same steps, network and hands; pose models on few and
+# on all labels of other people in other places; a table, and OUT/report.html. Run it again: it goes on where it stopped.
+# TEST_SEED: of the test set, to be chosen last and used once.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 scale=${1:-}
@@ -21,7 +22,7 @@ large)
     VIDEOS=${VIDEOS:-20000} FRAMES=${FRAMES:-50} LABELLED=${LABELLED:-1000} STEPS=${STEPS:-60000} BATCH=${BATCH:-8192} FINETUNE=${FINETUNE:-15000}
     FRACTIONS=${FRACTIONS:-0.01 0.05 0.1 0.4 1} SEEDS=${SEEDS:-1 2 3} SIZE=224 network=(--arch resnet50 --input-size 128 --gpus "${GPUS:-8}") head=(--head heatmap --batch-size 128) ablations=yes
     ;;
-*) sed -n '2,6p' "$0" | cut -c3-; exit 2 ;;
+*) sed -n '2,7p' "$0" | cut -c3-; exit 2 ;;
 esac
 out=${2:-study-$scale} JOBS=${JOBS:-1}
 TEST_SEED=${TEST_SEED:-303} HANDTOOL=${HANDTOOL:-handtool} PYTHON=${PYTHON:-python3}
