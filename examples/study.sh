@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 scale=${1:-}
 case $scale in
 small)
-    VIDEOS=${VIDEOS:-400} FRAMES=${FRAMES:-12} LABELLED=${LABELLED:-200} STEPS=${STEPS:-450} BATCH=${BATCH:-64} FINETUNE=${FINETUNE:-500}
+    VIDEOS=${VIDEOS:-400} FRAMES=${FRAMES:-12} LABELLED=${LABELLED:-200} STEPS=${STEPS:-450} BATCH=${BATCH:-64} FINETUNE=${FINETUNE:-400}
     FRACTIONS=${FRACTIONS:-0.1 1} SEEDS=${SEEDS:-1 2 3} SIZE=64 network=(--arch resnet18 --input-size 64 --gpus 0) head=(--head regression --batch-size 32 --rotation 15 --colour .3) ablations=
     JOBS=${JOBS:-2} # each on one core: a small network gains little from a second
     ;;
