@@ -62,6 +62,11 @@ svg .c5 { stroke: var(--c5); }
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   nav { display: none; }
+  .scroll { overflow: visible; }
+  table { font-size: 8pt; }
+  th, td { padding: .2rem .5rem .2rem 0; }
+  figure.chart svg { max-width: 34rem; margin: 0 auto; }
+  figure img { max-height: 20cm; width: auto; }
   figure, tr { break-inside: avoid; }
   h2 { break-after: avoid; }
   pre { white-space: pre-wrap; }
