@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Does it help to pre-train on similar hands from other videos, and how much? A world in which everything is controlled.
 #   examples/study.sh small|medium|large [OUT]
-# small: for two CPU cores (in three hours instead of two, FINETUNE=1000 tells the methods apart); medium: for one GPU; large: for a node
-# with GPUS=8. OUT: a folder (default: study-SCALE). An encoder by each method, with the same steps, network and hands; pose models on few and
+# small: for two CPU cores (FINETUNE=1000 shows what mining brings, and takes about three hours instead of one and a half); medium: for one GPU;
+# large: for a node with GPUS=8. OUT: a folder (default: study-SCALE). An encoder by each method, with the same steps, network and hands; pose models on few and
 # on all labels of other people in other places; a table, and OUT/report.html. Run it again: it goes on where it stopped.
 # TEST_SEED: of the test set, to be chosen last and used once.
 set -euo pipefail

@@ -11,7 +11,7 @@ from handtool.config import EvalConfig, ReportConfig
 from handtool.errors import HandtoolError
 from handtool.render.scores import pck_curves
 from handtool.render.svg import cut
-from handtool.stages.eval import evaluate
+from handtool.stages.eval import compare_results, evaluate
 from handtool.stages.report import join_chains, report
 from handtool.store import CURVE, LABELS, PAIRS, PREDICTIONS
 
@@ -24,7 +24,7 @@ def noise(file, kind):
     return np.random.default_rng(0).integers(0, 255, (400, 600, 3), dtype=np.uint8)
 
 
-def alone(results, protocols):
+def alone(results, protocols, seed):
     raise AssertionError("one result is not compared with anything")
 
 
@@ -94,32 +94,54 @@ def results(tmp_path):
 
 
 def test_results_stand_side_by_side_and_against_the_first(results):
-    def compare(files, protocols):
-        return evaluate(files, None, EvalConfig(protocols, resamples=50))["differences"]
-
-    html, told = report(results, ReportConfig(), grey, compare)
+    html, told = report(results, ReportConfig(), grey, compare_results)
     assert "Comparison" in told["sections"]
     part = html[html.index('id="comparison"') : html.index('id="results"')]
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", part)]
     root = {row[1]: row for row in rows if row and row[0] == "mpjpe_root"}
-    assert set(root) == {"worse-result.h5", "better-result.h5"}, "the first is what they are compared with"
-    assert float(root["worse-result.h5"][3]) == pytest.approx(3, rel=1e-3) and float(root["worse-result.h5"][5]) == pytest.approx(30, rel=1e-3)
-    assert float(root["better-result.h5"][3]) == pytest.approx(-1, rel=1e-3)
+    assert set(root) == {"worse-result", "better-result"}, "the first is what they are compared with"
+    assert float(root["worse-result"][3]) == pytest.approx(3, rel=1e-3) and float(root["worse-result"][5]) == pytest.approx(30, rel=1e-3)
+    assert float(root["better-result"][3]) == pytest.approx(-1, rel=1e-3)
     beside = {row[0]: row for row in rows if len(row) == 7}
-    assert [float(beside[f"{name}-result.h5"][4]) for name in ("first", "worse", "better")] == pytest.approx([10, 13, 9], rel=1e-3)
+    assert [float(beside[f"{name}-result"][4]) for name in ("first", "worse", "better")] == pytest.approx([10, 13, 9], rel=1e-3)
     assert part.count("<svg") == 4 and part.count('class="joint"') == 6
 
 
 def test_results_that_cannot_be_compared_are_shown_with_the_reason(results):
-    def refuse(files, protocols):
+    def refuse(files, protocols, seed):
         raise HandtoolError("b.h5 holds <other> hands")
 
     html, _ = report(results, ReportConfig(), grey, refuse)
     assert "Not compared hand by hand: b.h5 holds &lt;other&gt; hands." in html and "Against" not in html
 
 
+def test_results_of_one_name_are_told_apart(results, handtool, tmp_path):
+    for folder, name in (("a", "first"), ("b", "worse")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "result.h5").write_bytes((tmp_path / f"{name}-result.h5").read_bytes())
+    moved = [option for name in ("test", "first", "worse") for option in ("--crops", tmp_path / f"{name}.h5")]
+    done = handtool("report", "a/result.h5", "b/result.h5", "a/result.h5", *moved, "-o", "r.html")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "r.html").read_text()
+    part = page[page.index('id="comparison"') : page.index('id="results"')]
+    names = re.findall(r"<tr><td>([^<]*)</td>", part)[:3]
+    assert [name.rpartition("a/")[2] for name in names[::2]] == ["result (1)", "result (2)"] and names[1].endswith("b/result")
+    assert part.count("<polyline") == 6, "no curve hides another's name"
+    assert "Not compared" not in part
+
+
+def test_a_protocol_under_which_a_result_has_no_figure_is_not_compared(results, tmp_path):
+    with store.create_file(tmp_path / "none.h5", record("handtool eval")) as sink:
+        nothing = {"alignment": "similarity", "hands": 0, "mean_mm": float("nan")}
+        store.write_metrics(sink, {"pa_mpjpe": nothing, "mpjpe_root": nothing}, {})
+        sink.finish({})
+    with store.open_file(tmp_path / "none.h5") as none:
+        html, told = report([results[0], none], ReportConfig(), grey, alone)
+    assert "Comparison" not in told["sections"] and "nan" not in html
+
+
 def test_equal_steps_of_several_files_are_one_bar(results):
-    html, _ = report(results, ReportConfig(), grey, lambda files, protocols: [])
+    html, _ = report(results, ReportConfig(), grey, compare_results)
     assert html.count("eval: hands, 3 times") == 1
 
 

@@ -10,7 +10,7 @@ from handtool.cli.inputs import open_sources
 from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose
 from handtool.cli.outputs import refuse_own_input, write_other
 from handtool.cli.printing import print_report
-from handtool.config import EvalConfig, ReportConfig, ShowConfig
+from handtool.config import ReportConfig, ShowConfig
 
 
 def report(
@@ -31,18 +31,14 @@ def report(
 
     Example: handtool report crops.h5 pairs.h5 encoder.h5 result.h5 -o report.html
     """
-    from handtool.stages.eval import evaluate
+    from handtool.stages.eval import compare_results
     from handtool.stages.report import report as stage
     from handtool.stages.show import show
 
     config = ReportConfig(tile, max_bytes, seed)
     with open_sources(sources or ["-"]) as files:
         refuse_own_input(Path(output) if output else None, files)
-        html, told = stage(
-            files, config,
-            lambda file, kind: show(file, ShowConfig(kind, tile=tile, seed=seed)),
-            lambda results, protocols: evaluate(results, None, EvalConfig(protocols, seed=seed))["differences"],
-        )  # fmt: skip
+        html, told = stage(files, config, lambda file, kind: show(file, ShowConfig(kind, tile=tile, seed=seed)), compare_results)
     if output is not None:
         state.streaming = output == "-"
         told["page"] = write_other(output, html.encode(), force)

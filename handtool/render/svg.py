@@ -58,7 +58,7 @@ class Chart:
         for i, name in enumerate(names):
             x, y = LEFT + (i % across) * (WIDTH - LEFT) // across, HEIGHT + 12 + 17 * (i // across)
             self.parts.append(f'<line class="line c{i % 6}" x1="{x}" x2="{x + 22}" y1="{y - 4}" y2="{y - 4}"/>')
-            self.parts.append(f'<text class="name" x="{x + 29}" y="{y}">{escape(name)}</text>')
+            self.parts.append(f'<text class="name" x="{x + 29}" y="{y}">{escape(cut(name, 85))}</text>')
         self.height = HEIGHT + 6 + 17 * -(-len(names) // across)
 
     def finish(self) -> str:

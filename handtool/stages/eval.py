@@ -232,6 +232,11 @@ def compare_all(sources: list[File], scored: list[Hands], results: list[dict], c
     return {"against": results[0]["source"], "differences": rows}
 
 
+def compare_results(sources: list[File], protocols: tuple[str, ...], seed: int) -> list[dict]:
+    """How far each result is from the first: `evaluate`'s differences alone, raising as it does."""
+    return evaluate(sources, None, EvalConfig(protocols, seed=seed))["differences"]
+
+
 def summarise(source: File, predicted: Predicted, hands: Hands, scores: list[Score], failed_rows: np.ndarray) -> dict:
     scale_m = predicted.columns["scale"][predicted.columns["valid"]]
     protocols = {

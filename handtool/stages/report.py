@@ -33,12 +33,12 @@ NOT_FIGURES = ("alignment", "average", "scale_source", "interval", "mean_low_mm"
 MAIN_FIGURES = ("hands", "mean_mm", "median_mm", "auc_0_50mm")
 COMPARED = ("pa_mpjpe", "mpjpe_root")  # protocols that results are set side by side under, and whose joints are drawn
 Draw = Callable[[File, str], np.ndarray]
-Compare = Callable[[list[File], tuple[str, ...]], list[dict]]
+Compare = Callable[[list[File], tuple[str, ...], int], list[dict]]
 
 
 def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compare) -> tuple[str, dict]:
-    """The page as HTML, and what is on it. `draw(file, kind)` makes a picture (RGB uint8) of what a file holds; `compare(files, protocols)`
-    gives the differences of results from the first, as eval does, or raises HandtoolError where they cannot be compared.
+    """The page as HTML, and what is on it. `draw(file, kind)` makes a picture (RGB uint8) of what a file holds; `compare(files, protocols,
+    seed)` gives the differences of results from the first, protocol by protocol in eval's order, or raises HandtoolError where there are none.
     """
     chain = join_chains(sources)
     pictures, left_out = draw_pictures(sources, config, draw)
@@ -47,7 +47,7 @@ def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compa
         ("From start to end", funnel_chart_of(chain)),
         ("Pairs", "".join(map(pairs_section, own(sources, PAIRS.group)))),
         ("Training", "".join(map(curve_section, own(sources, CURVE.group)))),
-        ("Comparison", comparison_section([source for source in sources if source.owns("metrics")], compare)),
+        ("Comparison", comparison_section([source for source in sources if source.owns("metrics")], config, compare)),
         ("Results", "".join(map(metrics_section, own(sources, "metrics")))),
         ("Pictures", pictures),
         ("How it was made", provenance_section(chain)),
@@ -124,32 +124,41 @@ def curve_section(source: File) -> str:
     return figure(chart, f"{source.path.name}: loss of each step, and its running mean.")
 
 
-def comparison_section(results: list[File], compare: Compare) -> str:
+def comparison_section(results: list[File], config: ReportConfig, compare: Compare) -> str:
     """Results side by side: means with their intervals, PCK, and how far each is from the first, hand by hand."""
-    known = [(result, read_metrics(result)) for result in results]
-    protocols = tuple(name for name in COMPARED if all(name in metrics for _, metrics in known))
+    names, known = tell_apart(results), [read_metrics(result) for result in results]
+    protocols = tuple(name for name in COMPARED if all(np.isfinite(nan_of_none(each.get(name, {}).get("mean_mm"))) for each in known))
     if len(known) < 2 or not protocols:
         return ""
     html = ""
-    for name in protocols:
-        rows = [(result.path.stem, *(nan_of_none(metrics[name].get(key)) for key in ("mean_mm", "mean_low_mm", "mean_high_mm"))) for result, metrics in known]
-        html += figure(intervals_chart(rows, f"{name}, mm", f"{name} of each result"), f"{name}: the mean, and its 95 % interval.")
-        curves = {result.path.stem: pck_curves(metrics.get("pck", {})).get(name) for result, metrics in known}
+    for protocol in protocols:
+        means = [[nan_of_none(each[protocol].get(key)) for key in ("mean_mm", "mean_low_mm", "mean_high_mm")] for each in known]
+        rows = [(name, *mean) for name, mean in zip(names, means, strict=True)]
+        html += figure(intervals_chart(rows, f"{protocol}, mm", f"{protocol} of each result"), f"{protocol}: the mean, and its 95 % interval.")
+        curves = {name: pck_curves(each.get("pck", {})).get(protocol) for name, each in zip(names, known, strict=True)}
         if all(curves.values()):
-            html += figure(shares_chart(curves, "error, mm", f"PCK under {name}"), f"{name}: share of joints whose error is at most so large (PCK).")
-    rows = [[result.path.name, *(cell for name in protocols for cell in side_by_side(metrics[name]))] for result, metrics in known]
-    html += table(["result", *(head for name in protocols for head in (f"{name}, mm", "95 %", "AUC 0-50 mm"))], rows)
+            caption = f"{protocol}: share of joints whose error is at most so large (PCK)."
+            html += figure(shares_chart(curves, "error, mm", f"PCK under {protocol}"), caption)
+    rows = [[name, *(cell for protocol in protocols for cell in side_by_side(each[protocol]))] for name, each in zip(names, known, strict=True)]
+    html += table(["result", *(head for protocol in protocols for head in (f"{protocol}, mm", "95 %", "AUC 0-50 mm"))], rows)
     try:
-        differences = compare(results, protocols)
+        differences = compare(results, protocols, config.seed)
     except HandtoolError as error:
         return html + f'<p class="faint">Not compared hand by hand: {escape(str(error))}.</p>'
-    rows = [
-        [each["protocol"], each["source"], each["hands"], each["difference_mm"], between(each["difference_low_mm"], each["difference_high_mm"], "+"),
-         each["difference_percent"]]
-        for each in sorted(differences, key=lambda each: protocols.index(each["protocol"]))
-    ]  # fmt: skip
-    html += f"<h3>Against {escape(results[0].path.name)}</h3>" + table(["protocol", "result", "hands", "difference, mm", "95 %", "%"], rows)
-    return html + '<p class="faint">The same hands for all; videos are drawn for both at once, so that the interval is that of the difference.</p>'
+    rows = []
+    for protocol in protocols:
+        for name, each in zip(names[1:], (each for each in differences if each["protocol"] == protocol), strict=True):
+            interval = between(each["difference_low_mm"], each["difference_high_mm"], "+")
+            rows.append([protocol, name, each["hands"], each["difference_mm"], interval, each["difference_percent"]])
+    html += f"<h3>Against {escape(names[0])}</h3>" + table(["protocol", "result", "hands", "difference, mm", "95 %", "%"], rows)
+    return html + '<p class="faint">The hands that all predicted; the same videos (of one video: hands) are drawn for both, for the interval of the difference.</p>'
+
+
+def tell_apart(sources: list[File]) -> list[str]:
+    """Names of files, with their folders where the names alone are the same, and a number where even those are."""
+    times = Counter(source.path.stem for source in sources)
+    names = [source.path.stem if times[source.path.stem] == 1 else str(source.path.with_suffix("")) for source in sources]
+    return [name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)]
 
 
 def side_by_side(values: dict) -> list[object]:
