@@ -1,4 +1,4 @@
-"""What a model must beat: an answer that never looks at the picture.
+"""What a model must heartbeat: an answer that never looks at the picture.
 
     python examples/mean_pose.py TRAIN TEST [RESULT]
 
@@ -45,7 +45,11 @@ def predict_mean(train: str, test: str) -> dict[str, dict[str, float]]:
 
 
 def main(train: str, test: str, result: str | None = None) -> None:
-    rows = {"the mean training hand, always": {name: figures["mean_mm"] for name, figures in predict_mean(train, test).items()}}
+    rows = {
+        "the mean training hand, always": {
+            name: figures["mean_mm"] for name, figures in predict_mean(train, test).items()
+        }
+    }
     if result:
         with h5py.File(result) as file:
             rows["the model"] = {name: float(file[f"metrics/{name}"].attrs["mean_mm"]) for name in PROTOCOLS}

@@ -19,7 +19,7 @@ from handtool.config import EmbedConfig
 from handtool.hands.align import relative_to, similarity
 from handtool.hands.canonical import canonical_joints
 from handtool.hands.skeleton import bone_length
-from handtool.nn.features import encode_crops
+from handtool.nn.files.features import encode_crops
 from handtool.store import CROPS, LABELS
 
 STRENGTHS = 10.0 ** np.arange(-1, 6)  # on standardised features
@@ -29,9 +29,15 @@ NEAREST = 10
 def read_poses(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joints of right hands about the wrist (N, 63) in bone lengths, the bone (N,) m, and the video (N,)."""
     with store.open_file(path) as file:
-        joints = canonical_joints(store.read_column(file, LABELS.joints).astype(float), store.read_column(file, CROPS.side))
+        joints = canonical_joints(
+            store.read_column(file, LABELS.joints).astype(float), store.read_column(file, CROPS.side)
+        )
         bone = bone_length(joints)
-        return (relative_to(joints) / bone[:, None, None]).reshape(len(joints), -1), bone, store.read_column(file, CROPS.video)
+        return (
+            (relative_to(joints) / bone[:, None, None]).reshape(len(joints), -1),
+            bone,
+            store.read_column(file, CROPS.video),
+        )
 
 
 def read_features(crops: Path, encoder: Path) -> np.ndarray:
@@ -48,7 +54,9 @@ def ridge(features: np.ndarray, poses: np.ndarray, asked: np.ndarray, strength: 
 
 def tuned_ridge(features: np.ndarray, poses: np.ndarray, asked: np.ndarray) -> np.ndarray:
     inner = 4 * len(features) // 5
-    errors = [np.square(ridge(features[:inner], poses[:inner], features[inner:], s) - poses[inner:]).mean() for s in STRENGTHS]
+    errors = [
+        np.square(ridge(features[:inner], poses[:inner], features[inner:], s) - poses[inner:]).mean() for s in STRENGTHS
+    ]
     return ridge(features, poses, asked, STRENGTHS[int(np.argmin(errors))])
 
 
@@ -65,19 +73,48 @@ def errors_mm(predicted: np.ndarray, truth: np.ndarray, bone: np.ndarray) -> tup
 
 
 def main() -> None:
-    folder, reference, fractions, seeds, *methods = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(), sys.argv[4].split(), *sys.argv[5:]
+    folder, reference, fractions, seeds, *methods = (
+        Path(sys.argv[1]),
+        sys.argv[2],
+        sys.argv[3].split(),
+        sys.argv[4].split(),
+        *sys.argv[5:],
+    )
     (poses, _, _), (truth, bone, video) = read_poses(folder / "labelled.h5"), read_poses(folder / "test.h5")
-    features = {name: tuple(read_features(folder / f"{of}.h5", folder / f"encoder-{name}.h5") for of in ("labelled", "test")) for name in methods}
-    print(f"{'labels':>7s} {'frozen':22s} {'nearest: PA, mm':>16s} {'root':>6s} {'ridge: PA, mm':>14s} {'root':>6s}  gain over {reference}, %")
+    features = {
+        name: tuple(read_features(folder / f"{of}.h5", folder / f"encoder-{name}.h5") for of in ("labelled", "test"))
+        for name in methods
+    }
+    print(
+        f"{'labels':>7s} {'frozen':22s} {'nearest: PA, mm':>16s} {'root':>6s} {'ridge: PA, mm':>14s} {'root':>6s}  gain over {reference}, %"
+    )
     for fraction in fractions:
-        chosen = {seed: np.random.default_rng(int(seed)).permutation(len(poses))[: round(float(fraction) * len(poses))] for seed in seeds}
-        ask = {"mean hand": {seed: (np.repeat(poses[rows].mean(0)[None], len(truth), 0),) * 2 for seed, rows in chosen.items()}}
+        chosen = {
+            seed: np.random.default_rng(int(seed)).permutation(len(poses))[: round(float(fraction) * len(poses))]
+            for seed in seeds
+        }
+        ask = {
+            "mean hand": {
+                seed: (np.repeat(poses[rows].mean(0)[None], len(truth), 0),) * 2 for seed, rows in chosen.items()
+            }
+        }
         for name, (known, asked) in features.items():
-            ask[name] = {seed: tuple(read(known[rows], poses[rows], asked) for read in (nearest, tuned_ridge)) for seed, rows in chosen.items()}
-        found = {name: {seed: [errors_mm(said, truth, bone) for said in answers] for seed, answers in each.items()} for name, each in ask.items()}
-        ridges = {name: video_means({seed: {"each": each[1][0], "video": video} for seed, each in of.items()}) for name, of in found.items()}
+            ask[name] = {
+                seed: tuple(read(known[rows], poses[rows], asked) for read in (nearest, tuned_ridge))
+                for seed, rows in chosen.items()
+            }
+        found = {
+            name: {seed: [errors_mm(said, truth, bone) for said in answers] for seed, answers in each.items()}
+            for name, each in ask.items()
+        }
+        ridges = {
+            name: video_means({seed: {"each": each[1][0], "video": video} for seed, each in of.items()})
+            for name, of in found.items()
+        }
         for name, of in found.items():
-            near_pa, near_root, line_pa, line_root = np.mean([[error.mean() for errors in each for error in errors] for each in of.values()], 0)
+            near_pa, near_root, line_pa, line_root = np.mean(
+                [[error.mean() for errors in each for error in errors] for each in of.values()], 0
+            )
             line = f"{100 * float(fraction):6g}% {name:22s} {near_pa:16.2f} {near_root:6.2f} {line_pa:14.2f} {line_root:6.2f}"
             if name != reference:
                 line += "  {:+6.1f} ({:+.1f} to {:+.1f})".format(*gain(ridges[name], ridges[reference]))

@@ -31,7 +31,10 @@ def read_results(folder: Path, methods: list[str]) -> dict[tuple[str, str], dict
                 metrics = store.read_metrics(file)
                 pa, root = metrics["pa_mpjpe"], metrics["mpjpe_root"]
                 figures = {"pa": pa["mean_mm"], "root": root["mean_mm"], "auc": pa["auc_0_50mm"]}
-                figures |= {"each": metrics["per_hand"]["pa_mpjpe_mm"].astype(float), "video": store.read_column(file, CROPS.video)}
+                figures |= {
+                    "each": metrics["per_hand"]["pa_mpjpe_mm"].astype(float),
+                    "video": store.read_column(file, CROPS.video),
+                }
             found.setdefault((method, named[1]), {})[int(named[2])] = figures
     return found
 
@@ -57,7 +60,9 @@ def gain(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
 def main() -> None:
     folder, reference, *methods = Path(sys.argv[1]), *sys.argv[2:]
     results = read_results(folder, [*methods, reference])
-    print(f"{'labels':>7s} {'method':22s} {'PA-MPJPE, mm':>22s} {'root-relative, mm':>22s} {'AUC 0-50':>9s}  gain over {reference}, %")
+    print(
+        f"{'labels':>7s} {'method':22s} {'PA-MPJPE, mm':>22s} {'root-relative, mm':>22s} {'AUC 0-50':>9s}  gain over {reference}, %"
+    )
     for fraction in sorted({fraction for _, fraction in results}, key=float):
         for method in methods:
             if not (seeds := results.get((method, fraction))):
@@ -68,7 +73,9 @@ def main() -> None:
             line = f"{100 * float(fraction):6g}% {method:22s} {spread[0]:>22s} {spread[1]:>22s} {auc:9.3f}"
             theirs = results.get((reference, fraction), {})
             if method != reference and (common := sorted(seeds.keys() & theirs.keys())):
-                percent, low, high = gain(*(video_means({seed: each[seed] for seed in common}) for each in (seeds, theirs)))
+                percent, low, high = gain(
+                    *(video_means({seed: each[seed] for seed in common}) for each in (seeds, theirs))
+                )
                 line += f"  {percent:+6.1f} ({low:+.1f} to {high:+.1f})"
             print(line)
 

@@ -3,10 +3,14 @@
 import dataclasses
 from functools import partial
 
-dataclass = partial(dataclasses.dataclass, eq=False, repr=False)  # nobody compares or prints them, and every --help would wait for the code of it
+dataclass = partial(
+    dataclasses.dataclass, eq=False, repr=False
+)  # nobody compares or prints them, and every --help would wait for the code of it
 
 # Settings of the machine, not of the result: an output made with others of these is still up to date.
-MACHINE_SETTINGS = frozenset({"workers", "device", "checkpoint_every", "checkpoint_seconds", "patience_s", "compile", "tensorboard"})
+MACHINE_SETTINGS = frozenset(
+    {"workers", "device", "checkpoint_every", "checkpoint_seconds", "timeout_s", "compile", "tensorboard"}
+)
 
 
 BOX_SCALE = 1.3  # side of a crop / side of the hand's box, where neither the user nor a data set says otherwise
@@ -35,7 +39,7 @@ class ExtractConfig:
     cameras: tuple[str, ...] = ()  # likewise, where it was filmed by several
     shard: str | None = None  # "2/8": only the second of eight shares of the videos
     workers: int = 0  # 0 = one per core
-    patience_s: float = 60.0  # without a new frame, a video is given up
+    timeout_s: float = 60.0  # without a new frame, a video is given up
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class KeypointsConfig:
     seed: int = 5  # of the noise
     device: str = "auto"
     workers: int = 0  # 0 = one per core
-    patience_s: float = 60.0  # without a new crop, a block of them is given up
+    timeout_s: float = 60.0  # without a new crop, a block of them is given up
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,9 @@ class HeadPreset:
 
 
 HEAD_PRESETS = {
-    "heatmap": HeadPreset(epochs=120, rotation_deg=90.0, blur_px=0.5),  # as SiMHand fine-tunes, with 128 hands a step and Adam at 1e-3
+    "heatmap": HeadPreset(
+        epochs=120, rotation_deg=90.0, blur_px=0.5
+    ),  # as SiMHand fine-tunes, with 128 hands a step and Adam at 1e-3
     "regression": HeadPreset(epochs=100, rotation_deg=45.0, blur_px=0.0),  # PeCLR's 2.5D
 }
 
@@ -152,7 +158,9 @@ HEAD_PRESETS = {
 @dataclass(frozen=True)
 class FinetuneConfig:
     head: str = "heatmap"  # or regression
-    loss: str = "hand"  # of the heat-map head: norms of directions and locations per hand, or published (over the batch)
+    loss: str = (
+        "hand"  # of the heat-map head: norms of directions and locations per hand, or published (over the batch)
+    )
     arch: str | None = None  # None: the encoder file's, else resnet50
     init: str = "imagenet"  # of the encoder; or scratch, or a file of weights
     normalization: str = "encoder"  # of the input: as the encoder was trained, or published (0..1 less 0.5)
@@ -163,7 +171,9 @@ class FinetuneConfig:
     epochs: int | None = None  # None: the head's own
     steps: int | None = None  # instead of epochs
     learning_rate: float = 1e-3
-    layer_decay: float = 1.0  # of the learning rate from the head down: layer4 x decay, layer3 x decay^2, ..., stem x decay^5
+    layer_decay: float = (
+        1.0  # of the learning rate from the head down: layer4 x decay, layer3 x decay^2, ..., stem x decay^5
+    )
     warmup: float = 0.05  # share of the steps
     weight_decay: float = 1e-6
     freeze: bool = False  # train the head alone
@@ -231,7 +241,7 @@ class SynthConfig:
     seed: int = 5
     device: str = "auto"  # cuda: torch; cpu: numpy
     workers: int = 0  # 0 = one per core
-    patience_s: float = 300.0  # without a new picture, a worker is given up
+    timeout_s: float = 300.0  # without a new picture, a worker is given up
 
 
 @dataclass(frozen=True)
@@ -248,7 +258,7 @@ class SynthVideosConfig:
     seed: int = 5
     device: str = SynthConfig.device
     workers: int = 0  # 0 = one per core
-    patience_s: float = SynthConfig.patience_s
+    timeout_s: float = SynthConfig.timeout_s
 
 
 @dataclass(frozen=True)
@@ -273,7 +283,9 @@ class ExportConfig:
 
 @dataclass(frozen=True)
 class ShowConfig:
-    kind: str = "auto"  # what the file itself holds: predictions, pairs, curve, embeddings, keypoints, labels, crops, metrics
+    kind: str = (
+        "auto"  # what the file itself holds: predictions, pairs, curve, embeddings, keypoints, labels, crops, metrics
+    )
     order: str = "random"  # of the hands: random, video (a row each), score (lowest first)
     rows: int = 0  # of tiles; 0 = what suits the kind
     columns: int = 0

@@ -36,3 +36,8 @@ class DamagedFile(HandtoolError):
 
 class Terminated(BaseException):
     """SIGTERM arrived (pre-emption). Not an Exception, so that nothing swallows it on its way to exit 143."""
+
+
+def first_line(error: object) -> str:
+    """What somebody else's error says, as one line of at most 160 characters; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -31,11 +31,29 @@ def samples() -> Path:
 def handtool(tmp_path):
     """`handtool("mine", "e.h5", "-o", "p.h5")` in an empty folder -> CompletedProcess with text; `stdin=bytes` for a pipe."""
 
-    def run(*args, stdin: bytes | None = None, cwd: Path = tmp_path, env: dict | None = None, binary: bool = False, timeout: float = 300):
-        environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1]), "NO_COLOR": "1", "COLUMNS": "200", **(env or {})}
+    def run(
+        *args,
+        stdin: bytes | None = None,
+        cwd: Path = tmp_path,
+        env: dict | None = None,
+        binary: bool = False,
+        timeout: float = 300,
+    ):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(Path(package.__file__).parents[1]),
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+            **(env or {}),
+        }
         given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
         done = subprocess.run(
-            [sys.executable, "-m", "handtool", *map(str, args)], capture_output=True, cwd=cwd, env=environment, timeout=timeout, **given
+            [sys.executable, "-m", "handtool", *map(str, args)],
+            capture_output=True,
+            cwd=cwd,
+            env=environment,
+            timeout=timeout,
+            **given,
         )
         if not binary:
             done.stdout = done.stdout.decode()

@@ -108,7 +108,9 @@ def make_labelled(folder: Path, count: int = 6, size: int = 224, as_json: bool =
     }
     columns = {name: values for name, values in {**columns, **changes}.items() if values is not None}
     if as_json:
-        (folder / "labels.json").write_text(json.dumps({name: np.asarray(values).tolist() for name, values in columns.items()}))
+        (folder / "labels.json").write_text(
+            json.dumps({name: np.asarray(values).tolist() for name, values in columns.items()})
+        )
     else:
         np.savez(folder / "labels.npz", **columns)
     return folder
@@ -117,12 +119,16 @@ def make_labelled(folder: Path, count: int = 6, size: int = 224, as_json: bool =
 def make_boxes(path: Path, hands: dict[str, list[list[float]]], **more: object) -> Path:
     """COCO json: file name -> boxes x, y, width, height."""
     images = [{"id": number, "file_name": name} for number, name in enumerate(hands)]
-    annotations = [{"image_id": number, "bbox": box, **more} for number, boxes in enumerate(hands.values()) for box in boxes]
+    annotations = [
+        {"image_id": number, "bbox": box, **more} for number, boxes in enumerate(hands.values()) for box in boxes
+    ]
     path.write_text(json.dumps({"images": images, "annotations": annotations}))
     return path
 
 
-def run_stage(stage, source: list[Path] | Path, output: Path, config, keep_job: bool = False, **keywords: object) -> dict:
+def run_stage(
+    stage, source: list[Path] | Path, output: Path, config, keep_job: bool = False, **keywords: object
+) -> dict:
     """Runs a resumable stage as the porch does, and returns its report. source: raw paths, or a handtool file."""
     record = store.Record(f"handtool {stage.__name__}", dataclasses.asdict(config), [])
     files = [] if isinstance(source, list) else [store.open_file(source)]
@@ -140,6 +146,12 @@ def tables_of(path: Path, *tables: store.Table) -> dict[str, np.ndarray]:
     """Every column of some tables, to be compared."""
     with store.open_file(path) as file:
         columns = [
-            column for table in tables or file.tables for column in (store.TABLES[table] if isinstance(table, str) else table).columns
+            column
+            for table in tables or file.tables
+            for column in (store.TABLES[table] if isinstance(table, str) else table).columns
         ]
-        return {column.path: store.read_column(file, column) for column in columns if file.has(column) and column.name != "jpeg"}
+        return {
+            column.path: store.read_column(file, column)
+            for column in columns
+            if file.has(column) and column.name != "jpeg"
+        }

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from handtool.synth.crops import BOX_SCALE, make_video
-from handtool.vision.mediapipe import CONTEXTS, Hands, Seen
+from handtool.vision.mediapipe import CONTEXTS, LandmarkModel, Seen
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Sight:
         return len(self.errors) / self.looked
 
 
-def find_hand(hands: Hands, crop: np.ndarray) -> Seen | None:
+def find_hand(hands: LandmarkModel, crop: np.ndarray) -> Seen | None:
     """As the keypoints stage looks: the crop padded to one context after the other; the hand nearest to the middle, in px of the crop."""
     size = len(crop)
     for wanted in CONTEXTS:
@@ -34,7 +34,9 @@ def find_hand(hands: Hands, crop: np.ndarray) -> Seen | None:
     return None
 
 
-def look_at_synth(hands: Hands, difficulty: str, videos: range, frames: int, size: int = 224, seed: int = 5) -> Sight:
+def look_at_synth(
+    hands: LandmarkModel, difficulty: str, videos: range, frames: int, size: int = 224, seed: int = 5
+) -> Sight:
     errors, sides = [], []
     for video in videos:
         made = make_video(seed, video, frames, size, difficulty, "both")

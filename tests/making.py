@@ -26,7 +26,9 @@ def draw_hand(xy: np.ndarray, size: int, rng: np.random.Generator) -> bytes:
 def make_hands(count: int, rng: np.random.Generator, size: int = SIZE) -> dict[str, np.ndarray]:
     """count labelled hands: joints (n,21,3) m half a metre away, a camera of the crop, their projection in px."""
     joints = rng.normal(0, 0.03, (count, 21, 3)) + np.array([0.0, 0.0, 0.5])
-    camera = np.tile(np.array([[2.0 * size, 0, (size - 1) / 2], [0, 2.0 * size, (size - 1) / 2], [0, 0, 1]]), (count, 1, 1))
+    camera = np.tile(
+        np.array([[2.0 * size, 0, (size - 1) / 2], [0, 2.0 * size, (size - 1) / 2], [0, 0, 1]]), (count, 1, 1)
+    )
     points = np.einsum("nij,nkj->nki", camera, joints)
     return {"joints": joints, "camera": camera, "xy": points[..., :2] / points[..., 2:]}
 
@@ -34,27 +36,64 @@ def make_hands(count: int, rng: np.random.Generator, size: int = SIZE) -> dict[s
 def write_videos(sink: Sink, count: int, subjects: list[str] | None = None) -> None:
     names = [f"video {i}" for i in range(count)]
     store.write_table(
-        sink, VIDEOS,
-        dict(name=names, path=names, subject=subjects or ["ann"] * count, place=[""] * count, status=["ok"] * count, ordinal=np.arange(count),
-             fps=np.ones(count), width=np.full(count, SIZE), height=np.full(count, SIZE), frames_decoded=np.ones(count), frames_failed=np.zeros(count)),
-    )  # fmt: skip
+        sink,
+        VIDEOS,
+        dict(
+            name=names,
+            path=names,
+            subject=subjects or ["ann"] * count,
+            place=[""] * count,
+            status=["ok"] * count,
+            ordinal=np.arange(count),
+            fps=np.ones(count),
+            width=np.full(count, SIZE),
+            height=np.full(count, SIZE),
+            frames_decoded=np.ones(count),
+            frames_failed=np.zeros(count),
+        ),
+    )
 
 
 def write_crops(
-    sink: Sink, video: np.ndarray, side: np.ndarray, hands: dict, rng: np.random.Generator, size: int = SIZE, track: np.ndarray | None = None
+    sink: Sink,
+    video: np.ndarray,
+    side: np.ndarray,
+    hands: dict,
+    rng: np.random.Generator,
+    size: int = SIZE,
+    track: np.ndarray | None = None,
 ) -> None:
     n = len(video)
     frame = np.concatenate([np.arange(k) for k in np.unique(video, return_counts=True)[1]]) if n else np.zeros(0)
     store.write_table(
-        sink, CROPS,
-        dict(video=video, frame=frame, time=frame / 5.0, side=side, box=np.tile([0.0, 0, size, size], (n, 1)), score=np.ones(n), track=-np.ones(n) if track is None else track,
-             landmarks=np.full((n, 21, 2), np.nan), landmarks_score=np.full(n, np.nan), crop_from_frame=np.tile(np.eye(2, 3), (n, 1, 1)),
-             camera=hands["camera"], source_row=-np.ones(n), jpeg=[draw_hand(xy, size, rng) for xy in hands["xy"]]),
+        sink,
+        CROPS,
+        dict(
+            video=video,
+            frame=frame,
+            time=frame / 5.0,
+            side=side,
+            box=np.tile([0.0, 0, size, size], (n, 1)),
+            score=np.ones(n),
+            track=-np.ones(n) if track is None else track,
+            landmarks=np.full((n, 21, 2), np.nan),
+            landmarks_score=np.full(n, np.nan),
+            crop_from_frame=np.tile(np.eye(2, 3), (n, 1, 1)),
+            camera=hands["camera"],
+            source_row=-np.ones(n),
+            jpeg=[draw_hand(xy, size, rng) for xy in hands["xy"]],
+        ),
         attrs={"size": size, "box_scale": 1.3},
-    )  # fmt: skip
+    )
 
 
-def make_file(path: Path, hands_per_video: tuple[int, ...] = (5, 4), tables: tuple[str, ...] = ("keypoints",), seed: int = 0, **config) -> Path:
+def make_file(
+    path: Path,
+    hands_per_video: tuple[int, ...] = (5, 4),
+    tables: tuple[str, ...] = ("keypoints",),
+    seed: int = 0,
+    **config,
+) -> Path:
     """A file with videos and crops, and of "keypoints", "labels", "embeddings" those that are asked for."""
     rng = np.random.default_rng(seed)
     video = np.repeat(np.arange(len(hands_per_video)), hands_per_video)
@@ -70,7 +109,9 @@ def make_file(path: Path, hands_per_video: tuple[int, ...] = (5, 4), tables: tup
             write_labels(sink, hands)
         if "embeddings" in tables:
             vector = rng.normal(size=(n, 14))
-            store.write_table(sink, EMBEDDINGS, dict(vector=vector, valid=np.ones(n, bool)), {"kind": "pca", "normalization": "crop"})
+            store.write_table(
+                sink, EMBEDDINGS, dict(vector=vector, valid=np.ones(n, bool)), {"kind": "pca", "normalization": "crop"}
+            )
         sink.finish({})
     return path
 
@@ -79,7 +120,15 @@ def write_labels(sink: Sink, hands: dict) -> None:
     n = len(hands["joints"])
     scale = np.linalg.norm(hands["joints"][:, 9] - hands["joints"][:, 10], axis=1)
     store.write_table(
-        sink, LABELS,
-        dict(joints=hands["joints"], valid=np.ones((n, 21), bool), keypoints=hands["xy"], keypoints_valid=np.ones((n, 21), bool), scale=scale,
-             sample_id=np.arange(n), sample_key=[f"hand {i}" for i in range(n)]),
-    )  # fmt: skip
+        sink,
+        LABELS,
+        dict(
+            joints=hands["joints"],
+            valid=np.ones((n, 21), bool),
+            keypoints=hands["xy"],
+            keypoints_valid=np.ones((n, 21), bool),
+            scale=scale,
+            sample_id=np.arange(n),
+            sample_key=[f"hand {i}" for i in range(n)],
+        ),
+    )

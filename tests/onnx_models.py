@@ -48,11 +48,13 @@ CENTRE = """
 LAYOUTS = {  # outputs, body
     "boxes": (
         "float[N,1,4] boxes, float[N,1,1] scores",
-        BOX + "flat = Concat<axis = 1> (x0, y0, x1, y1)\n boxes = Unsqueeze (flat, one)\n scores = Unsqueeze (score, one)",
+        BOX
+        + "flat = Concat<axis = 1> (x0, y0, x1, y1)\n boxes = Unsqueeze (flat, one)\n scores = Unsqueeze (score, one)",
     ),
     "dets": (
         "float[N,1,5] dets, int64[N,1] labels",
-        BOX + "flat = Concat<axis = 1> (x0, y0, x1, y1, score)\n dets = Unsqueeze (flat, one)\n labels = Cast<to = 7> (none)",
+        BOX
+        + "flat = Concat<axis = 1> (x0, y0, x1, y1, score)\n dets = Unsqueeze (flat, one)\n labels = Cast<to = 7> (none)",
     ),
     "end2end": (
         "float[N,1,6] found",
@@ -65,13 +67,17 @@ LAYOUTS = {  # outputs, body
     ),
     "yolov5": (
         "float[N,{tripled},6] found",
-        BOX + CENTRE + "sure = Add (none, unit)\n flat = Concat<axis = 1> (cx, cy, w, h, score, sure)\n single = Unsqueeze (flat, one)\n"
+        BOX
+        + CENTRE
+        + "sure = Add (none, unit)\n flat = Concat<axis = 1> (cx, cy, w, h, score, sure)\n single = Unsqueeze (flat, one)\n"
         "times = Constant<value_ints = [1, {tripled}, 1]> ()\n found = Tile (single, times)",
     ),
     # 21 keypoints, the i-th i px below the middle of what is red
     "regression": (
         "float[N,21,2] points",
-        BOX + CENTRE + "x_centre = Sub (cx, half)\n y_centre = Sub (cy, half)\n flat = Concat<axis = 1> (x_centre, y_centre)\n"
+        BOX
+        + CENTRE
+        + "x_centre = Sub (cx, half)\n y_centre = Sub (cy, half)\n flat = Concat<axis = 1> (x_centre, y_centre)\n"
         "single = Unsqueeze (flat, one)\n times = Constant<value_ints = [1, 21, 1]> ()\n same = Tile (single, times)\n points = Add (same, below)",
     ),
     "heatmap": (
@@ -88,11 +94,25 @@ LAYOUTS = {  # outputs, body
 
 
 def make_onnx(
-    path: Path, layout: str, width: int = 64, height: int = 64, threshold: float = 0.7, bgr: bool = False, batch: int | None = None, **metadata: object
+    path: Path,
+    layout: str,
+    width: int = 64,
+    height: int = 64,
+    threshold: float = 0.7,
+    bgr: bool = False,
+    batch: int | None = None,
+    **metadata: object,
 ) -> Path:
     """batch: None, as many pictures as are given. metadata: KEY=VALUE, written as handtool.KEY; `names` as it is."""
     anchors = sum((width // stride) * (height // stride) for stride in (8, 16, 32))
-    sizes = {"wide": width, "high": height, "anchors": anchors, "tripled": 3 * anchors, "cells_wide": width // 4, "cells_high": height // 4}
+    sizes = {
+        "wide": width,
+        "high": height,
+        "anchors": anchors,
+        "tripled": 3 * anchors,
+        "cells_wide": width // 4,
+        "cells_high": height // 4,
+    }
     outputs, body = LAYOUTS[layout]
     first, last = ("two", "three") if bgr else ("zero", "one")
     head = HEAD.format(**sizes, outputs=outputs.format(**sizes), threshold=threshold, first=first, last=last)

@@ -19,7 +19,7 @@ install newest test,onnx,datasets
 if "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
     install mediapipe test,mediapipe
     "$folder/mediapipe/bin/pytest" tests -m mediapipe
-    "$folder/mediapipe/bin/pytest" tests/test_{store,hands,search}_*.py tests/test_stage_{embed,mine}.py # numpy < 2
+    "$folder/mediapipe/bin/pytest" tests/{store,hands,search} tests/stages/test_{embed,mine}.py # numpy < 2
 else
     echo "MediaPipe 0.10.21 needs Python < 3.13: its tests are left out"
 fi

@@ -1,4 +1,4 @@
-"""A stage run as the porch runs it, without the porch. Files are our own and fresh, so the gatekeeper (`walked`) is left out."""
+"""A stage run as the porch runs it, without the porch. Files are our own and fresh, so the gatekeeper (`trusted`) is left out."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from handtool import store
 def run_stage(stage, sources: Path | list[Path], output: Path, config, **extra) -> dict:
     """Runs `stage(source or sources, sink, config, …)` into `output` and returns its report. `extra`: paths of further files."""
     paths = sources if isinstance(sources, list) else [sources]
-    files = [store.open_file(path, walked=True) for path in paths]
-    others = {key: store.open_file(path, walked=True) for key, path in extra.items()}
+    files = [store.open_file(path, trusted=True) for path in paths]
+    others = {key: store.open_file(path, trusted=True) for key, path in extra.items()}
     try:
         with store.create_file(output, record(stage.__name__, **config.__dict__), [*files, *others.values()]) as sink:
             report = stage(files if isinstance(sources, list) else files[0], sink, config, **others)
@@ -24,13 +24,13 @@ def run_stage(stage, sources: Path | list[Path], output: Path, config, **extra) 
 
 
 def read(path: Path, column, rows=None) -> np.ndarray:
-    with store.open_file(path, walked=True) as file:
+    with store.open_file(path, trusted=True) as file:
         return store.read_column(file, column, rows)
 
 
 def read_tables(path: Path) -> dict[str, np.ndarray]:
     """Every column of every table, linked ones too."""
-    with store.open_file(path, walked=True) as file:
+    with store.open_file(path, trusted=True) as file:
         columns = [
             c
             for name in file.tables

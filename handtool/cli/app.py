@@ -40,7 +40,11 @@ def show_version(value: bool) -> None:
         raise typer.Exit
 
 
-def start(version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False) -> None:
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """From video to a 3D hand-pose model and its number, in steps that read and write HDF5.
 
     handtool extract videos/ -o crops.h5; handtool keypoints crops.h5 -o keypoints.h5; handtool embed keypoints.h5 -o embeddings.h5;
@@ -52,8 +56,12 @@ def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
     """All commands, or only the one that is wanted: the others need not be loaded to run it. `listed`: none is loaded, since their list
     shows no options, which take typer as long to read as all the rest."""
     app = typer.Typer(
-        name="handtool", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
-    )  # fmt: skip
+        name="handtool",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback()(start)
     for panel, commands in (("The pipeline", VERBS), ("Helpers", HELPERS)):
         for name, summary in commands.items():

@@ -1,7 +1,16 @@
 """Progress bars with rate and time left, on standard error."""
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from handtool.cli.printing import Handler
@@ -21,9 +30,16 @@ class Bars:
     def __init__(self) -> None:
         console = Console(stderr=True)
         self.drawn = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(), TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}", style="dim"), console=console, transient=True,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}", style="dim"),
+            console=console,
+            transient=True,
+        )
         self.tasks: dict[str, int] = {}
 
     def __enter__(self) -> "Bars":

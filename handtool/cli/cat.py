@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.options import Force, Json, Moved, Output, Quiet, Sources, Verbose
 from handtool.config import CatConfig
 
@@ -12,7 +12,9 @@ from handtool.config import CatConfig
 def cat(
     sources: Sources = None,
     output: Output = "-",
-    link: Annotated[bool, typer.Option("--link", help="Leave the images where they are; everything else is copied.")] = CatConfig.link,
+    link: Annotated[
+        bool, typer.Option("--link", help="Leave the images where they are; everything else is copied.")
+    ] = CatConfig.link,
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,
@@ -27,4 +29,4 @@ def cat(
     """
     from handtool.stages.cat import cat as stage
 
-    produce(stage, sources or ["-"], output, CatConfig(link), force=force, as_json=as_json)
+    run_stage(stage, sources or ["-"], output, CatConfig(link), force=force, as_json=as_json)

@@ -25,7 +25,7 @@ def check(
     from handtool.stages.check import check as stage
     from handtool.store import file, receive
 
-    file.moved_files[:] = moved or []
+    file.relocated[:] = moved or []
     with contextlib.ExitStack() as stack:
         progress, results = bars(stack), []
         for name in sources or ["-"]:

@@ -11,7 +11,8 @@ FILES = {"bash": "handtool.bash", "zsh": "_handtool", "fish": "handtool.fish"}
 def make_completions() -> dict[str, str]:
     """File name -> text, for each of the three shells."""
     return {
-        name: get_completion_script(prog_name="handtool", complete_var="_HANDTOOL_COMPLETE", shell=shell).rstrip() + "\n"
+        name: get_completion_script(prog_name="handtool", complete_var="_HANDTOOL_COMPLETE", shell=shell).rstrip()
+        + "\n"
         for shell, name in FILES.items()
     }
 

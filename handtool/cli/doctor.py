@@ -26,7 +26,9 @@ def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
 def lay_out_findings(report: dict) -> list[str]:
     lines = []
     for finding in report["findings"]:
-        status = finding["status"] if finding["status"] == "ok" or finding["needed"] else f"{finding['status']} (optional)"
+        status = (
+            finding["status"] if finding["status"] == "ok" or finding["needed"] else f"{finding['status']} (optional)"
+        )
         lines.append(f"{finding['name']:<10} {status}: {finding['found']}")
         if finding["remedy"]:
             lines.append(f"{'':<10} -> {finding['remedy']}")

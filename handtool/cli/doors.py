@@ -31,8 +31,17 @@ if TYPE_CHECKING:
 
 # What the machine refuses is a known cause, wherever it happens. Other OSErrors are bugs.
 REFUSALS = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.EIO, errno.EMFILE, errno.ENFILE,
-}  # fmt: skip
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+}
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +53,9 @@ def guarded(function: Callable, name: str) -> Callable:
         state.command = name
         start_logging()
         signal.signal(signal.SIGTERM, interrupt)
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # in the background of a script it is ignored, and stays so
+        if (
+            signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        ):  # in the background of a script it is ignored, and stays so
             signal.signal(signal.SIGINT, interrupt)
         code = run_to_code(lambda: function(*args, **kwargs))
         if code:  # raised here, where the error and all that its frames held (worker processes, files) is gone
@@ -89,14 +100,16 @@ def interrupt(number: int, frame: "FrameType | None") -> None:
     write is lost), Python what is raised in finalizers and weak references."""
     while frame is not None:
         if frame.f_globals.get("__name__") in ("handtool.store.disk", "weakref") or frame.f_code.co_name == "__del__":
-            again = threading.Timer(0.01, signal.pthread_kill, [threading.main_thread().ident, number])  # there, so that a read that waits ends
+            again = threading.Timer(
+                0.01, signal.pthread_kill, [threading.main_thread().ident, number]
+            )  # there, so that a read that waits ends
             again.daemon = True
             return again.start()
         frame = frame.f_back
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
-def produce(
+def run_stage(
     stage: Callable,
     sources: list[str],
     output: str | None,

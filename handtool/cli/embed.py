@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.options import Device, Force, Json, Moved, Output, Quiet, Source, Verbose, Workers
 from handtool.config import EmbedConfig
 
@@ -25,14 +25,27 @@ def embed(
     source: Source = "-",
     output: Output = "-",
     origin: Annotated[
-        SourceName, typer.Option("--from", help="What describes a hand: its 2D keypoints, or the 3D joints of its label.")
+        SourceName,
+        typer.Option("--from", help="What describes a hand: its 2D keypoints, or the 3D joints of its label."),
     ] = SourceName(EmbedConfig.source),
     encoder: Annotated[
-        str | None, typer.Option("--encoder", metavar="FILE", help="Describe a hand by the features of this encoder.h5 instead.", show_default=False)
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="FILE",
+            help="Describe a hand by the features of this encoder.h5 instead.",
+            show_default=False,
+        ),
     ] = None,
     dim: Annotated[
         int | None,
-        typer.Option("--dim", min=1, max=2048, help="Principal axes kept; all numbers (42 of keypoints, 63 of joints): no PCA.", show_default="14; joints 63; encoder 128"),
+        typer.Option(
+            "--dim",
+            min=1,
+            max=2048,
+            help="Principal axes kept; all numbers (42 of keypoints, 63 of joints): no PCA.",
+            show_default="14; joints 63; encoder 128",
+        ),
     ] = EmbedConfig.dim,
     normalization: Annotated[
         NormalizationName | None,
@@ -44,9 +57,16 @@ def embed(
     ] = EmbedConfig.normalization,
     basis: Annotated[
         str | None,
-        typer.Option("--basis", metavar="FILE", help="Use the axes of this embedded file instead of new ones.", show_default=False),
+        typer.Option(
+            "--basis",
+            metavar="FILE",
+            help="Use the axes of this embedded file instead of new ones.",
+            show_default=False,
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Crops at once through the encoder.")] = EmbedConfig.batch_size,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Crops at once through the encoder.")
+    ] = EmbedConfig.batch_size,
     device: Device = EmbedConfig.device,
     workers: Workers = EmbedConfig.workers,
     moved: Moved = None,
@@ -63,4 +83,4 @@ def embed(
 
     chosen = normalization.value if normalization else None
     config = EmbedConfig(origin.value, dim, chosen, batch_size=batch_size, device=device, workers=workers)
-    produce(stage, [source], output, config, force=force, as_json=as_json, extra={"basis": basis, "encoder": encoder})
+    run_stage(stage, [source], output, config, force=force, as_json=as_json, extra={"basis": basis, "encoder": encoder})

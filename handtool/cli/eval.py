@@ -6,12 +6,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.options import Device, Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose, Workers
 from handtool.cli.printing import accounting_line
 from handtool.config import EvalConfig
 
-SCALES = {"truth": "each hand's own, from its labels", "mean": "the mean of the training hands", "given": "as given by --bone"}
+SCALES = {
+    "truth": "each hand's own, from its labels",
+    "mean": "the mean of the training hands",
+    "given": "as given by --bone",
+}
 
 
 class Part(StrEnum):
@@ -23,32 +27,56 @@ def eval(
     sources: Sources = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="FILE", help="Predict with this pose model; nothing: as the file has it.", show_default=False),
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="Predict with this pose model; nothing: as the file has it.",
+            show_default=False,
+        ),
     ] = None,
     output: ReportOutput = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option("--protocol", metavar="NAME", help="Only this one of the table (repeatable).", show_default="all that apply"),
+        typer.Option(
+            "--protocol", metavar="NAME", help="Only this one of the table (repeatable).", show_default="all that apply"
+        ),
     ] = None,
     per: Annotated[
         list[Part] | None,
-        typer.Option("--per", help="Also print the means by finger or by video (repeatable; --json and -o have both).", show_default="neither"),
+        typer.Option(
+            "--per",
+            help="Also print the means by finger or by video (repeatable; --json and -o have both).",
+            show_default="neither",
+        ),
     ] = None,
     resamples: Annotated[
-        int, typer.Option("--resamples", min=0, help="Draws of the videos (of the hands, where there is one video) for the 95 % intervals; 0: none.")
+        int,
+        typer.Option(
+            "--resamples",
+            min=0,
+            help="Draws of the videos (of the hands, where there is one video) for the 95 % intervals; 0: none.",
+        ),
     ] = EvalConfig.resamples,
     seed: Seed = EvalConfig.seed,
     bone: Annotated[
-        str, typer.Option("--bone", metavar="auto|truth|mean|MM", help="With --model: length of bone 9-10, which sets the scale.")
+        str,
+        typer.Option(
+            "--bone", metavar="auto|truth|mean|MM", help="With --model: length of bone 9-10, which sets the scale."
+        ),
     ] = EvalConfig.bone,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="With --model: hands at once.")] = EvalConfig.batch_size,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="With --model: hands at once.")
+    ] = EvalConfig.batch_size,
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], typer.Option(help="With --model; auto: bf16 on CUDA, fp32 on the CPU.")
     ] = EvalConfig.precision,
     device: Device = EvalConfig.device,
     workers: Workers = EvalConfig.workers,
     moved: Moved = None,
-    force: Force = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Score predicted hands against their labels: MPJPE, PA-MPJPE, PCK, AUC, each under its protocol.
 
@@ -59,10 +87,18 @@ def eval(
     from handtool.stages import eval as stage
 
     config = EvalConfig(tuple(protocol or ()), resamples, seed, bone, batch_size, precision, device, workers)
-    produce(
-        stage.evaluate, sources or ["-"], output, config, force=force, as_json=as_json, extra={"model": model}, report_only=True,
-        check=(lambda: stage.check_machine(config)) if model else None, table=partial(lay_out_scores, per=[part.value for part in per or ()]),
-    )  # fmt: skip
+    run_stage(
+        stage.evaluate,
+        sources or ["-"],
+        output,
+        config,
+        force=force,
+        as_json=as_json,
+        extra={"model": model},
+        report_only=True,
+        check=(lambda: stage.check_machine(config)) if model else None,
+        table=partial(lay_out_scores, per=[part.value for part in per or ()]),
+    )
 
 
 def lay_out_scores(report: dict, per: list[str]) -> list[str]:
@@ -92,14 +128,32 @@ def table_lines(protocols: dict[str, dict]) -> list[str]:
         between = interval(figures.get("mean_low_mm"), figures.get("mean_high_mm"))
         rows.append((name, *counts, mean, between, median, shares(figures), figures["alignment"]))
         if "mean_without_reflection_mm" in figures:
-            rows.append(("", "", "", number(figures["mean_without_reflection_mm"], 2), "", "", "", "the same without reflection"))
+            rows.append(
+                (
+                    "",
+                    "",
+                    "",
+                    number(figures["mean_without_reflection_mm"], 2),
+                    "",
+                    "",
+                    "",
+                    "the same without reflection",
+                )
+            )
     resampled = next((figures["interval"] for figures in protocols.values() if "interval" in figures), None)
-    return columns(rows, "<>>>>><<") + ([f"interval of the mean: {resampled}"] if resampled else []) + left_out_lines(protocols)
+    return (
+        columns(rows, "<>>>>><<")
+        + ([f"interval of the mean: {resampled}"] if resampled else [])
+        + left_out_lines(protocols)
+    )
 
 
 def columns(rows: list[tuple[str, ...]], aligns: str) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(f"{cell:{how}{width}}" for cell, how, width in zip(row, aligns, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(f"{cell:{how}{width}}" for cell, how, width in zip(row, aligns, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def part_lines(part: str, means: dict[str, dict] | None) -> list[str]:
@@ -107,7 +161,9 @@ def part_lines(part: str, means: dict[str, dict] | None) -> list[str]:
     if means is None:
         return [f"per {part}: all hands are of one"]
     names = list(dict.fromkeys(name for of in means.values() for name in of))
-    rows = [(f"mean mm per {part}", *means)] + [(name, *(number(of.get(name), 2) for of in means.values())) for name in names]
+    rows = [(f"mean mm per {part}", *means)] + [
+        (name, *(number(of.get(name), 2) for of in means.values())) for name in names
+    ]
     return columns(rows, "<" + ">" * len(means))
 
 
@@ -117,7 +173,16 @@ def difference_lines(report: dict) -> list[str]:
     for each in report["differences"]:
         figures = (f"{each['hands']:,}", number(each["mean_mm"], 2), number(each["difference_mm"], 2, "+"))
         between = interval(each["difference_low_mm"], each["difference_high_mm"], "+")
-        rows.append((each["protocol"], *figures, between, number(each["difference_percent"], 1, "+"), each["source"], each["alignment"]))
+        rows.append(
+            (
+                each["protocol"],
+                *figures,
+                between,
+                number(each["difference_percent"], 1, "+"),
+                each["source"],
+                each["alignment"],
+            )
+        )
     return ["", f"against {report['against']}, the same hands drawn for both:", *columns(rows, "<>>>>><<")]
 
 

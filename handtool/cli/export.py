@@ -44,7 +44,11 @@ def export(
     output: Annotated[
         str,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Its suffix chooses the format; - or nothing: standard output.", show_default=False
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Its suffix chooses the format; - or nothing: standard output.",
+            show_default=False,
         ),
     ] = "-",
     table: Annotated[
@@ -59,11 +63,19 @@ def export(
     format: Annotated[
         FormatName | None,
         typer.Option(
-            "--format", help="Instead of the suffix; freihand to assemblyhands: a submission.", show_default="by suffix; csv to standard output"
+            "--format",
+            help="Instead of the suffix; freihand to assemblyhands: a submission.",
+            show_default="by suffix; csv to standard output",
         ),
     ] = ExportConfig.format,
     template: Annotated[
-        str | None, typer.Option("--template", metavar="FILE", help="Of an AssemblyHands challenge: the json whose frames are filled.", show_default=False)
+        str | None,
+        typer.Option(
+            "--template",
+            metavar="FILE",
+            help="Of an AssemblyHands challenge: the json whose frames are filled.",
+            show_default=False,
+        ),
     ] = None,
     moved: Moved = None,
     force: Force = False,
@@ -99,10 +111,13 @@ def choose_format(output: str, named: FormatName | None) -> str:
     found = named.value if named else "csv" if output == "-" else ALIASES.get(suffix, suffix)
     if found not in list(FormatName):
         raise WrongCommand(
-            f"{output}: the suffix {'.' + suffix if suffix else '(none)'} names no format", hint=f"--format {' | '.join(FormatName)}"
+            f"{output}: the suffix {'.' + suffix if suffix else '(none)'} names no format",
+            hint=f"--format {' | '.join(FormatName)}",
         )
     if found in ZIPPED and output != "-" and suffix != "zip":
-        raise WrongCommand(f"a submission to {found} is a zip with pred.json in it, not {output}", hint=f"--format {found} -o pred.zip")
+        raise WrongCommand(
+            f"a submission to {found} is a zip with pred.json in it, not {output}", hint=f"--format {found} -o pred.zip"
+        )
     return found
 
 
@@ -119,9 +134,14 @@ def temporary_file(target: Path | None) -> Iterator[Path]:
     from handtool.store.disk import disk_error, make_neighbour
 
     if target is not None and not target.absolute().parent.is_dir():
-        raise HandtoolError(f"there is no folder {target.absolute().parent} for {target.name}", hint=f"mkdir -p {target.absolute().parent}")
+        raise HandtoolError(
+            f"there is no folder {target.absolute().parent} for {target.name}",
+            hint=f"mkdir -p {target.absolute().parent}",
+        )
     descriptor, path = (
-        make_neighbour(target.absolute()) if target else (lambda pair: (pair[0], Path(pair[1])))(tempfile.mkstemp(".export", "handtool-"))
+        make_neighbour(target.absolute())
+        if target
+        else (lambda pair: (pair[0], Path(pair[1])))(tempfile.mkstemp(".export", "handtool-"))
     )
     try:
         yield path
@@ -145,7 +165,9 @@ def publish_export(temporary: Path, target: Path | None, force: bool) -> bool:
     if target.exists() and not force:
         if target.is_file() and filecmp.cmp(temporary, target, shallow=False):
             return True
-        raise HandtoolError(f"{target} exists, with another content", hint="add --force to make it anew, or choose another -o")
+        raise HandtoolError(
+            f"{target} exists, with another content", hint="add --force to make it anew, or choose another -o"
+        )
     with temporary.open("rb+") as stream:
         os.fsync(stream.fileno())
     publish(temporary, target.absolute())

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.options import (
     BatchSize,
     Force,
@@ -21,7 +21,7 @@ from handtool.cli.options import (
     Source,
     Verbose,
     Workers,
-)  # fmt: skip
+)
 from handtool.config import FinetuneConfig
 from handtool.errors import WrongCommand
 
@@ -31,58 +31,173 @@ MODEL, DATA, TRAINING = "Model", "Data", "Training"
 def finetune(
     source: Source = "-",
     output: NamedOutput = "pose.h5",
-    encoder: Annotated[str | None, typer.Option("--encoder", metavar="FILE", help="What pretrain made (the same as --init FILE).", show_default=False, rich_help_panel=MODEL)] = None,
-    init: Annotated[str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights to start from.", rich_help_panel=MODEL)] = FinetuneConfig.init,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="FILE",
+            help="What pretrain made (the same as --init FILE).",
+            show_default=False,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    init: Annotated[
+        str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights to start from.", rich_help_panel=MODEL)
+    ] = FinetuneConfig.init,
     arch: Annotated[
         Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] | None,
         typer.Option(help="Encoder.", show_default="the encoder file's, else resnet50", rich_help_panel=MODEL),
     ] = FinetuneConfig.arch,
     head: Annotated[
         Literal["heatmap", "regression"],
-        typer.Option(help="What turns features into a pose: heat maps with joint locations, as SiMHand fine-tunes; or PeCLR's 2.5D regression.", rich_help_panel=MODEL),
+        typer.Option(
+            help="What turns features into a pose: heat maps with joint locations, as SiMHand fine-tunes; or PeCLR's 2.5D regression.",
+            rich_help_panel=MODEL,
+        ),
     ] = FinetuneConfig.head,
     loss: Annotated[
         Literal["hand", "published"],
-        typer.Option(help="Of the heat-map head: errors of directions and locations averaged over hands; or, as published, one norm over the batch.", rich_help_panel=MODEL),
+        typer.Option(
+            help="Of the heat-map head: errors of directions and locations averaged over hands; or, as published, one norm over the batch.",
+            rich_help_panel=MODEL,
+        ),
     ] = FinetuneConfig.loss,
     normalization: Annotated[
-        Literal["encoder", "published"], typer.Option(help="The input as the encoder was trained on it; or, as published, 0 to 1 less 0.5.", rich_help_panel=MODEL)
+        Literal["encoder", "published"],
+        typer.Option(
+            help="The input as the encoder was trained on it; or, as published, 0 to 1 less 0.5.", rich_help_panel=MODEL
+        ),
     ] = FinetuneConfig.normalization,
-    freeze: Annotated[bool, typer.Option("--freeze", help="Train the head alone.", rich_help_panel=MODEL)] = FinetuneConfig.freeze,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Train the head alone.", rich_help_panel=MODEL)
+    ] = FinetuneConfig.freeze,
     input_size: InputSize = FinetuneConfig.input_size,
-    label_fraction: Annotated[float, typer.Option(min=1e-6, max=1.0, help="Share of the labelled hands to learn from.", rich_help_panel=DATA)] = FinetuneConfig.label_fraction,
-    label_choice: Annotated[Literal["random", "head"], typer.Option(help="Which ones: drawn by --seed, or the first.", rich_help_panel=DATA)] = FinetuneConfig.label_choice,
-    val_share: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share held out; the weights that do best on it are kept.", rich_help_panel=DATA)] = FinetuneConfig.val_share,
-    val_by: Annotated[Literal["video", "subject", "row"], typer.Option(help="What --val-share never tears apart.", rich_help_panel=DATA)] = FinetuneConfig.val_by,
+    label_fraction: Annotated[
+        float, typer.Option(min=1e-6, max=1.0, help="Share of the labelled hands to learn from.", rich_help_panel=DATA)
+    ] = FinetuneConfig.label_fraction,
+    label_choice: Annotated[
+        Literal["random", "head"], typer.Option(help="Which ones: drawn by --seed, or the first.", rich_help_panel=DATA)
+    ] = FinetuneConfig.label_choice,
+    val_share: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.9, help="Share held out; the weights that do best on it are kept.", rich_help_panel=DATA
+        ),
+    ] = FinetuneConfig.val_share,
+    val_by: Annotated[
+        Literal["video", "subject", "row"],
+        typer.Option(help="What --val-share never tears apart.", rich_help_panel=DATA),
+    ] = FinetuneConfig.val_by,
     rotation_deg: Annotated[
         float | None,
-        typer.Option("--rotation", min=0.0, max=180.0, metavar="DEG", help="Augmentation turns hands by up to this.", show_default="heatmap: 90, regression: 45", rich_help_panel=DATA),
+        typer.Option(
+            "--rotation",
+            min=0.0,
+            max=180.0,
+            metavar="DEG",
+            help="Augmentation turns hands by up to this.",
+            show_default="heatmap: 90, regression: 45",
+            rich_help_panel=DATA,
+        ),
     ] = FinetuneConfig.rotation_deg,
-    shift: Annotated[float, typer.Option(min=0.0, max=0.5, metavar="SHARE", help="Augmentation moves hands by up to this share of the crop.", rich_help_panel=DATA)] = FinetuneConfig.shift,
-    zoom: Annotated[float, typer.Option(min=0.0, max=0.5, metavar="SHARE", help="Augmentation changes the size of hands by up to this share.", rich_help_panel=DATA)] = FinetuneConfig.zoom,
-    colour: Annotated[float, typer.Option(min=0.0, max=0.9, metavar="SHARE", help="Augmentation changes brightness, contrast, saturation by up to this share.", rich_help_panel=DATA)] = FinetuneConfig.colour,
+    shift: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.5,
+            metavar="SHARE",
+            help="Augmentation moves hands by up to this share of the crop.",
+            rich_help_panel=DATA,
+        ),
+    ] = FinetuneConfig.shift,
+    zoom: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.5,
+            metavar="SHARE",
+            help="Augmentation changes the size of hands by up to this share.",
+            rich_help_panel=DATA,
+        ),
+    ] = FinetuneConfig.zoom,
+    colour: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            metavar="SHARE",
+            help="Augmentation changes brightness, contrast, saturation by up to this share.",
+            rich_help_panel=DATA,
+        ),
+    ] = FinetuneConfig.colour,
     blur_px: Annotated[
         float | None,
-        typer.Option("--blur", min=0.0, max=10.0, metavar="PX", help="Augmentation blurs the input by up to this standard deviation.", show_default="heatmap: 0.5, regression: 0", rich_help_panel=DATA),
+        typer.Option(
+            "--blur",
+            min=0.0,
+            max=10.0,
+            metavar="PX",
+            help="Augmentation blurs the input by up to this standard deviation.",
+            show_default="heatmap: 0.5, regression: 0",
+            rich_help_panel=DATA,
+        ),
     ] = FinetuneConfig.blur_px,
-    mirror: Annotated[float, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="Augmentation shows this share of the hands mirrored; predict can then --flip.", rich_help_panel=DATA)] = FinetuneConfig.mirror,
+    mirror: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="Augmentation shows this share of the hands mirrored; predict can then --flip.",
+            rich_help_panel=DATA,
+        ),
+    ] = FinetuneConfig.mirror,
     batch_size: BatchSize = FinetuneConfig.batch_size,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the hands.", show_default="heatmap: 120, regression: 100", rich_help_panel=TRAINING)
+        int | None,
+        typer.Option(
+            min=1, help="Passes over the hands.", show_default="heatmap: 120, regression: 100", rich_help_panel=TRAINING
+        ),
     ] = FinetuneConfig.epochs,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs.", rich_help_panel=TRAINING)] = FinetuneConfig.steps,
-    patience: Annotated[int, typer.Option(min=0, metavar="EPOCHS", help="End after so many without a better validation error; 0: never.", rich_help_panel=TRAINING)] = FinetuneConfig.patience,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak learning rate.", rich_help_panel=TRAINING)] = FinetuneConfig.learning_rate,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps, instead of epochs.", rich_help_panel=TRAINING)
+    ] = FinetuneConfig.steps,
+    patience: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="EPOCHS",
+            help="End after so many without a better validation error; 0: never.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = FinetuneConfig.patience,
+    learning_rate: Annotated[
+        float, typer.Option(min=0.0, help="Peak learning rate.", rich_help_panel=TRAINING)
+    ] = FinetuneConfig.learning_rate,
     layer_decay: Annotated[
-        float, typer.Option("--layer-decay", min=0.0, max=1.0, help="Layer-wise learning rates: each stage of the encoder at this share of the rate of what stands on it.", rich_help_panel=TRAINING)
+        float,
+        typer.Option(
+            "--layer-decay",
+            min=0.0,
+            max=1.0,
+            help="Layer-wise learning rates: each stage of the encoder at this share of the rate of what stands on it.",
+            rich_help_panel=TRAINING,
+        ),
     ] = FinetuneConfig.layer_decay,
-    precision: Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", rich_help_panel=TRAINING)] = FinetuneConfig.precision,
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"],
+        typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", rich_help_panel=TRAINING),
+    ] = FinetuneConfig.precision,
     seed: Seed = FinetuneConfig.seed,
     gpus: Gpus = FinetuneConfig.gpus,
     processes: Processes = FinetuneConfig.processes,
     workers: Workers = FinetuneConfig.workers,
     moved: Moved = None,
-    force: Force = False, restart: Restart = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+    force: Force = False,
+    restart: Restart = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a pose model on labelled hands, on top of an encoder.
 
@@ -93,12 +208,46 @@ def finetune(
     if encoder and init != FinetuneConfig.init:
         raise WrongCommand("--encoder and --init both say where the encoder starts", hint="leave one of them out")
     config = FinetuneConfig(
-        head=head, loss=loss, arch=arch, init=encoder or init, normalization=normalization, input_size=input_size, batch_size=batch_size, epochs=epochs, steps=steps,
-        learning_rate=learning_rate, layer_decay=layer_decay, freeze=freeze, rotation_deg=rotation_deg, shift=shift, zoom=zoom, colour=colour, blur_px=blur_px, mirror=mirror,
-        label_fraction=label_fraction, label_choice=label_choice, val_share=val_share, val_by=val_by, patience=patience, precision=precision, seed=seed, gpus=gpus,
-        processes=processes, workers=workers,
-    )  # fmt: skip
-    if stage.is_follower():
-        return stage.follow(source, config, moved or [], finished=Path(output).exists() and not force)
-    produce(stage.finetune, [source], output, config, force=force, as_json=as_json, resumable=True, restart=restart,
-            extra={"encoder": None if config.init in ("imagenet", "scratch") else config.init}, check=lambda: stage.check_machine(config))
+        head=head,
+        loss=loss,
+        arch=arch,
+        init=encoder or init,
+        normalization=normalization,
+        input_size=input_size,
+        batch_size=batch_size,
+        epochs=epochs,
+        steps=steps,
+        learning_rate=learning_rate,
+        layer_decay=layer_decay,
+        freeze=freeze,
+        rotation_deg=rotation_deg,
+        shift=shift,
+        zoom=zoom,
+        colour=colour,
+        blur_px=blur_px,
+        mirror=mirror,
+        label_fraction=label_fraction,
+        label_choice=label_choice,
+        val_share=val_share,
+        val_by=val_by,
+        patience=patience,
+        precision=precision,
+        seed=seed,
+        gpus=gpus,
+        processes=processes,
+        workers=workers,
+    )
+    if stage.is_other_rank():
+        return stage.run_other_rank(source, config, moved or [], finished=Path(output).exists() and not force)
+    run_stage(
+        stage.finetune,
+        [source],
+        output,
+        config,
+        force=force,
+        as_json=as_json,
+        resumable=True,
+        restart=restart,
+        extra={"encoder": None if config.init in ("imagenet", "scratch") else config.init},
+        check=lambda: stage.check_machine(config),
+    )

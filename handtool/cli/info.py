@@ -11,7 +11,9 @@ from handtool.cli.printing import print_report, say, value_lines
 
 def info(
     source: Source = "-",
-    commands: Annotated[bool, typer.Option("--commands", help="Print only the shell lines that rebuild the file.")] = False,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Print only the shell lines that rebuild the file.")
+    ] = False,
     as_json: Json = False,
     moved: Moved = None,
     quiet: Quiet = False,

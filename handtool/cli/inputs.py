@@ -22,7 +22,7 @@ def open_sources(names: list[str]) -> Iterator[list["File"]]:
     """The inputs, opened and checked; `-` is standard input, spooled if it is a pipe."""
     from handtool.store import file, open_file, receive
 
-    file.moved_files[:] = state.moved
+    file.relocated[:] = state.moved
     if names.count("-") > 1:
         raise WrongCommand("standard input can be only one of the sources")
     with contextlib.ExitStack() as stack:
@@ -41,7 +41,9 @@ def open_sources(names: list[str]) -> Iterator[list["File"]]:
 def open_raw(names: list[str]) -> list[Path]:
     """Raw material: videos, images, folders. HandtoolError where it does not exist."""
     if not names or "-" in names:
-        raise WrongCommand("videos and images are named, they cannot come by pipe", hint=f"handtool {state.command} PATH -o FILE")
+        raise WrongCommand(
+            "videos and images are named, they cannot come by pipe", hint=f"handtool {state.command} PATH -o FILE"
+        )
     for name in names:
         if not Path(name).exists():
             raise HandtoolError(f"{name} does not exist", hint=f"ls {Path(name).parent}")
@@ -50,7 +52,7 @@ def open_raw(names: list[str]) -> list[Path]:
 
 def is_footage(name: str) -> bool:
     """Whether a source is a video, an image or a folder of them, rather than a handtool file (which `-` is too)."""
-    from handtool.store.walk import SIGNATURE
+    from handtool.store.gatekeeper import SIGNATURE
 
     path = Path(name)
     if path.is_file() and path.suffix not in (".h5", ".hdf5"):
@@ -64,11 +66,16 @@ def read_list(name: str) -> list[Path]:
     `-` is standard input. Relative paths are those of the working directory. HandtoolError where there is nothing in it.
     """
     if name == "-" and sys.stdin.isatty():
-        raise WrongCommand("--list - reads the list from standard input", hint=f"find videos -type f | handtool {state.command} --list - -o FILE")
+        raise WrongCommand(
+            "--list - reads the list from standard input",
+            hint=f"find videos -type f | handtool {state.command} --list - -o FILE",
+        )
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise HandtoolError(f"--list {name} cannot be read: {os.strerror(error.errno).lower()}", hint=f"ls -l {name}") from None
+        raise HandtoolError(
+            f"--list {name} cannot be read: {os.strerror(error.errno).lower()}", hint=f"ls -l {name}"
+        ) from None
     if b"\0" in data:
         lines = data.split(b"\0")
     else:
@@ -92,7 +99,7 @@ def stamp(file: "File | Path") -> Any:
 def open_extra(name: str) -> Iterator["File | Path"]:
     """A further input: a file of ours, opened, or raw material, as a path."""
     from handtool.store import open_file
-    from handtool.store.walk import SIGNATURE
+    from handtool.store.gatekeeper import SIGNATURE
 
     path = Path(name)
     if not path.exists():

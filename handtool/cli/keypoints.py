@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.models import Device, Model, Onnx, name_and_file
 from handtool.cli.options import Force, Json, Moved, Output, Quiet, Restart, Source, Verbose, Workers
 from handtool.config import KeypointsConfig
@@ -30,7 +30,13 @@ def keypoints(
         float, typer.Option("--min-score", min=0.0, max=1.0, help="Hands below are marked as not valid.")
     ] = KeypointsConfig.min_score,
     noise: Annotated[
-        float, typer.Option("--noise", min=0.0, metavar="PX", help="Moves every point by a normal draw of this deviation, to study how much their quality matters.")
+        float,
+        typer.Option(
+            "--noise",
+            min=0.0,
+            metavar="PX",
+            help="Moves every point by a normal draw of this deviation, to study how much their quality matters.",
+        ),
     ] = KeypointsConfig.noise_px,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Of the noise.", show_default=str(KeypointsConfig.seed))
@@ -56,9 +62,22 @@ def keypoints(
     if seed is not None and not noise:
         raise WrongCommand(f"--seed {seed} draws the noise, and there is none", hint=f"--noise 2 --seed {seed}")
     config = KeypointsConfig(
-        estimator=estimator, onnx=tuple(onnx or ()), min_score=min_score, noise_px=noise,
-        seed=KeypointsConfig.seed if seed is None else seed, device=device, workers=workers,
-    )  # fmt: skip
-    produce(
-        stage, [source], output, config, resumable=True, restart=restart, force=force, as_json=as_json, extra={"model": model}
-    )  # fmt: skip
+        estimator=estimator,
+        onnx=tuple(onnx or ()),
+        min_score=min_score,
+        noise_px=noise,
+        seed=KeypointsConfig.seed if seed is None else seed,
+        device=device,
+        workers=workers,
+    )
+    run_stage(
+        stage,
+        [source],
+        output,
+        config,
+        resumable=True,
+        restart=restart,
+        force=force,
+        as_json=as_json,
+        extra={"model": model},
+    )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.options import Device, Force, Json, Moved, Output, Quiet, Seed, Source, Threads, Verbose
 from handtool.config import MineConfig
 
@@ -31,21 +31,39 @@ def mine(
     output: Output = "-",
     topk: Annotated[int, typer.Option("--topk", min=1, max=1000, help="Positives stored per hand.")] = MineConfig.topk,
     pool: Annotated[
-        str | None, typer.Option("--in", metavar="FILE", help="Look for the positives in this embedded file instead.", show_default=False)
+        str | None,
+        typer.Option(
+            "--in", metavar="FILE", help="Look for the positives in this embedded file instead.", show_default=False
+        ),
     ] = None,
-    metric: Annotated[MetricName, typer.Option("--metric", help="Distance between embeddings; cosine: 1 - cos.")] = MetricName(MineConfig.metric),
+    metric: Annotated[
+        MetricName, typer.Option("--metric", help="Distance between embeddings; cosine: 1 - cos.")
+    ] = MetricName(MineConfig.metric),
     exclude: Annotated[
-        ExcludeName, typer.Option("--exclude", help="No pair within one video, within one track, or none but a hand with itself.")
+        ExcludeName,
+        typer.Option("--exclude", help="No pair within one video, within one track, or none but a hand with itself."),
     ] = ExcludeName(MineConfig.exclude),
     min_gap: Annotated[
-        float, typer.Option("--min-gap", min=0.0, metavar="SECONDS", help="Between two hands of one video, with --exclude track or none.")
+        float,
+        typer.Option(
+            "--min-gap",
+            min=0.0,
+            metavar="SECONDS",
+            help="Between two hands of one video, with --exclude track or none.",
+        ),
     ] = MineConfig.min_gap,
     max_distance: Annotated[
-        float | None, typer.Option("--max-distance", min=0.0, help="Leave out pairs that are farther apart.", show_default=False)
+        float | None,
+        typer.Option("--max-distance", min=0.0, help="Leave out pairs that are farther apart.", show_default=False),
     ] = MineConfig.max_distance,
-    same_side: Annotated[bool, typer.Option("--same-side", help="Pair left hands with left hands, right with right only.")] = MineConfig.same_side,
+    same_side: Annotated[
+        bool, typer.Option("--same-side", help="Pair left hands with left hands, right with right only.")
+    ] = MineConfig.same_side,
     max_in_degree: Annotated[
-        int | None, typer.Option("--max-in-degree", min=1, help="Anchors that one hand may be the positive of.", show_default=False)
+        int | None,
+        typer.Option(
+            "--max-in-degree", min=1, help="Anchors that one hand may be the positive of.", show_default=False
+        ),
     ] = MineConfig.max_in_degree,
     index: Annotated[
         IndexName, typer.Option("--index", help="hnsw: approximate, fast; exact: every hand against every other.")
@@ -72,4 +90,4 @@ def mine(
 
     rules = metric.value, exclude.value, min_gap, max_distance, same_side, max_in_degree
     config = MineConfig(topk, *rules, index.value, m, ef_construction, ef, device, threads, seed)
-    produce(stage, [source], output, config, force=force, as_json=as_json, extra={"pool": pool})
+    run_stage(stage, [source], output, config, force=force, as_json=as_json, extra={"pool": pool})

@@ -11,20 +11,36 @@ SUFFIXES = {".onnx": "onnx", ".task": "mediapipe", ".h5": "model", ".hdf5": "mod
 EXAMPLES = {"onnx": "hands.onnx", "model": "pose.h5"}
 
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="FILE", help="The model's file, if it is not named already.", show_default=False)
+    str | None,
+    typer.Option("--model", metavar="FILE", help="The model's file, if it is not named already.", show_default=False),
 ]
 Onnx = Annotated[
     list[str] | None,
-    typer.Option("--onnx", metavar="KEY=VALUE", help="What an ONNX model expects, where its metadata do not say it (repeatable).", show_default=False),
+    typer.Option(
+        "--onnx",
+        metavar="KEY=VALUE",
+        help="What an ONNX model expects, where its metadata do not say it (repeatable).",
+        show_default=False,
+    ),
 ]
 
 Device = Annotated[
-    str, typer.Option("--device", envvar="HANDTOOL_DEVICE", help="Where a model of ONNX or of handtool runs: auto, cpu or cuda (MediaPipe: the CPU).")
+    str,
+    typer.Option(
+        "--device",
+        envvar="HANDTOOL_DEVICE",
+        help="Where a model of ONNX or of handtool runs: auto, cpu or cuda (MediaPipe: the CPU).",
+    ),
 ]
 
 
 def name_and_file(
-    option: str, asked: str, model: str | None, names: tuple[str, ...], onnx: list[str] | None = None, unsaid: str | None = None
+    option: str,
+    asked: str,
+    model: str | None,
+    names: tuple[str, ...],
+    onnx: list[str] | None = None,
+    unsaid: str | None = None,
 ) -> tuple[str, str | None]:
     """`asked` is one of the names, or a file. A model with nothing asked (`unsaid`) chooses by its suffix. Raises WrongCommand."""
     if asked not in names:
@@ -47,5 +63,8 @@ def suffix_name(option: str, file: str, names: tuple[str, ...]) -> str:
     kinds = {suffix: name for suffix, name in SUFFIXES.items() if name in names}
     name = kinds.get(Path(file).suffix.lower())
     if name is None:
-        raise WrongCommand(f"{option} {file}: neither {' nor '.join(names)}, nor a file ending in {' or '.join(kinds)}", hint=f"{option} {names[0]}")
+        raise WrongCommand(
+            f"{option} {file}: neither {' nor '.join(names)}, nor a file ending in {' or '.join(kinds)}",
+            hint=f"{option} {names[0]}",
+        )
     return name

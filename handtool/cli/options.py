@@ -23,12 +23,34 @@ def set_moved(value: list[Path] | None) -> list[Path] | None:
     return value
 
 
-Source = Annotated[str, typer.Argument(metavar="[SOURCE]", help="A handtool file; - or nothing: standard input.", show_default=False)]
-Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Handtool files; - or nothing: standard input.", show_default=False)]
-Output = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where the result goes; - or nothing: standard output.", show_default=False)]
-NamedOutput = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where the result goes; - : standard output (cannot be resumed).")]
+Source = Annotated[
+    str, typer.Argument(metavar="[SOURCE]", help="A handtool file; - or nothing: standard input.", show_default=False)
+]
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE...", help="Handtool files; - or nothing: standard input.", show_default=False),
+]
+Output = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Where the result goes; - or nothing: standard output.",
+        show_default=False,
+    ),
+]
+NamedOutput = Annotated[
+    str,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Where the result goes; - : standard output (cannot be resumed)."
+    ),
+]
 ReportOutput = Annotated[
-    str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result here too; nothing: only print it.", show_default=False)
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write the result here too; nothing: only print it.", show_default=False
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Make the output anew even if it exists.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on with OUT.partial/.")]
@@ -37,13 +59,24 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", callback=set_quiet, help="
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", callback=set_verbose, help="More on standard error.")]
 Moved = Annotated[
     list[Path] | None,
-    typer.Option("--crops", metavar="PATH", callback=set_moved, help="Where a linked file is now, if it was moved (found by its uuid; repeatable).", show_default=False),
-]  # fmt: skip
+    typer.Option(
+        "--crops",
+        metavar="PATH",
+        callback=set_moved,
+        help="Where a linked file is now, if it was moved (found by its uuid; repeatable).",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same inputs: same result.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, envvar="HANDTOOL_WORKERS", help="Worker processes; 0: one per core.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, envvar="HANDTOOL_WORKERS", help="Worker processes; 0: one per core.")
+]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads; 0: one per core; 1: deterministic.")]
 Device = Annotated[str, typer.Option("--device", envvar="HANDTOOL_DEVICE", help="auto, cpu or cuda.")]
-Gpus = Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs of this machine; 0: the CPU.", show_default="one if there is one")]
+Gpus = Annotated[
+    int | None,
+    typer.Option("--gpus", min=0, help="GPUs of this machine; 0: the CPU.", show_default="one if there is one"),
+]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes on the CPU (with --gpus 0).")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Per step, over all processes.")]
 InputSize = Annotated[int, typer.Option("--input-size", min=32, help="Side of the network's input, px.")]

@@ -34,9 +34,15 @@ def read_kept_report(target: Path, record: "Record") -> dict | None:
         with open_file(target) as kept:
             last, broken = kept.provenance[-1], find_broken_links(kept)
     except DamagedFile as error:
-        raise HandtoolError(f"{target} exists and is not a sound handtool file ({error.message})", hint="choose another -o, or add --force") from error
+        raise HandtoolError(
+            f"{target} exists and is not a sound handtool file ({error.message})",
+            hint="choose another -o, or add --force",
+        ) from error
     if last["fingerprint"] != record.fingerprint:
-        raise HandtoolError(f"{target} exists, made {difference(last, record)}", hint="add --force to make it anew, or choose another -o")
+        raise HandtoolError(
+            f"{target} exists, made {difference(last, record)}",
+            hint="add --force to make it anew, or choose another -o",
+        )
     if broken:
         raise HandtoolError(broken[0].message, hint="add --force to make it anew, or choose another -o")
     return last["report"]
@@ -57,8 +63,14 @@ def difference(last: dict, record: "Record") -> str:
 
 def refuse_own_input(target: Path | None, inputs: list["File | Path"]) -> None:
     """An output over its own input, or over a file that an input links to, would destroy what it is made of."""
-    paths = [path for item in inputs for path in ([item] if isinstance(item, Path) else [item.path, *item.linked_paths()])]
-    if target is not None and target.exists() and any(path.exists() and os.path.samefile(target, path) for path in paths):
+    paths = [
+        path for item in inputs for path in ([item] if isinstance(item, Path) else [item.path, *item.linked_paths()])
+    ]
+    if (
+        target is not None
+        and target.exists()
+        and any(path.exists() and os.path.samefile(target, path) for path in paths)
+    ):
         raise WrongCommand(f"{target} is both input and output", hint="choose another -o")
 
 
@@ -79,7 +91,9 @@ def write_other(output: str, data: bytes, force: bool) -> str:
         if path.is_file() and path.read_bytes() == data:
             log.info("%s is up to date", path)
             return "up to date"
-        raise HandtoolError(f"{path} exists, with another content", hint="add --force to make it anew, or choose another -o")
+        raise HandtoolError(
+            f"{path} exists, with another content", hint="add --force to make it anew, or choose another -o"
+        )
     write_bytes_whole(path, data)
     return "written"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.footage import PANEL, Boxes, Camera, Detector, Limit, MinHand, MinScore, TrackFps, Whole, find_lens
 from handtool.cli.inputs import is_footage
 from handtool.cli.models import Onnx, name_and_file
@@ -22,44 +22,103 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SMOOTHING = "Smoothing"
 OF_SMOOTHING = ("min_cutoff", "beta", "derivative_cutoff")
-OF_FOOTAGE = ("fps", "detector", "onnx", "boxes", "whole", "camera", "min_score", "min_hand", "track_fps", "limit", "restart")
+OF_FOOTAGE = (
+    "fps",
+    "detector",
+    "onnx",
+    "boxes",
+    "whole",
+    "camera",
+    "min_score",
+    "min_hand",
+    "track_fps",
+    "limit",
+    "restart",
+)
 
 
 def predict(
     context: typer.Context,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE...]", help="A handtool file (- or nothing: standard input), or videos, images, folders of them.", show_default=False),
+        typer.Argument(
+            metavar="[SOURCE...]",
+            help="A handtool file (- or nothing: standard input), or videos, images, folders of them.",
+            show_default=False,
+        ),
     ] = None,
-    model: Annotated[str, typer.Option("--model", metavar="FILE", help="A pose model, made by finetune.", show_default=False)] = ...,
+    model: Annotated[
+        str, typer.Option("--model", metavar="FILE", help="A pose model, made by finetune.", show_default=False)
+    ] = ...,
     output: Output = "-",
     bone: Annotated[
-        str, typer.Option("--bone", metavar="auto|truth|mean|MM", help="Length of the middle finger's first bone, which sets the scale: the label's, the training mean, or in mm.")
+        str,
+        typer.Option(
+            "--bone",
+            metavar="auto|truth|mean|MM",
+            help="Length of the middle finger's first bone, which sets the scale: the label's, the training mean, or in mm.",
+        ),
     ] = PredictConfig.bone,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Hands at once.")] = PredictConfig.batch_size,
-    precision: Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.")] = PredictConfig.precision,
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.")
+    ] = PredictConfig.precision,
     flip: Annotated[
-        bool, typer.Option("--flip", help="The mean of what the model says of each hand and of its mirror image: of one that saw mirrored hands (finetune --mirror).")
+        bool,
+        typer.Option(
+            "--flip",
+            help="The mean of what the model says of each hand and of its mirror image: of one that saw mirrored hands (finetune --mirror).",
+        ),
     ] = PredictConfig.flip,
     device: Device = PredictConfig.device,
     workers: Workers = PredictConfig.workers,
     smooth: Annotated[
-        bool, typer.Option("--smooth", help="Each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.", rich_help_panel=SMOOTHING)
+        bool,
+        typer.Option(
+            "--smooth",
+            help="Each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.",
+            rich_help_panel=SMOOTHING,
+        ),
     ] = PredictConfig.smooth,
     min_cutoff: Annotated[
-        float, typer.Option("--min-cutoff", min=1e-6, metavar="HZ", help="Of a hand at rest: less, and it trembles less.", rich_help_panel=SMOOTHING)
+        float,
+        typer.Option(
+            "--min-cutoff",
+            min=1e-6,
+            metavar="HZ",
+            help="Of a hand at rest: less, and it trembles less.",
+            rich_help_panel=SMOOTHING,
+        ),
     ] = PredictConfig.min_cutoff,
     beta: Annotated[
         float,
-        typer.Option("--beta", min=0.0, help="Hz more for each m/s: more, and it lags less, 1 / (2 pi beta) metres at most.", rich_help_panel=SMOOTHING),
+        typer.Option(
+            "--beta",
+            min=0.0,
+            help="Hz more for each m/s: more, and it lags less, 1 / (2 pi beta) metres at most.",
+            rich_help_panel=SMOOTHING,
+        ),
     ] = PredictConfig.beta,
     derivative_cutoff: Annotated[
-        float, typer.Option("--derivative-cutoff", min=1e-6, metavar="HZ", help="Of the speed itself.", rich_help_panel=SMOOTHING)
+        float,
+        typer.Option(
+            "--derivative-cutoff", min=1e-6, metavar="HZ", help="Of the speed itself.", rich_help_panel=SMOOTHING
+        ),
     ] = PredictConfig.derivative_cutoff,
     moved: Moved = None,
-    force: Force = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     fps: Annotated[
-        float | None, typer.Option("--fps", min=1e-6, help="Frames looked at per second of video, by time stamp.", show_default="all", rich_help_panel=PANEL)
+        float | None,
+        typer.Option(
+            "--fps",
+            min=1e-6,
+            help="Frames looked at per second of video, by time stamp.",
+            show_default="all",
+            rich_help_panel=PANEL,
+        ),
     ] = None,
     detector: Detector = PredictFootageConfig.detector,
     onnx: Onnx = None,
@@ -85,41 +144,84 @@ def predict(
     from handtool.stages.predict import check_machine
     from handtool.stages.predict import predict as stage
 
-    settings = {"bone": bone, "batch_size": batch_size, "precision": precision, "flip": flip, "device": device, "workers": workers}
+    settings = {
+        "bone": bone,
+        "batch_size": batch_size,
+        "precision": precision,
+        "flip": flip,
+        "device": device,
+        "workers": workers,
+    }
     settings |= {"smooth": smooth, "min_cutoff": min_cutoff, "beta": beta, "derivative_cutoff": derivative_cutoff}
     shared = {"force": force, "as_json": as_json}
     if not footage:
         config = PredictConfig(**settings)
-        return produce(stage, sources, output, config, extra={"model": model}, check=lambda: check_machine(config), **shared)
+        return run_stage(
+            stage, sources, output, config, extra={"model": model}, check=lambda: check_machine(config), **shared
+        )
     detector, file = name_and_file("--detector", detector, None, ("mediapipe", "onnx"), onnx)
     config = PredictFootageConfig(
-        **settings, **({"every": None, "fps": fps} if fps else {}), detector=detector, onnx=tuple(onnx or ()), whole=whole, camera=camera,
-        min_score=min_score, min_hand=min_hand, track_fps=track_fps, limit=limit,
-    )  # fmt: skip
-    produce(
-        predict_footage, sources, output, config, raw=True, resumable=True, restart=restart, check=lambda: check_machine(config),
-        extra={"model": model, "boxes": boxes, "lens": find_lens(camera), "detector": file}, table=lay_out_videos, **shared,
-    )  # fmt: skip
+        **settings,
+        **({"every": None, "fps": fps} if fps else {}),
+        detector=detector,
+        onnx=tuple(onnx or ()),
+        whole=whole,
+        camera=camera,
+        min_score=min_score,
+        min_hand=min_hand,
+        track_fps=track_fps,
+        limit=limit,
+    )
+    run_stage(
+        predict_footage,
+        sources,
+        output,
+        config,
+        raw=True,
+        resumable=True,
+        restart=restart,
+        check=lambda: check_machine(config),
+        extra={"model": model, "boxes": boxes, "lens": find_lens(camera), "detector": file},
+        table=lay_out_videos,
+        **shared,
+    )
 
 
 def refuse_mixture(context: typer.Context, sources: list[str]) -> bool:
     """Whether the sources are footage. WrongCommand for a mixture, for several files, and for options that would do nothing to crops."""
     footage = [name for name in sources if is_footage(name)]
     if 0 < len(footage) < len(sources):
-        raise WrongCommand("handtool files and footage do not go together", hint=f"handtool predict {' '.join(footage)} …")
+        raise WrongCommand(
+            "handtool files and footage do not go together", hint=f"handtool predict {' '.join(footage)} …"
+        )
     if not footage and len(sources) > 1:
-        raise WrongCommand(f"predict takes one handtool file, {len(sources)} were given", hint=f"handtool cat {' '.join(sources)} -o all.h5")
+        raise WrongCommand(
+            f"predict takes one handtool file, {len(sources)} were given",
+            hint=f"handtool cat {' '.join(sources)} -o all.h5",
+        )
     given = [name for name in (*OF_FOOTAGE, *OF_SMOOTHING) if context.get_parameter_source(name).name == "COMMANDLINE"]
     for name in given:
         if name in OF_FOOTAGE and not footage:
-            raise WrongCommand(f"--{name.replace('_', '-')} is for videos and images, {sources[0]} has its crops already", hint="leave it out")
+            raise WrongCommand(
+                f"--{name.replace('_', '-')} is for videos and images, {sources[0]} has its crops already",
+                hint="leave it out",
+            )
         if name in OF_SMOOTHING and not context.params["smooth"]:
-            raise WrongCommand(f"--{name.replace('_', '-')} is of the smoothing, and none was asked for", hint="--smooth")
+            raise WrongCommand(
+                f"--{name.replace('_', '-')} is of the smoothing, and none was asked for", hint="--smooth"
+            )
     return bool(footage)
 
 
 def predict_footage(
-    sources: list[Path], sink: "Sink", config: PredictFootageConfig, progress: Progress = silent, *, job: "Job", model: "File", **known: Path
+    sources: list[Path],
+    sink: "Sink",
+    config: PredictFootageConfig,
+    progress: Progress = silent,
+    *,
+    job: "Job",
+    model: "File",
+    **known: Path,
 ) -> dict:
     """extract into a file of the job, predict on that; what it holds is carried into the output. known: further inputs of extract.
 
@@ -134,13 +236,18 @@ def predict_footage(
     known["model"] = known.pop("detector", None)
     if not job.has("crops"):
         with create_file(job.path("crops"), Record("handtool extract", {})) as crops:
-            crops.finish(extract(sources, crops, dataclasses.replace(config, box_scale=box_scale), progress, job=job, **known))
+            crops.finish(
+                extract(sources, crops, dataclasses.replace(config, box_scale=box_scale), progress, job=job, **known)
+            )
         for part in job.names():  # they are all in that one now
             if part != "crops":
                 job.drop(part)
     else:
         log.info("the hands are found already")
-    with open_file(job.path("crops"), carried=True, walked=True) as crops:
+    with open_file(job.path("crops"), carried=True, trusted=True) as crops:
         found, report = crops.report, predict(crops, sink, config, progress, model=model)
-    accounting = [item | {"what": f"{item['what']} {'found' if item['what'] == 'hands' else ''}".strip()} for item in found["accounting"]]
+    accounting = [
+        item | {"what": f"{item['what']} {'found' if item['what'] == 'hands' else ''}".strip()}
+        for item in found["accounting"]
+    ]
     return found | report | {"accounting": accounting + report["accounting"]}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.options import (
     Force,
     Gpus,
@@ -20,27 +20,41 @@ from handtool.cli.options import (
     Source,
     Verbose,
     Workers,
-)  # fmt: skip
+)
 from handtool.config import PretrainConfig as Default
 
 METHOD, LOSS, TRAINING = ({"rich_help_panel": panel} for panel in ("Method", "Loss", "Training"))
-Method = Annotated[Literal["simclr", "peclr", "simhand"], typer.Option(help="The published recipe to start from.", **METHOD)]
+Method = Annotated[
+    Literal["simclr", "peclr", "simhand"], typer.Option(help="The published recipe to start from.", **METHOD)
+]
 Inverse = Annotated[
     Literal["exact", "published", "none"] | None,
     typer.Option(help="How projections undo their views.", show_default="simclr: none, else exact", **METHOD),
 ]
 Positives = Annotated[
-    str, typer.Option(metavar="K|sample|all", help="The K-th mined neighbour, one drawn each epoch, or the mean over all.", **METHOD)
+    str,
+    typer.Option(
+        metavar="K|sample|all", help="The K-th mined neighbour, one drawn each epoch, or the mean over all.", **METHOD
+    ),
 ]
-Arch = Annotated[Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"], typer.Option(help="Encoder.", **METHOD)]
-Init = Annotated[str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights that the encoder starts from.", **METHOD)]
+Arch = Annotated[
+    Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"], typer.Option(help="Encoder.", **METHOD)
+]
+Init = Annotated[
+    str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights that the encoder starts from.", **METHOD)
+]
 Weights = Annotated[
     Literal["none", "linear", "sigmoid"] | None,
-    typer.Option(help="Weigh similarities by the distance of the keypoints.", show_default="simhand: linear, else none", **LOSS),
+    typer.Option(
+        help="Weigh similarities by the distance of the keypoints.", show_default="simhand: linear, else none", **LOSS
+    ),
 ]
-WeightSide = Annotated[Literal["both", "pos", "neg"], typer.Option(help="Weigh numerator, denominator or both.", **LOSS)]
+WeightSide = Annotated[
+    Literal["both", "pos", "neg"], typer.Option(help="Weigh numerator, denominator or both.", **LOSS)
+]
 WeightKeypoints = Annotated[
-    Literal["augmented", "original"], typer.Option(help="Distances of the keypoints in the views, or in the crops before them.", **LOSS)
+    Literal["augmented", "original"],
+    typer.Option(help="Distances of the keypoints in the views, or in the crops before them.", **LOSS),
 ]
 LambdaPos = Annotated[float, typer.Option(help="Steepness of sigmoid weights of the pairs, 1/px.", **LOSS)]
 LambdaNeg = Annotated[float, typer.Option(help="The same of all views against all, 1/px.", **LOSS)]
@@ -48,22 +62,48 @@ Temperature = Annotated[float, typer.Option(min=1e-3, help="Similarities are div
 Negatives = Annotated[Literal["global", "local"], typer.Option(help="Views of all processes, or each its own.", **LOSS)]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=2, help="Pairs a forward pass, over all processes.", show_default="1024 a GPU, 32 a CPU process, at most all pairs", **TRAINING),
+    typer.Option(
+        min=2,
+        help="Pairs a forward pass, over all processes.",
+        show_default="1024 a GPU, 32 a CPU process, at most all pairs",
+        **TRAINING,
+    ),
 ]
 Accumulate = Annotated[int, typer.Option(min=1, help="Forward passes a step; each has a loss of its own.", **TRAINING)]
 LearningRate = Annotated[
-    float | None, typer.Option(min=0.0, help="At its peak.", show_default="1e-4 x sqrt(pairs a step of one process)", **TRAINING)
+    float | None,
+    typer.Option(min=0.0, help="At its peak.", show_default="1e-4 x sqrt(pairs a step of one process)", **TRAINING),
 ]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the pairs.", **TRAINING)]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs.", **TRAINING)]
-Warmup = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate rises.", **TRAINING)]
-Optimizer = Annotated[Literal["adam", "adamw", "lars-adam"], typer.Option(help="lars-adam: the published one.", **TRAINING)]
-WeightDecay = Annotated[float, typer.Option(min=0.0, help="Of matrices and kernels, not of biases and norms.", **TRAINING)]
-Precision = Annotated[Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)]
-Checkpoint = Annotated[int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the network first: minutes, then faster steps; other last digits.", **TRAINING)]
-Board = Annotated[str | None, typer.Option("--tensorboard", metavar="DIR", help="Write the curve there too, for TensorBoard.", **TRAINING)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say shapes, steps, learning rate and memory; train nothing.", **TRAINING)]
+Warmup = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate rises.", **TRAINING)
+]
+Optimizer = Annotated[
+    Literal["adam", "adamw", "lars-adam"], typer.Option(help="lars-adam: the published one.", **TRAINING)
+]
+WeightDecay = Annotated[
+    float, typer.Option(min=0.0, help="Of matrices and kernels, not of biases and norms.", **TRAINING)
+]
+Precision = Annotated[
+    Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)
+]
+Checkpoint = Annotated[
+    int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the network first: minutes, then faster steps; other last digits.", **TRAINING
+    ),
+]
+Board = Annotated[
+    str | None,
+    typer.Option("--tensorboard", metavar="DIR", help="Write the curve there too, for TensorBoard.", **TRAINING),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say shapes, steps, learning rate and memory; train nothing.", **TRAINING)
+]
 
 
 def pretrain(
@@ -100,8 +140,12 @@ def pretrain(
     processes: Processes = Default.processes,
     workers: Workers = Default.workers,
     moved: Moved = None,
-    force: Force = False, restart: Restart = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False,
-) -> None:  # fmt: skip
+    force: Force = False,
+    restart: Restart = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Train an encoder on unlabelled hands, so that alike hands come close together.
 
     Example: handtool pretrain pairs.h5 --gpus 4
@@ -109,17 +153,46 @@ def pretrain(
     from handtool.stages import pretrain as stage
 
     config = Default(
-        method=method, inverse=inverse, positives=positives, arch=arch, init=init, input_size=input_size, weights=weights,
-        weight_side=weight_side, weight_keypoints=weight_keypoints, lambda_pos=lambda_pos, lambda_neg=lambda_neg, temperature=temperature,
-        negatives=negatives, batch_size=batch_size, accumulate=accumulate, epochs=epochs, steps=steps, learning_rate=learning_rate,
-        warmup=warmup, optimizer=optimizer, weight_decay=weight_decay, precision=precision, checkpoint_every=checkpoint_every, seed=seed, gpus=gpus, processes=processes, workers=workers, compile=compile, tensorboard=tensorboard,
-    )  # fmt: skip
+        method=method,
+        inverse=inverse,
+        positives=positives,
+        arch=arch,
+        init=init,
+        input_size=input_size,
+        weights=weights,
+        weight_side=weight_side,
+        weight_keypoints=weight_keypoints,
+        lambda_pos=lambda_pos,
+        lambda_neg=lambda_neg,
+        temperature=temperature,
+        negatives=negatives,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        epochs=epochs,
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        precision=precision,
+        checkpoint_every=checkpoint_every,
+        seed=seed,
+        gpus=gpus,
+        processes=processes,
+        workers=workers,
+        compile=compile,
+        tensorboard=tensorboard,
+    )
     extra = {"init_from": None if init in ("imagenet", "scratch") else init}
     if dry_run:
-        return None if stage.is_follower() else produce(stage.rehearse, [source], None, config, as_json=as_json, report_only=True, extra=extra)
-    if stage.is_follower():
-        return stage.follow(source, config, moved or [], finished=Path(output).exists() and not force)
-    produce(
+        return (
+            None
+            if stage.is_other_rank()
+            else run_stage(stage.dry_run, [source], None, config, as_json=as_json, report_only=True, extra=extra)
+        )
+    if stage.is_other_rank():
+        return stage.run_other_rank(source, config, moved or [], finished=Path(output).exists() and not force)
+    run_stage(
         stage.pretrain,
         [source],
         output,

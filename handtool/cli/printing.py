@@ -40,14 +40,23 @@ def say(message: str, hint: str | None = None) -> None:
 
 
 def print_report(
-    report: dict, as_json: bool, target: Path | None, up_to_date: bool = False, table: Callable[[dict], list[str]] | None = None
+    report: dict,
+    as_json: bool,
+    target: Path | None,
+    up_to_date: bool = False,
+    table: Callable[[dict], list[str]] | None = None,
 ) -> None:
     """To standard output, unless an HDF5 stream goes there; then to standard error."""
     stream = sys.stderr if state.streaming else sys.stdout
     if up_to_date and not state.quiet:
         say(f"{target} is up to date")
     if as_json:
-        body = {"command": state.command, "output": str(target) if target else None, "up_to_date": up_to_date, "report": clean(report)}
+        body = {
+            "command": state.command,
+            "output": str(target) if target else None,
+            "up_to_date": up_to_date,
+            "report": clean(report),
+        }
         print(json.dumps(body, ensure_ascii=False, indent=1), file=stream)
     elif not (state.streaming and state.quiet):
         for line in (table or lay_out)(report):
@@ -72,7 +81,10 @@ def lay_out(report: dict) -> list[str]:
     figures = {k: v for k, v in report.items() if k != "accounting"}
     width = max([len(readable(k)) for k in figures], default=0)
     for key, value in figures.items():
-        lines += [f"{readable(key):<{width}}  {text}" if n == 0 else f"{'':<{width}}  {text}" for n, text in enumerate(value_lines(value))]
+        lines += [
+            f"{readable(key):<{width}}  {text}" if n == 0 else f"{'':<{width}}  {text}"
+            for n, text in enumerate(value_lines(value))
+        ]
     return lines
 
 
@@ -84,11 +96,16 @@ def lay_out_videos(report: dict) -> list[str]:
     lines = lay_out({key: value for key, value in report.items() if key not in ("per_video", "videos_not_read_whole")})
     for key, videos in lists.items():
         names = [name for name in videos[0] if name != "status"]
-        cells = [[readable(name) for name in names]] + [[", ".join(value_lines(video[name])) for name in names] for video in videos]
+        cells = [[readable(name) for name in names]] + [
+            [", ".join(value_lines(video[name])) for name in names] for video in videos
+        ]
         widths = [max(map(len, column)) for column in zip(*cells)]
         ends = ["status"] + [video["status"] for video in videos]
         lines += ["", readable(key)]
-        lines += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]), end]) for row, end in zip(cells, ends)]
+        lines += [
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]), end])
+            for row, end in zip(cells, ends)
+        ]
     return lines
 
 
@@ -119,4 +136,10 @@ def value_lines(value: Any) -> list[str]:
         return ["-" if value is None else "yes" if value else "no"]
     if isinstance(value, int):
         return [f"{value:,}"]
-    return [f"{value:.4g}" if isinstance(value, float) and abs(value) < 1e4 else f"{value:,.0f}" if isinstance(value, float) else str(value)]
+    return [
+        f"{value:.4g}"
+        if isinstance(value, float) and abs(value) < 1e4
+        else f"{value:,.0f}"
+        if isinstance(value, float)
+        else str(value)
+    ]

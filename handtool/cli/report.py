@@ -16,7 +16,9 @@ from handtool.config import ReportConfig, ShowConfig
 def report(
     sources: Sources = None,
     output: ReportOutput = None,
-    tile: Annotated[int, typer.Option("--tile", min=48, max=512, help="Side of a tile on the sheets, px.")] = ReportConfig.tile,
+    tile: Annotated[
+        int, typer.Option("--tile", min=48, max=512, help="Side of a tile on the sheets, px.")
+    ] = ReportConfig.tile,
     max_bytes: Annotated[
         int, typer.Option("--max-bytes", min=100_000, help="Of pictures on the page; what is beyond is left out.")
     ] = ReportConfig.max_bytes,
@@ -38,7 +40,9 @@ def report(
     config = ReportConfig(tile, max_bytes, seed)
     with open_sources(sources or ["-"]) as files:
         refuse_own_input(Path(output) if output else None, files)
-        html, told = stage(files, config, lambda file, kind: show(file, ShowConfig(kind, tile=tile, seed=seed)), compare_results)
+        html, told = stage(
+            files, config, lambda file, kind: show(file, ShowConfig(kind, tile=tile, seed=seed)), compare_results
+        )
     if output is not None:
         state.streaming = output == "-"
         told["page"] = write_other(output, html.encode(), force)

@@ -9,7 +9,7 @@ FORMAT = "--shard 2/8 (the second of eight), --shard auto, or --shard auto/8"
 
 
 def read_shard(text: str | None, environment: Mapping[str, str]) -> str | None:
-    """"2/8" from what `--shard` was given; None where it was not. `auto` asks the environment, `auto/8` also says of how many.
+    """ "2/8" from what `--shard` was given; None where it was not. `auto` asks the environment, `auto/8` also says of how many.
 
     A SLURM array, then a Kubernetes indexed job, then RANK and WORLD_SIZE. Raises WrongCommand where these do not tell.
     """
@@ -23,17 +23,28 @@ def read_shard(text: str | None, environment: Mapping[str, str]) -> str | None:
     else:
         raise WrongCommand(f"--shard {text}: not a shard", hint=FORMAT)
     if not 1 <= number <= of:
-        raise WrongCommand(f"--shard {text}: there is no shard {number} of {of}", hint="shards are counted from 1: 1/8 to 8/8")
+        raise WrongCommand(
+            f"--shard {text}: there is no shard {number} of {of}", hint="shards are counted from 1: 1/8 to 8/8"
+        )
     return f"{number}/{of}"
 
 
 def ask(environment: Mapping[str, str], of: int | None) -> tuple[int, int]:
     """(number from 1, of how many) by the cluster's variables."""
     if "SLURM_ARRAY_TASK_ID" in environment:
-        return ask_slurm({name: int(environment.get(f"SLURM_ARRAY_TASK_{name}", -1)) for name in ("ID", "MIN", "MAX", "STEP", "COUNT")}, of)
+        return ask_slurm(
+            {
+                name: int(environment.get(f"SLURM_ARRAY_TASK_{name}", -1))
+                for name in ("ID", "MIN", "MAX", "STEP", "COUNT")
+            },
+            of,
+        )
     if "JOB_COMPLETION_INDEX" in environment:
         if of is None:
-            raise WrongCommand("--shard auto: Kubernetes tells the index of a pod, but not of how many", hint="--shard auto/8, for completions: 8")
+            raise WrongCommand(
+                "--shard auto: Kubernetes tells the index of a pod, but not of how many",
+                hint="--shard auto/8, for completions: 8",
+            )
         return int(environment["JOB_COMPLETION_INDEX"]) + 1, of
     if "RANK" in environment and "WORLD_SIZE" in environment:
         count = int(environment["WORLD_SIZE"])
@@ -41,7 +52,8 @@ def ask(environment: Mapping[str, str], of: int | None) -> tuple[int, int]:
             raise WrongCommand(f"--shard auto/{of}: WORLD_SIZE is {count}", hint="--shard auto")
         return int(environment["RANK"]) + 1, count
     raise WrongCommand(
-        "--shard auto: none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX, RANK with WORLD_SIZE is set", hint=f"say which one: {FORMAT}"
+        "--shard auto: none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX, RANK with WORLD_SIZE is set",
+        hint=f"say which one: {FORMAT}",
     )
 
 

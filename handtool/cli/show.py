@@ -43,26 +43,47 @@ class Order(StrEnum):
 def show(
     source: Source = "-",
     output: ReportOutput = None,
-    kind: Annotated[Kind, typer.Option("--kind", help="What to look at; auto: what the file itself holds.")] = Kind(ShowConfig.kind),
-    order: Annotated[Order, typer.Option("--order", help="Of the hands: at random, a video a row, lowest score first.")] = Order(
-        ShowConfig.order
+    kind: Annotated[Kind, typer.Option("--kind", help="What to look at; auto: what the file itself holds.")] = Kind(
+        ShowConfig.kind
     ),
-    rows: Annotated[int, typer.Option("--rows", min=0, max=200, help="Of tiles; 0: what suits the kind.")] = ShowConfig.rows,
+    order: Annotated[
+        Order, typer.Option("--order", help="Of the hands: at random, a video a row, lowest score first.")
+    ] = Order(ShowConfig.order),
+    rows: Annotated[
+        int, typer.Option("--rows", min=0, max=200, help="Of tiles; 0: what suits the kind.")
+    ] = ShowConfig.rows,
     columns: Annotated[
-        int, typer.Option("--columns", min=0, max=50, help="Of tiles (predictions: of hands; pairs: ranks); 0: what suits the kind.")
+        int,
+        typer.Option(
+            "--columns", min=0, max=50, help="Of tiles (predictions: of hands; pairs: ranks); 0: what suits the kind."
+        ),
     ] = ShowConfig.columns,
     tile: Annotated[int, typer.Option("--tile", min=48, max=1024, help="Side of a tile, px.")] = ShowConfig.tile,
     seed: Seed = ShowConfig.seed,
     video: Annotated[
-        bool, typer.Option("--video", help="An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).")
+        bool,
+        typer.Option(
+            "--video",
+            help="An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).",
+        ),
     ] = False,
     fps: Annotated[
-        float | None, typer.Option("--fps", min=0.1, max=120, help="Pictures a second of the mp4.", show_default="as sampled, 2 to 30")
+        float | None,
+        typer.Option(
+            "--fps", min=0.1, max=120, help="Pictures a second of the mp4.", show_default="as sampled, 2 to 30"
+        ),
     ] = OverlayConfig.fps,
-    frames: Annotated[int, typer.Option("--frames", min=0, help="Pictures of the mp4 at most; 0: all.")] = OverlayConfig.frames,
+    frames: Annotated[
+        int, typer.Option("--frames", min=0, help="Pictures of the mp4 at most; 0: all.")
+    ] = OverlayConfig.frames,
     footage: Annotated[
         list[Path] | None,
-        typer.Option("--videos", metavar="DIR", help="Where the videos are now, if they were moved (repeatable).", show_default=False),
+        typer.Option(
+            "--videos",
+            metavar="DIR",
+            help="Where the videos are now, if they were moved (repeatable).",
+            show_default=False,
+        ),
     ] = None,
     moved: Moved = None,
     force: Force = False,
@@ -101,12 +122,17 @@ def check_ending(output: str | None, video: bool) -> None:
     if not video and ending in FILM_ENDINGS:
         raise WrongCommand(f"{output} is the name of a film, and a picture was asked for", hint=f"--video -o {output}")
     if video and ending and ending != ".mp4":
-        raise WrongCommand(f"--video writes an mp4, {output} is named otherwise", hint=f"--video -o {Path(output).with_suffix('.mp4')}")
+        raise WrongCommand(
+            f"--video writes an mp4, {output} is named otherwise", hint=f"--video -o {Path(output).with_suffix('.mp4')}"
+        )
 
 
 def film_kind(kind: Kind) -> str:
     if kind.value not in ("auto", "crops", "keypoints", "labels", "predictions"):
-        raise WrongCommand(f"--video draws hands at their place, and cannot draw {kind.value}", hint="--kind predictions (keypoints, labels, crops)")
+        raise WrongCommand(
+            f"--video draws hands at their place, and cannot draw {kind.value}",
+            hint="--kind predictions (keypoints, labels, crops)",
+        )
     return kind.value
 
 
@@ -115,11 +141,16 @@ def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], 
     from handtool.stages.overlay import find_footage, overlay, read_mark
 
     footage = find_footage(file, folders)
-    record = make_record(config, [stamp(file), *{video.path: stamp(Path(video.path)) for video in footage if video}.values()], False)
+    record = make_record(
+        config, [stamp(file), *{video.path: stamp(Path(video.path)) for video in footage if video}.values()], False
+    )
     path = None if output == "-" else Path(output)
     if path and path.exists() and not force:
         if read_mark(path) != record.fingerprint:
-            raise HandtoolError(f"{path} exists, made otherwise or of something else", hint="add --force to make it anew, or choose another -o")
+            raise HandtoolError(
+                f"{path} exists, made otherwise or of something else",
+                hint="add --force to make it anew, or choose another -o",
+            )
         return print_report({}, as_json, path, up_to_date=True)
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(open_whole(output))

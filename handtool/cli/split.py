@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from handtool.cli import state
-from handtool.cli.doors import produce
+from handtool.cli.doors import run_stage
 from handtool.cli.options import Force, Json, Moved, Quiet, Seed, Source, Verbose
 from handtool.cli.printing import print_report
 from handtool.config import SplitConfig
@@ -25,12 +25,13 @@ class UnitName(StrEnum):
 def split(
     source: Source = "-",
     outputs: Annotated[
-        list[str] | None, typer.Option("-o", "--output", metavar="FILE", help="One for each share, in their order.", show_default=False)
+        list[str] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="One for each share, in their order.", show_default=False),
     ] = None,
     by: Annotated[UnitName, typer.Option("--by", help="What stays together on one side.")] = UnitName(SplitConfig.by),
-    shares: Annotated[str, typer.Option("--shares", metavar="80,20", help="Of the hands, one for each output.")] = ",".join(
-        f"{share:g}" for share in SplitConfig.shares
-    ),
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="80,20", help="Of the hands, one for each output.")
+    ] = ",".join(f"{share:g}" for share in SplitConfig.shares),
     seed: Seed = SplitConfig.seed,
     in_order: Annotated[
         bool, typer.Option("--in-order", help="The first ones to the first output, instead of drawn.")
@@ -52,13 +53,23 @@ def split(
     numbers = read_shares(shares)
     check_outputs(outputs or [], numbers, shares)
     if in_order and seed != SplitConfig.seed:
-        raise WrongCommand("--in-order takes the hands as they come, there is nothing that a --seed could draw", hint="give one of them")
+        raise WrongCommand(
+            "--in-order takes the hands as they come, there is nothing that a --seed could draw",
+            hint="give one of them",
+        )
     reports = {}
     with named_source(source) as path:
         # What exists comes first: if it is of another split, nothing is written, and no two parts of different splits stand side by side.
         for part in sorted(range(len(outputs)), key=lambda part: not Path(outputs[part]).exists()):
             config = SplitConfig(by.value, numbers, part, in_order, seed)
-            produce(stage, [path], outputs[part], config, force=force, table=lambda report: reports.update({part: report}) or [])
+            run_stage(
+                stage,
+                [path],
+                outputs[part],
+                config,
+                force=force,
+                table=lambda report: reports.update({part: report}) or [],
+            )
     parts = [{"output": output} | reports[part] for part, output in enumerate(outputs)]
     print_report({"parts": parts}, as_json, None, table=lay_out_parts)
 
@@ -109,7 +120,10 @@ def lay_out_parts(report: dict) -> list[str]:
         )
     left_out = report["parts"][0].get("left_out", [])
     return lines + (
-        [f"left out: {', '.join(left_out)}" + (" (pairs would point into other parts: mine again)" if "pairs" in left_out else "")]
+        [
+            f"left out: {', '.join(left_out)}"
+            + (" (pairs would point into other parts: mine again)" if "pairs" in left_out else "")
+        ]
         if left_out
         else []
     )

@@ -20,7 +20,9 @@ def wrist_error(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> 
     return np.divide(distance.sum(1), counted.sum(1), out=np.full(len(counted), np.nan), where=counted.any(1))
 
 
-def bone_scaled(predicted: np.ndarray, truth: np.ndarray, root: int = WRIST, bone: tuple[int, int] = (WRIST, MIDDLE_MCP)) -> np.ndarray:
+def bone_scaled(
+    predicted: np.ndarray, truth: np.ndarray, root: int = WRIST, bone: tuple[int, int] = (WRIST, MIDDLE_MCP)
+) -> np.ndarray:
     """Moved onto the true root and scaled until the bone is as long as the true one; not turned.
 
     HO-3D's scale-translation alignment and SiMHand's "bone alignment". No division where the predicted bone has length 0.
@@ -32,7 +34,9 @@ def bone_scaled(predicted: np.ndarray, truth: np.ndarray, root: int = WRIST, bon
     return relative_to(predicted, root) * scale[:, None, None] + truth[:, root : root + 1]
 
 
-def similarity(predicted: np.ndarray, truth: np.ndarray, allow_reflection: bool = True, valid: np.ndarray | None = None) -> np.ndarray:
+def similarity(
+    predicted: np.ndarray, truth: np.ndarray, allow_reflection: bool = True, valid: np.ndarray | None = None
+) -> np.ndarray:
     """Orthogonal Procrustes: the best translation, scale and rotation in the least squares sense (Schonemann 1966; Umeyama 1991).
 
     allow_reflection=True is the rule of FreiHAND, HO-3D and DexYCB: each hand is divided by its Frobenius norm + 1e-8 (metres), and
@@ -51,7 +55,9 @@ def similarity(predicted: np.ndarray, truth: np.ndarray, allow_reflection: bool 
     return aligned.astype(dtype, copy=False)
 
 
-def _centred_unit(points: np.ndarray, valid: np.ndarray | None, epsilon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _centred_unit(
+    points: np.ndarray, valid: np.ndarray | None, epsilon: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (n, 1, 3) of the valid joints, the hand about it at norm 1 (invalid joints at 0), and that norm (n,)."""
     if valid is None:
         mean = np.einsum("nkc->nc", points)[:, None] / points.shape[1]
@@ -69,7 +75,9 @@ def _centred_unit(points: np.ndarray, valid: np.ndarray | None, epsilon: float) 
 
 def _orthogonal_procrustes(covariance: np.ndarray, allow_reflection: bool) -> tuple[np.ndarray, np.ndarray]:
     """covariance: (n, 3, 3) truth^T predicted. Returns R (n, 3, 3) with truth ~ predicted R^T, and the sum of the singular values (n,)."""
-    finite = np.isfinite(covariance).all(axis=(1, 2))  # the others would end the whole batch; their means are NaN already
+    finite = np.isfinite(covariance).all(
+        axis=(1, 2)
+    )  # the others would end the whole batch; their means are NaN already
     left, stretch, right = np.linalg.svd(np.where(finite[:, None, None], covariance, 0.0))
     if not allow_reflection:
         mirrored = np.linalg.det(left) * np.linalg.det(right) < 0

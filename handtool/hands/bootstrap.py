@@ -30,7 +30,9 @@ def group_hands(video: np.ndarray | None, counted: np.ndarray, seed: int) -> Gro
         return Grouping(video.astype(np.int64), int(video.max()) + 1, "video")
     number = min(len(counted), MOST_GROUPS)
     of_hand = np.arange(len(counted)) % max(number, 1)
-    return Grouping(np.random.default_rng(seed).permutation(of_hand) if len(counted) > number else of_hand, number, "hand")
+    return Grouping(
+        np.random.default_rng(seed).permutation(of_hand) if len(counted) > number else of_hand, number, "hand"
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from handtool.hands.bootstrap import Grouping, difference_interval
 from handtool.hands.metrics import group_sums_mm
-from handtool.hands.protocols import PROTOCOLS, Hands
+from handtool.hands.protocols import PROTOCOLS, ScoredHands
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Difference:
         return 100 * self.difference_mm / self.first_mm if self.first_mm else float("nan")
 
 
-def compare(results: list[Hands], names: list[str], groups: Grouping, resamples: int, seed: int) -> Iterator[Difference]:
+def compare(
+    results: list[ScoredHands], names: list[str], groups: Grouping, resamples: int, seed: int
+) -> Iterator[Difference]:
     """Every protocol of `names`, every result but the first; all score the same hands."""
     results = keep_common(results)
     for name in names:
@@ -39,7 +41,7 @@ def compare(results: list[Hands], names: list[str], groups: Grouping, resamples:
             yield Difference(name, place, sums.hands, mean_mm, mean_mm - first_mm, low_mm, high_mm, first_mm)
 
 
-def keep_common(results: list[Hands]) -> list[Hands]:
+def keep_common(results: list[ScoredHands]) -> list[ScoredHands]:
     """A hand that one result lacks has no truth in any; absolute position counts where all have one."""
     common = np.logical_and.reduce([np.isfinite(hands.predicted).all(axis=(1, 2)) for hands in results])
     absolute = np.logical_and.reduce([hands.absolute for hands in results])
@@ -51,7 +53,9 @@ def keep_common(results: list[Hands]) -> list[Hands]:
             hands,
             valid=hands.valid & common[:, None],
             absolute=absolute,
-            vertices=None if meshes is None else (hands.vertices[0], np.where(meshes[:, None, None], hands.vertices[1], np.nan)),
+            vertices=None
+            if meshes is None
+            else (hands.vertices[0], np.where(meshes[:, None, None], hands.vertices[1], np.nan)),
         )
         for hands in results
     ]

@@ -72,7 +72,10 @@ def _knuckles_up(points: np.ndarray) -> np.ndarray:
     x, y = points[:, KNUCKLES].mean(axis=1).T
     length = np.hypot(x, y)
     known = length > 1e-9
-    sine, cosine = np.where(known, x / np.where(known, length, 1), 0.0), np.where(known, -y / np.where(known, length, 1), 1.0)
+    sine, cosine = (
+        np.where(known, x / np.where(known, length, 1), 0.0),
+        np.where(known, -y / np.where(known, length, 1), 1.0),
+    )
     rotation = np.stack([np.stack([cosine, sine], axis=1), np.stack([-sine, cosine], axis=1)], axis=1)
     return points @ np.swapaxes(rotation, 1, 2)
 
@@ -131,7 +134,9 @@ class RunningMoments:
         if self.count == 0:
             self.mean, self.scatter = vectors.mean(axis=0, dtype=np.float64), np.zeros(2 * vectors.shape[1:])
         rows = vectors - self.mean
-        sums = _sum_of_products(np.ones((len(rows), 1)), rows)[0]  # three times as fast as numpy's own sum along columns
+        sums = _sum_of_products(np.ones((len(rows), 1)), rows)[
+            0
+        ]  # three times as fast as numpy's own sum along columns
         if not np.isfinite(sums).all():
             raise ValueError("vectors hold NaN or infinite numbers; leave invalid hands out")
         self.count += len(rows)

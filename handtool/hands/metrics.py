@@ -11,8 +11,8 @@ from handtool.hands.protocols import (
     F_THRESHOLDS_M,
     PROTOCOLS,
     Errors,
-    Hands,
     Protocol,
+    ScoredHands,
     applicable,
     distances_m,
     make_hands,
@@ -61,7 +61,9 @@ def evaluate(predicted, truth, valid=None, side=None, vertices=None, absolute=No
     return {result.protocol.name: result.figures for result in score(hands)}
 
 
-def score(hands: Hands, protocols: Iterable[str] | None = None, groups: Grouping | None = None) -> Iterator[Score]:
+def score(
+    hands: ScoredHands, protocols: Iterable[str] | None = None, groups: Grouping | None = None
+) -> Iterator[Score]:
     """One `Score` after the other: the errors of all hands are held for one protocol at a time. Default: all that apply.
 
     `groups`: also sum the errors of each group of hands, which is what intervals and figures by video are made of.
@@ -70,7 +72,7 @@ def score(hands: Hands, protocols: Iterable[str] | None = None, groups: Grouping
         yield score_protocol(hands, PROTOCOLS[name], groups)
 
 
-def score_protocol(hands: Hands, protocol: Protocol, groups: Grouping | None = None) -> Score:
+def score_protocol(hands: ScoredHands, protocol: Protocol, groups: Grouping | None = None) -> Score:
     errors = measure(hands, protocol)
     joints = joint_figures(errors.errors_m, protocol.ranges)
     per_hand = np.full(len(hands.vertices[1]) if protocol.of_mesh else len(hands.truth), np.nan)
@@ -87,13 +89,15 @@ def score_protocol(hands: Hands, protocol: Protocol, groups: Grouping | None = N
     return Score(protocol, figures, errors.left_out, errors.failed, per_hand, joints, sums)
 
 
-def group_sums_mm(hands: Hands, protocol: Protocol, groups: Grouping) -> GroupSums:
+def group_sums_mm(hands: ScoredHands, protocol: Protocol, groups: Grouping) -> GroupSums:
     """What the protocol's mean is made of, without its other figures."""
     errors = measure(hands, protocol)
     return _sums_mm(errors, protocol, 1000 * hand_means(errors.errors_m), hands.side, groups)
 
 
-def _sums_mm(errors: Errors, protocol: Protocol, per_hand_mm: np.ndarray, side: np.ndarray, groups: Grouping) -> GroupSums:
+def _sums_mm(
+    errors: Errors, protocol: Protocol, per_hand_mm: np.ndarray, side: np.ndarray, groups: Grouping
+) -> GroupSums:
     """The protocol's mean group by group. Where all joints of a hand count, joint first and hand first are the same mean."""
     of_hand = groups.of_hand[errors.rows]
     if protocol.average != "slots":
@@ -103,7 +107,9 @@ def _sums_mm(errors: Errors, protocol: Protocol, per_hand_mm: np.ndarray, side: 
     return sum_groups(np.concatenate(by_side), of_hand, groups.number)
 
 
-def _averages(errors: Errors, protocol: Protocol, joints: JointFigures, per_hand_mm: np.ndarray, side: np.ndarray) -> dict[str, float]:
+def _averages(
+    errors: Errors, protocol: Protocol, joints: JointFigures, per_hand_mm: np.ndarray, side: np.ndarray
+) -> dict[str, float]:
     """The protocol's own mean; medians are taken per joint over the hands, then averaged over joints, whatever the protocol."""
     if protocol.average == "slots":
         return _slots(errors, side[errors.rows] == LEFT)
@@ -113,12 +119,16 @@ def _averages(errors: Errors, protocol: Protocol, joints: JointFigures, per_hand
 
 def _slots(errors: Errors, left: np.ndarray) -> dict[str, float]:
     """AssemblyHands: a mean for each joint of each side, then the mean of those; both sides weigh the same however many hands they have."""
-    means_mm = {which: 1000 * joint_means(errors.errors_m[:, rows]) for which, rows in (("left", left), ("right", ~left))}
+    means_mm = {
+        which: 1000 * joint_means(errors.errors_m[:, rows]) for which, rows in (("left", left), ("right", ~left))
+    }
     figures = {"mean_mm": mean_of_known(np.concatenate([means_mm["left"], means_mm["right"]]))}
-    return figures | {f"mean_{which}_mm": mean_of_known(mean) for which, mean in means_mm.items() if not np.isnan(mean).all()}
+    return figures | {
+        f"mean_{which}_mm": mean_of_known(mean) for which, mean in means_mm.items() if not np.isnan(mean).all()
+    }
 
 
-def _mean_without_reflection_mm(hands: Hands, protocol: Protocol, rows: np.ndarray) -> float:
+def _mean_without_reflection_mm(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> float:
     """The mean over the same hands when a mirrored hand may not be mirrored back."""
     errors_m = distances_m(hands, replace(protocol, alignment="rigid"), rows)
     return 1000 * mean_of_known(joint_means(errors_m))

@@ -58,19 +58,28 @@ PROTOCOLS = {
         Protocol("mpjpe", "none, camera frame", "none", "all valid", "joint first", (FULL,), absolute=True),
         Protocol("mpjpe_root", "wrist on wrist", "wrist", "all valid", "joint first", (FULL,)),
         Protocol("pa_mpjpe", "similarity, reflection allowed", "similarity", "all valid", "joint first", (FULL,)),
-        Protocol("st_mpjpe", "wrist on wrist, scaled by wrist - middle MCP", "bone", "all valid", "joint first", (FULL, COARSE)),
+        Protocol(
+            "st_mpjpe",
+            "wrist on wrist, scaled by wrist - middle MCP",
+            "bone",
+            "all valid",
+            "joint first",
+            (FULL, COARSE),
+        ),
         Protocol("mpjpe_slots", "wrist on wrist, mean over 42 joint slots", "wrist", "ten valid", "slots"),
         Protocol("mpjpe_valid", "none, camera frame, valid joints", "none", "any valid", "hand first", absolute=True),
         Protocol("mpjpe_root_valid", "wrist on wrist, valid joints", "wrist", "wrist valid", "hand first"),
         Protocol("pa_mpjpe_rigid", "similarity without reflection, valid joints", "rigid", "any valid", "hand first"),
         Protocol("mesh", "none, camera frame", "none", "vertices", "joint first", (FULL,), absolute=True),
-        Protocol("pa_mesh", "similarity of the mesh, reflection allowed", "similarity", "vertices", "joint first", (FULL,)),
+        Protocol(
+            "pa_mesh", "similarity of the mesh, reflection allowed", "similarity", "vertices", "joint first", (FULL,)
+        ),
     )
 }
 
 
 @dataclass(frozen=True)
-class Hands:
+class ScoredHands:
     """What is scored: arrays as `metrics.evaluate` takes them, checked by `make_hands`."""
 
     predicted: np.ndarray  # (n, 21, 3) m
@@ -81,7 +90,7 @@ class Hands:
     vertices: tuple[np.ndarray, np.ndarray] | None  # predicted, truth: (m, 778, 3) m
 
 
-def make_hands(predicted, truth, valid=None, side=None, vertices=None, absolute=None) -> Hands:
+def make_hands(predicted, truth, valid=None, side=None, vertices=None, absolute=None) -> ScoredHands:
     """Arguments of `metrics.evaluate`, with what is not given filled in. Raises ValueError naming the argument whose shape is wrong."""
     predicted, truth = np.asarray(predicted), np.asarray(truth)
     count = len(truth)
@@ -101,10 +110,10 @@ def make_hands(predicted, truth, valid=None, side=None, vertices=None, absolute=
         vertices = (np.asarray(vertices[0]), np.asarray(vertices[1]))
         for what, mesh in zip(("predicted vertices", "true vertices"), vertices, strict=True):
             _check(what, mesh, (len(vertices[1]), NUM_VERTICES, 3))
-    return Hands(predicted, truth, known, side, absolute, vertices)
+    return ScoredHands(predicted, truth, known, side, absolute, vertices)
 
 
-def applicable(hands: Hands) -> list[str]:
+def applicable(hands: ScoredHands) -> list[str]:
     """The protocols for which these hands hold what is needed, in the order of PROTOCOLS."""
     return [
         name
@@ -123,13 +132,13 @@ class Errors:
     errors_m: np.ndarray  # (k, m) metres, a row per joint or vertex; NaN where a joint does not count
 
 
-def measure(hands: Hands, protocol: Protocol) -> Errors:
+def measure(hands: ScoredHands, protocol: Protocol) -> Errors:
     """Chooses the protocol's hands, aligns them and takes the distances."""
     rows, failed, left_out = _choose(hands, protocol)
     return Errors(rows, failed, left_out, distances_m(hands, protocol, rows))
 
 
-def distances_m(hands: Hands, protocol: Protocol, rows: np.ndarray) -> np.ndarray:
+def distances_m(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> np.ndarray:
     """The aligned distances of the hands in `rows`: (k, m) metres, NaN where a joint does not count."""
     errors_m = np.empty((_pair(hands, protocol)[1].shape[1], len(rows)))
     for start, aligned, true, counts in _aligned_blocks(hands, protocol, rows):
@@ -139,13 +148,13 @@ def distances_m(hands: Hands, protocol: Protocol, rows: np.ndarray) -> np.ndarra
     return errors_m
 
 
-def mesh_f_scores(hands: Hands, protocol: Protocol, rows: np.ndarray) -> np.ndarray:
+def mesh_f_scores(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> np.ndarray:
     """F of the aligned meshes in `rows` at 5 and 15 mm: (m, 2)."""
     scores = [f_scores(aligned, true, F_THRESHOLDS_M) for _, aligned, true, _ in _aligned_blocks(hands, protocol, rows)]
     return np.concatenate([np.empty((0, len(F_THRESHOLDS_M))), *scores])
 
 
-def _aligned_blocks(hands: Hands, protocol: Protocol, rows: np.ndarray) -> Iterator[tuple]:
+def _aligned_blocks(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> Iterator[tuple]:
     """Yields (start, prediction and truth as they are compared, counted joints or None) of a few hands after the other, in float64."""
     predicted, truth = _pair(hands, protocol)
     step = BLOCK // 32 if protocol.of_mesh else BLOCK
@@ -155,7 +164,9 @@ def _aligned_blocks(hands: Hands, protocol: Protocol, rows: np.ndarray) -> Itera
         yield start, *align_by(protocol.alignment, predicted[block].astype(np.float64), true, counts), counts
 
 
-def align_by(alignment: Alignment, predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def align_by(
+    alignment: Alignment, predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """predicted, truth: (n, k, 3) m, float64; valid: (n, k), on which a rigid fit is made. Returns what to compare: prediction, truth."""
     match alignment:
         case "none":
@@ -170,11 +181,11 @@ def align_by(alignment: Alignment, predicted: np.ndarray, truth: np.ndarray, val
             return align.similarity(predicted, truth, allow_reflection=False, valid=valid), truth
 
 
-def _pair(hands: Hands, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+def _pair(hands: ScoredHands, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
     return hands.vertices if protocol.of_mesh else (hands.predicted, hands.truth)
 
 
-def _choose(hands: Hands, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def _choose(hands: ScoredHands, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Returns the rows to score, the failed rows, and how many were left out for which reason."""
     predicted, truth = _pair(hands, protocol)
     number = hands.valid.sum(axis=1)

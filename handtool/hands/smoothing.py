@@ -39,7 +39,9 @@ class OneEuro:
                     change = (raw[place] - raw[place - 1]) / step
                     velocity += share(self.derivative_cutoff, step) * (change - velocity)
                     speed = metres * np.linalg.norm(velocity, axis=-1, keepdims=True)
-                    smooth[row] = smooth[last] + share(self.min_cutoff + self.beta * speed, step) * (raw[place] - smooth[last])
+                    smooth[row] = smooth[last] + share(self.min_cutoff + self.beta * speed, step) * (
+                        raw[place] - smooth[last]
+                    )
                 else:  # a stamp that is there twice: no time in which anything could have changed
                     smooth[row] = smooth[last]
                 last = row
@@ -80,6 +82,9 @@ def metres_per_pixel(joints: np.ndarray, keypoints: np.ndarray) -> float:
 
     The median over the frames of the spread of the joints across the view, over that of the keypoints; 1 where nothing is finite.
     """
-    spread = [np.sqrt(((points - points.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2))) for points in (joints[..., :2], keypoints)]
+    spread = [
+        np.sqrt(((points - points.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)))
+        for points in (joints[..., :2], keypoints)
+    ]
     ratio = np.divide(spread[0], spread[1], out=np.full(len(joints), np.nan), where=spread[1] > 0)
     return float(np.median(ratio[np.isfinite(ratio)])) if np.isfinite(ratio).any() else 1.0

@@ -42,7 +42,12 @@ def choose_thumbnails(points: np.ndarray, order: np.ndarray, side: int, most: in
 
 
 def draw_map(
-    points: np.ndarray, groups: np.ndarray, tiles: dict[int, np.ndarray], title: str, subtitle: str, axes: tuple[str, str]
+    points: np.ndarray,
+    groups: np.ndarray,
+    tiles: dict[int, np.ndarray],
+    title: str,
+    subtitle: str,
+    axes: tuple[str, str],
 ) -> np.ndarray:
     """points (n, 2) px, groups (n,) the video of each hand, tiles: row -> thumbnail, framed in its video's colour."""
     page = blank(HEIGHT, WIDTH)

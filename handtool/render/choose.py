@@ -10,7 +10,9 @@ def choose_hands(rows: np.ndarray, rng: np.random.Generator, count: int) -> np.n
     return np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
 
 
-def choose_by_video(rows: np.ndarray, video: np.ndarray, rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+def choose_by_video(
+    rows: np.ndarray, video: np.ndarray, rng: np.random.Generator, count: int, columns: int
+) -> np.ndarray:
     """rows and video (n,): some videos at random, of each as many hands as a line of the page holds, evenly over its time."""
     videos = np.unique(video)
     picked = rng.choice(videos, min(-(-count // columns), len(videos)), replace=False)
@@ -49,9 +51,18 @@ def choose_anchors(
     """
     order = np.argsort(first_distance, kind="stable")
     share = max(1, rows // 4)
-    keys = [video, np.minimum(video, partner_video) * (video.max(initial=0) + partner_video.max(initial=0) + 1) + np.maximum(video, partner_video)]
+    keys = [
+        video,
+        np.minimum(video, partner_video) * (video.max(initial=0) + partner_video.max(initial=0) + 1)
+        + np.maximum(video, partner_video),
+    ]
     from_middle = order[np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")]
-    groups = [("best", order, share), ("median", from_middle, share), ("worst", order[::-1], share), ("random", rng.permutation(order), rows)]
+    groups = [
+        ("best", order, share),
+        ("median", from_middle, share),
+        ("worst", order[::-1], share),
+        ("random", rng.permutation(order), rows),
+    ]
     chosen: list[tuple[str, np.ndarray]] = []
     used: set = set()
     for name, candidates, count in groups:

@@ -20,9 +20,18 @@ def curve_sheet(columns: dict[str, np.ndarray], title: str, subtitle: str) -> np
     step = columns["step"]
     panels = [plot_curve(step, columns["loss"], title, subtitle)]
     for name, wanted, averaged in PANELS:
-        there = {column: columns[column] for column in wanted if column in columns and np.isfinite(columns[column]).any()}
+        there = {
+            column: columns[column] for column in wanted if column in columns and np.isfinite(columns[column]).any()
+        }
         if there:
-            panels.append(plot_lines({column.replace("_", " "): (step, values) for column, values in there.items()}, name, "step", averaged))
+            panels.append(
+                plot_lines(
+                    {column.replace("_", " "): (step, values) for column, values in there.items()},
+                    name,
+                    "step",
+                    averaged,
+                )
+            )
     return np.vstack(panels)
 
 
@@ -38,7 +47,14 @@ def plot_lines(
     page = blank(height, 860)
     known = {name: (x[np.isfinite(y)].astype(float), y[np.isfinite(y)].astype(float)) for name, (x, y) in lines.items()}
     all_x, all_y = (np.concatenate([pair[i] for pair in known.values()]) for i in (0, 1))
-    axes = Axes(page, (float(all_x.min()), float(all_x.max())), y_range or (float(all_y.min()), float(all_y.max())), x_name, title, top=34)
+    axes = Axes(
+        page,
+        (float(all_x.min()), float(all_x.max())),
+        y_range or (float(all_y.min()), float(all_y.max())),
+        x_name,
+        title,
+        top=34,
+    )
     for (x, y), colour in zip(known.values(), LINES, strict=False):
         if averaged and len(y) > 20:
             axes.line(x, y, tuple(int(p - 0.4 * (p - c)) for p, c in zip(PAPER, colour, strict=True)), 1)

@@ -65,7 +65,9 @@ def panel_side(height: int) -> int:
     return height // PANELS // 2 * 2
 
 
-def draw_picture(image: np.ndarray, hands: list[Marked], name: str, told: str, size: tuple[int, int], beside: bool, seconds: float) -> np.ndarray:
+def draw_picture(
+    image: np.ndarray, hands: list[Marked], name: str, told: str, size: tuple[int, int], beside: bool, seconds: float
+) -> np.ndarray:
     """image: a frame or a crop, hands: in its pixels. Returns a picture of `size` (width, height), as large in it as there is room.
 
     name: of the video, left below; told: what else, right below; seconds: into the film, which turn the hands in space.
@@ -74,7 +76,9 @@ def draw_picture(image: np.ndarray, hands: list[Marked], name: str, told: str, s
     side = panel_side(height) if beside else 0
     page = np.full((size[1], width, 3), GROUND, np.uint8)
     scale = min((width - side) / image.shape[1], height / image.shape[0])
-    picture = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    picture = cv2.resize(
+        image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
     affine = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]])  # pixel centres at integers
     for hand in hands:
         draw_hand(picture, hand.moved(affine))
@@ -82,7 +86,9 @@ def draw_picture(image: np.ndarray, hands: list[Marked], name: str, told: str, s
     write(page, shorten(name, width - text_width(told, 9) - 44, 9), 12, size[1] - 12, 9, LIGHT)
     write(page, told, width - 12, size[1] - 12, 9, DIM, "right")
     for place, (hand, turned) in enumerate(seen_in_space(hands, seconds) if beside else []):
-        panel = draw_space(hand.joints.astype(float), side, None if hand.truth is None else hand.truth.astype(float), turned)
+        panel = draw_space(
+            hand.joints.astype(float), side, None if hand.truth is None else hand.truth.astype(float), turned
+        )
         draw_chip(panel, hand, 4, 4)
         paste(page, panel, width - side, place * side)
     return page
@@ -100,7 +106,9 @@ def draw_hand(picture: np.ndarray, hand: Marked) -> None:
     colour = SIDE_COLOURS.get(hand.side, UNKNOWN_COLOUR)
     boxed = np.isfinite(hand.box).all()
     if boxed:
-        corners = [tuple(int(round(c * 16)) for c in corner) for corner in np.clip(hand.box - 0.5, -1e4, 1e4).reshape(2, 2)]
+        corners = [
+            tuple(int(round(c * 16)) for c in corner) for corner in np.clip(hand.box - 0.5, -1e4, 1e4).reshape(2, 2)
+        ]
         cv2.rectangle(picture, *corners, colour, 2, cv2.LINE_AA, 4)
     if hand.true_points is not None:
         draw_in_place(picture, hand.true_points, TRUTH)
@@ -129,7 +137,11 @@ def draw_in_place(picture: np.ndarray, points: np.ndarray, single: tuple | None 
 def draw_chip(picture: np.ndarray, hand: Marked, x: int, y: int) -> None:
     """In place: side, track and error on a ground of the side's colour."""
     track = f"  #{hand.track}" if hand.track >= 0 else ""
-    text = SIDE_NAMES.get(hand.side, "side?") + track + (f"  {hand.error_mm:.0f} mm" if np.isfinite(hand.error_mm) else "")
+    text = (
+        SIDE_NAMES.get(hand.side, "side?") + track + (f"  {hand.error_mm:.0f} mm" if np.isfinite(hand.error_mm) else "")
+    )
     x = max(0, min(x, picture.shape[1] - text_width(text, 8) - 10))
-    cv2.rectangle(picture, (x, y), (x + text_width(text, 8) + 9, y + 15), SIDE_COLOURS.get(hand.side, UNKNOWN_COLOUR), -1)
+    cv2.rectangle(
+        picture, (x, y), (x + text_width(text, 8) + 9, y + 15), SIDE_COLOURS.get(hand.side, UNKNOWN_COLOUR), -1
+    )
     write(picture, text, x + 5, y + 12, 8, (255, 255, 255))

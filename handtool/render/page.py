@@ -81,7 +81,9 @@ def anchor(title: str) -> str:
 def page(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
     """sections: (title, HTML). Title and lead are plain text."""
     links = " ".join(f'<a href="#{escape(anchor(name), True)}">{escape(name)}</a>' for name, _ in sections)
-    body = "".join(f'<section><h2 id="{escape(anchor(name), True)}">{escape(name)}</h2>{html}</section>' for name, html in sections)
+    body = "".join(
+        f'<section><h2 id="{escape(anchor(name), True)}">{escape(name)}</h2>{html}</section>' for name, html in sections
+    )
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     head += f"<title>{escape(title)}</title><style>{STYLE}</style>"
     top = f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><nav>{links}</nav>'
@@ -96,7 +98,10 @@ def table(columns: list[str], rows: list[list[object]]) -> str:
         return f"<{tag}{' class=n' if right else ''}>{escape(as_text(value))}</{tag}>"
 
     head = "".join(cell(name, "th", right) for name, right in zip(columns, numeric, strict=True))
-    body = "".join("<tr>" + "".join(cell(value, "td", right) for value, right in zip(row, numeric, strict=True)) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(cell(value, "td", right) for value, right in zip(row, numeric, strict=True)) + "</tr>"
+        for row in rows
+    )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -121,7 +126,9 @@ def figure(content: str, caption: str) -> str:
 
 def picture(jpeg: bytes, width: int, height: int, description: str) -> str:
     data = base64.b64encode(jpeg).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{escape(description, True)}">'
+    return (
+        f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{escape(description, True)}">'
+    )
 
 
 def shell(lines: list[str]) -> str:

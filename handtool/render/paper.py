@@ -11,7 +11,9 @@ ACCENT = (31, 119, 180)
 CONTRAST = (214, 39, 40)
 OVERSAMPLING = 3
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-PEN = 1 if hasattr(cv2, "FontFace") else OVERSAMPLING  # OpenCV 5 draws outlines under the old name, where thickness is weight
+PEN = (
+    1 if hasattr(cv2, "FontFace") else OVERSAMPLING
+)  # OpenCV 5 draws outlines under the old name, where thickness is weight
 
 
 def blank(height: int, width: int) -> np.ndarray:
@@ -54,14 +56,18 @@ def shorten(text: str, width: float, height: float) -> str:
     return "..." + text
 
 
-def write(page: np.ndarray, text: str, x: float, y: float, height: float = 9, colour: tuple = INK, anchor: str = "left") -> None:
+def write(
+    page: np.ndarray, text: str, x: float, y: float, height: float = 9, colour: tuple = INK, anchor: str = "left"
+) -> None:
     """Text in place, its baseline at y. `anchor` left, middle or right: what x is of it."""
     text = to_ascii(text)
     width = text_width(text, height)
     x = int(round(x - {"left": 0, "middle": width / 2, "right": width}[anchor]))
     above, below = int(height * 1.5) + 2, int(height * 0.6) + 2
     mask = np.zeros(((above + below) * OVERSAMPLING, (width + 4) * OVERSAMPLING), np.uint8)
-    cv2.putText(mask, text, (2 * OVERSAMPLING, above * OVERSAMPLING), FONT, OVERSAMPLING * height / 21, 255, PEN, cv2.LINE_AA)
+    cv2.putText(
+        mask, text, (2 * OVERSAMPLING, above * OVERSAMPLING), FONT, OVERSAMPLING * height / 21, 255, PEN, cv2.LINE_AA
+    )
     mask = cv2.resize(mask, None, fx=1 / OVERSAMPLING, fy=1 / OVERSAMPLING, interpolation=cv2.INTER_AREA)
     left, top = max(x - 2, 0), max(int(y) - above, 0)
     mask = mask[top - (int(y) - above) :, left - (x - 2) :][: page.shape[0] - top, : page.shape[1] - left]

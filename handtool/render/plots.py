@@ -36,7 +36,13 @@ class Axes:
     """A drawing area with ticks; data to pixels by `place`."""
 
     def __init__(
-        self, page: np.ndarray, x_range: tuple[float, float], y_range: tuple[float, float], x_name: str, y_name: str, top: int = FRAME[1]
+        self,
+        page: np.ndarray,
+        x_range: tuple[float, float],
+        y_range: tuple[float, float],
+        x_name: str,
+        y_name: str,
+        top: int = FRAME[1],
     ) -> None:
         left, _, right, bottom = FRAME
         self.page = page
@@ -71,7 +77,9 @@ def widen(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def plot_curve(x: np.ndarray, y: np.ndarray, title: str, subtitle: str, x_name: str = "step", y_name: str = "loss") -> np.ndarray:
+def plot_curve(
+    x: np.ndarray, y: np.ndarray, title: str, subtitle: str, x_name: str = "step", y_name: str = "loss"
+) -> np.ndarray:
     """Values and their running mean."""
     page = blank(460, 860)
     heading(page, title, subtitle)
@@ -81,12 +89,22 @@ def plot_curve(x: np.ndarray, y: np.ndarray, title: str, subtitle: str, x_name: 
         write(page, "no finite values", 430, 240, 11, FAINT, "middle")
         return page
     low, high = float(y.min()), float(np.quantile(y, 0.995) if len(y) > 50 else y.max())
-    axes = Axes(page, (float(x.min()), float(x.max())), (low - 0.04 * (high - low), high + 0.04 * (high - low)), x_name, y_name)
+    axes = Axes(
+        page, (float(x.min()), float(x.max())), (low - 0.04 * (high - low), high + 0.04 * (high - low)), x_name, y_name
+    )
     pale = tuple(int(255 - 0.45 * (255 - c)) for c in ACCENT)
     axes.line(x, np.clip(y, None, high), pale, 1)
     mean = np.clip(smooth(y), None, high)
     axes.line(x, mean, ACCENT, 2)
-    write(page, f"{y[0]:.4g} at the start, {mean[-1]:.4g} at the end", axes.box[2], axes.box[1] - 8, 8.5, CONTRAST, "right")
+    write(
+        page,
+        f"{y[0]:.4g} at the start, {mean[-1]:.4g} at the end",
+        axes.box[2],
+        axes.box[1] - 8,
+        8.5,
+        CONTRAST,
+        "right",
+    )
     return page
 
 

@@ -20,7 +20,11 @@ def pck_curves(pck: dict) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         if protocol in ("", "thresholds") or thresholds is None:
             continue
         share = np.asarray(values, float)
-        by_joint = share.reshape(-1, len(thresholds)) if share.shape[-1] == len(thresholds) else share.T.reshape(-1, len(thresholds))
+        by_joint = (
+            share.reshape(-1, len(thresholds))
+            if share.shape[-1] == len(thresholds)
+            else share.T.reshape(-1, len(thresholds))
+        )
         curves[protocol] = (thresholds, by_joint.mean(0))
     return curves
 
@@ -30,8 +34,13 @@ def scores_sheet(pck: dict, per_joint_mm: dict[str, np.ndarray], title: str, sub
     head = blank(66, 860)
     heading(head, title, subtitle)
     curves = {name: (x, 100 * y) for name, (x, y) in pck_curves(pck).items()}
-    panels = [head, *([plot_lines(curves, "joints within, %", "error, mm", height=380, y_range=(0.0, 100.0))] if curves else [])]
-    return np.vstack([*panels, *(plot_joints(name, values) for name, values in per_joint_mm.items() if np.isfinite(values).any())])
+    panels = [
+        head,
+        *([plot_lines(curves, "joints within, %", "error, mm", height=380, y_range=(0.0, 100.0))] if curves else []),
+    ]
+    return np.vstack(
+        [*panels, *(plot_joints(name, values) for name, values in per_joint_mm.items() if np.isfinite(values).any())]
+    )
 
 
 def plot_joints(protocol: str, values: np.ndarray) -> np.ndarray:
@@ -46,7 +55,15 @@ def plot_joints(protocol: str, values: np.ndarray) -> np.ndarray:
             corners = (round(x + 4), round(bottom - value * unit)), (round(x + width - 4), bottom)
             cv2.rectangle(page, *corners, colour, -1)
             cv2.rectangle(page, *corners, EDGE if joint == 0 else colour, 1)
-            write(page, f"{value:.1f}" if value < 100 else f"{value:.0f}", x + width / 2, corners[0][1] - 4, 7, FAINT, "middle")
+            write(
+                page,
+                f"{value:.1f}" if value < 100 else f"{value:.0f}",
+                x + width / 2,
+                corners[0][1] - 4,
+                7,
+                FAINT,
+                "middle",
+            )
         write(page, JOINTS[joint].rpartition("_")[2], x + width / 2, bottom + 15, 7, FAINT, "middle")
     for finger, joints in FINGERS.items():
         write(page, finger, LEFT + (joints[0] + 2) * width, bottom + 32, 8, INK, "middle")

@@ -26,15 +26,22 @@ def contact_sheet(tiles: list[Tile], columns: int, title: str, subtitle: str) ->
     return labelled_rows([("", row) for row in rows], title, subtitle)
 
 
-def labelled_rows(rows: list[tuple[str, list[Tile]]], title: str, subtitle: str, after_first: int = 0, group: int = 0) -> np.ndarray:
+def labelled_rows(
+    rows: list[tuple[str, list[Tile]]], title: str, subtitle: str, after_first: int = 0, group: int = 0
+) -> np.ndarray:
     """Rows of tiles; a row's label stands above it. `after_first`: px of space after the first tile of each row (the anchor of pairs);
     `group`: so many tiles belong together, and stand apart from the next ones."""
     height, width = rows[0][1][0].image.shape[:2]
     columns = max(len(row) for _, row in rows)
     captions = max((LINE * bool(t.caption) + LINE * bool(t.detail) for _, row in rows for t in row), default=0)
     labels = [24 if label else 0 for label, _ in rows]
-    lefts = [MARGIN + i * (width + GAP) + (after_first if i else 0) + (i // group * GROUP_GAP if group else 0) for i in range(columns)]
-    page = blank(66 + sum(labels) + len(rows) * (height + captions + GAP) + 6, max(lefts[-1] + width + MARGIN, LEAST_WIDTH))
+    lefts = [
+        MARGIN + i * (width + GAP) + (after_first if i else 0) + (i // group * GROUP_GAP if group else 0)
+        for i in range(columns)
+    ]
+    page = blank(
+        66 + sum(labels) + len(rows) * (height + captions + GAP) + 6, max(lefts[-1] + width + MARGIN, LEAST_WIDTH)
+    )
     y = heading(page, title, subtitle)
     for (label, row), above in zip(rows, labels, strict=True):
         if label:

@@ -37,7 +37,9 @@ def drawable(points: np.ndarray, shape: tuple) -> np.ndarray:
         return np.isfinite(points).all(1) & (np.abs(points) < 20 * max(shape)).all(1)
 
 
-def draw_skeleton(tile: np.ndarray, points: np.ndarray, valid=None, visible=None, single: tuple | None = None, width: float = 1.0) -> None:
+def draw_skeleton(
+    tile: np.ndarray, points: np.ndarray, valid=None, visible=None, single: tuple | None = None, width: float = 1.0
+) -> None:
     """In place. points (21, 2) px of the tile, valid and visible (21,) bool: what is not valid is left out, what is hidden is an open ring.
 
     `single`: one colour for everything in place of one a finger. Drawn larger on a layer of its own, since thin marks need it.
@@ -58,9 +60,17 @@ def draw_skeleton(tile: np.ndarray, points: np.ndarray, valid=None, visible=None
     bones = [(parent, child) for parent, child in BONES if known[parent] and known[child]]
     for thick, edge in ((line + 1.6 * LAYER, True), (line, False)):
         for parent, child in bones:
-            mark(cv2.line, at(points[parent]), at(points[child]), colour=EDGE if edge else colours[child], thick=round(thick))
+            mark(
+                cv2.line,
+                at(points[parent]),
+                at(points[child]),
+                colour=EDGE if edge else colours[child],
+                thick=round(thick),
+            )
     for joint in np.flatnonzero(known):
-        rings = [(radius + 0.8 * LAYER, EDGE), (radius, colours[joint])] + ([] if seen[joint] else [(0.55 * radius, EDGE)])
+        rings = [(radius + 0.8 * LAYER, EDGE), (radius, colours[joint])] + (
+            [] if seen[joint] else [(0.55 * radius, EDGE)]
+        )
         for reach, colour in rings:
             mark(cv2.circle, at(points[joint]), round(reach * (1 << FRACTION)), colour=colour, thick=-1)
     shape = tile.shape[1::-1]

@@ -11,16 +11,36 @@ WIDTH, HEIGHT = 720, 280
 LEFT, TOP, RIGHT, BOTTOM = 62, 26, 16, 40
 MAX_POINTS = 800  # of a line: more than the eye can tell apart
 OPEN_HAND = (  # where the 21 joints stand in a drawing, shares of its width and height: a left palm, or the back of a right hand
-    (0.52, 0.97), (0.34, 0.88), (0.20, 0.75), (0.10, 0.63), (0.02, 0.53), (0.36, 0.53), (0.32, 0.36), (0.30, 0.24), (0.28, 0.13),
-    (0.51, 0.50), (0.51, 0.31), (0.51, 0.17), (0.51, 0.04), (0.65, 0.53), (0.69, 0.36), (0.71, 0.24), (0.73, 0.13),
-    (0.78, 0.61), (0.86, 0.48), (0.91, 0.39), (0.96, 0.31),
-)  # fmt: skip
+    (0.52, 0.97),
+    (0.34, 0.88),
+    (0.20, 0.75),
+    (0.10, 0.63),
+    (0.02, 0.53),
+    (0.36, 0.53),
+    (0.32, 0.36),
+    (0.30, 0.24),
+    (0.28, 0.13),
+    (0.51, 0.50),
+    (0.51, 0.31),
+    (0.51, 0.17),
+    (0.51, 0.04),
+    (0.65, 0.53),
+    (0.69, 0.36),
+    (0.71, 0.24),
+    (0.73, 0.13),
+    (0.78, 0.61),
+    (0.86, 0.48),
+    (0.91, 0.39),
+    (0.96, 0.31),
+)
 
 
 class Chart:
     """Axes and ticks; data to SVG units by `x` and `y`. Marks are added to `parts`."""
 
-    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], x_name: str, y_name: str, what: str) -> None:
+    def __init__(
+        self, x_range: tuple[float, float], y_range: tuple[float, float], x_name: str, y_name: str, what: str
+    ) -> None:
         self.x_range, self.y_range = widen(*x_range), widen(*y_range)
         self.what, self.height, self.parts = what, HEIGHT, []
         for tick in nice_ticks(*self.y_range):
@@ -28,10 +48,14 @@ class Chart:
             self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             self.parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
         for tick in nice_ticks(*self.x_range, 7):
-            self.parts.append(f'<text class="tick" x="{self.x(tick):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{tick:g}</text>')
+            self.parts.append(
+                f'<text class="tick" x="{self.x(tick):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{tick:g}</text>'
+            )
         bottom = HEIGHT - BOTTOM
         self.parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
-        self.parts.append(f'<text class="name" x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">{escape(x_name)}</text>')
+        self.parts.append(
+            f'<text class="name" x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">{escape(x_name)}</text>'
+        )
         self.parts.append(f'<text class="name" x="{LEFT - 50}" y="14">{escape(y_name)}</text>')
 
     def x(self, value: float) -> float:
@@ -66,7 +90,9 @@ class Chart:
 
 
 def sheet(width: int, height: int, what: str, parts: list[str]) -> str:
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(what, True)}">' + "".join(parts) + "</svg>"
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(what, True)}">' + "".join(parts) + "</svg>"
+    )
 
 
 def curve_chart(step: np.ndarray, loss: np.ndarray, what: str) -> str:
@@ -132,7 +158,9 @@ def intervals_chart(rows: list[tuple[str, float, float, float]], x_name: str, wh
         parts.append(f'<text class="tick" x="{place(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
     for i, (name, mean, least, most) in enumerate(rows):
         y = i * row + 22
-        parts.append(f'<text class="name" x="{left - 14}" y="{y + 4}" text-anchor="end">{escape(cut(name, (left - 30) // 7))}</text>')
+        parts.append(
+            f'<text class="name" x="{left - 14}" y="{y + 4}" text-anchor="end">{escape(cut(name, (left - 30) // 7))}</text>'
+        )
         if np.isfinite([least, most]).all():
             parts.append(f'<line class="line" x1="{place(least):.1f}" x2="{place(most):.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="joint" cx="{place(mean):.1f}" cy="{y}" r="4.5"/>')
@@ -160,7 +188,9 @@ def hands_chart(errors_mm: dict[str, np.ndarray], what: str) -> str:
         for joint, ((x, y), value) in enumerate(zip(points, values, strict=True)):
             if np.isfinite(value):
                 radius = 11 * (max(value, 0.0) / most) ** 0.5
-                parts.append(f'<circle class="joint" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"><title>{JOINTS[joint]}</title></circle>')
+                parts.append(
+                    f'<circle class="joint" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"><title>{JOINTS[joint]}</title></circle>'
+                )
                 parts.append(f'<text class="tick" x="{x + radius + 3:.1f}" y="{y + 4:.1f}">{value:.1f}</text>')
     return sheet(WIDTH, height * -(-len(errors_mm) // 2), what, parts)
 

@@ -12,7 +12,7 @@ from handtool.render.skeleton import draw_skeleton, scale_points
 
 
 @dataclass
-class Hands:
+class DrawnHands:
     """n hands as they are to be drawn. jpegs: n crops of `size` px; video: their names; frame, side: (n,).
 
     points (n, 21, 2) px of the crop, valid and visible (n, 21) bool: None where nothing is drawn over the crop, or nothing is known of it.
@@ -31,7 +31,7 @@ class Hands:
         return len(self.jpegs)
 
 
-def hand_tiles(hands: Hands, side: int, canonical: bool = False) -> list[Tile]:
+def hand_tiles(hands: DrawnHands, side: int, canonical: bool = False) -> list[Tile]:
     """A tile of `side` px for each hand. `canonical`: left hands mirrored, so that every hand is a right one, as they are compared."""
     tiles = []
     for i, jpeg in enumerate(hands.jpegs):

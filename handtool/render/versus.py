@@ -7,7 +7,7 @@ import numpy as np
 from handtool.render.sheet import Tile, labelled_rows
 from handtool.render.skeleton import draw_skeleton, scale_points
 from handtool.render.space import TRUTH, draw_space
-from handtool.render.tiles import Hands, hand_tiles
+from handtool.render.tiles import DrawnHands, hand_tiles
 
 TILES = 3  # for each hand
 
@@ -26,9 +26,13 @@ class Poses:
     error_mm: np.ndarray
 
 
-def predictions_sheet(hands: Hands, poses: Poses, groups: list[tuple[str, int]], columns: int, side: int, title: str, told: str) -> np.ndarray:
+def predictions_sheet(
+    hands: DrawnHands, poses: Poses, groups: list[tuple[str, int]], columns: int, side: int, title: str, told: str
+) -> np.ndarray:
     """groups: (name, number of hands), in the order of the hands; `columns` hands a row."""
-    tiles = [tile for i, crop in enumerate(hand_tiles(hands, side)) for tile in versus_tiles(crop, poses, i, hands.size)]
+    tiles = [
+        tile for i, crop in enumerate(hand_tiles(hands, side)) for tile in versus_tiles(crop, poses, i, hands.size)
+    ]
     rows, start = [], 0
     for name, count in groups:
         drawn, start = tiles[TILES * start : TILES * (start + count)], start + count
@@ -45,6 +49,8 @@ def versus_tiles(tile: Tile, poses: Poses, i: int, size: int) -> list[Tile]:
         draw_skeleton(tile.image, scale_points(poses.true_points[i], size, side), single=TRUTH, width=0.8)
     draw_skeleton(tile.image, scale_points(poses.points[i], size, side))
     joints = poses.joints[i].astype(float)
-    beside = Tile(draw_space(joints, side, truth), f"{error:.1f} mm" if np.isfinite(error) else "", "from the side, far is right")
+    beside = Tile(
+        draw_space(joints, side, truth), f"{error:.1f} mm" if np.isfinite(error) else "", "from the side, far is right"
+    )
     above = Tile(draw_space(joints, side, truth, 0.0, 90.0), "", "from above, far is up")
     return [tile, beside, above]

@@ -15,7 +15,13 @@ DEEPEST = 1024  # nearest rows that an anchor looks at
 
 
 def limit_in_degree(
-    positive: np.ndarray, distance: np.ndarray, topk: int, most: int, ask: Callable, num_rows: int, progress: Progress = silent
+    positive: np.ndarray,
+    distance: np.ndarray,
+    topk: int,
+    most: int,
+    ask: Callable,
+    num_rows: int,
+    progress: Progress = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
     """positive, distance (m, k'): candidates, nearest first, -1 where fewer exist. Returns (m, topk) each, -1 and inf where fewer are left.
 
@@ -41,7 +47,9 @@ def limit_in_degree(
         lists.append((short, *ask(short, depth)))
 
 
-def give_out(anchor: np.ndarray, row: np.ndarray, distance: np.ndarray, topk: int, most: int, num_anchors: int) -> np.ndarray:
+def give_out(
+    anchor: np.ndarray, row: np.ndarray, distance: np.ndarray, topk: int, most: int, num_anchors: int
+) -> np.ndarray:
     """Which of the candidate pairs (c,) are taken, (c,) bool.
 
     In rounds: a pair that is among the first of its anchor's and of its row's pairs that still have room is taken whatever comes
@@ -78,7 +86,9 @@ def _flatten(lists: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.concatenate(columns) for columns in zip(*parts))
 
 
-def _as_table(anchor: np.ndarray, row: np.ndarray, distance: np.ndarray, topk: int, num_anchors: int) -> tuple[np.ndarray, np.ndarray]:
+def _as_table(
+    anchor: np.ndarray, row: np.ndarray, distance: np.ndarray, topk: int, num_anchors: int
+) -> tuple[np.ndarray, np.ndarray]:
     order = np.lexsort((row, distance, anchor))
     anchor, row, distance = anchor[order], row[order], distance[order]
     place = _turn(anchor)

@@ -22,7 +22,9 @@ class Distinct:
         return self.members[:, 0]
 
 
-def find_distinct(vectors: np.ndarray, exclusion: Exclusion, anchors: np.ndarray, pool: np.ndarray, topk: int) -> Distinct:
+def find_distinct(
+    vectors: np.ndarray, exclusion: Exclusion, anchors: np.ndarray, pool: np.ndarray, topk: int
+) -> Distinct:
     """vectors (n, d); anchors (m,) and pool (p,) rows, rising. Equal means equal bits.
 
     Of rows with one vector, an anchor needs the lowest `topk` outside its own group: `topk` of each group, and of those the lowest
@@ -35,7 +37,9 @@ def find_distinct(vectors: np.ndarray, exclusion: Exclusion, anchors: np.ndarray
     together = np.array_equal(anchors, pool)
     rows = anchors if together else np.union1d(anchors, pool)
     label = _label(vectors, rows)
-    of_anchor, of_pool = (label, label) if together else (label[np.searchsorted(rows, some)] for some in (anchors, pool))
+    of_anchor, of_pool = (
+        (label, label) if together else (label[np.searchsorted(rows, some)] for some in (anchors, pool))
+    )
     pooled, of_pool = np.unique(of_pool, return_inverse=True)
     number = np.full(len(rows), -1, np.int64)
     number[pooled] = np.arange(len(pooled))
@@ -45,7 +49,9 @@ def find_distinct(vectors: np.ndarray, exclusion: Exclusion, anchors: np.ndarray
     kept = np.sort(order[new])  # in the order of rows: the lowest of each
     answer = np.empty(len(anchors), np.int64)
     answer[order] = np.searchsorted(kept, order[new])[np.cumsum(new) - 1]
-    return Distinct(_members(of_pool, exclusion.group[pool], pool, topk), anchors[kept], number[of_anchor[kept]], answer)
+    return Distinct(
+        _members(of_pool, exclusion.group[pool], pool, topk), anchors[kept], number[of_anchor[kept]], answer
+    )
 
 
 def _members(vector: np.ndarray, group: np.ndarray, rows: np.ndarray, topk: int) -> np.ndarray:
@@ -86,7 +92,9 @@ def _label(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _hash(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """64 bits of each vector (multiply and add, wrapping). (m,) uint64."""
     bits = np.uint32 if vectors.dtype == np.float32 else np.uint64
-    factor = np.random.default_rng(1).integers(1, 2**63, vectors.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    factor = np.random.default_rng(1).integers(1, 2**63, vectors.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(
+        1
+    )
     key = np.empty(len(rows), np.uint64)
     for start in range(0, len(rows), 65536):
         block = np.ascontiguousarray(vectors[rows[start : start + 65536]])

@@ -22,7 +22,9 @@ from handtool.search.exclusion import Exclusion
 
 CELLS_AT_ONCE = 24  # 1.5 megabytes of scores: stays near the core, and is worth a call of numpy
 SEED_CELLS = 8  # looked at first, for a first k-th distance
-SMALL_PRODUCT = 2**18  # multiplications; larger ones OpenBLAS cuts up for threads of its own, which wait for each other beside ours
+SMALL_PRODUCT = (
+    2**18
+)  # multiplications; larger ones OpenBLAS cuts up for threads of its own, which wait for each other beside ours
 NOBODY = np.iinfo(np.int64).max
 
 
@@ -52,14 +54,24 @@ def find_exact(
     positive = np.full((len(anchors), topk), -1, np.int64)
     distance = np.full((len(anchors), topk), np.inf)
     compared = 0
-    for places, row, squared, count in search_blocks(vectors, exclusion, anchors, cells, topk, threads, rim, progress, near):
+    for places, row, squared, count in search_blocks(
+        vectors, exclusion, anchors, cells, topk, threads, rim, progress, near
+    ):
         positive[places], distance[places] = row, np.sqrt(squared)
         compared += count
     return Exact(positive, distance, compared)
 
 
 def search_blocks(
-    vectors, exclusion, anchors, cells: Cells, topk: int, threads: int = 0, rim: float = 1.0, progress: Progress = silent, near: Cells | None = None
+    vectors,
+    exclusion,
+    anchors,
+    cells: Cells,
+    topk: int,
+    threads: int = 0,
+    rim: float = 1.0,
+    progress: Progress = silent,
+    near: Cells | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
     """As `find_exact`, block by block: (places in `anchors` (b,), rows (b, k), squared distances (b, k) float64, distances looked at)."""
     step = int(np.clip(2**18 // (WIDTH * cells.points.shape[1]), 16, WIDTH))
@@ -120,7 +132,9 @@ class _Buffers:
 class _Block:
     """Up to WIDTH anchors against all cells. b anchors, k best, g cells at once."""
 
-    def __init__(self, vectors, exclusion: Exclusion, anchors, cells: Cells, balls, topk: int, rim: float, buffers: _Buffers) -> None:
+    def __init__(
+        self, vectors, exclusion: Exclusion, anchors, cells: Cells, balls, topk: int, rim: float, buffers: _Buffers
+    ) -> None:
         self.vectors, self.exclusion, self.anchors = vectors, exclusion, anchors
         self.cells, self.balls = cells, balls
         self.topk, self.rim, self.buffers = topk, rim, buffers
@@ -162,7 +176,9 @@ class _Block:
         middle = self.point.mean(axis=0)
         radius = np.linalg.norm(self.point - middle, axis=1).max()
         apart = np.linalg.norm(cells.middle[todo] - middle, axis=1)
-        return todo, apart * (1 - 1e-5) - radius * (1 + 1e-5) - self.rim * cells.radius[todo] - 1e-6 * float(self.norm.max())
+        return todo, apart * (1 - 1e-5) - radius * (1 + 1e-5) - self.rim * cells.radius[todo] - 1e-6 * float(
+            self.norm.max()
+        )
 
     def _slack(self, reach: np.ndarray) -> np.ndarray:
         """Bound on the rounding of |a|^2 - 2 a.b + |b|^2 in float32, inputs rounded to float32 included. (b,)"""
@@ -201,7 +217,9 @@ class _Block:
         columns = [-2 * self.point, np.ones_like(distance), self.norm**2 - distance**2 - slack, -2 * distance]
         anchors = np.column_stack(columns).astype(np.float32)
         width = SMALL_PRODUCT // anchors.size
-        padded = np.pad(self.balls[todo], ((0, -len(todo) % width), (0, 0)), mode="edge").reshape(-1, width, anchors.shape[1])
+        padded = np.pad(self.balls[todo], ((0, -len(todo) % width), (0, 0)), mode="edge").reshape(
+            -1, width, anchors.shape[1]
+        )
         nearest, step = [], max(1, len(self.buffers.scores) // (len(anchors) * width))
         for start in range(0, len(padded), step):
             some = padded[start : start + step]
@@ -237,7 +255,9 @@ class _Block:
         keep_best(self.squared, self.row, anchor, np.einsum("md,md->m", apart, apart), row)
 
 
-def keep_best(distance: np.ndarray, row: np.ndarray, anchor: np.ndarray, new_distance: np.ndarray, new_row: np.ndarray) -> None:
+def keep_best(
+    distance: np.ndarray, row: np.ndarray, anchor: np.ndarray, new_distance: np.ndarray, new_row: np.ndarray
+) -> None:
     """Merges m proposals into the (b, k) best so far, in place; nearest first, equal distances by row. No row is proposed twice."""
     touched, at = np.unique(anchor, return_inverse=True)
     topk = distance.shape[1]

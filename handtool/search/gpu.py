@@ -22,10 +22,16 @@ SPARE = 16
 
 
 def search_blocks_on(
-    device: str, vectors: np.ndarray, exclusion: Exclusion, anchors: np.ndarray, cells: Cells, topk: int, progress: Progress = silent
+    device: str,
+    vectors: np.ndarray,
+    exclusion: Exclusion,
+    anchors: np.ndarray,
+    cells: Cells,
+    topk: int,
+    progress: Progress = silent,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
     """As `exact.search_blocks` with rim 1, on a torch device. Raises HandtoolError where torch cannot use it."""
-    pool = Pool(device, vectors, exclusion, cells)
+    pool = GpuPool(device, vectors, exclusion, cells)
     keep = topk + SPARE
     for start in range(0, len(anchors), ANCHORS_AT_ONCE):
         places = np.arange(start, min(start + ANCHORS_AT_ONCE, len(anchors)))
@@ -45,7 +51,7 @@ def search_blocks_on(
         yield places, best, distance, len(own) * len(pool.rows)
 
 
-class Pool:
+class GpuPool:
     """The rows of `cells` on the device, relative to their mean, with what decides who may pair with them."""
 
     def __init__(self, device: str, vectors: np.ndarray, exclusion: Exclusion, cells: Cells) -> None:

@@ -56,7 +56,9 @@ class Graph:
     def _query(self, queries: np.ndarray, count: int) -> np.ndarray:
         try:
             return self.index.knn_query(queries, k=count, num_threads=self.threads)[0].astype(np.int64)
-        except RuntimeError:  # "Cannot return the results in a contiguous 2D array": some query reached fewer than `count`
+        except (
+            RuntimeError
+        ):  # "Cannot return the results in a contiguous 2D array": some query reached fewer than `count`
             if len(queries) == 1:
                 return np.full((1, count), -1, np.int64)
             half = len(queries) // 2

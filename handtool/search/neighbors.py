@@ -21,7 +21,7 @@ from handtool.search.exclusion import Exclusion
 from handtool.search.hnsw import Graph
 
 Index = Literal["hnsw", "exact", "scan"]  # scan: the exact search, as sure of the rims of its cells as it need be
-RIMS = (0.45, 0.5, 0.55, 0.6, 0.8, 1.0)  # shares of a cell's radius that a scan may believe (handtool/LOG.md)
+RIMS = (0.45, 0.5, 0.55, 0.6, 0.8, 1.0)  # shares of a cell's radius that a scan may believe (handtool/docs/LOG.md)
 ENOUGH = 0.993  # of the true neighbours of a few cells' anchors: the smallest share that finds so many is believed
 DEEPEST_EF = 1024
 STEPS_PER_EF = 400  # distances of a matrix product that take the time of one unit of ef in the graph
@@ -73,7 +73,9 @@ def neighbors_in_other_groups(
     and is nobody's. `exact` has the order of a float64 double loop; `hnsw` is approximate in which rows it finds, not in anything else.
     """
     exclusion = Exclusion(number_groups(groups))
-    found = find_neighbors(vectors, exclusion, topk, Search(index, m, ef_construction, ef, threads, seed), progress=progress)
+    found = find_neighbors(
+        vectors, exclusion, topk, Search(index, m, ef_construction, ef, threads, seed), progress=progress
+    )
     return found.positive.astype(np.int64, copy=False), found.distance
 
 
@@ -100,7 +102,12 @@ def find_neighbors(
     vectors = np.asarray(vectors)
     if vectors.dtype not in (np.float32, np.float64):
         vectors = vectors.astype(np.float32)
-    if vectors.ndim != 2 or len(exclusion.group) != len(vectors) or topk < 1 or how.index not in ("hnsw", "exact", "scan"):
+    if (
+        vectors.ndim != 2
+        or len(exclusion.group) != len(vectors)
+        or topk < 1
+        or how.index not in ("hnsw", "exact", "scan")
+    ):
         raise ValueError(f"vectors {vectors.shape}, groups {exclusion.group.shape}, topk {topk}, index {how.index!r}")
     asked = np.arange(len(vectors)) if anchors is None else anchors
     rows = np.int32 if len(vectors) < 2**31 else np.int64
@@ -127,7 +134,9 @@ def finite_rows(vectors: np.ndarray) -> np.ndarray:
 class _Search:
     """One set of anchors, one pool."""
 
-    def __init__(self, vectors, exclusion: Exclusion, topk: int, how: Search, anchors, pool, progress: Progress) -> None:
+    def __init__(
+        self, vectors, exclusion: Exclusion, topk: int, how: Search, anchors, pool, progress: Progress
+    ) -> None:
         self.vectors, self.exclusion, self.topk, self.how, self.progress = vectors, exclusion, topk, how, progress
         self.distinct: Distinct = find_distinct(vectors, exclusion, anchors, pool, topk)
         self.anchors = self.distinct.anchors
@@ -162,7 +171,9 @@ class _Search:
         if self.how.device != "cpu" and self.how.index == "exact":
             from handtool.search.gpu import search_blocks_on
 
-            blocks = search_blocks_on(self.how.device, self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk, self.progress)
+            blocks = search_blocks_on(
+                self.how.device, self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk, self.progress
+            )
         else:
             rim = 1.0 if self.how.index == "exact" else self.rim
             given = self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk
@@ -185,10 +196,16 @@ class _Search:
         truth = self.scan_some(probe, 1.0).distance
         there = np.isfinite(truth)
         last = np.where(there, truth, -np.inf).max(axis=1, keepdims=True) * (1 + 1e-12)
-        return next(rim for rim in RIMS if rim == 1 or (self.scan_some(probe, rim).distance <= last).sum() >= ENOUGH * there.sum())
+        return next(
+            rim
+            for rim in RIMS
+            if rim == 1 or (self.scan_some(probe, rim).distance <= last).sum() >= ENOUGH * there.sum()
+        )
 
     def scan_some(self, anchors: np.ndarray, rim: float) -> Exact:
-        return find_exact(self.vectors, self.exclusion, anchors, self.cells, self.topk, self.how.threads, rim, near=self.near)
+        return find_exact(
+            self.vectors, self.exclusion, anchors, self.cells, self.topk, self.how.threads, rim, near=self.near
+        )
 
     def probe(self, todo: np.ndarray, num_cells: int) -> np.ndarray:
         """The anchors of a few cells: together, because that is how a scan takes them."""
@@ -202,7 +219,16 @@ class _Search:
         place = np.full(len(self.vectors), -1, np.int64)
         place[self.distinct.first] = np.arange(len(self.distinct.first))
         order = place[self.cells.order]
-        graph = Graph(self.vectors, self.distinct.first, order[order >= 0], how.m, how.ef_construction, how.threads, how.seed, self.progress)
+        graph = Graph(
+            self.vectors,
+            self.distinct.first,
+            order[order >= 0],
+            how.m,
+            how.ef_construction,
+            how.threads,
+            how.seed,
+            self.progress,
+        )
         place[anchors] = np.arange(len(anchors))
         todo, ef = place[self.near.order], max(how.ef, 2 * (self.topk + 1))
         while True:
@@ -222,7 +248,9 @@ class _Search:
         short, _ = self.ask(graph, probe, ef, positive, distance)
         return STEPS_PER_EF * ef * len(probe) < float((~short).mean()) * scan.compared
 
-    def ask(self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, float]:
+    def ask(
+        self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray
+    ) -> tuple[np.ndarray, float]:
         """Writes the answers of the anchors `todo`. Returns which came out short (bool), and the share of answers that were excluded.
 
         Only the first half of what the graph looks at is asked for, since its recall is lower in the second. Short is also who was

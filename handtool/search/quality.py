@@ -31,7 +31,9 @@ def recall_on_sample(
     anchors = np.arange(len(vectors)) if anchors is None else anchors
     usable = np.flatnonzero(np.isin(anchors, finite_rows(vectors)))
     places = np.sort(np.random.default_rng(seed).permutation(usable)[:sample])
-    truth = find_neighbors(vectors, exclusion, positive.shape[1], Search("exact", threads=threads), anchors[places], pool, kind)
+    truth = find_neighbors(
+        vectors, exclusion, positive.shape[1], Search("exact", threads=threads), anchors[places], pool, kind
+    )
     expected = truth.positive >= 0
     last = np.where(expected, truth.distance, 0).max(axis=1, initial=0)
     right = (positive[places] >= 0) & (distance[places] <= last[:, None])
@@ -39,7 +41,9 @@ def recall_on_sample(
     return float(found.sum() / expected.sum()) if expected.any() else float("nan")
 
 
-def describe_neighbors(positive: np.ndarray, distance: np.ndarray, pool: slice = slice(None), last: float = np.inf, seed: int = 5) -> dict:
+def describe_neighbors(
+    positive: np.ndarray, distance: np.ndarray, pool: slice = slice(None), last: float = np.inf, seed: int = 5
+) -> dict:
     """Distance quantiles over all pairs and at rank 1, and in-degree (how many anchors have the row as their positive).
 
     positive, distance (m, k), read in blocks; pairs farther than `last` are left out. `pool`: the rows that can be positives (all

@@ -36,16 +36,25 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import RIGHT
+from handtool.sources.dataset_choice import choose_some, choose_split, refuse_choice, tell_missing
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.json_stream import read_entries
-from handtool.sources.parts import choose_some, choose_split, refuse_choice, tell_missing
-from handtool.sources.world import MM, as_numbers, find_missing_folders, find_rows, flat_mask, read_world
+from handtool.sources.multi_camera import MM, as_numbers, find_missing_folders, find_rows, flat_mask, read_world
 
 NAME, TITLE = "assemblyhands", "AssemblyHands"
 BOX_SCALE = 1.75
 SPLITS = {"train": "train", "val": "val", "test": "test"}
-FILES = ("assemblyhands_{}_ego_data_v1-1.json", "assemblyhands_{}_ego_calib_v1-1.json", "assemblyhands_{}_joint_3d_v1-1.json")
-PREFIXES = ("images/", "", "images/ego_images_rectified/{}/", "ego_images_rectified/{}/")  # the first is the official one
+FILES = (
+    "assemblyhands_{}_ego_data_v1-1.json",
+    "assemblyhands_{}_ego_calib_v1-1.json",
+    "assemblyhands_{}_joint_3d_v1-1.json",
+)
+PREFIXES = (
+    "images/",
+    "",
+    "images/ego_images_rectified/{}/",
+    "ego_images_rectified/{}/",
+)  # the first is the official one
 LOOKED_AT = 50  # images, to tell which of them holds
 SUBJECT = re.compile(r"_(\d+)_user_id_")
 WHERE = "the root is the folder that holds annotations/ and images/; this is the reader of the egocentric images, version 1.1"
@@ -62,12 +71,14 @@ def list_splits(root: Path) -> list[str]:
     return [split for split in SPLITS if any((root / "annotations" / split).glob("assemblyhands_*.json"))]
 
 
-def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """A video for each sequence. Raises HandtoolError where something is missing, WrongCommand for names that it has not."""
     refuse_choice(TITLE, "--subset", choice.subset, "it has splits and cameras, no subsets")
     there = list_splits(root)
     if not there and choice.split is None:
-        raise tell_missing(root / "annotations" / "train" / FILES[0].format("train"), "the annotations of AssemblyHands", WHERE)
+        raise tell_missing(
+            root / "annotations" / "train" / FILES[0].format("train"), "the annotations of AssemblyHands", WHERE
+        )
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
     data, calib, joint_3d = (root / "annotations" / split / name.format(split) for name in FILES)
     for path in (data, calib) if split == "test" else (data, calib, joint_3d):
@@ -78,32 +89,76 @@ def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
     chosen = np.isin(rows["camera"], [names["camera"].index(camera) for camera in wanted])
     order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"]))
     bounds = np.searchsorted(rows["sequence"][order], np.arange(len(names["sequence"]) + 1))
-    of_sequence = {name: order[start:end] for name, start, end in zip(names["sequence"], bounds, bounds[1:]) if end > start}
+    of_sequence = {
+        name: order[start:end] for name, start, end in zip(names["sequence"], bounds, bounds[1:]) if end > start
+    }
     views = read_views(calib, of_sequence, rows, names["camera"])
     poses = read_poses(joint_3d, of_sequence, rows) if joint_3d.is_file() else {}
     if not any(np.isfinite(joints).any() for joints, _, _ in poses.values()):
-        log.warning("%s withholds the truth of %s: images and boxes come out, no joint is valid (the public figures are those of val)", TITLE, split)
+        log.warning(
+            "%s withholds the truth of %s: images and boxes come out, no joint is valid (the public figures are those of val)",
+            TITLE,
+            split,
+        )
     rows["file"] = np.char.add(find_prefix(root, split, rows["file"]).encode(), rows["file"])
     videos = [
-        make_video(root, f"{title}/{split}", sequence, rows, of_it, np.flatnonzero(chosen[of_it]), views[sequence], poses.get(sequence))
-        for sequence, of_it in of_sequence.items() if chosen[of_it].any()
-    ]  # fmt: skip
-    find_missing_folders(root, videos, "unpacked to the end? The images go into images/ego_images_rectified/train, val and test")
+        make_video(
+            root,
+            f"{title}/{split}",
+            sequence,
+            rows,
+            of_it,
+            np.flatnonzero(chosen[of_it]),
+            views[sequence],
+            poses.get(sequence),
+        )
+        for sequence, of_it in of_sequence.items()
+        if chosen[of_it].any()
+    ]
+    find_missing_folders(
+        root, videos, "unpacked to the end? The images go into images/ego_images_rectified/train, val and test"
+    )
     return videos
 
 
-def make_video(root: Path, title: str, sequence: str, rows: dict[str, np.ndarray], of_it: np.ndarray, number: np.ndarray, views: tuple, poses: tuple | None) -> Video:
+def make_video(
+    root: Path,
+    title: str,
+    sequence: str,
+    rows: dict[str, np.ndarray],
+    of_it: np.ndarray,
+    number: np.ndarray,
+    views: tuple,
+    poses: tuple | None,
+) -> Video:
     """of_it: (n,) the rows of the sequence, in its order; number: the places there of those that are chosen; views, poses: of the sequence."""
     joints, known, pose = poses or (np.zeros((0, 42, 3)), np.zeros((0, 42), bool), np.full(len(of_it), -1))
-    valid = rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]  # pose -1 is the last: nothing known
-    labels = {"valid": valid, "pose": pose, "camera": views[0], "extrinsics": views[1], "box": rows["box"][of_it], "file": rows["file"][of_it], "id": of_it}
+    valid = (
+        rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]
+    )  # pose -1 is the last: nothing known
+    labels = {
+        "valid": valid,
+        "pose": pose,
+        "camera": views[0],
+        "extrinsics": views[1],
+        "box": rows["box"][of_it],
+        "file": rows["file"][of_it],
+        "id": of_it,
+    }
     labels = {name: values[number] for name, values in labels.items()} | {"number": number}
     labels["hands"] = np.isfinite(labels["box"]).all(axis=2)
     subject = SUBJECT.search(sequence)
     return Video(
-        f"{title}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()), subject=subject[1] if subject else "",
-        dataset=NAME, split=title.rpartition("/")[2], labels=labels, tables={"joints": joints},
-    )  # fmt: skip
+        f"{title}/{sequence}",
+        str(root),
+        "labelled",
+        rows=tuple(labels["id"].tolist()),
+        subject=subject[1] if subject else "",
+        dataset=NAME,
+        split=title.rpartition("/")[2],
+        labels=labels,
+        tables={"joints": joints},
+    )
 
 
 def bare_camera(name: str) -> str:
@@ -115,7 +170,9 @@ def find_prefix(root: Path, split: str, files: np.ndarray) -> str:
     """What stands before a file_name: the official place, or one where the images were unpacked instead."""
     some = [name.decode() for name in files[:: max(1, len(files) // LOOKED_AT)].tolist()]
     prefixes = [prefix.format(split) for prefix in PREFIXES]
-    return next((prefix for prefix in prefixes if any((root / (prefix + name)).is_file() for name in some)), prefixes[0])
+    return next(
+        (prefix for prefix in prefixes if any((root / (prefix + name)).is_file() for name in some)), prefixes[0]
+    )
 
 
 def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
@@ -136,39 +193,57 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
                 for side in ("right", "left"):
                     x0, y0, x1, y1 = map(float, item["bbox"][side] or [np.nan] * 4)
                     boxes.extend((x0, y0, x1, y1))
-                valid += flat_mask(item["joint_valid"], path, f"annotation {place}") if "joint_valid" in item else bytes(42)
+                valid += (
+                    flat_mask(item["joint_valid"], path, f"annotation {place}") if "joint_valid" in item else bytes(42)
+                )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HandtoolError(f"{path}: entry {place} of {name} is not as expected ({error!r})", hint="a file of another version?") from None
-    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()} | {"file": np.array(files or [b""])}
+            raise HandtoolError(
+                f"{path}: entry {place} of {name} is not as expected ({error!r})", hint="a file of another version?"
+            ) from None
+    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()} | {
+        "file": np.array(files or [b""])
+    }
     of = find_rows(columns.pop("id"), np.frombuffer(image, np.int64), path)
     rows = {name: values[of] for name, values in columns.items()}
     rows |= {"box": np.frombuffer(boxes).reshape(-1, 2, 4), "valid": np.frombuffer(valid, bool).reshape(-1, 42)}
     return rows, {name: list(known) for name, known in numbers.items()}
 
 
-def read_views(path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray], cameras: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_views(
+    path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray], cameras: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Sequence -> K (n, 3, 3) px and R | t (n, 3, 4) m of each of its rows, NaN where the file has none for that frame."""
     views = {}
     for _, sequence, content in read_entries(path, "calibration"):
         of_it = of_sequence.get(sequence, np.zeros(0, np.int64))
         camera, extrinsics = np.full((len(of_it), 3, 3), np.nan), np.full((len(of_it), 3, 4), np.nan)
         try:
-            inner = {bare_camera(name): as_numbers(matrix, (3, 3), path, f"K of {name}, {sequence}") for name, matrix in content["intrinsics"].items()}
+            inner = {
+                bare_camera(name): as_numbers(matrix, (3, 3), path, f"K of {name}, {sequence}")
+                for name, matrix in content["intrinsics"].items()
+            }
             frames = content["extrinsics"]
             for place, row in enumerate(of_it):
                 name = cameras[rows["camera"][row]]
                 seen = frames.get(f"{rows['frame'][row]:06d}", {})
                 outer = next((seen[key] for key in (f"HMC_{name}_mono10bit", f"HMC_{name}", name) if key in seen), None)
                 if name in inner and outer is not None:
-                    camera[place], extrinsics[place] = inner[name], as_numbers(outer, (3, 4), path, f"R | t of {name}, frame {rows['frame'][row]}")
+                    camera[place], extrinsics[place] = (
+                        inner[name],
+                        as_numbers(outer, (3, 4), path, f"R | t of {name}, frame {rows['frame'][row]}"),
+                    )
         except (KeyError, AttributeError) as error:
-            raise HandtoolError(f"{path}: {sequence} is not as expected ({error!r})", hint="a file of another version?") from None
+            raise HandtoolError(
+                f"{path}: {sequence} is not as expected ({error!r})", hint="a file of another version?"
+            ) from None
         extrinsics[:, :, 3] *= MM
         views[sequence] = camera, extrinsics
     return check_sequences(path, views, of_sequence)
 
 
-def read_poses(path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def read_poses(
+    path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray]
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Sequence -> joints (p, 42, 3) m in the world, which are known (p, 42), and which pose (n,) each row of the sequence has, -1: none.
 
     Where the truth is withheld every coordinate is the same number: NaN, and not known.
@@ -176,7 +251,11 @@ def read_poses(path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, n
     poses = {}
     for _, sequence, content in read_entries(path, "annotations"):
         frames, pose = np.unique(rows["frame"][of_sequence.get(sequence, np.zeros(0, np.int64))], return_inverse=True)
-        joints, known, there = np.full((len(frames), 42, 3), np.nan), np.zeros((len(frames), 42), bool), np.zeros(len(frames), bool)
+        joints, known, there = (
+            np.full((len(frames), 42, 3), np.nan),
+            np.zeros((len(frames), 42), bool),
+            np.zeros(len(frames), bool),
+        )
         for place, frame in enumerate(frames.tolist()):
             if (entry := content.get(f"{frame:06d}")) is not None:
                 what = f"frame {frame} of {sequence}"
@@ -185,7 +264,11 @@ def read_poses(path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, n
                 world, there[place] = as_numbers(entry["world_coord"], (42, 3), path, what) * MM, True
                 if np.ptp(world) > 0:
                     joints[place] = world
-                    known[place] = np.frombuffer(flat_mask(entry["joint_valid"], path, what), bool) if "joint_valid" in entry else True
+                    known[place] = (
+                        np.frombuffer(flat_mask(entry["joint_valid"], path, what), bool)
+                        if "joint_valid" in entry
+                        else True
+                    )
         poses[sequence] = joints, known, np.where(there[pose], pose, -1)
     return check_sequences(path, poses, of_sequence)
 
@@ -193,11 +276,14 @@ def read_poses(path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, n
 def check_sequences(path: Path, found: dict, of_sequence: dict[str, np.ndarray]) -> dict:
     lacking = [sequence for sequence in of_sequence if sequence not in found]
     if lacking:
-        raise HandtoolError(f"{path} lacks {len(lacking)} of {len(of_sequence)} sequences that data names, the first {lacking[0]}", hint="files of one version and split?")
+        raise HandtoolError(
+            f"{path} lacks {len(lacking)} of {len(of_sequence)} sequences that data names, the first {lacking[0]}",
+            hint="files of one version and split?",
+        )
     return found
 
 
-def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, with the hands that have a box."""
 
     def find_box(row: int, hand: KnownHand) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A reader is a module with its `NAME` on the command line; `BOX_SCALE`, side of a crop / side of the hand's box as those who use the set cut it
 (None: each image is a hand, nothing is cut out); `is_root(folder, names, below)`, whether a folder with those files and folders is its root;
-`find_hands(root, title, choice)`, its videos; and `read_hands(video, tally)`, their frames.
+`find_videos(root, title, choice)`, its videos; and `read_labelled_frames(video, tally)`, their frames.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,10 @@ SETS = {reader.NAME: reader for reader in (freihand, dexycb, ho3d, interhand, as
 
 def check_choice(choice: Choice) -> None:
     if choice.dataset is not None and choice.dataset not in SETS:
-        raise WrongCommand(f"no data set {choice.dataset!r} is known", hint=f"--dataset {' | '.join(SETS)}; your own: a folder with labels.npz")
+        raise WrongCommand(
+            f"no data set {choice.dataset!r} is known",
+            hint=f"--dataset {' | '.join(SETS)}; your own: a folder with labels.npz",
+        )
 
 
 def recognise(folder: Path, names: list[str], below: list[str]) -> str | None:
@@ -30,11 +33,11 @@ def find_dataset(name: str, root: Path, title: str, choice: Choice) -> list[Vide
     """The videos of a data set. Raises HandtoolError, which says what was looked for and what was found."""
     if not root.is_dir():
         raise HandtoolError(f"{root} is no folder: a data set is named by its root")
-    return SETS[name].find_hands(root, title, choice)
+    return SETS[name].find_videos(root, title, choice)
 
 
 def read_dataset(video: Video, tally: Tally) -> Iterator[Frame]:
-    return SETS[video.dataset].read_hands(video, tally)
+    return SETS[video.dataset].read_labelled_frames(video, tally)
 
 
 def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> None:
@@ -42,21 +45,33 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
     sets = [video for video in videos if video.dataset]
     asked = {"--split": choice.split, "--subset": choice.subset, "--cameras": choice.cameras}
     if not sets and (options := [option for option, value in asked.items() if value]):
-        raise WrongCommand(f"{options[0]} chooses a part of a data set, and none was recognised", hint=f"--dataset {' | '.join(SETS)}")
+        raise WrongCommand(
+            f"{options[0]} chooses a part of a data set, and none was recognised", hint=f"--dataset {' | '.join(SETS)}"
+        )
     if sets and camera:
-        raise WrongCommand(f"{sets[0].dataset} knows its cameras", hint="leave out --camera; to choose among those of a data set: --cameras A,B…")
+        raise WrongCommand(
+            f"{sets[0].dataset} knows its cameras",
+            hint="leave out --camera; to choose among those of a data set: --cameras A,B…",
+        )
     splits = sorted({video.split for video in sets})
     if choice.split is None and len(splits) > 1:
-        raise WrongCommand(f"{sets[0].path} has {' and '.join(splits)}, which are not to be mixed", hint=f"--split {splits[-1]}")
+        raise WrongCommand(
+            f"{sets[0].path} has {' and '.join(splits)}, which are not to be mixed", hint=f"--split {splits[-1]}"
+        )
     if choice.split is None and any(video.dataset == dexycb.NAME for video in sets):
         raise WrongCommand(f"{sets[0].path} is DexYCB: which split?", hint=f"--split {' | '.join(dexycb.PARTS)}")
 
 
 def box_scale_of(videos: list[Video]) -> float:
     """Side of a crop / side of the hand's box where the user did not say: as the data sets do, BOX_SCALE of anything else."""
-    said = {video.dataset or "the rest": SETS[video.dataset].BOX_SCALE if video.dataset else BOX_SCALE for video in videos}
+    said = {
+        video.dataset or "the rest": SETS[video.dataset].BOX_SCALE if video.dataset else BOX_SCALE for video in videos
+    }
     scales = sorted({scale for scale in said.values() if scale is not None})
     if len(scales) > 1:
         told = ", ".join(f"{name} at {scale:g}" for name, scale in said.items() if scale is not None)
-        raise WrongCommand(f"the crops of one file have one box scale, these are cut at different ones: {told}", hint=f"--box-scale {scales[-1]:g}")
+        raise WrongCommand(
+            f"the crops of one file have one box scale, these are cut at different ones: {told}",
+            hint=f"--box-scale {scales[-1]:g}",
+        )
     return scales[0] if scales else BOX_SCALE

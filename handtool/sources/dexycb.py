@@ -29,20 +29,35 @@ import numpy as np
 
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.skeleton import LEFT, RIGHT
+from handtool.sources.dataset_choice import choose_some, choose_split
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.known import BadLabel, Place, from_joints, read_known
-from handtool.sources.parts import choose_some, choose_split
+from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, read_known
 from handtool.sources.yml import read_yml
 
 NAME = "dexycb"
 BOX_SCALE = 1.75  # side of a crop / extent of the keypoints
 SUBJECTS = (
-    "20200709-subject-01", "20200813-subject-02", "20200820-subject-03", "20200903-subject-04", "20200908-subject-05",
-    "20200918-subject-06", "20200928-subject-07", "20201002-subject-08", "20201015-subject-09", "20201022-subject-10",
-)  # fmt: skip
+    "20200709-subject-01",
+    "20200813-subject-02",
+    "20200820-subject-03",
+    "20200903-subject-04",
+    "20200908-subject-05",
+    "20200918-subject-06",
+    "20200928-subject-07",
+    "20201002-subject-08",
+    "20201015-subject-09",
+    "20201022-subject-10",
+)
 SERIALS = (
-    "836212060125", "839512060362", "840412060917", "841412060263", "932122060857", "932122060861", "932122061900", "932122062010",
-)  # fmt: skip
+    "836212060125",
+    "839512060362",
+    "840412060917",
+    "841412060263",
+    "932122060857",
+    "932122060861",
+    "932122061900",
+    "932122062010",
+)
 SEQUENCES = 100  # of each subject, 5 of each of 20 objects
 SIDES = {"left": LEFT, "right": RIGHT}
 ALL_SUBJECTS, ALL_CAMERAS, ALL_SEQUENCES = range(len(SUBJECTS)), range(len(SERIALS)), range(SEQUENCES)
@@ -81,11 +96,13 @@ def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
     return "calibration" in below and any(subject in below for subject in SUBJECTS)
 
 
-def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video a sequence. Raises HandtoolError where something is missing, WrongCommand for other names."""
     split = choose_split("DexYCB", choice.split, {part: part for part in PARTS}, [THERE], root)
     short = {subject[9:]: subject for subject in SUBJECTS}
-    subset = choose_some("DexYCB", "--subset", tuple(short.get(each, each) for each in choice.subset), (*SUBJECTS, *SIDES))
+    subset = choose_some(
+        "DexYCB", "--subset", tuple(short.get(each, each) for each in choice.subset), (*SUBJECTS, *SIDES)
+    )
     subjects, sides = set(subset) & set(SUBJECTS), set(subset) & set(SIDES)
     asked, cameras = choose_some("DexYCB", "--cameras", choice.cameras, SERIALS), PARTS.get(split, PARTS["all"])[1]
     chosen = [place for place, camera in enumerate(cameras) if SERIALS[camera] in asked]
@@ -100,7 +117,15 @@ def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
     return videos
 
 
-def take_video(root: Path, title: str, split: str, sequence: Sequence, cameras: tuple[int, ...], chosen: list[int], matrices: np.ndarray) -> Video:
+def take_video(
+    root: Path,
+    title: str,
+    split: str,
+    sequence: Sequence,
+    cameras: tuple[int, ...],
+    chosen: list[int],
+    matrices: np.ndarray,
+) -> Video:
     """cameras: of the split, 0 to 7; chosen: the places of those whose images are wanted; matrices: (8, 3, 3) px."""
     place, frame = (each.ravel() for each in np.meshgrid(chosen, np.arange(sequence.num_frames), indexing="ij"))
     rows = tuple((sequence.start + place * sequence.num_frames + frame).tolist())
@@ -126,7 +151,8 @@ def read_index(root: str, split: str) -> tuple[Sequence, ...]:
     if missing := [SUBJECTS[each] for each in subjects if SUBJECTS[each] not in there]:
         found = ", ".join(sorted(there)[:5]) or "nothing"
         raise HandtoolError(
-            f"{root} lacks {len(missing)} of the {len(subjects)} subjects of DexYCB ({split}), the first {missing[0]}; found {found}", hint=WHERE
+            f"{root} lacks {len(missing)} of the {len(subjects)} subjects of DexYCB ({split}), the first {missing[0]}; found {found}",
+            hint=WHERE,
         )
     index, start = [], 0
     for subject in (SUBJECTS[each] for each in subjects):
@@ -146,9 +172,14 @@ def read_meta(folder: Path) -> Sequence:
     meta = read_yml(folder / "meta.yml")
     serials, count, sides = (meta.get(key) for key in ("serials", "num_frames", "mano_sides"))
     if not isinstance(count, int) or count < 1 or not isinstance(sides, list) or not sides or sides[0] not in SIDES:
-        raise HandtoolError(f"{folder}/meta.yml has num_frames {count!r} and mano_sides {sides!r}, looked for a number and [left] or [right]")
+        raise HandtoolError(
+            f"{folder}/meta.yml has num_frames {count!r} and mano_sides {sides!r}, looked for a number and [left] or [right]"
+        )
     if not isinstance(serials, list) or sorted(map(str, serials)) != list(SERIALS):
-        raise HandtoolError(f"{folder}/meta.yml has the cameras {serials!r}, looked for {', '.join(SERIALS)}", hint="another version of DexYCB?")
+        raise HandtoolError(
+            f"{folder}/meta.yml has the cameras {serials!r}, looked for {', '.join(SERIALS)}",
+            hint="another version of DexYCB?",
+        )
     return Sequence(folder.parent.name, folder.name, sides[0], count)
 
 
@@ -167,18 +198,20 @@ def read_cameras(root: str) -> np.ndarray:
     return np.array(matrices)
 
 
-def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows of one sequence, a hand on it or none."""
     about, folder = video.tables, f"{video.subject}/{video.tables['sequence']}"
     side, num_frames = int(about["side"]), int(about["num_frames"])
 
-    def find(place: int) -> Place:
+    def find(place: int) -> Sample:
         camera, frame = int(video.labels["camera"][place]), int(video.labels["frame"][place])
         name = f"{folder}/{SERIALS[camera]}/color_{frame:06d}.jpg"
-        return Place(Path(video.path, name), name, camera * num_frames + frame)
+        return Sample(Path(video.path, name), name, camera * num_frames + frame)
 
-    def label(place: int, where: Place, image: np.ndarray) -> tuple[KnownHand, ...]:
-        joints, keypoints = read_label(where.path.with_name(where.path.name.replace("color_", "labels_")).with_suffix(".npz"))
+    def label(place: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
+        joints, keypoints = read_label(
+            where.path.with_name(where.path.name.replace("color_", "labels_")).with_suffix(".npz")
+        )
         if (joints == -1).all():
             return ()
         known = from_joints(joints, about["matrix"][video.labels["camera"][place]], keypoints)
@@ -191,7 +224,9 @@ def read_label(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """joints (21, 3) m, keypoints (21, 2) px; all -1 where there is no hand. Raises BadLabel."""
     try:
         with np.load(path, allow_pickle=False) as label:
-            return label["joint_3d"].reshape(21, 3).astype(np.float64), label["joint_2d"].reshape(21, 2).astype(np.float64)
+            return label["joint_3d"].reshape(21, 3).astype(np.float64), label["joint_2d"].reshape(21, 2).astype(
+                np.float64
+            )
     except OSError as error:
         raise BadLabel(f"labels not readable ({error.strerror or 'damaged'})") from None
     except KeyError:

@@ -19,10 +19,12 @@ class Found:
     left_out: Counter = field(default_factory=Counter)
 
 
-def find_videos(sources: list[Path], limit: int | None = None, listed: Sequence[Path] = (), choice: Choice = Choice()) -> Found:
-    """Sources in the order given, each walked in sorted order: a video file, or the images directly inside one folder, is one video.
+def find_videos(
+    sources: list[Path], limit: int | None = None, listed: Sequence[Path] = (), choice: Choice = Choice()
+) -> Found:
+    """Sources in the order given, each trusted in sorted order: a video file, or the images directly inside one folder, is one video.
 
-    A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set; neither is walked
+    A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set; neither is trusted
     further. With `choice.dataset` every source is the root of that set; `choice` says which part of it. Hidden files are passed over. `limit` keeps
     the first so many videos or images. `listed` (from a list of ten thousand) follows the sources; what of it does not exist becomes a
     video that cannot be read. Raises HandtoolError where a source does not exist or nothing is in any of them.
@@ -58,7 +60,10 @@ def find_videos(sources: list[Path], limit: int | None = None, listed: Sequence[
 def tell_apart(videos: list[Video]) -> list[Video]:
     """Videos of the same name, from different folders, are named by their paths."""
     counts = Counter(one.name for one in videos)
-    return [replace(one, name=readable(one.path)) if counts[one.name] > 1 and one.kind != "labelled" else one for one in videos]
+    return [
+        replace(one, name=readable(one.path)) if counts[one.name] > 1 and one.kind != "labelled" else one
+        for one in videos
+    ]
 
 
 def find_one_file(path: Path, left_out: Counter, seen: set[str]) -> Iterator[Video]:
@@ -112,7 +117,8 @@ def find_in_folder(root: Path, left_out: Counter, seen: set[str], choice: Choice
 def one_of(folder: Path, labels: list[str]) -> Path:
     if len(labels) > 1:
         raise HandtoolError(
-            f"{folder} has {' and '.join(labels)}: which one holds the labels?", hint=f"handtool extract {folder / labels[0]}"
+            f"{folder} has {' and '.join(labels)}: which one holds the labels?",
+            hint=f"handtool extract {folder / labels[0]}",
         )
     return folder / labels[0]
 

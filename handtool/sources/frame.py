@@ -33,7 +33,11 @@ class KnownHand:
 
     def as_label(self) -> dict:
         """What becomes a row of labels, pixels still those of the frame."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("side", "camera", "box") and value is not None}
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("side", "camera", "box") and value is not None
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +111,7 @@ class Sampling:
 DAMAGED = "frames marked as damaged"
 
 
-def no_beat() -> None:
+def no_heartbeat() -> None:
     """Nobody is listening."""
 
 
@@ -117,7 +121,7 @@ class Tally:
 
     duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed: looked at between them.
     reached: s, the end of the last frame, whole or damaged.
-    `beat` is called for every frame that comes out, so that whoever waits knows a slow video from a stuck one.
+    `heartbeat` is called for every frame that comes out, so that whoever waits knows a slow video from a stuck one.
     """
 
     fps: float = float("nan")
@@ -130,7 +134,7 @@ class Tally:
     reached: float = 0.0
     failed: Counter = field(default_factory=Counter)
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
-    beat: Callable[[], None] = no_beat
+    heartbeat: Callable[[], None] = no_heartbeat
 
     def saw(self, image: np.ndarray) -> None:
         if not self.width:
@@ -139,7 +143,11 @@ class Tally:
     def as_outcome(self) -> dict:
         """What is kept of it when the video is done."""
         kept = ("fps", "duration", "width", "height", "decoded", "sampled", "followed", "problem", "status")
-        return {**{name: getattr(self, name) for name in kept}, "failed": dict(self.failed), "corrupt": self.failed[DAMAGED]}
+        return {
+            **{name: getattr(self, name) for name in kept},
+            "failed": dict(self.failed),
+            "corrupt": self.failed[DAMAGED],
+        }
 
     @property
     def status(self) -> str:

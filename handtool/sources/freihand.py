@@ -23,14 +23,20 @@ import numpy as np
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.camera import project
 from handtool.hands.skeleton import RIGHT
+from handtool.sources.dataset_choice import refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.known import Place, read_known
-from handtool.sources.parts import refuse_choice
+from handtool.sources.labelled_frames import Sample, read_known
 
 NAME = "freihand"
 BOX_SCALE = None  # the whole image is the hand
 BACKGROUNDS = ("gs", "hom", "sample", "auto")
-SPLITS = {"train": "training", "training": "training", "evaluation": "evaluation", "eval": "evaluation", "test": "evaluation"}
+SPLITS = {
+    "train": "training",
+    "training": "training",
+    "evaluation": "evaluation",
+    "eval": "evaluation",
+    "test": "evaluation",
+}
 NEEDED = {"training": ("K", "xyz", "scale"), "evaluation": ("K", "scale")}
 TRUTH = ("xyz", "verts")
 SHAPES = {"K": (3, 3), "xyz": (21, 3), "verts": (778, 3), "scale": ()}
@@ -39,22 +45,31 @@ WHERE = "FreiHAND_pub_v2.zip (and FreiHAND_pub_v2_eval.zip) unpacked, its root i
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
     """names, below: of the files and folders in `folder`."""
-    return any(split in below and any(name in names for name in (f"{split}_K.json", f"{split}_scale.json")) for split in NEEDED)
+    return any(
+        split in below and any(name in names for name in (f"{split}_K.json", f"{split}_scale.json")) for split in NEEDED
+    )
 
 
-def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video a split, its rows the numbers of the images. Raises HandtoolError where something is missing, WrongCommand for other names."""
     if choice.split is not None and choice.split not in SPLITS:
-        raise WrongCommand(f"FreiHAND has no split {choice.split!r}", hint=f"--split train or evaluation (also: {', '.join(SPLITS)})")
+        raise WrongCommand(
+            f"FreiHAND has no split {choice.split!r}", hint=f"--split train or evaluation (also: {', '.join(SPLITS)})"
+        )
     if unknown := [each for each in choice.subset if each not in BACKGROUNDS]:
-        raise WrongCommand(f"FreiHAND has no subset {unknown[0]!r}", hint=f"its backgrounds are --subset {','.join(BACKGROUNDS)}, any of them")
+        raise WrongCommand(
+            f"FreiHAND has no subset {unknown[0]!r}",
+            hint=f"its backgrounds are --subset {','.join(BACKGROUNDS)}, any of them",
+        )
     refuse_choice("FreiHAND", "--cameras", choice.cameras, "each image has a camera of its own")
     there = [split for split in NEEDED if (root / split).is_dir()]
     if choice.split is not None:
         there = [SPLITS[choice.split]]
     if not there:
         beside = ", ".join(sorted(os.listdir(root))[:5]) if root.is_dir() else "no such folder"
-        raise HandtoolError(f"{root} is not FreiHAND: looked for training/ and evaluation/, found {beside or 'nothing'}", hint=WHERE)
+        raise HandtoolError(
+            f"{root} is not FreiHAND: looked for training/ and evaluation/, found {beside or 'nothing'}", hint=WHERE
+        )
     if choice.subset and there == ["evaluation"]:
         raise WrongCommand("the evaluation of FreiHAND has one background", hint="--subset is for --split train")
     return [find_split(root, title, split, choice.subset) for split in there]
@@ -73,19 +88,21 @@ def find_split(root: Path, title: str, split: str, subset: tuple[str, ...]) -> V
     if missing:
         raise HandtoolError(
             f"{folder} lacks {len(missing)} of {len(rows)} images, the first {missing[0]:08d}.jpg: {hands} labels before {len(chosen)} backgrounds",
-            hint="unpacked to its end? Version 1 has one background: --subset gs" if split == "training" else "unpacked to its end?",
+            hint="unpacked to its end? Version 1 has one background: --subset gs"
+            if split == "training"
+            else "unpacked to its end?",
         )
     return Video(f"{title}/{split}", str(root), "labelled", rows=rows, dataset=NAME, split=split)
 
 
-def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, one hand each; `number` is the image's own."""
     root, labels = Path(video.path), read_labels(video.path, video.split)
 
-    def find(row: int) -> Place:
+    def find(row: int) -> Sample:
         number = video.rows[row]
         name = f"{video.split}/rgb/{number:08d}.jpg"
-        return Place(root / name, name, number)
+        return Sample(root / name, name, number)
 
     return read_known(video, tally, find, lambda row, place, image: (known_hand(labels, place.number, place.name),))
 
@@ -118,7 +135,10 @@ def read_labels(root: str, split: str) -> dict[str, np.ndarray]:
         path = Path(root) / f"{split}_{name}.json"
         if not path.is_file():
             found = ", ".join(sorted(each.name for each in Path(root).glob(f"{split}_*.json"))) or "none"
-            raise HandtoolError(f"{path} does not exist: looked for {', '.join(f'{split}_{each}.json' for each in NEEDED[split])}, found {found}", hint=WHERE)
+            raise HandtoolError(
+                f"{path} does not exist: looked for {', '.join(f'{split}_{each}.json' for each in NEEDED[split])}, found {found}",
+                hint=WHERE,
+            )
         labels[name] = read_json(path, name)
     if split == "evaluation":
         for name in TRUTH:
@@ -128,7 +148,10 @@ def read_labels(root: str, split: str) -> dict[str, np.ndarray]:
     counts = {name: len(values) for name, values in labels.items()}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{split}_{name}.json {count}" for name, count in counts.items())
-        raise HandtoolError(f"{root}: the files of labels are not of one version, they have different numbers of hands: {told}", hint=WHERE)
+        raise HandtoolError(
+            f"{root}: the files of labels are not of one version, they have different numbers of hands: {told}",
+            hint=WHERE,
+        )
     return labels
 
 
@@ -137,7 +160,11 @@ def read_json(path: Path, name: str) -> np.ndarray:
     try:
         values = np.array(json.loads(path.read_bytes()), dtype=np.float64)
     except (OSError, ValueError, TypeError) as error:
-        raise HandtoolError(f"{path} ({path.stat().st_size} bytes) cannot be read: {error}", hint="downloaded to its end?") from None
+        raise HandtoolError(
+            f"{path} ({path.stat().st_size} bytes) cannot be read: {error}", hint="downloaded to its end?"
+        ) from None
     if not len(np.atleast_1d(values)) or values.shape[1:] != SHAPES[name] or values.ndim == 0:
-        raise HandtoolError(f"{path} holds numbers of shape {values.shape}, expected {('n', *SHAPES[name])}", hint=WHERE)
+        raise HandtoolError(
+            f"{path} holds numbers of shape {values.shape}, expected {('n', *SHAPES[name])}", hint=WHERE
+        )
     return values

@@ -27,9 +27,9 @@ import numpy as np
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import FROM_MANO, RIGHT
+from handtool.sources.dataset_choice import choose_some, tell_missing
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.known import BadLabel, Place, from_joints, nothing_but_a_box, read_known
-from handtool.sources.parts import choose_some, tell_missing
+from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, nothing_but_a_box, read_known
 from handtool.sources.pickles import read_pickle
 
 NAME = "ho3d"
@@ -41,7 +41,9 @@ SEVERAL = re.compile(r"(\D*\d+)(\d)")  # a recording, and which of its cameras
 STEP = 10_000  # between the numbers of two cameras' frames
 ENDINGS = (".jpg", ".png")
 OPENGL = np.array([1.0, -1.0, -1.0])
-WHERE = "HO3D_v2 or HO3D_v3 unpacked, its root is the folder that holds train.txt, evaluation.txt, train/ and evaluation/"
+WHERE = (
+    "HO3D_v2 or HO3D_v3 unpacked, its root is the folder that holds train.txt, evaluation.txt, train/ and evaluation/"
+)
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
@@ -49,10 +51,12 @@ def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
     return any(f"{split}.txt" in names and split in below for split in LISTS)
 
 
-def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video a recording. Raises HandtoolError where something is missing, WrongCommand for other names."""
     if choice.split is not None and choice.split not in SPLITS:
-        raise WrongCommand(f"HO-3D has no split {choice.split!r}", hint=f"--split train or evaluation (also: {', '.join(SPLITS)})")
+        raise WrongCommand(
+            f"HO-3D has no split {choice.split!r}", hint=f"--split train or evaluation (also: {', '.join(SPLITS)})"
+        )
     there = [split for split in LISTS if (root / split).is_dir()] if choice.split is None else [SPLITS[choice.split]]
     if not there:
         raise tell_missing(root / "train", "train/ and evaluation/ of HO-3D", WHERE)
@@ -63,7 +67,12 @@ def find_split(root: Path, title: str, split: str, choice: Choice) -> list[Video
     lines = read_list(root, split)
     truth = read_truth(root, len(lines)) if split == "evaluation" else None
     parts = [(sequence, int(frame), *recording_of(sequence)) for sequence, frame in (line.split("/") for line in lines)]
-    chosen = choose_some("HO-3D", "--subset", choice.subset, sorted({name for sequence, _, recording, _ in parts for name in (sequence, recording)}))
+    chosen = choose_some(
+        "HO-3D",
+        "--subset",
+        choice.subset,
+        sorted({name for sequence, _, recording, _ in parts for name in (sequence, recording)}),
+    )
     cameras = choose_some("HO-3D", "--cameras", choice.cameras, sorted({camera for *_, camera in parts if camera}))
     rows: dict[str, list[int]] = {}
     for row, (sequence, _, recording, camera) in enumerate(parts):
@@ -74,7 +83,13 @@ def find_split(root: Path, title: str, split: str, choice: Choice) -> list[Video
     check_labels(root, split, [lines[row] for row in next(iter(rows.values()))])
     return [
         Video(
-            f"{title}/{split}/{recording}", str(root), "labelled", rows=tuple(of_it), dataset=NAME, split=split, labels=known_of(lines, truth, of_it)
+            f"{title}/{split}/{recording}",
+            str(root),
+            "labelled",
+            rows=tuple(of_it),
+            dataset=NAME,
+            split=split,
+            labels=known_of(lines, truth, of_it),
         )
         for recording, of_it in rows.items()
     ]
@@ -113,7 +128,9 @@ def check_labels(root: Path, split: str, lines: list[str]) -> None:
     label = read_pickle(first)
     if not isinstance(label, dict) or not {"handJoints3D", "camMat"} <= label.keys():
         found = ", ".join(sorted(map(str, label))) if isinstance(label, dict) else type(label).__name__
-        raise HandtoolError(f"{first} is no label of HO-3D: looked for handJoints3D and camMat, found {found[:200]}", hint=WHERE)
+        raise HandtoolError(
+            f"{first} is no label of HO-3D: looked for handJoints3D and camMat, found {found[:200]}", hint=WHERE
+        )
 
 
 def meta_of(root: Path, split: str, line: str) -> Path:
@@ -129,25 +146,38 @@ def read_truth(root: Path, count: int) -> np.ndarray | None:
     try:
         truth = np.array(json.loads(path.read_bytes()), dtype=np.float64)
     except (OSError, ValueError, TypeError) as error:
-        raise HandtoolError(f"{path} ({path.stat().st_size} bytes) cannot be read: {error}", hint="downloaded to its end?") from None
+        raise HandtoolError(
+            f"{path} ({path.stat().st_size} bytes) cannot be read: {error}", hint="downloaded to its end?"
+        ) from None
     if truth.shape != (count, 21, 3):
-        raise HandtoolError(f"{path} holds numbers of shape {truth.shape}, evaluation.txt has {count} lines of (21, 3)", hint="of the other version?")
+        raise HandtoolError(
+            f"{path} holds numbers of shape {truth.shape}, evaluation.txt has {count} lines of (21, 3)",
+            hint="of the other version?",
+        )
     return truth
 
 
-def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, one hand each."""
     root, lines, truth = Path(video.path), video.labels["line"], video.labels.get("joints")
 
-    def find(place: int) -> Place:
+    def find(place: int) -> Sample:
         sequence, frame = str(lines[place]).split("/")
         stem = f"{video.split}/{sequence}/rgb/{frame}"
         name = next((stem + ending for ending in ENDINGS if (root / (stem + ending)).exists()), stem + ENDINGS[0])
-        return Place(root / name, name, STEP * int(recording_of(sequence)[1] or 0) + int(frame))
+        return Sample(root / name, name, STEP * int(recording_of(sequence)[1] or 0) + int(frame))
 
-    def label(place: int, where: Place, image: np.ndarray) -> tuple[KnownHand, ...]:
-        known = known_hand(read_label(meta_of(root, video.split, str(lines[place]))), video.split, None if truth is None else truth[place])
-        return (KnownHand(side=RIGHT, sample_id=video.rows[place], sample_key=str(lines[place]), **known),) if known else ()
+    def label(place: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
+        known = known_hand(
+            read_label(meta_of(root, video.split, str(lines[place]))),
+            video.split,
+            None if truth is None else truth[place],
+        )
+        return (
+            (KnownHand(side=RIGHT, sample_id=video.rows[place], sample_key=str(lines[place]), **known),)
+            if known
+            else ()
+        )
 
     return read_known(video, tally, find, label)
 
@@ -168,7 +198,9 @@ def read_label(path: Path) -> dict[str, np.ndarray | None]:
         raise BadLabel("labels that are damaged") from None
 
 
-def known_hand(label: dict[str, np.ndarray | None], split: str, truth: np.ndarray | None) -> dict[str, np.ndarray] | None:
+def known_hand(
+    label: dict[str, np.ndarray | None], split: str, truth: np.ndarray | None
+) -> dict[str, np.ndarray] | None:
     """The fields of a KnownHand, None where an image of the training has none. truth: (21, 3) of the evaluation, as published."""
     joints, camera, corners = label["handJoints3D"], label["camMat"], label["handBoundingBox"]
     if split == "train" and joints is None:
@@ -177,7 +209,9 @@ def known_hand(label: dict[str, np.ndarray | None], split: str, truth: np.ndarra
     if camera is None or camera.shape != (3, 3) or (joints is not None and joints.shape != (21, 3)):
         raise BadLabel("labels without handJoints3D (21, 3) and camMat (3, 3)")
     box = box_of_points(corners.reshape(2, 2)) if corners is not None and corners.size == 4 else None
-    known = nothing_but_a_box(box, camera) if joints is None else from_joints((joints * OPENGL)[list(FROM_MANO)], camera)
+    known = (
+        nothing_but_a_box(box, camera) if joints is None else from_joints((joints * OPENGL)[list(FROM_MANO)], camera)
+    )
     if split == "evaluation" and box is not None:
         known["box"] = box
     if known["box"] is None:

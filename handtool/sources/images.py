@@ -21,7 +21,7 @@ class BadImage(Exception):
 def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of a folder, in its order. `number` is the place among all of them, readable or not; an unreadable one is counted."""
     for number, file in enumerate(video.files, start=video.first):
-        tally.beat()
+        tally.heartbeat()
         try:
             image, jpeg = read_image(Path(file))
         except BadImage as bad:

@@ -31,10 +31,10 @@ import numpy as np
 
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.boxes import enlarge
+from handtool.sources.dataset_choice import choose_some, choose_split, tell_missing
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.interhand_labels import TYPES, read_poses, read_rows, read_views
-from handtool.sources.parts import choose_some, choose_split, tell_missing
-from handtool.sources.world import find_missing_folders, read_world
+from handtool.sources.multi_camera import find_missing_folders, read_world
 
 NAME, TITLE = "interhand", "InterHand2.6M"
 BOX_SCALE = 1.25
@@ -48,36 +48,49 @@ WHERE = "the root is the folder that holds annotations/ and images/; the annotat
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
     """names, below: of the files and folders in `folder`."""
-    return ("annotations" in below or any(name.endswith(EXCERPT.format("", "data")) for name in names)) and bool(list_splits(folder))
+    return ("annotations" in below or any(name.endswith(EXCERPT.format("", "data")) for name in names)) and bool(
+        list_splits(folder)
+    )
 
 
 def list_layouts(root: Path, split: str) -> list[tuple[str, list[Path], str]]:
     """Where the annotations of a split may lie, the usual place first: which subset they are, their files, and the folder of their images."""
     folders = {"": split, **{subset: subset for subset in SUBSETS}}
-    whole = [(subset, [root / "annotations" / folder / f"{TITLE}_{split}_{kind}.json" for kind in KINDS], f"images/{split}/") for subset, folder in folders.items()]
+    whole = [
+        (subset, [root / "annotations" / folder / f"{TITLE}_{split}_{kind}.json" for kind in KINDS], f"images/{split}/")
+        for subset, folder in folders.items()
+    ]
     return [*whole, ("", [root / EXCERPT.format(split, kind) for kind in KINDS], "")]
 
 
 def list_splits(root: Path) -> list[str]:
     """Those of which any file of annotations is there."""
-    return [split for split in SPLITS if any(path.is_file() for _, paths, _ in list_layouts(root, split) for path in paths)]
+    return [
+        split for split in SPLITS if any(path.is_file() for _, paths, _ in list_layouts(root, split) for path in paths)
+    ]
 
 
-def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """A video for each sequence of a capture. Raises HandtoolError where something is missing, WrongCommand for names that it has not."""
     there = list_splits(root)
     if not there and choice.split is None:
-        raise tell_missing(root / "annotations" / "train" / f"{TITLE}_train_data.json", "the annotations of InterHand2.6M", WHERE)
+        raise tell_missing(
+            root / "annotations" / "train" / f"{TITLE}_train_data.json", "the annotations of InterHand2.6M", WHERE
+        )
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
     asked = choose_some(TITLE, "--subset", choice.subset, (*SUBSETS, *TYPES)) if choice.subset else ()
     subsets, types = [each for each in asked if each in SUBSETS], [each for each in asked if each in TYPES]
     if len(subsets) > 1:
-        raise WrongCommand(f"{TITLE}: --subset {','.join(subsets)}: annotations are one of {', '.join(SUBSETS)}", hint="--subset all")
+        raise WrongCommand(
+            f"{TITLE}: --subset {','.join(subsets)}: annotations are one of {', '.join(SUBSETS)}", hint="--subset all"
+        )
     paths, images, ids = choose_files(root, split, subsets[0] if subsets else "")
     rows, names = read_rows(paths[0])
     chosen = choose_rows(rows, names["camera"], choice.cameras, types, ids)
     if not chosen.any():
-        options = " and ".join(name for name, asked in (("--subset", choice.subset), ("--cameras", choice.cameras)) if asked)
+        options = " and ".join(
+            name for name, asked in (("--subset", choice.subset), ("--cameras", choice.cameras)) if asked
+        )
         raise HandtoolError(f"{paths[0]} has no image that is asked for by {options}", hint="ask for more of them")
     world = World(read_views(paths[1]), read_poses(paths[2]), paths)
     videos = list(make_videos(root, f"{title}/{split}", images, rows, names, chosen, world))
@@ -85,7 +98,15 @@ def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
     return videos
 
 
-def make_videos(root: Path, title: str, images: str, rows: dict[str, np.ndarray], names: dict[str, list[str]], chosen: np.ndarray, world: "World") -> Iterator[Video]:
+def make_videos(
+    root: Path,
+    title: str,
+    images: str,
+    rows: dict[str, np.ndarray],
+    names: dict[str, list[str]],
+    chosen: np.ndarray,
+    world: "World",
+) -> Iterator[Video]:
     """One for each sequence of a capture. rows: by column, with the texts of `names`; chosen: (n,) which of them; images: their folder and a slash."""
     order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"], rows["capture"]))
     starts = np.flatnonzero(np.diff(rows["capture"][order], prepend=-1) | np.diff(rows["sequence"][order], prepend=-1))
@@ -98,12 +119,21 @@ def make_videos(root: Path, title: str, images: str, rows: dict[str, np.ndarray]
         labels, tables = world.join(capture, its_rows, names["camera"])
         labels |= {"file": np.char.add(images.encode(), its_rows["file"]), "number": number, "id": of_it[number]}
         yield Video(
-            f"{title}/Capture{capture}/{sequence}", str(root), "labelled", rows=tuple(labels["id"].tolist()), subject=str(its_rows["subject"][0]),
-            dataset=NAME, split=title.rpartition("/")[2], labels=labels, tables=tables,
-        )  # fmt: skip
+            f"{title}/Capture{capture}/{sequence}",
+            str(root),
+            "labelled",
+            rows=tuple(labels["id"].tolist()),
+            subject=str(its_rows["subject"][0]),
+            dataset=NAME,
+            split=title.rpartition("/")[2],
+            labels=labels,
+            tables=tables,
+        )
 
 
-def choose_rows(rows: dict[str, np.ndarray], known: list[str], cameras: tuple[str, ...], types: list[str], ids: np.ndarray | None) -> np.ndarray:
+def choose_rows(
+    rows: dict[str, np.ndarray], known: list[str], cameras: tuple[str, ...], types: list[str], ids: np.ndarray | None
+) -> np.ndarray:
     """(n,) bool: the annotations of these cameras, kinds of hands and ids; no cameras, no types or None: all."""
     asked = tuple(camera.removeprefix("cam") for camera in cameras)
     wanted = [known.index(camera) for camera in choose_some(TITLE, "--cameras", asked, known)]
@@ -116,16 +146,23 @@ def choose_rows(rows: dict[str, np.ndarray], known: list[str], cameras: tuple[st
 def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, np.ndarray | None]:
     """The three files of a split, the folder of its images, and the ids of the annotations that are asked for (None: all of them)."""
     layouts = list_layouts(root, split)
-    there = {which: (paths, images) for which, paths, images in reversed(layouts) if any(path.is_file() for path in paths)}
+    there = {
+        which: (paths, images) for which, paths, images in reversed(layouts) if any(path.is_file() for path in paths)
+    }
     which, ids = subset, None
     if not subset or (subset == "all" and subset not in there):
         which = next((usual for usual in ("", "all") if usual in there), None)
         if which is None and len(there) > 1:
-            raise WrongCommand(f"{root} has annotations of {split} by people and by machine, each of its own", hint="--subset human_annot")
+            raise WrongCommand(
+                f"{root} has annotations of {split} by people and by machine, each of its own",
+                hint="--subset human_annot",
+            )
         which = which if which is not None else next(iter(there), "")
     elif subset not in there and "" in there:
         which, ids = "", read_ids(there[""][0][0].parent, split, subset)
-    paths, images = there[which] if which in there else next((paths, images) for name, paths, images in layouts if name == which)
+    paths, images = (
+        there[which] if which in there else next((paths, images) for name, paths, images in layouts if name == which)
+    )
     for path in paths:
         if not path.is_file():
             raise tell_missing(path, ", ".join(each.name for each in paths), WHERE)
@@ -135,9 +172,15 @@ def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, 
 def read_ids(folder: Path, split: str, subset: str) -> np.ndarray:
     """The annotations of version 1.0 that people made, by their id; it has no list of those that a machine made."""
     name = f"aid_{subset}_{split}.txt"
-    path = next((place / name for place in (folder, folder.parent, folder.parent.parent) if (place / name).is_file()), None)
+    path = next(
+        (place / name for place in (folder, folder.parent, folder.parent.parent) if (place / name).is_file()), None
+    )
     if path is None:
-        raise tell_missing(folder / name, f"the ids of {subset}, one a line", "version 1.0 has them as a download of its own, of human_annot alone")
+        raise tell_missing(
+            folder / name,
+            f"the ids of {subset}, one a line",
+            "version 1.0 has them as a download of its own, of human_annot alone",
+        )
     try:
         return np.array(path.read_text().split(), np.int64)
     except ValueError:
@@ -152,23 +195,39 @@ class World:
     poses: dict[int, dict[int, tuple[np.ndarray, bytes]]]
     paths: list[Path]
 
-    def join(self, capture: int, rows: dict[str, np.ndarray], cameras: list[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def join(
+        self, capture: int, rows: dict[str, np.ndarray], cameras: list[str]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The labels and tables of rows of one capture, as `world` describes them. Raises HandtoolError where the files do not fit together."""
         (used, view), (frames, pose) = (np.unique(rows[name], return_inverse=True) for name in ("camera", "frame"))
-        names, poses, views = [cameras[number] for number in used], self.poses.get(capture, {}), self.views.get(capture, {})
-        for path, lacking in ((self.paths[1], [name for name in names if name not in views]), (self.paths[2], [each for each in frames.tolist() if each not in poses])):
+        names, poses, views = (
+            [cameras[number] for number in used],
+            self.poses.get(capture, {}),
+            self.views.get(capture, {}),
+        )
+        for path, lacking in (
+            (self.paths[1], [name for name in names if name not in views]),
+            (self.paths[2], [each for each in frames.tolist() if each not in poses]),
+        ):
             if lacking:
                 raise HandtoolError(
-                    f"{path} lacks {lacking[0]} of capture {capture}, which {self.paths[0].name} names, and {len(lacking) - 1} more", hint="files of one version?"
+                    f"{path} lacks {lacking[0]} of capture {capture}, which {self.paths[0].name} names, and {len(lacking) - 1} more",
+                    hint="files of one version?",
                 )
         joints, known = zip(*(poses[frame] for frame in frames.tolist()))
         valid = rows["valid"] & np.frombuffer(b"".join(known), bool).reshape(-1, 42)[pose]
         matrices, extrinsics = (np.array(each) for each in zip(*(views[name] for name in names)))
-        labels = {"valid": valid, "view": view.astype(np.int32), "pose": pose.astype(np.int32), "box": rows["box"], "hands": rows["hands"]}
+        labels = {
+            "valid": valid,
+            "view": view.astype(np.int32),
+            "pose": pose.astype(np.int32),
+            "box": rows["box"],
+            "hands": rows["hands"],
+        }
         return labels, {"joints": np.array(joints), "camera": matrices, "extrinsics": extrinsics}
 
 
-def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, with the hands of which anything is known."""
 
     def find_box(row: int, hand: KnownHand) -> np.ndarray | None:

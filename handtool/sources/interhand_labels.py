@@ -7,7 +7,7 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.sources.json_stream import read_entries
-from handtool.sources.world import MM, as_numbers, find_rows, flat_mask
+from handtool.sources.multi_camera import MM, as_numbers, find_rows, flat_mask
 
 TYPES = {"right": (True, False), "left": (False, True), "interacting": (True, True)}
 
@@ -15,12 +15,23 @@ TYPES = {"right": (True, False), "left": (False, True), "interacting": (True, Tr
 def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
     """What data.json says of each annotation, by column, in its order; names: the texts behind the numbers in `camera` and `sequence`."""
     images = {name: array("q") for name in ("id", "capture", "subject", "camera", "sequence", "frame")}
-    hands = {"annotation": array("q"), "image": array("q"), "box": array("d"), "valid": bytearray(), "hands": bytearray()}
+    hands = {
+        "annotation": array("q"),
+        "image": array("q"),
+        "box": array("d"),
+        "valid": bytearray(),
+        "hands": bytearray(),
+    }
     files, numbers = [], {"camera": {}, "sequence": {}}
     for name, place, item in read_entries(path, "images", "annotations"):
         try:
             if name == "images":
-                for column, value in (("id", item["id"]), ("capture", item["capture"]), ("subject", item["subject"]), ("frame", item["frame_idx"])):
+                for column, value in (
+                    ("id", item["id"]),
+                    ("capture", item["capture"]),
+                    ("subject", item["subject"]),
+                    ("frame", item["frame_idx"]),
+                ):
                     images[column].append(int(value))
                 for column, value in (("camera", item["camera"]), ("sequence", item["seq_name"])):
                     images[column].append(numbers[column].setdefault(str(value), len(numbers[column])))
@@ -32,11 +43,18 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
                 hands["valid"] += flat_mask(item["joint_valid"], path, f"annotation {place}")
                 hands["hands"] += bytes(TYPES[item["hand_type"]])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HandtoolError(f"{path}: entry {place} of {name} is not as expected ({error!r})", hint="a file of another version?") from None
-    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()} | {"file": np.array(files or [b""])}
+            raise HandtoolError(
+                f"{path}: entry {place} of {name} is not as expected ({error!r})", hint="a file of another version?"
+            ) from None
+    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()} | {
+        "file": np.array(files or [b""])
+    }
     of = find_rows(columns.pop("id"), np.frombuffer(hands["image"], np.int64), path)
     rows = {name: values[of] for name, values in columns.items()}
-    rows |= {"annotation": np.frombuffer(hands["annotation"], np.int64), "box": np.frombuffer(hands["box"]).reshape(-1, 4)}
+    rows |= {
+        "annotation": np.frombuffer(hands["annotation"], np.int64),
+        "box": np.frombuffer(hands["box"]).reshape(-1, 4),
+    }
     rows |= {name: np.frombuffer(hands[name], bool).reshape(-1, width) for name, width in (("valid", 42), ("hands", 2))}
     return rows, {name: list(known) for name, known in numbers.items()}
 
@@ -49,7 +67,10 @@ def read_views(path: Path) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]
         for camera in content.get("camrot", {}):
             what = f"camera {camera} of capture {capture}"
             rotation = as_numbers(content["camrot"][camera], (3, 3), path, what)
-            position, focal, centre = (as_numbers(content.get(name, {}).get(camera), (n,), path, what) for name, n in (("campos", 3), ("focal", 2), ("princpt", 2)))
+            position, focal, centre = (
+                as_numbers(content.get(name, {}).get(camera), (n,), path, what)
+                for name, n in (("campos", 3), ("focal", 2), ("princpt", 2))
+            )
             matrix = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
             seen[camera] = matrix, np.column_stack([rotation, -rotation @ position * MM])
     return views

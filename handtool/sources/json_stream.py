@@ -32,7 +32,9 @@ def read_entries(path: Path, *names: str) -> Iterator[tuple[str, str | int, obje
             yield from walk_file(path, Text(file), names)
     except (Cut, ValueError, UnicodeDecodeError) as error:  # of the file, never of whoever takes the entries
         what = "ends in the middle" if isinstance(error, Cut) else f"cannot be read: {error}"
-        raise HandtoolError(f"{path} ({path.stat().st_size:,} bytes) {what}", hint="downloaded and unpacked to its end?") from None
+        raise HandtoolError(
+            f"{path} ({path.stat().st_size:,} bytes) {what}", hint="downloaded and unpacked to its end?"
+        ) from None
     except OSError as error:
         raise HandtoolError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -50,7 +52,10 @@ def walk_file(path: Path, text: "Text", names: tuple[str, ...]) -> Iterator[tupl
             if key in names:
                 yield key, place, value
     if missing := [name for name in names if name not in found]:
-        raise HandtoolError(f"{path} has no {', '.join(missing)}; it has {', '.join(map(str, found)) or 'nothing'}", hint="a file of another version?")
+        raise HandtoolError(
+            f"{path} has no {', '.join(missing)}; it has {', '.join(map(str, found)) or 'nothing'}",
+            hint="a file of another version?",
+        )
 
 
 class Cut(Exception):
@@ -101,7 +106,9 @@ class Text:
                     raise Cut from None
                 self.more()
                 continue
-            if isinstance(value, (int, float)) and not self.ended and self.text[end : end + 1] in NUMBER:  # "-12." may go on: -12.5
+            if (
+                isinstance(value, (int, float)) and not self.ended and self.text[end : end + 1] in NUMBER
+            ):  # "-12." may go on: -12.5
                 self.more()
                 continue
             self.at = end

@@ -32,7 +32,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.camera import project
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
-from handtool.sources.known import Place, read_known
+from handtool.sources.labelled_frames import Sample, read_known
 
 NAMES = ("labels.npz", "labels.json")
 NEEDED = ("image", "K", "joints_m", "side")
@@ -63,9 +63,9 @@ def read_labelled(video: Video, tally: Tally) -> Iterator[Frame]:
     columns = read_labels(video.path)
     places = {name: place for place, name in enumerate(sorted({str(columns["image"][row]) for row in video.rows}))}
 
-    def find(row: int) -> Place:
+    def find(row: int) -> Sample:
         name = str(columns["image"][video.rows[row]])
-        return Place(find_image(path.parent, name), name, places[name])
+        return Sample(find_image(path.parent, name), name, places[name])
 
     return read_known(video, tally, find, lambda row, place, image: (known_hand(columns, video.rows[row]),))
 
@@ -168,7 +168,9 @@ def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.nda
     if name == "K" and values.shape == (3, 3):
         values = np.broadcast_to(values, expected)
     if values.shape != expected or values.dtype.kind not in "fiub":
-        raise HandtoolError(f"{path}: {name} is {values.dtype} of shape {values.shape}, expected numbers of shape {expected}")
+        raise HandtoolError(
+            f"{path}: {name} is {values.dtype} of shape {values.shape}, expected numbers of shape {expected}"
+        )
     if name == "valid":
         return np.nan_to_num(values).astype(bool) if values.dtype.kind == "f" else values.astype(bool)
     return values.astype(np.float64)
@@ -182,8 +184,12 @@ def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
             raise HandtoolError(f"{path}: image {str(image)!r} in row {row} is not a path inside the folder")
         if str(side).lower() not in SIDES:
             raise HandtoolError(f"{path}: side {str(side)!r} in row {row}, expected left, right or unknown")
-        if not (np.isfinite(camera).all() and camera[0, 0] > 0 and camera[1, 1] > 0 and np.array_equal(camera[2], (0, 0, 1))):
-            raise HandtoolError(f"{path}: K in row {row} is no camera matrix (fx, fy > 0, last row 0 0 1): {camera.tolist()}")
+        if not (
+            np.isfinite(camera).all() and camera[0, 0] > 0 and camera[1, 1] > 0 and np.array_equal(camera[2], (0, 0, 1))
+        ):
+            raise HandtoolError(
+                f"{path}: K in row {row} is no camera matrix (fx, fy > 0, last row 0 0 1): {camera.tolist()}"
+            )
     bones = np.linalg.norm(columns["joints_m"][:, 9] - columns["joints_m"][:, 0], axis=1)
     bones = bones[np.isfinite(bones) & (bones > 0)]
     if bones.size and not BONE_RANGE_M[0] <= np.median(bones) <= BONE_RANGE_M[1]:

@@ -64,11 +64,15 @@ def call(function: Name, arguments: tuple) -> object:
             return b""
         case "complex", (float() | int() as real, float() | int() as imaginary):
             return complex(real, imaginary)
-        case "set" | "frozenset" as kind, (list() as values,) if all(isinstance(value, str | bytes | int | float) for value in values):
+        case "set" | "frozenset" as kind, (list() as values,) if all(
+            isinstance(value, str | bytes | int | float) for value in values
+        ):
             return (set if kind == "set" else frozenset)(values)
         case "dict", ():
             return {}
-        case "dict", (list() as pairs,) if all(isinstance(pair, list | tuple) and isinstance(pair[0], str) for pair in pairs):
+        case "dict", (list() as pairs,) if all(
+            isinstance(pair, list | tuple) and isinstance(pair[0], str) for pair in pairs
+        ):
             return {name: value for name, value in pairs}
     raise Broken(f"it calls {function.module}.{function.attribute} in a way that is not known")
 
@@ -85,7 +89,12 @@ def finish(unfinished: Unfinished, state: object) -> np.ndarray | np.dtype:
 
 def make_dtype(code: str, state: object) -> np.dtype:
     """code: "f8", "U5"; state: (version, byte order, subarray, names, fields, …), of which only the order may say something."""
-    if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ORDERS or any(part is not None for part in state[2:5]):
+    if (
+        not isinstance(state, tuple)
+        or len(state) < 5
+        or state[1] not in ORDERS
+        or any(part is not None for part in state[2:5])
+    ):
         raise Broken(f"it has a dtype {code} with fields or of an unknown kind")
     return np.dtype(code).newbyteorder(state[1])
 

@@ -23,7 +23,7 @@ SCALARS = (type(None), bool, int, float, complex, str, bytes)
 STRUCTS = {code: struct.Struct(code) for code in ("<B", "<H", "<i", "<I", "<Q", ">d")}
 
 
-class Refused(Exception):
+class RefusedPickle(Exception):
     """The pickle asks for something that is not data; the message says what."""
 
 
@@ -35,17 +35,19 @@ def read_pickle(path: Path, largest: int = LARGEST) -> object:
         raise HandtoolError(f"{path} has {size} bytes, more than the {largest} that a pickle of this kind may have")
     try:
         return load(path.read_bytes())
-    except Refused as refused:
+    except RefusedPickle as refused:
         raise DamagedFile(
             f"{path} is a pickle that asks for {refused}: only numpy arrays, numbers, texts and containers are read, nothing was run",
             hint="load it where you trust it, and write what is needed with numpy.savez",
         ) from None
     except Broken as broken:
-        raise HandtoolError(f"{path} ({size} bytes) cannot be read as a pickle: {broken}", hint="downloaded and unpacked to its end?") from None
+        raise HandtoolError(
+            f"{path} ({size} bytes) cannot be read as a pickle: {broken}", hint="downloaded and unpacked to its end?"
+        ) from None
 
 
 def load(data: bytes) -> object:
-    """The object that a pickle describes. Raises Refused or Broken."""
+    """The object that a pickle describes. Raises RefusedPickle or Broken."""
     machine = Machine(data)
     try:
         while True:
@@ -54,7 +56,7 @@ def load(data: bytes) -> object:
                 return plain(machine.stack.pop())
             step = STEPS.get(code)
             if step is None:
-                raise Refused(REFUSED[code]) if code in REFUSED else Broken(f"it has no instruction {code!r}")
+                raise RefusedPickle(REFUSED[code]) if code in REFUSED else Broken(f"it has no instruction {code!r}")
             step(machine)
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise Broken(f"its instructions make no sense ({type(error).__name__} at byte {machine.at})") from None
@@ -104,20 +106,20 @@ class Machine:
 
     def name(self, module: str, attribute: str) -> None:
         if (module, attribute) not in KNOWN:
-            raise Refused("".join(each if each.isprintable() else "?" for each in f"{module}.{attribute}"[:200]))
+            raise RefusedPickle("".join(each if each.isprintable() else "?" for each in f"{module}.{attribute}"[:200]))
         self.push(Name(module, attribute))
 
     def call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise Refused("a call of something that is no name")
+            raise RefusedPickle("a call of something that is no name")
         self.push(call(function, arguments))
 
     def build(self) -> None:
         """The state of an array or a dtype; the memory may hold the unfinished one already."""
         state, unfinished = self.stack.pop(), self.stack.pop()
         if not isinstance(unfinished, Unfinished):
-            raise Refused(f"a state for {type(unfinished).__name__}")
+            raise RefusedPickle(f"a state for {type(unfinished).__name__}")
         finished = finish(unfinished, state)
         for slot in unfinished.slots:
             self.memory[slot] = finished
@@ -156,7 +158,7 @@ def key(value: object) -> object:
     """What may be a key: a scalar, or a tuple of some. Hashing what is nested deeply would end the process."""
     if isinstance(value, SCALARS) or (isinstance(value, tuple) and all(isinstance(part, SCALARS) for part in value)):
         return value
-    raise Refused(f"a key that is no scalar ({type(value).__name__})")
+    raise RefusedPickle(f"a key that is no scalar ({type(value).__name__})")
 
 
 def as_dict(values: list | tuple) -> dict:

@@ -22,14 +22,20 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import FROM_RHD_LEFT, FROM_RHD_RIGHT, LEFT, RIGHT
+from handtool.sources.dataset_choice import choose_split, refuse_choice, tell_missing
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.known import BadLabel, Place, from_joints, read_known
-from handtool.sources.parts import choose_split, refuse_choice, tell_missing
+from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, read_known
 from handtool.sources.pickles import read_pickle
 
 NAME, TITLE = "rhd", "RHD"
 BOX_SCALE = 1.75  # side of a crop / extent of the keypoints
-SPLITS = {"train": "training", "training": "training", "evaluation": "evaluation", "eval": "evaluation", "test": "evaluation"}
+SPLITS = {
+    "train": "training",
+    "training": "training",
+    "evaluation": "evaluation",
+    "eval": "evaluation",
+    "test": "evaluation",
+}
 FOLDERS = ("training", "evaluation")
 ORDERS = {LEFT: list(FROM_RHD_LEFT), RIGHT: list(FROM_RHD_RIGHT)}
 IN_MASK = {LEFT: (2, 17), RIGHT: (18, 33)}
@@ -43,7 +49,7 @@ def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
     return any(split in below and (folder / split / f"anno_{split}.pickle").is_file() for split in FOLDERS)
 
 
-def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video, the split. Raises HandtoolError where something is missing, WrongCommand for other names."""
     there = [split for split in FOLDERS if (root / split).is_dir()]
     if not there and choice.split is None:
@@ -76,24 +82,27 @@ def read_labels(path: Path) -> tuple[tuple[int, ...], dict[str, np.ndarray]]:
     except (KeyError, TypeError, ValueError) as error:
         told = f"no {error}" if isinstance(error, KeyError) else error
         raise HandtoolError(
-            f"{path}: an image in it is not as it should be: {told}; looked for xyz (42, 3), uv_vis (42, 3), K (3, 3)", hint=WHERE
+            f"{path}: an image in it is not as it should be: {told}; looked for xyz (42, 3), uv_vis (42, 3), K (3, 3)",
+            hint=WHERE,
         ) from None
     return tuple(rows), {name: np.array(values) for name, values in labels.items()}
 
 
-def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, with one hand."""
     root, labels = Path(video.path), video.labels
 
-    def find(row: int) -> Place:
+    def find(row: int) -> Sample:
         name = f"{video.split}/color/{video.rows[row]:05d}.png"
-        return Place(root / name, name, video.rows[row])
+        return Sample(root / name, name, video.rows[row])
 
-    def label(row: int, where: Place, image: np.ndarray) -> tuple[KnownHand, ...]:
+    def label(row: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
         side = side_in(root / video.split / "mask" / where.path.name)
         joints, points = labels["xyz"][row][ORDERS[side]], labels["uv_vis"][row][ORDERS[side]]
         known = from_joints(joints, labels["K"][row], points[:, :2])
-        return (KnownHand(side=side, sample_id=video.rows[row], sample_key=where.name, visible=points[:, 2] == 1, **known),)
+        return (
+            KnownHand(side=side, sample_id=video.rows[row], sample_key=where.name, visible=points[:, 2] == 1, **known),
+        )
 
     return read_known(video, tally, find, label)
 

@@ -32,7 +32,7 @@ FRAME_OF_KEY = re.compile(r"([^/]+)/[^/]+/(\d{6})\.\w+")  # sequence/camera/fram
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Submission:
     """N hands of one file, in its order."""
 
     name: str  # of the file, for messages
@@ -46,29 +46,40 @@ class Predicted:
     extrinsics: np.ndarray | None = None  # (N, 3, 4) m, world to camera; NaN unknown
 
 
-def write_freihand(hands: Predicted, target: Path) -> dict:
+def write_freihand(hands: Submission, target: Path) -> dict:
     """Raises HandtoolError where the file is not the whole evaluation in the camera frame."""
     rows = order_rows(hands, "FreiHAND")
     if training := [key for key in hands.sample_key[rows] if key.startswith("training/")]:
-        raise HandtoolError(f"{hands.name} holds {len(training)} hands of FreiHAND's training set, a submission is of its evaluation",
-                            hint="handtool extract FreiHAND_pub_v2 --split evaluation -o evaluation.h5")  # fmt: skip
+        raise HandtoolError(
+            f"{hands.name} holds {len(training)} hands of FreiHAND's training set, a submission is of its evaluation",
+            hint="handtool extract FreiHAND_pub_v2 --split evaluation -o evaluation.h5",
+        )
     refuse_gaps(hands, rows, FREIHAND_IMAGES, "FreiHAND's evaluation")
-    return {"samples": len(rows), "frame": "camera, m"} | write_xyz_verts(target, hands.joints[rows], chosen(hands.vertices, rows))
+    return {"samples": len(rows), "frame": "camera, m"} | write_xyz_verts(
+        target, hands.joints[rows], chosen(hands.vertices, rows)
+    )
 
 
-def write_ho3d(hands: Predicted, target: Path) -> dict:
+def write_ho3d(hands: Submission, target: Path) -> dict:
     """The version is known by the number of samples. Raises HandtoolError as `write_freihand`."""
     rows = order_rows(hands, "HO-3D")
-    versions = [version for version, count in HO3D_IMAGES.items() if hands.sample_id[rows[-1]] < count] or list(HO3D_IMAGES)[-1:]
+    versions = [version for version, count in HO3D_IMAGES.items() if hands.sample_id[rows[-1]] < count] or list(
+        HO3D_IMAGES
+    )[-1:]
     refuse_gaps(hands, rows, HO3D_IMAGES[versions[0]], f"HO-3D's evaluation, {versions[0]},")
     joints = np.empty((len(rows), 21, 3))
     joints[:, list(FROM_MANO)] = shortest(hands.joints[rows])
     vertices = chosen(hands.vertices, rows)
     figures = write_xyz_verts(target, joints * OPENGL, None if vertices is None else shortest(vertices) * OPENGL)
-    return {"samples": len(rows), "version": versions[0], "frame": "camera, OpenGL's axes, m", "joints": "MANO's order"} | figures
+    return {
+        "samples": len(rows),
+        "version": versions[0],
+        "frame": "camera, OpenGL's axes, m",
+        "joints": "MANO's order",
+    } | figures
 
 
-def write_dexycb(hands: Predicted, target: Path) -> dict:
+def write_dexycb(hands: Submission, target: Path) -> dict:
     """Images without a hand have an index and no line. Raises HandtoolError where a prediction is missing or not in the camera frame."""
     rows = order_rows(hands, "DexYCB")
     index = hands.sample_id[rows]
@@ -77,10 +88,15 @@ def write_dexycb(hands: Predicted, target: Path) -> dict:
         for number, values in zip(index.tolist(), joints_mm.tolist(), strict=True):
             file.write(",".join(map(str, [number, *values])) + "\n")
     between = int(index[-1] - index[0] + 1 - len(index))
-    return {"samples": len(rows), "frame": "camera, mm", "indices": f"{index[0]} to {index[-1]}", "indices_between_without_a_line": between}
+    return {
+        "samples": len(rows),
+        "frame": "camera, mm",
+        "indices": f"{index[0]} to {index[-1]}",
+        "indices_between_without_a_line": between,
+    }
 
 
-def write_assemblyhands(hands: Predicted, target: Path, template: Path | None = None) -> dict:
+def write_assemblyhands(hands: Submission, target: Path, template: Path | None = None) -> dict:
     """Cameras that see the same hand are averaged. template: the challenge's json, whose frames are written, and no others.
 
     Raises HandtoolError where a prediction is missing, where the way to the world is not known, or where the template has other frames.
@@ -88,9 +104,14 @@ def write_assemblyhands(hands: Predicted, target: Path, template: Path | None = 
     rows = order_rows(hands, "AssemblyHands", one_each=False)
     poses, cameras = join_cameras(hands, rows)
     body = read_template(template) if template else {"annotations": {}}
-    frames = {(sequence, frame) for sequence, of_it in body["annotations"].items() for frame in of_it} or {each[:2] for each in poses}
+    frames = {(sequence, frame) for sequence, of_it in body["annotations"].items() for frame in of_it} or {
+        each[:2] for each in poses
+    }
     if not any(each[:2] in frames for each in poses):
-        raise HandtoolError(f"{template} names {len(frames)} frames, and {hands.name} has none of them", hint="the template of another split?")
+        raise HandtoolError(
+            f"{template} names {len(frames)} frames, and {hands.name} has none of them",
+            hint="the template of another split?",
+        )
     blank = 0
     for sequence, frame in sorted(frames):
         both = [poses.get((sequence, frame, side)) for side in (RIGHT, LEFT)]
@@ -100,44 +121,62 @@ def write_assemblyhands(hands: Predicted, target: Path, template: Path | None = 
         entry["joint_valid"] = [int(pose is not None) for pose in both for _ in range(21)]
     target.write_text(json.dumps(body), encoding="utf-8")
     return {
-        "samples": len(frames), "frame": "world, mm", "joints": "42, right before left, from tips to wrist", "hands": 2 * len(frames) - blank,
-        "hands_not_in_the_picture_filled_with_zeros": blank, "cameras_averaged_per_hand": dict(sorted(cameras.items())),
+        "samples": len(frames),
+        "frame": "world, mm",
+        "joints": "42, right before left, from tips to wrist",
+        "hands": 2 * len(frames) - blank,
+        "hands_not_in_the_picture_filled_with_zeros": blank,
+        "cameras_averaged_per_hand": dict(sorted(cameras.items())),
         "hands_on_frames_that_the_template_has_not": sum(each[:2] not in frames for each in poses),
-    }  # fmt: skip
+    }
 
 
 WRITERS = {"freihand": write_freihand, "dexycb": write_dexycb, "ho3d": write_ho3d, "assemblyhands": write_assemblyhands}
 
 
-def order_rows(hands: Predicted, title: str, one_each: bool = True) -> np.ndarray:
+def order_rows(hands: Submission, title: str, one_each: bool = True) -> np.ndarray:
     """The rows of samples, by `sample_id`. HandtoolError where one is there twice, not predicted, or not in the camera frame."""
     rows = np.flatnonzero(hands.sample_id >= 0)
     if not len(rows):
-        raise HandtoolError(f"{hands.name} has no sample numbers of {title}", hint="handtool extract ROOT_OF_THE_SET --split … -o test.h5, then predict")
+        raise HandtoolError(
+            f"{hands.name} has no sample numbers of {title}",
+            hint="handtool extract ROOT_OF_THE_SET --split … -o test.h5, then predict",
+        )
     rows = rows[np.argsort(hands.sample_id[rows], kind="stable")]
     number = hands.sample_id[rows]
     if one_each and (twice := number[1:][number[1:] == number[:-1]]).size:
-        raise HandtoolError(f"{hands.name} has {len(twice)} samples more than once, the first {twice[0]}", hint="one split, one prediction of each")
+        raise HandtoolError(
+            f"{hands.name} has {len(twice)} samples more than once, the first {twice[0]}",
+            hint="one split, one prediction of each",
+        )
     finite = hands.valid[rows] & np.isfinite(hands.joints[rows]).all(axis=(1, 2))
     if not finite.all():
         first = number[~finite][0]
-        raise HandtoolError(f"{hands.name} lacks the prediction of {(~finite).sum()} of {len(rows)} samples, the first {first}",
-                            hint="where the true bone length is not known: handtool predict … --bone mean")  # fmt: skip
+        raise HandtoolError(
+            f"{hands.name} lacks the prediction of {(~finite).sum()} of {len(rows)} samples, the first {first}",
+            hint="where the true bone length is not known: handtool predict … --bone mean",
+        )
     if not (absolute := hands.absolute[rows]).all():
-        raise HandtoolError(f"{(~absolute).sum()} of {len(rows)} predictions of {hands.name} are relative to the wrist, {title} wants the camera frame",
-                            hint="the camera has to be known: handtool extract … --camera fx,fy,cx,cy, then predict")  # fmt: skip
+        raise HandtoolError(
+            f"{(~absolute).sum()} of {len(rows)} predictions of {hands.name} are relative to the wrist, {title} wants the camera frame",
+            hint="the camera has to be known: handtool extract … --camera fx,fy,cx,cy, then predict",
+        )
     return rows
 
 
-def refuse_gaps(hands: Predicted, rows: np.ndarray, count: int, title: str) -> None:
+def refuse_gaps(hands: Submission, rows: np.ndarray, count: int, title: str) -> None:
     """HandtoolError where the samples are not 0 to count - 1."""
     number = hands.sample_id[rows]
     if beyond := int((number >= count).sum()):
-        raise HandtoolError(f"{title} has {count} samples, and {hands.name} has {beyond} with a larger number", hint="another split?")
+        raise HandtoolError(
+            f"{title} has {count} samples, and {hands.name} has {beyond} with a larger number", hint="another split?"
+        )
     missing = np.setdiff1d(np.arange(count), number)
     if len(missing):
-        raise HandtoolError(f"{title} has {count} samples, {hands.name} lacks {len(missing)} of them, the first {missing[0]}",
-                            hint="extract the whole split, without --limit or --shard, and predict it")  # fmt: skip
+        raise HandtoolError(
+            f"{title} has {count} samples, {hands.name} lacks {len(missing)} of them, the first {missing[0]}",
+            hint="extract the whole split, without --limit or --shard, and predict it",
+        )
 
 
 def chosen(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
@@ -156,7 +195,9 @@ def as_mm(joints: np.ndarray) -> np.ndarray:
 def write_xyz_verts(target: Path, joints: np.ndarray, vertices: np.ndarray | None) -> dict:
     """[xyz, verts] as pred.json in a zip whose bytes depend on nothing else; where there are no vertices: zeros."""
     if vertices is not None and not np.isfinite(vertices).all():
-        raise HandtoolError(f"{int((~np.isfinite(vertices).all(axis=(1, 2))).sum())} of {len(vertices)} predicted meshes are not finite")
+        raise HandtoolError(
+            f"{int((~np.isfinite(vertices).all(axis=(1, 2))).sum())} of {len(vertices)} predicted meshes are not finite"
+        )
     nothing, member_info = json.dumps(np.zeros((NUM_VERTICES, 3)).tolist()), zipfile.ZipInfo("pred.json")
     member_info.compress_type = zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(target, "w") as archive, archive.open(member_info, "w", force_zip64=True) as member:
@@ -170,19 +211,29 @@ def write_xyz_verts(target: Path, joints: np.ndarray, vertices: np.ndarray | Non
     return {"vertices": NO_MESH if vertices is None else "as predicted"}
 
 
-def join_cameras(hands: Predicted, rows: np.ndarray) -> tuple[dict[tuple[str, str, int], np.ndarray], Counter]:
+def join_cameras(hands: Submission, rows: np.ndarray) -> tuple[dict[tuple[str, str, int], np.ndarray], Counter]:
     """{(sequence, frame, side): (21, 3) mm, world, the set's order}, the mean of the cameras that saw it; and how many saw how many."""
     if hands.extrinsics is None or not np.isfinite(hands.extrinsics[rows]).all():
-        unknown = len(rows) if hands.extrinsics is None else int((~np.isfinite(hands.extrinsics[rows]).all(axis=(1, 2))).sum())
-        raise HandtoolError(f"{unknown} of {len(rows)} hands of {hands.name} have no extrinsics, AssemblyHands wants the world frame",
-                            hint="handtool extract ASSEMBLYHANDS_ROOT --split … -o test.h5 reads them with the images")  # fmt: skip
+        unknown = (
+            len(rows)
+            if hands.extrinsics is None
+            else int((~np.isfinite(hands.extrinsics[rows]).all(axis=(1, 2))).sum())
+        )
+        raise HandtoolError(
+            f"{unknown} of {len(rows)} hands of {hands.name} have no extrinsics, AssemblyHands wants the world frame",
+            hint="handtool extract ASSEMBLYHANDS_ROOT --split … -o test.h5 reads them with the images",
+        )
     seen: dict[tuple[str, str, int], list[np.ndarray]] = {}
     for row, world in zip(rows, world_from_camera(hands.joints[rows], hands.extrinsics[rows]), strict=True):
         place, side = FRAME_OF_KEY.search(hands.sample_key[row]), int(hands.side[row])
         if place is None or side not in (LEFT, RIGHT):
-            raise HandtoolError(f"{hands.sample_key[row]!r} of {hands.name} is no hand of AssemblyHands (sequence/camera/000123.jpg, left or right)")
+            raise HandtoolError(
+                f"{hands.sample_key[row]!r} of {hands.name} is no hand of AssemblyHands (sequence/camera/000123.jpg, left or right)"
+            )
         seen.setdefault((*place.groups(), side), []).append(world)
-    return {key: in_their_order(as_mm(np.mean(poses, axis=0))) for key, poses in seen.items()}, Counter(map(len, seen.values()))
+    return {key: in_their_order(as_mm(np.mean(poses, axis=0))) for key, poses in seen.items()}, Counter(
+        map(len, seen.values())
+    )
 
 
 def world_from_camera(joints: np.ndarray, extrinsics: np.ndarray) -> np.ndarray:
@@ -206,4 +257,6 @@ def read_template(path: Path) -> dict:
             return body
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise HandtoolError(f"--template {path} is no template of AssemblyHands", hint='{"annotations": {sequence: {"000123": {…}}}}')
+    raise HandtoolError(
+        f"--template {path} is no template of AssemblyHands", hint='{"annotations": {sequence: {"000123": {…}}}}'
+    )

@@ -12,7 +12,9 @@ from handtool.sources.frame import KnownHand, Video
 
 NAME, BOXES = "truth.h5", "boxes.json"
 COMPANIONS = frozenset({NAME, BOXES})  # what lies beside such videos and is no footage
-LEAST_OVERLAP = 0.2  # intersection over union of a found box (of landmarks: without the flesh around them) and the known one
+LEAST_OVERLAP = (
+    0.2  # intersection over union of a found box (of landmarks: without the flesh around them) and the known one
+)
 LABELLED, STRANGER, MISSED, TURNED = "labelled", "not in the truth", "known but not found", "side corrected"
 
 
@@ -39,7 +41,11 @@ class KnownFilm:
         The pair that overlaps most is joined first; each known hand once. `tally` counts what became of both sides.
         """
         known, joined = self.hands.get(number, []), [None] * len(boxes)
-        overlap = iou(boxes[:, None], np.array([hand.box for hand in known])) if len(boxes) and known else np.zeros((len(boxes), 0))
+        overlap = (
+            iou(boxes[:, None], np.array([hand.box for hand in known]))
+            if len(boxes) and known
+            else np.zeros((len(boxes), 0))
+        )
         while overlap.size and overlap.max() >= LEAST_OVERLAP:
             here, there = np.unravel_index(overlap.argmax(), overlap.shape)
             joined[here] = known[there]
@@ -70,12 +76,22 @@ def known_film(columns: dict[str, np.ndarray], about: dict) -> KnownFilm:
             )
         )
     camera = columns["camera"][0] if len(columns["camera"]) else np.full((3, 3), np.nan)
-    return KnownFilm(str(about["subject"]), str(about["place"]), camera, (int(about["width"]), int(about["height"])), dict(hands))
+    return KnownFilm(
+        str(about["subject"]), str(about["place"]), camera, (int(about["width"]), int(about["height"])), dict(hands)
+    )
 
 
 def nobody(camera: np.ndarray) -> KnownHand:
     """The label of a hand that nobody knows, among others that are known."""
     nothing = np.zeros(21, bool)
     return KnownHand(
-        2, camera, np.full((21, 3), np.nan), nothing, np.full((21, 2), np.nan), nothing, sample_id=-1, sample_key="", visible=nothing
-    )  # fmt: skip
+        2,
+        camera,
+        np.full((21, 3), np.nan),
+        nothing,
+        np.full((21, 2), np.nan),
+        nothing,
+        sample_id=-1,
+        sample_key="",
+        visible=nothing,
+    )

@@ -45,7 +45,9 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
         tally.problem = tally.problem or "no frame could be decoded"
     elif not np.isfinite(tally.duration):
         tally.duration = tally.reached
-    elif tally.duration - tally.reached > MISSING_S and not tally.problem:  # some containers say nothing where they are cut off
+    elif (
+        tally.duration - tally.reached > MISSING_S and not tally.problem
+    ):  # some containers say nothing where they are cut off
         tally.problem = f"pictures end after {tally.reached:.1f} of {tally.duration:.1f} s"
 
 
@@ -64,7 +66,9 @@ def stated_duration(container, stream) -> float:
         return float(stream.duration * stream.time_base)
     if container.duration is None:
         return float("nan")
-    start = container.start_time or 0 if "matroska" in container.format.name else 0  # its length counts from 0, not from the first frame
+    start = (
+        container.start_time or 0 if "matroska" in container.format.name else 0
+    )  # its length counts from 0, not from the first frame
     return (container.duration - start) / av.time_base
 
 
@@ -107,9 +111,13 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.Vid
             tally.failed[REFUSED] += 1
             frames = []
         for frame in frames:
-            tally.beat()
+            tally.heartbeat()
             time = frame.time - start if frame.time is not None else number * interval
-            lasts = float(frame.duration * frame.time_base) if getattr(frame, "duration", None) and frame.time_base else interval
+            lasts = (
+                float(frame.duration * frame.time_base)
+                if getattr(frame, "duration", None) and frame.time_base
+                else interval
+            )
             tally.reached = max(tally.reached, time + lasts)
             if frame.is_corrupt:
                 tally.failed[DAMAGED] += 1

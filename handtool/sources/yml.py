@@ -12,14 +12,22 @@ def read_yml(path: Path) -> dict:
     try:
         import yaml  # an extra: one set needs it
     except ModuleNotFoundError:
-        raise HandtoolError(f"{path.name} is YAML, and PyYAML is not installed", hint="pip install 'handtool[datasets]'") from None
+        raise HandtoolError(
+            f"{path.name} is YAML, and PyYAML is not installed", hint="pip install 'handtool[datasets]'"
+        ) from None
     try:
         if path.stat().st_size > LARGEST:
             raise HandtoolError(f"{path} has {path.stat().st_size} bytes, more than a file of settings")
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
-        found = ", ".join(sorted(each.name for each in path.parent.iterdir())[:5]) if path.parent.is_dir() else "no such folder"
-        raise HandtoolError(f"{path} cannot be read ({error.strerror}); beside it: {found or 'nothing'}", hint="unpacked to its end?") from None
+        found = (
+            ", ".join(sorted(each.name for each in path.parent.iterdir())[:5])
+            if path.parent.is_dir()
+            else "no such folder"
+        )
+        raise HandtoolError(
+            f"{path} cannot be read ({error.strerror}); beside it: {found or 'nothing'}", hint="unpacked to its end?"
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise HandtoolError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

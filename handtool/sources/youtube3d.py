@@ -25,10 +25,10 @@ from handtool import config
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import LEFT, NUM_VERTICES, RIGHT, UNKNOWN
+from handtool.sources.dataset_choice import choose_some, choose_split, refuse_choice, tell_missing
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.json_stream import read_entries
-from handtool.sources.known import BadLabel, Place, nothing_but_a_box, read_known
-from handtool.sources.parts import choose_some, choose_split, refuse_choice, tell_missing
+from handtool.sources.labelled_frames import BadLabel, Sample, nothing_but_a_box, read_known
 
 NAME, TITLE = "youtube3d", "YouTube-3D-Hands"
 BOX_SCALE = config.BOX_SCALE
@@ -44,21 +44,28 @@ def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
     return any(f"youtube_{split}.json" in names for split in SPLITS)
 
 
-def find_hands(root: Path, title: str, choice: Choice) -> list[Video]:
+def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video a VIDEO_ID. Raises HandtoolError where something is missing, WrongCommand for other names."""
     there = [split for split in SPLITS if (root / f"youtube_{split}.json").is_file()]
     if not there and choice.split is None:
-        raise tell_missing(root / "youtube_train.json", "youtube_train.json, youtube_val.json or youtube_test.json", WHERE)
+        raise tell_missing(
+            root / "youtube_train.json", "youtube_train.json, youtube_val.json or youtube_test.json", WHERE
+        )
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
     refuse_choice(TITLE, "--cameras", choice.cameras, "each video has its own")
     sides = [SIDES[each] for each in choose_some(TITLE, "--subset", choice.subset, SIDES)]
     path = root / f"youtube_{split}.json"
-    for needed, looked_for in ((path, "the annotations"), (root / "youtube", "the frames of the videos, youtube/VIDEO_ID/video/frames/…")):
+    for needed, looked_for in (
+        (path, "the annotations"),
+        (root / "youtube", "the frames of the videos, youtube/VIDEO_ID/video/frames/…"),
+    ):
         if not needed.exists():
             raise tell_missing(needed, looked_for, WHERE)
     images, hands = read_labels(path, sides)
     if not hands:
-        raise WrongCommand(f"{path} has no hand of --subset {','.join(choice.subset)}" if choice.subset else f"{path} has no hand")
+        raise WrongCommand(
+            f"{path} has no hand of --subset {','.join(choice.subset)}" if choice.subset else f"{path} has no hand"
+        )
     videos: dict[str, list[int]] = {}
     for image in sorted(hands, key=lambda each: natural(images[each][0])):
         videos.setdefault(video_of(images[image][0]), []).append(image)
@@ -80,10 +87,13 @@ def read_labels(path: Path, sides: list[int]) -> tuple[dict[int, tuple[str, int,
                 hands.setdefault(entry["image_id"], []).append((int(place), side, box_of_points(vertices[:, :2])))
         except (KeyError, TypeError, ValueError) as error:
             told = f"no {error}" if isinstance(error, KeyError) else error
-            raise HandtoolError(f"{path}: number {place} of {kind} is not as it should be: {told}", hint="a file of another version?") from None
+            raise HandtoolError(
+                f"{path}: number {place} of {kind} is not as it should be: {told}", hint="a file of another version?"
+            ) from None
     if unknown := [each for each in hands if each not in images]:
         raise HandtoolError(
-            f"{path} has hands on image {unknown[0]!r}, and no image of that id; {len(unknown)} like it", hint="a file of another version?"
+            f"{path} has hands on image {unknown[0]!r}, and no image of that id; {len(unknown)} like it",
+            hint="a file of another version?",
         )
     return images, hands
 
@@ -111,7 +121,12 @@ def natural(name: str) -> tuple[str, int, str]:
 
 
 def make_video(
-    root: Path, name: str, split: str, of_it: list[int], images: dict[int, tuple[str, int, int]], hands: dict[int, list[Annotation]]
+    root: Path,
+    name: str,
+    split: str,
+    of_it: list[int],
+    images: dict[int, tuple[str, int, int]],
+    hands: dict[int, list[Annotation]],
 ) -> Video:
     """of_it: the ids of its images, a row each. labels: file, number (n,), size (n, 2), and of up to k hands id, side (n, k), box (n, k, 4)."""
     most = max(len(hands[each]) for each in of_it)
@@ -131,15 +146,15 @@ def make_video(
     return Video(name, str(root), "labelled", rows=rows, dataset=NAME, split=split, labels=labels)
 
 
-def read_hands(video: Video, tally: Tally) -> Iterator[Frame]:
+def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of the rows, with all its hands."""
     labels = video.labels
 
-    def find(row: int) -> Place:
+    def find(row: int) -> Sample:
         name = str(labels["file"][row])
-        return Place(Path(video.path, name), name, int(labels["number"][row]))
+        return Sample(Path(video.path, name), name, int(labels["number"][row]))
 
-    def label(row: int, where: Place, image: np.ndarray) -> tuple[KnownHand, ...]:
+    def label(row: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
         scale = size_ratio(image, labels["size"][row])
         return tuple(
             KnownHand(side=int(side), sample_id=int(number), sample_key=where.name, **nothing_but_a_box(box * scale))

@@ -9,7 +9,20 @@ from handtool.accounting import Accounting
 from handtool.config import MACHINE_SETTINGS, CatConfig
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
-from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PAIRS, PREDICTIONS, VIDEOS, File, Sink, Table, read_attrs, read_column
+from handtool.store import (
+    CROPS,
+    EMBEDDINGS,
+    KEYPOINTS,
+    LABELS,
+    PAIRS,
+    PREDICTIONS,
+    VIDEOS,
+    File,
+    Sink,
+    Table,
+    read_attrs,
+    read_column,
+)
 from handtool.store.rows import Chosen, copy_crops, copy_pairs, copy_rows, copy_videos, present_columns
 
 log = logging.getLogger(__name__)
@@ -41,7 +54,9 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
         source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
         if source.pool:
             message = f"{source.path} was mined in a pool of other hands, whose rows cannot be joined to it"
-            raise HandtoolError(message, hint="join the embedded files, then mine: handtool cat anchors.h5 pool.h5 -o all.h5")
+            raise HandtoolError(
+                message, hint="join the embedded files, then mine: handtool cat anchors.h5 pool.h5 -o all.h5"
+            )
     tables = find_tables(sources)
     attrs = {table: join_attrs(sources, table) for table in tables}
     file, video_row, ordinals = order_videos(sources)
@@ -57,7 +72,11 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
             copy_rows(sink, chosen, table, attrs[table], progress)
     pairs = copy_pairs(sink, chosen, attrs[PAIRS], progress) if PAIRS in tables else 0
     left_out = sorted({name for source in sources for name in ("weights", "metrics", "curve") if source.has(name)})
-    report = {"accounting": [Accounting("hands", done=len(video)).as_report()], "files": len(sources), "videos": len(file)}
+    report = {
+        "accounting": [Accounting("hands", done=len(video)).as_report()],
+        "files": len(sources),
+        "videos": len(file),
+    }
     report |= {"pairs": pairs, "tables": [table.group for table in (VIDEOS, *tables)]}
     missing = [f"{number}/{of}" for of, there in shards.items() for number in range(1, of + 1) if number not in there]
     if missing:
@@ -159,7 +178,10 @@ def order_videos(sources: list[File]) -> tuple[np.ndarray, np.ndarray, np.ndarra
         row = np.concatenate([np.arange(len(ordinals[n])) for n in shards])
         ordinal = np.concatenate([ordinals[n] for n in shards])
         if len(np.unique(ordinal)) < len(ordinal):
-            log.warning("%s are of one run and have videos in common, which come twice", " and ".join(str(sources[n].path) for n in shards))
+            log.warning(
+                "%s are of one run and have videos in common, which come twice",
+                " and ".join(str(sources[n].path) for n in shards),
+            )
         elif len(shards) > 1:
             order = np.argsort(ordinal, kind="stable")
             file, row = file[order], row[order]

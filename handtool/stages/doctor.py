@@ -134,7 +134,9 @@ def check_disk() -> Finding:
             file.write(b"x")
         free = shutil.disk_usage(folder).free / 2**30
     except OSError as error:
-        return Finding("disk", MISSING, True, f"{folder}: {error.strerror}", "set TMPDIR to a folder that can be written")
+        return Finding(
+            "disk", MISSING, True, f"{folder}: {error.strerror}", "set TMPDIR to a folder that can be written"
+        )
     advice = (
         f"pipes are kept there until they are read: set TMPDIR to a folder with more than {LOW_DISK_GIB:g} GiB"
         if free < LOW_DISK_GIB
@@ -150,7 +152,8 @@ def check_compiler(hnswlib_there: bool) -> Finding:
     remedy = (
         ""
         if path
-        else "apt-get install g++ (or your system's C++ compiler)" + ("; not needed while hnswlib works" if hnswlib_there else "")
+        else "apt-get install g++ (or your system's C++ compiler)"
+        + ("; not needed while hnswlib works" if hnswlib_there else "")
     )
     return Finding("compiler", OK if path else MISSING, False, path or "no C++ compiler on PATH", remedy)
 
@@ -174,17 +177,23 @@ def check_import(name: str) -> Finding:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         return Finding(name, MISSING if answer["missing"] else OK, needed, answer["found"], answer["remedy"])
     if done.returncode < 0:
-        return Finding(name, MISSING, needed, f"its import crashed ({signal.Signals(-done.returncode).name})", REMEDIES[name])
+        return Finding(
+            name, MISSING, needed, f"its import crashed ({signal.Signals(-done.returncode).name})", REMEDIES[name]
+        )
     reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
     return Finding(name, MISSING, needed, reason[:300], remedy_for(name, reason))
 
 
 def run_probe(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, errors="replace", timeout=SECONDS)
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, errors="replace", timeout=SECONDS
+    )
 
 
 def remedy_for(name: str, reason: str) -> str:
     """A missing libGL is no matter of OpenCV's: servers have none."""
-    if name in ("opencv", "mediapipe") and any(library in reason for library in ("libGL", "libgthread", "libSM", "libX", "libxcb")):
+    if name in ("opencv", "mediapipe") and any(
+        library in reason for library in ("libGL", "libgthread", "libSM", "libX", "libxcb")
+    ):
         return "pip uninstall -y opencv-python opencv-contrib-python && pip install opencv-python-headless (or apt-get install libgl1)"
     return REMEDIES[name]

@@ -35,7 +35,11 @@ T = TypeVar("T")
 BLOCK_ROWS = 8_192
 BLOCKS_AHEAD = 2
 DIMS = {"keypoints": 14, "joints": 63, "encoder": 128}
-NORMALIZATIONS = {"keypoints": ("crop", "wrist-scale", "similarity"), "joints": ("wrist-scale", "similarity"), "encoder": ("unit",)}
+NORMALIZATIONS = {
+    "keypoints": ("crop", "wrist-scale", "similarity"),
+    "joints": ("wrist-scale", "similarity"),
+    "encoder": ("unit",),
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,13 @@ class Descriptors:
 
 
 def embed(
-    source: File, sink: Sink, config: EmbedConfig, progress: Progress = silent, *, basis: File | None = None, encoder: File | None = None
+    source: File,
+    sink: Sink,
+    config: EmbedConfig,
+    progress: Progress = silent,
+    *,
+    basis: File | None = None,
+    encoder: File | None = None,
 ) -> dict:
     """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN where there are none.
 
@@ -67,7 +77,8 @@ def embed(
     described = open_descriptors(source, sink, config, encoder, progress)
     if not described.valid.any():
         raise HandtoolError(
-            f"none of the {len(described.valid)} hands of {source.path} has {described.lacking}", hint=f"look at them: handtool show {source.path}"
+            f"none of the {len(described.valid)} hands of {source.path} has {described.lacking}",
+            hint=f"look at them: handtool show {source.path}",
         )
     if (described.side == UNKNOWN).any():
         log.info("%d hands of unknown side count as right hands", (described.side == UNKNOWN).sum())
@@ -76,7 +87,9 @@ def embed(
     else:
         share = None
         if len(space.mean) != described.width:
-            raise HandtoolError(f"{basis.path} describes a hand by {len(space.mean)} numbers, here there are {described.width}")
+            raise HandtoolError(
+                f"{basis.path} describes a hand by {len(space.mean)} numbers, here there are {described.width}"
+            )
     embedded, moments = np.zeros(len(described.valid), bool), RunningMoments()
 
     def project(start: int, numbers: np.ndarray) -> tuple[slice, np.ndarray]:
@@ -97,7 +110,9 @@ def embed(
     return make_report(described, embedded, space, config, share)
 
 
-def open_descriptors(source: File, sink: Sink, config: EmbedConfig, encoder: File | None, progress: Progress) -> Descriptors:
+def open_descriptors(
+    source: File, sink: Sink, config: EmbedConfig, encoder: File | None, progress: Progress
+) -> Descriptors:
     """The descriptors that are asked for. Raises WrongCommand for a normalization that they do not have."""
     known = NORMALIZATIONS[config.source]
     normalization = config.normalization or known[0]
@@ -123,30 +138,49 @@ def open_descriptors(source: File, sink: Sink, config: EmbedConfig, encoder: Fil
             points[~valid[here]] = np.nan
         return turn(points, side[here])
 
-    return Descriptors(partial(read_blocks, source, column, BLOCK_ROWS), described, width, side, valid, lacking, normalization, {"source": config.source})
+    return Descriptors(
+        partial(read_blocks, source, column, BLOCK_ROWS),
+        described,
+        width,
+        side,
+        valid,
+        lacking,
+        normalization,
+        {"source": config.source},
+    )
 
 
-def encode(source: File, sink: Sink, config: EmbedConfig, encoder: File | None, side: np.ndarray, progress: Progress) -> Descriptors:
+def encode(
+    source: File, sink: Sink, config: EmbedConfig, encoder: File | None, side: np.ndarray, progress: Progress
+) -> Descriptors:
     """Features of unit length, computed once and kept on the disk while axes are fitted (about as many bytes as the crops themselves)."""
-    from handtool.nn.features import encode_crops, num_features
+    from handtool.nn.files.features import encode_crops, num_features
 
     if not isinstance(encoder, File):
-        raise HandtoolError(f"--encoder {encoder} is not a handtool file", hint="handtool pretrain pairs.h5 -o encoder.h5")
+        raise HandtoolError(
+            f"--encoder {encoder} is not a handtool file", hint="handtool pretrain pairs.h5 -o encoder.h5"
+        )
     encoder.need("weights", hint="handtool pretrain pairs.h5 -o encoder.h5")
     kept = scratch_array(sink.folder, (len(side), num_features(encoder)), np.float32)
     for start, features in encode_crops(source, encoder, config, progress):
         length = np.linalg.norm(features, axis=1, keepdims=True)
-        kept[start : start + len(features)] = np.divide(features, length, out=np.full_like(features, np.nan), where=length > 0)
+        kept[start : start + len(features)] = np.divide(
+            features, length, out=np.full_like(features, np.nan), where=length > 0
+        )
 
     def read() -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(kept), BLOCK_ROWS):
             yield start, kept[start : start + BLOCK_ROWS]
 
     attrs = {"source": "encoder", "encoder_uuid": encoder.uuid}
-    return Descriptors(read, lambda start, rows: rows, kept.shape[1], side, np.ones(len(side), bool), "features", "unit", attrs)
+    return Descriptors(
+        read, lambda start, rows: rows, kept.shape[1], side, np.ones(len(side), bool), "features", "unit", attrs
+    )
 
 
-def fit_space(described: Descriptors, source: File, config: EmbedConfig, progress: Progress) -> tuple[Basis, float | None]:
+def fit_space(
+    described: Descriptors, source: File, config: EmbedConfig, progress: Progress
+) -> tuple[Basis, float | None]:
     """The principal axes of all valid hands, and the share of the variance that they keep; nothing to fit where all numbers are kept."""
     dim = config.dim or min(DIMS[config.source], described.width)
     if dim > described.width:
@@ -187,36 +221,60 @@ def describe_space(space: Basis, moments: RunningMoments) -> dict:
     """The attributes by which another file can be embedded alike. Raw numbers have a variance too, measured as they were written."""
     raw = space.is_raw and moments.count
     variance = np.diag(moments.scatter) / max(moments.count - 1, 1) if raw else space.explained_variance
-    return {"kind": "raw" if space.is_raw else "pca", "mean": space.mean, "basis": space.basis.T, "explained_variance": variance}
+    return {
+        "kind": "raw" if space.is_raw else "pca",
+        "mean": space.mean,
+        "basis": space.basis.T,
+        "explained_variance": variance,
+    }
 
 
 def read_space(basis: File | None, config: EmbedConfig, encoder: File | None) -> tuple[Basis | None, EmbedConfig]:
     """The axes that another file was embedded on, and the settings that follow it. Raises WrongCommand where others are asked for."""
     if encoder is not None:
         if config.source == "joints":
-            raise WrongCommand("--encoder and --from joints are two ways to describe a hand", hint="leave one of them out")
+            raise WrongCommand(
+                "--encoder and --from joints are two ways to describe a hand", hint="leave one of them out"
+            )
         config = replace(config, source="encoder")
     if basis is None:
         return None, config
     if not isinstance(basis, File):
-        raise HandtoolError(f"--basis {basis} is not a handtool file", hint="handtool embed keypoints.h5 -o embeddings.h5")
+        raise HandtoolError(
+            f"--basis {basis} is not a handtool file", hint="handtool embed keypoints.h5 -o embeddings.h5"
+        )
     basis.need(EMBEDDINGS, hint="handtool embed {path} -o embeddings.h5")
     attrs = read_attrs(basis, EMBEDDINGS)
-    found = {"dim": attrs["basis"].shape[1], "normalization": attrs["normalization"], "source": attrs.get("source", "keypoints")}
+    found = {
+        "dim": attrs["basis"].shape[1],
+        "normalization": attrs["normalization"],
+        "source": attrs.get("source", "keypoints"),
+    }
     for name, value in found.items():
         asked = getattr(config, name)
         if asked not in (value, getattr(EmbedConfig, name)):
             option = "from" if name == "source" else name
-            raise WrongCommand(f"--{option} {asked} contradicts {basis.path}, which has {value}", hint=f"leave --{option} out")
-    if found["source"] == "encoder" and (encoder is None or getattr(encoder, "uuid", None) != attrs.get("encoder_uuid")):
-        raise WrongCommand(f"{basis.path} holds features of the encoder {attrs.get('encoder_uuid')}", hint="name it: --encoder FILE")
+            raise WrongCommand(
+                f"--{option} {asked} contradicts {basis.path}, which has {value}", hint=f"leave --{option} out"
+            )
+    if found["source"] == "encoder" and (
+        encoder is None or getattr(encoder, "uuid", None) != attrs.get("encoder_uuid")
+    ):
+        raise WrongCommand(
+            f"{basis.path} holds features of the encoder {attrs.get('encoder_uuid')}", hint="name it: --encoder FILE"
+        )
     variance = np.full(found["dim"], np.nan) if attrs["kind"] == "raw" else attrs["explained_variance"]
     return Basis(attrs["mean"], attrs["basis"].T, variance), replace(config, **found)
 
 
-def make_report(described: Descriptors, embedded: np.ndarray, space: Basis, config: EmbedConfig, share: float | None) -> dict:
+def make_report(
+    described: Descriptors, embedded: np.ndarray, space: Basis, config: EmbedConfig, share: float | None
+) -> dict:
     accounting = Accounting("hands", done=int(embedded.sum()))
-    accounting.skip(f"no {described.lacking}" if described.lacking == "keypoints" else f"not {described.lacking}", int((~described.valid).sum()))
+    accounting.skip(
+        f"no {described.lacking}" if described.lacking == "keypoints" else f"not {described.lacking}",
+        int((~described.valid).sum()),
+    )
     accounting.fail(f"{config.source} not finite, or all in one place", int((described.valid & ~embedded).sum()))
     report = {
         "accounting": [accounting.as_report()],

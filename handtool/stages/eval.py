@@ -13,7 +13,7 @@ from handtool.hands.bootstrap import Grouping, group_hands, mean_interval
 from handtool.hands.comparison import compare
 from handtool.hands.metrics import Score, score
 from handtool.hands.pck import mean_of_known
-from handtool.hands.protocols import PROTOCOLS, Hands, applicable, make_hands
+from handtool.hands.protocols import PROTOCOLS, ScoredHands, applicable, make_hands
 from handtool.hands.skeleton import FINGERS
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, LABELS, PREDICTIONS, VIDEOS, File, Sink, video_names
@@ -24,7 +24,7 @@ FEW_GROUPS = 10  # fewer videos than that tell little of how videos differ
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Predictions:
     """The columns of /predictions, where they are from, and where their metric scale is from."""
 
     columns: dict[str, np.ndarray]
@@ -35,12 +35,21 @@ class Predicted:
 
 def check_machine(config: EvalConfig) -> None:
     """HandtoolError where the device asked for is not here."""
-    from handtool.nn.infer import find_device  # torch takes seconds to load, and scoring a file of predictions needs none of it
+    from handtool.nn.files.inference import (
+        find_device,  # torch takes seconds to load, and scoring a file of predictions needs none of it
+    )
 
     find_device(config.device)
 
 
-def evaluate(sources: list[File], sink: Sink | None, config: EvalConfig, progress: Progress = silent, *, model: File | None = None) -> dict:
+def evaluate(
+    sources: list[File],
+    sink: Sink | None,
+    config: EvalConfig,
+    progress: Progress = silent,
+    *,
+    model: File | None = None,
+) -> dict:
     """Score each source's predictions against its labels, or those that `model` makes for its crops; one block of results per source.
 
     Several sources without a model are several predictions of the same hands, and are compared with the first, pair by pair.
@@ -73,15 +82,25 @@ def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, mo
     if unknown := [name for name in config.protocols if name not in PROTOCOLS]:
         raise WrongCommand(f"no protocol {', '.join(unknown)}", hint=f"--protocol {' | '.join(PROTOCOLS)}")
     if sink and len(sources) > 1:
-        raise WrongCommand(f"-o holds the result of one source, {len(sources)} were given", hint="one handtool eval -o for each")
+        raise WrongCommand(
+            f"-o holds the result of one source, {len(sources)} were given", hint="one handtool eval -o for each"
+        )
     if config.bone != EvalConfig.bone and not model:
-        raise WrongCommand("--bone sets the scale of a model's predictions, and no --model was given", hint="--model pose.h5")
+        raise WrongCommand(
+            "--bone sets the scale of a model's predictions, and no --model was given", hint="--model pose.h5"
+        )
     if model and not isinstance(model, File):
-        raise HandtoolError(f"{model} is not a pose model of handtool", hint=f"handtool finetune train.h5 --init {model} -o pose.h5")
+        raise HandtoolError(
+            f"{model} is not a pose model of handtool", hint=f"handtool finetune train.h5 --init {model} -o pose.h5"
+        )
     if model:
         model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
     for name in config.protocols:
-        bare = [source.path for source in sources if model or not (source.has(LABELS.vertices) and source.has(PREDICTIONS.vertices))]
+        bare = [
+            source.path
+            for source in sources
+            if model or not (source.has(LABELS.vertices) and source.has(PREDICTIONS.vertices))
+        ]
         if PROTOCOLS[name].of_mesh and bare:
             missing = "the model predicts none" if model else f"{bare[0]} has none in its labels or its predictions"
             raise HandtoolError(f"--protocol {name} needs vertices, and {missing}", hint=ALL_PRINTED)
@@ -107,26 +126,26 @@ def check_same_hands(sources: list[File]) -> None:
                 raise HandtoolError(f"{refusal}: {column.path} of row {row} differs{told}", hint=alone)
 
 
-def read_predictions(source: File) -> Predicted:
+def read_predictions(source: File) -> Predictions:
     source.need(PREDICTIONS, hint="handtool eval {path} --model pose.h5")
     names = [column.name for column in PREDICTIONS.columns if source.has(column)]
     columns = {name: store.read_column(source, PREDICTIONS.by_name[name]) for name in names}
-    return Predicted(columns, "its own", store.read_attrs(source, PREDICTIONS)["scale_source"], made_here=False)
+    return Predictions(columns, "its own", store.read_attrs(source, PREDICTIONS)["scale_source"], made_here=False)
 
 
-def predict(source: File, model: File, config: EvalConfig, progress: Progress) -> Predicted:
+def predict(source: File, model: File, config: EvalConfig, progress: Progress) -> Predictions:
     """Run the pose model over the crops, as `handtool predict` does."""
-    from handtool.nn.data import read_hands
-    from handtool.nn.infer import find_scale, predict_file
-    from handtool.nn.pose import read_pose
+    from handtool.nn.files.data import read_stored_hands
+    from handtool.nn.files.inference import find_scale, predict_file
+    from handtool.nn.files.pose_weights import read_pose
 
     settings = PredictConfig(config.bone, config.batch_size, config.precision, config.device, config.workers)
     columns = predict_file(source, model, settings, progress)
-    _, scale_source = find_scale(read_hands(source), read_pose(model).contract.bone_m, config.bone)
-    return Predicted(columns, model.path.name, scale_source, made_here=True)
+    _, scale_source = find_scale(read_stored_hands(source), read_pose(model).contract.bone_m, config.bone)
+    return Predictions(columns, model.path.name, scale_source, made_here=True)
 
 
-def join_labels(source: File, predicted: Predicted) -> Hands:
+def join_labels(source: File, predicted: Predictions) -> ScoredHands:
     """Predictions beside their truth; a prediction marked as not valid becomes NaN, which every protocol counts as failed."""
     columns = predicted.columns
     joints = np.where(columns["valid"][:, None, None], columns["joints"], np.float32(np.nan))
@@ -139,42 +158,53 @@ def join_labels(source: File, predicted: Predicted) -> Hands:
     return make_hands(joints, truth, valid, side, vertices, columns["absolute"])
 
 
-def count_hands(source: File, hands: Hands) -> tuple[Accounting, np.ndarray]:
+def count_hands(source: File, hands: ScoredHands) -> tuple[Accounting, np.ndarray]:
     """in = scored + without truth + without prediction; and the rows of the last. HandtoolError where no hand is left to score."""
     labelled, predicted = hands.valid.any(axis=1), np.isfinite(hands.predicted).all(axis=(1, 2))
     accounting = Accounting("hands", done=int((labelled & predicted).sum()))
     accounting.skip("no true joint", int((~labelled).sum()))
     accounting.fail("no finite prediction", int((labelled & ~predicted).sum()))
     if not accounting.done:
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in {**accounting.skipped, **accounting.failed}.items())
-        raise HandtoolError(f"{source.path}: none of {accounting.total} hands can be scored ({reasons or 'there are none'})")
+        reasons = ", ".join(
+            f"{reason}: {count}" for reason, count in {**accounting.skipped, **accounting.failed}.items()
+        )
+        raise HandtoolError(
+            f"{source.path}: none of {accounting.total} hands can be scored ({reasons or 'there are none'})"
+        )
     return accounting, np.flatnonzero(labelled & ~predicted)
 
 
-def group_all(source: File, hands: Hands, config: EvalConfig) -> Grouping:
+def group_all(source: File, hands: ScoredHands, config: EvalConfig) -> Grouping:
     video = store.read_column(source, CROPS.video) if source.has(CROPS) else None
     return group_hands(video, hands.valid.any(axis=1), config.seed)
 
 
-def score_all(source: File, hands: Hands, groups: Grouping, config: EvalConfig, progress: Progress) -> list[Score]:
+def score_all(
+    source: File, hands: ScoredHands, groups: Grouping, config: EvalConfig, progress: Progress
+) -> list[Score]:
     """Every protocol, each mean with its 95 % interval."""
     there = applicable(hands)
     names = [name for name in PROTOCOLS if name in (config.protocols or there)]
     for name in names:
         if name not in there:
-            raise HandtoolError(f"--protocol {name} needs predictions in the camera frame, {source.path} has none", hint=ALL_PRINTED)
+            raise HandtoolError(
+                f"--protocol {name} needs predictions in the camera frame, {source.path} has none", hint=ALL_PRINTED
+            )
     scores = []
     for result in score(hands, names, groups):
         if config.resamples:
             low, high = mean_interval(result.sums, config.resamples, config.seed)
-            drawn = {f"{groups.by}s_drawn": int(result.sums.scored.sum()), "interval": f"95 %, {config.resamples} resamples by {groups.by}"}
+            drawn = {
+                f"{groups.by}s_drawn": int(result.sums.scored.sum()),
+                "interval": f"95 %, {config.resamples} resamples by {groups.by}",
+            }
             result.figures.update({"mean_low_mm": low, "mean_high_mm": high} | drawn)
         scores.append(result)
         progress("score", len(scores), len(names))
     return scores
 
 
-def write(sink: Sink, source: File, predicted: Predicted, scores: list[Score], groups: Grouping) -> None:
+def write(sink: Sink, source: File, predicted: Predictions, scores: list[Score], groups: Grouping) -> None:
     """/metrics with one group per protocol; arrays by protocol below METRIC_ARRAYS, with the unit in the name."""
     arrays = {}
     for each in scores:
@@ -190,7 +220,11 @@ def write(sink: Sink, source: File, predicted: Predicted, scores: list[Score], g
             arrays[f"pck/thresholds_{of.low_mm}_{of.high_mm}mm"] = 1000 * of.thresholds_m()
     figures = {}
     for each in scores:
-        words = {"alignment": each.protocol.words, "average": each.protocol.average, "scale_source": predicted.scale_source}
+        words = {
+            "alignment": each.protocol.words,
+            "average": each.protocol.average,
+            "scale_source": predicted.scale_source,
+        }
         figures[each.protocol.name] = words | each.figures
     if predicted.made_here:
         store.write_table(sink, PREDICTIONS, predicted.columns, attrs={"scale_source": predicted.scale_source})
@@ -212,23 +246,37 @@ def fill_videos(score: Score, count: int) -> np.ndarray:
 
 def by_part(source: File, scores: list[Score], groups: Grouping) -> dict:
     """Means by finger, and by video where there are several; protocol -> name -> mm."""
-    parts = {"per_finger_mm": {each.protocol.name: finger_means_mm(each) for each in scores if not each.protocol.of_mesh}}
+    parts = {
+        "per_finger_mm": {each.protocol.name: finger_means_mm(each) for each in scores if not each.protocol.of_mesh}
+    }
     if groups.by == "video":
         names = video_names(source)
         parts["per_video_mm"] = {
-            each.protocol.name: {names[i]: mean for i, mean in enumerate(each.sums.means()) if mean == mean} for each in scores
+            each.protocol.name: {names[i]: mean for i, mean in enumerate(each.sums.means()) if mean == mean}
+            for each in scores
         }
     return parts
 
 
-def compare_all(sources: list[File], scored: list[Hands], results: list[dict], config: EvalConfig) -> dict:
+def compare_all(sources: list[File], scored: list[ScoredHands], results: list[dict], config: EvalConfig) -> dict:
     """Every protocol that all results have: each against the first, over the hands that all predicted."""
     names = [name for name in results[0]["protocols"] if all(name in result["protocols"] for result in results)]
     rows = []
     for each in compare(scored, names, group_all(sources[0], scored[0], config), config.resamples, config.seed):
         figures = {"hands": each.hands, "mean_mm": each.mean_mm, "difference_mm": each.difference_mm}
-        figures |= {"difference_low_mm": each.low_mm, "difference_high_mm": each.high_mm, "difference_percent": each.percent}
-        rows.append({"protocol": each.protocol, "alignment": PROTOCOLS[each.protocol].words, "source": results[each.result]["source"]} | figures)
+        figures |= {
+            "difference_low_mm": each.low_mm,
+            "difference_high_mm": each.high_mm,
+            "difference_percent": each.percent,
+        }
+        rows.append(
+            {
+                "protocol": each.protocol,
+                "alignment": PROTOCOLS[each.protocol].words,
+                "source": results[each.result]["source"],
+            }
+            | figures
+        )
     return {"against": results[0]["source"], "differences": rows}
 
 
@@ -237,10 +285,13 @@ def compare_results(sources: list[File], protocols: tuple[str, ...], seed: int) 
     return evaluate(sources, None, EvalConfig(protocols, seed=seed))["differences"]
 
 
-def summarise(source: File, predicted: Predicted, hands: Hands, scores: list[Score], failed_rows: np.ndarray) -> dict:
+def summarise(
+    source: File, predicted: Predictions, hands: ScoredHands, scores: list[Score], failed_rows: np.ndarray
+) -> dict:
     scale_m = predicted.columns["scale"][predicted.columns["valid"]]
     protocols = {
-        each.protocol.name: {"alignment": each.protocol.words, **each.figures, "left_out_because": each.left_out} for each in scores
+        each.protocol.name: {"alignment": each.protocol.words, **each.figures, "left_out_because": each.left_out}
+        for each in scores
     }
     return {
         "source": source.path.name,
@@ -254,7 +305,7 @@ def summarise(source: File, predicted: Predicted, hands: Hands, scores: list[Sco
     }
 
 
-def find_warnings(hands: Hands, scores: list[Score]) -> Iterator[str]:
+def find_warnings(hands: ScoredHands, scores: list[Score]) -> Iterator[str]:
     """What a reader of the figures has to know."""
     for each in scores:
         if each.reflection_matters:

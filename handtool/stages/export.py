@@ -20,8 +20,21 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import JOINTS
 from handtool.progress import Progress, silent
-from handtool.sources.submission import WRITERS, Predicted
-from handtool.store import CROPS, LABELS, PREDICTIONS, ROW_TABLES, TABLES, Column, File, Table, read_attrs, read_column, read_metrics, video_names
+from handtool.sources.submission import WRITERS, Submission
+from handtool.store import (
+    CROPS,
+    LABELS,
+    PREDICTIONS,
+    ROW_TABLES,
+    TABLES,
+    Column,
+    File,
+    Table,
+    read_attrs,
+    read_column,
+    read_metrics,
+    video_names,
+)
 
 BLOCK_ROWS = 8192
 TABLE_FORMATS = ("csv", "json", "npz")
@@ -35,13 +48,17 @@ PALM_ROTATION = Column("palm_rotation", "f4", (3, 3), unit="1")
 OF_THE_SAMPLE = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key": LABELS.sample_key}
 
 
-def export(source: File, target: Path, config: ExportConfig, progress: Progress = silent, *, template: Path | None = None) -> dict:
+def export(
+    source: File, target: Path, config: ExportConfig, progress: Progress = silent, *, template: Path | None = None
+) -> dict:
     """Writes one table of the source, its metrics or its weights, to `target`. `template`: of an AssemblyHands submission, the frames.
 
     Raises WrongCommand where format and table do not fit, HandtoolError where the table is not there or no whole submission.
     """
     if template and config.format != "assemblyhands":
-        raise WrongCommand("--template names the frames of a submission to AssemblyHands", hint="--format assemblyhands")
+        raise WrongCommand(
+            "--template names the frames of a submission to AssemblyHands", hint="--format assemblyhands"
+        )
     if config.format in WRITERS:
         return export_submission(source, target, config, template)
     name = config.table or last_table(source, config.format)
@@ -52,14 +69,20 @@ def export(source: File, target: Path, config: ExportConfig, progress: Progress 
         return {"table": name, "format": config.format} | export_weights_to(source, target, config.format)
     if name == "metrics":
         source.need(name, hint="handtool eval test.h5 --model pose.h5 -o result.h5")
-        rows = {"csv": metrics_to_csv, "json": metrics_to_json, "npz": metrics_to_npz}[config.format](read_metrics(source), target)
+        rows = {"csv": metrics_to_csv, "json": metrics_to_json, "npz": metrics_to_npz}[config.format](
+            read_metrics(source), target
+        )
         return {"table": name, "format": config.format, "figures": rows}
     if name not in TABLES:
         raise WrongCommand(f"there is no table {name!r}", hint=f"--table {' | '.join([*TABLES, 'metrics', 'weights'])}")
     table = TABLES[name]
     source.need(table, hint=f"handtool info {source.path}")
     {"csv": table_to_csv, "json": table_to_json, "npz": table_to_npz}[config.format](source, table, target, progress)
-    return {"accounting": [Accounting("rows", done=source.count(table)).as_report()], "table": name, "format": config.format}
+    return {
+        "accounting": [Accounting("rows", done=source.count(table)).as_report()],
+        "table": name,
+        "format": config.format,
+    }
 
 
 def export_submission(source: File, target: Path, config: ExportConfig, template: Path | None) -> dict:
@@ -67,16 +90,28 @@ def export_submission(source: File, target: Path, config: ExportConfig, template
     if config.table not in (None, PREDICTIONS.group):
         raise WrongCommand(f"/{config.table} cannot be written as {config.format}", hint="--table predictions")
     source.need(PREDICTIONS, hint="handtool predict {path} --model pose.h5 -o predictions.h5")
-    source.need(LABELS, hint="which sample is which hand stands in /labels: handtool extract ROOT_OF_THE_SET --split … -o test.h5, then predict")
+    source.need(
+        LABELS,
+        hint="which sample is which hand stands in /labels: handtool extract ROOT_OF_THE_SET --split … -o test.h5, then predict",
+    )
     columns = {name: read_column(source, PREDICTIONS.by_name[name]) for name in ("joints", "valid", "absolute")}
     columns |= {name: read_column(source, column) for name, column in OF_THE_SAMPLE.items()}
-    columns |= {column.name: read_column(source, column) for column in (PREDICTIONS.vertices, LABELS.extrinsics) if source.has(column)}
+    columns |= {
+        column.name: read_column(source, column)
+        for column in (PREDICTIONS.vertices, LABELS.extrinsics)
+        if source.has(column)
+    }
     named = {"template": template} if template else {}
-    figures = WRITERS[config.format](Predicted(source.path.name, **columns), target, **named)
+    figures = WRITERS[config.format](Submission(source.path.name, **columns), target, **named)
     accounting = Accounting("hands", done=int((columns["sample_id"] >= 0).sum()))
     accounting.skip("of no data set", int((columns["sample_id"] < 0).sum()))
     about = {"table": PREDICTIONS.group, "format": config.format}
-    return {"accounting": [accounting.as_report()]} | about | figures | {"scale_source": read_attrs(source, PREDICTIONS)["scale_source"]}
+    return (
+        {"accounting": [accounting.as_report()]}
+        | about
+        | figures
+        | {"scale_source": read_attrs(source, PREDICTIONS)["scale_source"]}
+    )
 
 
 def last_table(source: File, wanted: str) -> str:
@@ -93,7 +128,11 @@ def last_table(source: File, wanted: str) -> str:
 
 def exported_columns(source: File, table: Table) -> list[Column]:
     """Those of the table; of predictions also where and when, so that each hand is a trajectory."""
-    own = [column for column in table.columns if source.has(column) and (table is not CROPS or column.name not in NOT_EXPORTED)]
+    own = [
+        column
+        for column in table.columns
+        if source.has(column) and (table is not CROPS or column.name not in NOT_EXPORTED)
+    ]
     return [*whose_hand(source, table), *own, WRIST, PALM_ROTATION] if table is PREDICTIONS else own
 
 
@@ -165,7 +204,9 @@ def cell_names(column: Column, shape: tuple[int, ...]) -> list[str]:
 def cell_texts(values: np.ndarray) -> np.ndarray:
     """(n, cells) str."""
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
-    return flat.astype(np.int8).astype(str) if flat.dtype == bool else flat if flat.dtype == object else flat.astype(str)
+    return (
+        flat.astype(np.int8).astype(str) if flat.dtype == bool else flat if flat.dtype == object else flat.astype(str)
+    )
 
 
 def json_values(values: np.ndarray) -> list:
@@ -232,7 +273,10 @@ def metrics_to_json(metrics: dict, target: Path) -> int:
         listed = json_values(np.asarray(value)) if np.ndim(value) else json_values(np.asarray(value)[None])[0]
         return listed
 
-    target.write_text(json.dumps({"table": "metrics", "metrics": plain(metrics)}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    target.write_text(
+        json.dumps({"table": "metrics", "metrics": plain(metrics)}, ensure_ascii=False, indent=1) + "\n",
+        encoding="utf-8",
+    )
     return sum(len(figures) for figures in metrics.values())
 
 
@@ -250,9 +294,9 @@ def metrics_to_npz(metrics: dict, target: Path) -> int:
 
 
 def export_weights_to(source: File, target: Path, wanted: str) -> dict:
-    """ONNX through nn/onnx_export.py; else torchvision's names through nn/weights.py, which chooses the container by the suffix."""
-    from handtool.nn.onnx_export import export_onnx
-    from handtool.nn.weights import export_weights
+    """ONNX through nn/files/onnx_export.py; else torchvision's names through nn/files/weights.py, which chooses the container by the suffix."""
+    from handtool.nn.files.onnx_export import export_onnx
+    from handtool.nn.files.weights import export_weights
 
     named = target.with_name(f"{target.name}.{wanted}")
     try:

@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from handtool.config import ExtractConfig
+from handtool.engine.local import is_lasting, run_in_processes
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.progress import Progress, silent
 from handtool.sources.datasets import box_scale_of, check_found
-from handtool.sources.deal import deal, long_first, size_of
 from handtool.sources.find import find_videos
+from handtool.sources.folder_chunks import in_pieces, join_outcomes
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
-from handtool.sources.outcome import make_report, video_columns
-from handtool.sources.pieces import in_pieces, join_outcomes
 from handtool.sources.read import read_frames
+from handtool.sources.shards import deal, long_first, size_of
 from handtool.sources.truth import KnownFilm, find_truth, known_film, nobody
+from handtool.sources.video_report import make_report, video_columns
 from handtool.store import CROPS, LABELS, TRUTH, VIDEOS, Job, Sink, open_file, open_table, read_column, write_table
 from handtool.store.rows import nothing_known
 from handtool.vision.contracts import Detection
-from handtool.vision.eyes import Eyes, Looking
+from handtool.vision.hand_finder import FinderSettings, HandFinder
 from handtool.vision.rows import Hand, Rows, open_block
-from handtool.vision.workers import is_lasting, run_in_children
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,9 @@ def extract(
     check_found(found.videos, choice, camera=config.camera is not None)
     said = config.box_scale
     config = config if said else replace(config, box_scale=box_scale_of(found.videos))
-    looking = Looking(config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None)
+    looking = FinderSettings(
+        config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None
+    )
     in_file = looking.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
     check_truth(found.videos, looking)
     ordinals = choose_shard(found.videos, config.shard)
@@ -73,7 +75,9 @@ def extract(
     write_hands(sink, pieces, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config, said)})
     report = make_report(videos, outcomes, found.left_out) | {"box_scale": scale_of_crops(outcomes, config, said)}
     if boxes is not None:
-        looked_at = sum(outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes)
+        looked_at = sum(
+            outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes
+        )
         report["boxes_in_the_file"] = {"on frames looked at": looked_at, "in all": in_file}
     return report | ({"shard": config.shard, "videos_of_all_shards": len(found.videos)} if config.shard else {})
 
@@ -82,12 +86,15 @@ def check_config(config: ExtractConfig, boxes: Path | None, model: Path | None) 
     if config.whole and boxes is not None:
         raise WrongCommand("--whole and --boxes are two ways to say where the hands are", hint="give one of them")
     if model is not None and (config.whole or boxes is not None):
-        raise WrongCommand(f"{'--whole' if config.whole else '--boxes'} says where the hands are, {model} would look for them", hint="give one of them")
+        raise WrongCommand(
+            f"{'--whole' if config.whole else '--boxes'} says where the hands are, {model} would look for them",
+            hint="give one of them",
+        )
     if config.every is not None and config.fps != ExtractConfig.fps:
         raise WrongCommand("--fps and --every are two ways to choose the frames", hint="give one of them")
 
 
-def check_truth(videos: list[Video], looking: Looking) -> None:
+def check_truth(videos: list[Video], looking: FinderSettings) -> None:
     for path in sorted({path for video in videos if (path := find_truth(video))}):
         if looking.camera is not None:
             raise WrongCommand(f"{path} knows the camera", hint="leave out --camera")
@@ -108,13 +115,17 @@ def part_name(number: int, piece: int = 0, block: int | None = None) -> str:
     return name if block is None else f"{name}-{block:05d}"
 
 
-def read_videos(videos: list[Video], job: Job, looking: Looking, progress: Progress) -> dict[tuple[int, int], dict]:
+def read_videos(
+    videos: list[Video], job: Job, looking: FinderSettings, progress: Progress
+) -> dict[tuple[int, int], dict]:
     """Every video, or piece of one, that has no finished part yet, over worker processes, the longest first; they save the parts themselves.
 
     What costs a process its life is told of in its part. Only what may have been the machine's fault (short memory, a kill from outside) is
     returned instead, by number and piece: a run that is resumed gives it another chance.
     """
-    pieces = [(number, piece, part) for number, video in enumerate(videos) for piece, part in enumerate(in_pieces(video))]
+    pieces = [
+        (number, piece, part) for number, video in enumerate(videos) for piece, part in enumerate(in_pieces(video))
+    ]
     items = [pieces[place] for place in long_first([size_of(part) for _, _, part in pieces])]
     items = [item for item in items if not job.has(part_name(*item[:2]))]
     waiting, hands, frames, lost = Counter(number for number, _, _ in items), 0, 0, {}
@@ -123,26 +134,26 @@ def read_videos(videos: list[Video], job: Job, looking: Looking, progress: Progr
         log.info("%d of %d videos are done already", finished, len(videos))
     config = looking.config
     progress("videos", finished, len(videos))
-    for news in run_in_children(open_eyes, (looking, job.folder), items, config.workers, config.patience_s):
-        number, piece, video = items[news.item]
-        if news.kind == "beat":
-            frames += news.value
+    for event in run_in_processes(open_finder, (looking, job.folder), items, config.workers, config.timeout_s):
+        number, piece, video = items[event.item]
+        if event.kind == "heartbeat":
+            frames += event.value
             progress("frames", frames)
             continue
-        if news.kind == "result":
-            status, hands = news.value["status"], hands + news.value["hands"]
-        if news.kind == "lost":
-            status = str(news.value)
+        if event.kind == "result":
+            status, hands = event.value["status"], hands + event.value["hands"]
+        if event.kind == "lost":
+            status = str(event.value)
             outcome = outcome_of_lost(video, status, config)
             if is_lasting(status):
                 job.save(part_name(number, piece), outcome)
             else:
                 lost[number, piece] = outcome
-        if news.kind != "result":  # lost or done
+        if event.kind != "result":  # lost or done
             waiting[number] -= 1
             finished += not waiting[number]
             progress("videos", finished, len(videos), hands=hands)
-        if news.kind != "done" and status != "ok":
+        if event.kind != "done" and status != "ok":
             log.warning("%s: %s", video.name, status)
     return lost
 
@@ -154,16 +165,25 @@ def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
     return {**tally.as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
 
 
-def open_eyes(looking: Looking, folder: Path) -> Callable[[tuple[int, int, Video], Callable[[], None]], Iterator[dict]]:
+def open_finder(
+    looking: FinderSettings, folder: Path
+) -> Callable[[tuple[int, int, Video], Callable[[], None]], Iterator[dict]]:
     """In a worker process: the function that turns a video, with its number and that of the piece, into parts of the job in `folder`:
     blocks of rows, then what became of it, which it also yields."""
-    config, eyes, job = looking.config, Eyes(looking), Job(folder)
+    config, finder, job = looking.config, HandFinder(looking), Job(folder)
 
-    def read_one(item: tuple[int, int, Video], beat: Callable[[], None]) -> Iterator[dict]:
+    def read_one(item: tuple[int, int, Video], heartbeat: Callable[[], None]) -> Iterator[dict]:
         number, piece, video = item
-        tally, rows, joined, blocks = Tally(beat=beat), Rows(config, sure_sides=looking.boxes is not None), Counter(), 0
+        tally, rows, joined, blocks = (
+            Tally(heartbeat=heartbeat),
+            Rows(config, sure_sides=looking.boxes is not None),
+            Counter(),
+            0,
+        )
         film = read_truth(video)
-        for frame, image, hands in eyes.find_in(read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)):
+        for frame, image, hands in finder.find_in(
+            read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)
+        ):
             if not frame.kept:
                 rows.follow(image, frame.time, hands)
                 continue
@@ -189,7 +209,7 @@ def read_truth(video: Video) -> KnownFilm | None:
     path = find_truth(video)
     if path is None:
         return None
-    with open_file(path, walked=True) as truth:
+    with open_file(path, trusted=True) as truth:
         names = [Path(each).name for each in read_column(truth, VIDEOS.path)]
         if Path(video.path).name not in names:
             return None
@@ -204,8 +224,13 @@ def join_truth(video: Video, film: KnownFilm, frame: Frame, found: list[Detectio
     """The hands that were found, each with the frame's camera and the label of the known hand that it is; its side is the known one."""
     if frame.image.shape[1::-1] != film.size:
         have, made = ("x".join(map(str, size)) for size in (frame.image.shape[1::-1], film.size))
-        raise HandtoolError(f"{video.path} is {have} px, the truth beside it was made for {made} px", hint=f"move {find_truth(video)} away")
-    known = film.join(frame.number, np.array([hand.box for hand in found]).reshape(-1, 4), [hand.side for hand in found], joined)
+        raise HandtoolError(
+            f"{video.path} is {have} px, the truth beside it was made for {made} px",
+            hint=f"move {find_truth(video)} away",
+        )
+    known = film.join(
+        frame.number, np.array([hand.box for hand in found]).reshape(-1, 4), [hand.side for hand in found], joined
+    )
     return [
         (replace(hand, side=match.side) if match else hand, film.camera, (match or nobody(film.camera)).as_label())
         for hand, match in zip(found, known, strict=True)
@@ -213,9 +238,14 @@ def join_truth(video: Video, film: KnownFilm, frame: Frame, found: list[Detectio
 
 
 def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
-    looked, bad = sum(outcome["sampled"] for outcome in outcomes), [outcome for outcome in outcomes if outcome["status"] != "ok"]
+    looked, bad = (
+        sum(outcome["sampled"] for outcome in outcomes),
+        [outcome for outcome in outcomes if outcome["status"] != "ok"],
+    )
     if not looked:
-        return HandtoolError(f"none of {len(videos)} videos could be read; the first: {videos[0].name}: {outcomes[0]['status']}")
+        return HandtoolError(
+            f"none of {len(videos)} videos could be read; the first: {videos[0].name}: {outcomes[0]['status']}"
+        )
     if left_out := sum((Counter(outcome["left_out"]) for outcome in outcomes), Counter()):
         return HandtoolError(f"none of {left_out.total()} hands is kept ({', '.join(left_out)})", hint="ask for less")
     unread = f", {len(bad)} videos not read whole" if bad else ""
@@ -232,7 +262,9 @@ def scale_of_crops(outcomes: list[dict], config: ExtractConfig, said: float | No
 
 def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> None:
     """The parts joined in the order of the videos, piece by piece, block by block. videos: the outcomes of the pieces of each."""
-    pieces = [(video, piece, outcome) for video, outcomes in enumerate(videos) for piece, outcome in enumerate(outcomes)]
+    pieces = [
+        (video, piece, outcome) for video, outcomes in enumerate(videos) for piece, outcome in enumerate(outcomes)
+    ]
     known, total = [], sum(outcome["jpeg_bytes"] for _, _, outcome in pieces)
     with open_table(sink, CROPS, attrs=attrs, jpeg_bytes=total) as crops:
         for video, piece, outcome in pieces:
@@ -240,7 +272,10 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
             for block in range(outcome["blocks"]):
                 columns, labels = open_block(job.load(part_name(video, piece, block)))
                 end = start + len(columns["jpeg"])
-                whole = {"side": outcome["side"][start:end], "track": outcome["tracks"][start:end]}  # known when the video is done
+                whole = {
+                    "side": outcome["side"][start:end],
+                    "track": outcome["tracks"][start:end],
+                }  # known when the video is done
                 rows = {"video": np.full(end - start, video), "source_row": np.full(end - start, -1)}
                 crops.append(columns | whole | rows)
                 known.append((end - start, labels))

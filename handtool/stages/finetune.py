@@ -15,35 +15,51 @@ from torch.nn.parallel import DistributedDataParallel
 from handtool import store
 from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.nn import distributed
-from handtool.nn.augment import draw_blurs, draw_colours, draw_mirrored, draw_windows, mirror_hands, render_inputs, see_through
-from handtool.nn.batchnorm import share_batch_norm
-from handtool.nn.checkpoint import load_model, pack, unpack
-from handtool.nn.curve import Clock
-from handtool.nn.data import Crops, step_rng
-from handtool.nn.distributed import Place
-from handtool.nn.encoder import make_encoder
-from handtool.nn.finetune_plan import FinetunePlan, make_plan
-from handtool.nn.interrupt import Sigterm
-from handtool.nn.labelled import TrainingHands, read_labelled
-from handtool.nn.launch import launch
-from handtool.nn.loader import count_workers, read_crops
-from handtool.nn.optim import learning_rate, make_adam, set_learning_rate
-from handtool.nn.pose import FOCAL, PUBLISHED_NORMALIZATION, Contract, PoseLosses, PoseModel, init_pose, layer_shares, write_pose
-from handtool.nn.transfer import move_ahead
-from handtool.nn.validation import validate
-from handtool.nn.weights import read_attrs_of
+from handtool.nn.files.data import Crops, step_rng
+from handtool.nn.files.labelled_hands import TrainingHands, read_labelled
+from handtool.nn.files.loader import count_workers, read_crops
+from handtool.nn.files.pose_weights import init_pose, write_pose
+from handtool.nn.files.transfer import move_ahead
+from handtool.nn.files.weights import read_attrs_of
+from handtool.nn.models import collectives
+from handtool.nn.models.batch_norm import share_batch_norm
+from handtool.nn.models.encoder import make_encoder
+from handtool.nn.models.pose_model import FOCAL, PUBLISHED_NORMALIZATION, Contract, PoseLosses, PoseModel, layer_shares
+from handtool.nn.training import distributed
+from handtool.nn.training.checkpoint import load_model, pack, unpack
+from handtool.nn.training.curve import Clock
+from handtool.nn.training.distributed import Place
+from handtool.nn.training.finetune_plan import FinetunePlan, make_plan
+from handtool.nn.training.interrupt import Sigterm
+from handtool.nn.training.launch import launch
+from handtool.nn.training.optimiser import learning_rate, make_adam, set_learning_rate
+from handtool.nn.training.validation import validate
+from handtool.nn.views.augmentation import (
+    draw_blurs,
+    draw_colours,
+    draw_mirrored,
+    draw_windows,
+    mirror_hands,
+    render_inputs,
+    see_through,
+)
 from handtool.progress import Progress, silent
 from handtool.store import CURVE, LEFT, UNKNOWN, File, Job, Sink
-from handtool.store.file import moved_files
+from handtool.store.file import relocated
 
 log = logging.getLogger(__name__)
 
 COLUMNS = {"step": "i8", "loss": "f4", "learning_rate": "f8", "seconds": "f8", "validation_mm": "f4"}
 
 
-def finetune(source: File, sink: Sink, config: FinetuneConfig, job: Job, progress: Progress = silent,
-             encoder: File | Path | None = None) -> dict:
+def finetune(
+    source: File,
+    sink: Sink,
+    config: FinetuneConfig,
+    job: Job,
+    progress: Progress = silent,
+    encoder: File | Path | None = None,
+) -> dict:
     """Train a pose model on the labelled crops of `source`; write its weights and the curve.
 
     `encoder` is the file that config.init names, if it names one. Goes on from the checkpoint in `job`. Raises HandtoolError where labels,
@@ -55,10 +71,20 @@ def finetune(source: File, sink: Sink, config: FinetuneConfig, job: Job, progres
     plan = make_plan(len(hands.train), config, place or Place(device, processes=processes))
     init = encoder.path if isinstance(encoder, File) else encoder or config.init
     model = make_model(hands, config, init)
-    log.info("%s head on %s, %s, %d process(es): %d hands, %d held out, %d a step, %d steps, %s", config.head, model.encoder.arch, device,
-             (place or Place(device, processes=processes)).processes, len(hands.train), len(hands.held), plan.batch_size, plan.steps, plan.precision)
+    log.info(
+        "%s head on %s, %s, %d process(es): %d hands, %d held out, %d a step, %d steps, %s",
+        config.head,
+        model.encoder.arch,
+        device,
+        (place or Place(device, processes=processes)).processes,
+        len(hands.train),
+        len(hands.held),
+        plan.batch_size,
+        plan.steps,
+        plan.precision,
+    )
     if place is None and processes > 1:
-        launch(train_from_path, processes, (source.path, device, config, init, job.folder, list(moved_files)), progress)
+        launch(train_from_path, processes, (source.path, device, config, init, job.folder, list(relocated)), progress)
     else:
         train(place or Place(device), source, hands, plan, model, config, init, job, progress)
     state = job.load("checkpoint")
@@ -66,9 +92,13 @@ def finetune(source: File, sink: Sink, config: FinetuneConfig, job: Job, progres
     model = make_model(hands, config, init)
     load_model(best or state, model)
     curve = {name: state[f"curve/{name}"] for name in COLUMNS if name != "validation_mm" or len(hands.held)}
-    write_pose(sink, model, asdict(config) | plan.as_config() | {"arch": model.encoder.arch, "steps": len(curve["step"])})
+    write_pose(
+        sink, model, asdict(config) | plan.as_config() | {"arch": model.encoder.arch, "steps": len(curve["step"])}
+    )
     store.write_table(sink, CURVE, curve)
-    return summarise(hands, model, curve, state["started"], plan, (place or Place(device, processes=processes)).processes)
+    return summarise(
+        hands, model, curve, state["started"], plan, (place or Place(device, processes=processes)).processes
+    )
 
 
 def check_machine(config: FinetuneConfig) -> tuple[str, int]:
@@ -76,13 +106,13 @@ def check_machine(config: FinetuneConfig) -> tuple[str, int]:
     return distributed.find_devices(config.gpus, config.processes, "finetune train.h5")
 
 
-def is_follower() -> bool:
+def is_other_rank() -> bool:
     """Whether torchrun or SLURM started this process as another one than the first."""
     place = distributed.place_from_environment("cpu")
     return place is not None and place.rank > 0
 
 
-def follow(path: str, config: FinetuneConfig, moved: list[Path], finished: bool) -> None:
+def run_other_rank(path: str, config: FinetuneConfig, moved: list[Path], finished: bool) -> None:
     """What such a process does: computes its share, writes nothing. `finished`: the output is there, the first has nothing to train."""
     if path == "-":
         raise WrongCommand("several processes cannot share a pipe: name the file")
@@ -91,19 +121,45 @@ def follow(path: str, config: FinetuneConfig, moved: list[Path], finished: bool)
         train_from_path(Path(path), device, config, config.init, None, moved)
 
 
-def train_from_path(path: Path, device: str, config: FinetuneConfig, init: str | Path, folder: Path | None, moved: list[Path],
-                    progress: Progress = silent) -> None:
+def train_from_path(
+    path: Path,
+    device: str,
+    config: FinetuneConfig,
+    init: str | Path,
+    folder: Path | None,
+    moved: list[Path],
+    progress: Progress = silent,
+) -> None:
     """`train` in a process of its own, where everything is opened again; rank 0 keeps the checkpoints, in `folder`."""
-    moved_files[:] = moved
+    relocated[:] = moved
     place = distributed.place_from_environment(device)
-    with store.open_file(path, walked=True) as source:
+    with store.open_file(path, trusted=True) as source:
         hands = read_labelled(source, config)
         plan = make_plan(len(hands.train), config, place)
-        train(place, source, hands, plan, make_model(hands, config, init), config, init, Job(folder) if place.rank == 0 else None, progress)
+        train(
+            place,
+            source,
+            hands,
+            plan,
+            make_model(hands, config, init),
+            config,
+            init,
+            Job(folder) if place.rank == 0 else None,
+            progress,
+        )
 
 
-def train(place: Place, source: File, hands: TrainingHands, plan: FinetunePlan, model: PoseModel, config: FinetuneConfig, init: str | Path,
-          job: Job | None, progress: Progress) -> None:
+def train(
+    place: Place,
+    source: File,
+    hands: TrainingHands,
+    plan: FinetunePlan,
+    model: PoseModel,
+    config: FinetuneConfig,
+    init: str | Path,
+    job: Job | None,
+    progress: Progress,
+) -> None:
     """From the last checkpoint to the last step; rank 0 has a job, and ends with a checkpoint in it."""
     with distributed.joined(place), Sigterm() as sigterm:
         device, steps, contract = place.torch_device, plan.steps, model.contract
@@ -142,7 +198,9 @@ def train(place: Place, source: File, hands: TrainingHands, plan: FinetunePlan, 
                 if mirrored is not None:
                     labels, flipped = mirror_hands(labels, mirrored, hands.hands.size), flipped ^ mirrored
                 targets = model.head.targets(see_through(labels, view)).to(device)
-                inputs = render_inputs(images, view, torch.from_numpy(flipped), colour, contract.mean, contract.std, sigma)
+                inputs = render_inputs(
+                    images, view, torch.from_numpy(flipped), colour, contract.mean, contract.std, sigma
+                )
                 set_mode(model, config.freeze)
                 parts = network(inputs.contiguous(memory_format=torch.channels_last), targets, plan.precision == "bf16")
                 loss = (weights * parts).sum()
@@ -152,8 +210,11 @@ def train(place: Place, source: File, hands: TrainingHands, plan: FinetunePlan, 
                 loss.backward()
                 optimiser.step()
 
-                figures = distributed.total(torch.cat((loss.detach()[None], parts.detach()))) / place.processes
-                validation_mm, epoch_ends = float("nan"), (step + 1) % plan.schedule.steps_per_epoch == 0 or step + 1 == steps
+                figures = collectives.total(torch.cat((loss.detach()[None], parts.detach()))) / place.processes
+                validation_mm, epoch_ends = (
+                    float("nan"),
+                    (step + 1) % plan.schedule.steps_per_epoch == 0 or step + 1 == steps,
+                )
                 if epoch_ends and len(hands.held):
                     validation_mm = validate(model, crops, hands, place, config.workers, config.precision)
                     if not best or validation_mm < np.nanmin(curve["validation_mm"]):
@@ -165,10 +226,22 @@ def train(place: Place, source: File, hands: TrainingHands, plan: FinetunePlan, 
                 if clock.tick() or ended or stopped:
                     fetch(curve)
                     named = dict(zip(model.head.part_names, figures[1:].tolist()))
-                    progress("train", step + 1, steps, loss=curve["loss"][-1], **named, hands_per_s=plan.batch_size * clock.steps_per_s())
+                    progress(
+                        "train",
+                        step + 1,
+                        steps,
+                        loss=curve["loss"][-1],
+                        **named,
+                        hands_per_s=plan.batch_size * clock.steps_per_s(),
+                    )
                 if job and (ended or stopped or clock.should_save(step + 1)):
-                    job.save("checkpoint", pack(model, optimiser) | as_arrays(curve) | {f"best/{k}": v for k, v in best.items()}
-                             | {"started": started, "ended": ended})
+                    job.save(
+                        "checkpoint",
+                        pack(model, optimiser)
+                        | as_arrays(curve)
+                        | {f"best/{k}": v for k, v in best.items()}
+                        | {"started": started, "ended": ended},
+                    )
                 if ended:
                     break
                 if stopped:
@@ -180,8 +253,14 @@ def make_model(hands: TrainingHands, config: FinetuneConfig, init: str | Path) -
     attrs = read_attrs_of(init)
     camera, bone = hands.labels.camera[hands.train], hands.labels.bone[hands.train]
     focal = float(((camera[:, 0, 0] + camera[:, 1, 1]) / 2 / hands.hands.size).nanmedian())
-    contract = Contract(size=config.input_size, box_scale=hands.hands.box_scale, bone_m=float(bone.nanmean()), head=config.head,
-                        mirrored=config.mirror > 0, focal=focal if np.isfinite(focal) else FOCAL)
+    contract = Contract(
+        size=config.input_size,
+        box_scale=hands.hands.box_scale,
+        bone_m=float(bone.nanmean()),
+        head=config.head,
+        mirrored=config.mirror > 0,
+        focal=focal if np.isfinite(focal) else FOCAL,
+    )
     normalization = {name: tuple(map(float, attrs[name])) for name in ("mean", "std") if name in attrs}
     contract = replace(contract, **(PUBLISHED_NORMALIZATION if config.normalization == "published" else normalization))
     with torch.random.fork_rng(devices=[]):
@@ -196,7 +275,13 @@ def start(model: PoseModel, init: str | Path, place: Place) -> dict:
     """The weights that `init` names put into the model; returns what was found."""
     started = init_pose(model, init)
     if place.rank == 0:
-        log.info("%s from %s: %d weights loaded%s", model.encoder.arch, started["init"], started["loaded"], ", the head's too" if started["head"] else "")
+        log.info(
+            "%s from %s: %d weights loaded%s",
+            model.encoder.arch,
+            started["init"],
+            started["loaded"],
+            ", the head's too" if started["head"] else "",
+        )
     return started
 
 
@@ -219,8 +304,10 @@ def fetch(curve: dict[str, list]) -> None:
     for place, value in zip(pending, values):
         curve["loss"][place] = value
         if not np.isfinite(value):
-            raise HandtoolError(f"the loss is {value} at step {curve['step'][place]}",
-                                hint="a lower --learning-rate, or --precision fp32; and --restart")
+            raise HandtoolError(
+                f"the loss is {value} at step {curve['step'][place]}",
+                hint="a lower --learning-rate, or --precision fp32; and --restart",
+            )
 
 
 def as_arrays(curve: dict[str, list]) -> dict[str, np.ndarray]:
@@ -228,7 +315,14 @@ def as_arrays(curve: dict[str, list]) -> dict[str, np.ndarray]:
     return {f"curve/{name}": np.array(values, COLUMNS[name]) for name, values in curve.items()}
 
 
-def summarise(hands: TrainingHands, model: PoseModel, curve: dict[str, np.ndarray], started: dict, plan: FinetunePlan, processes: int) -> dict:
+def summarise(
+    hands: TrainingHands,
+    model: PoseModel,
+    curve: dict[str, np.ndarray],
+    started: dict,
+    plan: FinetunePlan,
+    processes: int,
+) -> dict:
     few = max(1, len(curve["loss"]) // 20)  # one step's loss is noisy: means of the first and the last twentieth
     cameras = torch.isfinite(hands.labels.camera[hands.train]).flatten(1).all(1)
     report = {

@@ -5,7 +5,17 @@ from functools import partial
 import numpy as np
 
 from handtool.errors import HandtoolError
-from handtool.store import CROPS, METRIC_ARRAYS, TABLES, VIDEOS, File, open_jpegs, read_attrs, read_column, rebuild_commands
+from handtool.store import (
+    CROPS,
+    METRIC_ARRAYS,
+    TABLES,
+    VIDEOS,
+    File,
+    open_jpegs,
+    read_attrs,
+    read_column,
+    rebuild_commands,
+)
 
 LONGEST_ARRAY = 16
 
@@ -15,7 +25,12 @@ def info(source: File) -> dict:
 
     Where a file that this one links to is gone or is another one, `missing` says so, and the rest is told all the same.
     """
-    report: dict = {"path": str(source.path), "uuid": source.uuid, "made_by": made_by(source), "tables": describe_tables(source)}
+    report: dict = {
+        "path": str(source.path),
+        "uuid": source.uuid,
+        "made_by": made_by(source),
+        "tables": describe_tables(source),
+    }
     if source.has("weights"):
         report["weights"] = describe_attrs(read_attrs(source, "weights"))
     if source.has("metrics"):
@@ -50,7 +65,12 @@ def describe_tables(source: File) -> dict:
             continue
         where = "here" if owner is source else str(owner.path)
         columns = {key: f"{item.dtype} {item.shape}" for key, item in owner.h5[name].items()}
-        tables[name] = {"rows": source.count(TABLES[name]), "lies_in": where, "attrs": describe_attrs(read_attrs(source, name)), "columns": columns}
+        tables[name] = {
+            "rows": source.count(TABLES[name]),
+            "lies_in": where,
+            "attrs": describe_attrs(read_attrs(source, name)),
+            "columns": columns,
+        }
     return tables
 
 
@@ -64,18 +84,25 @@ def find_missing(source: File) -> list[dict]:
             look()
         except HandtoolError as error:
             errors.append(error)
-    unique = {error.hint: error for error in reversed(errors)}  # images stand behind their table: they are told of where it is there
+    unique = {
+        error.hint: error for error in reversed(errors)
+    }  # images stand behind their table: they are told of where it is there
     return [{"what": error.message, "hint": error.hint} for error in reversed(unique.values())]
 
 
 def describe_attrs(attrs: dict) -> dict:
     """Attributes as they are; an array too long to read, as its shape."""
     return {
-        key: f"array {value.shape}" if isinstance(value, np.ndarray) and value.size > LONGEST_ARRAY else value for key, value in sorted(attrs.items())
+        key: f"array {value.shape}" if isinstance(value, np.ndarray) and value.size > LONGEST_ARRAY else value
+        for key, value in sorted(attrs.items())
     }
 
 
 def count_per_video(source: File) -> dict:
     names, video = read_column(source, VIDEOS.name), read_column(source, CROPS.video)
     counts = np.bincount(video, minlength=len(names))
-    return {"videos": len(names), "without_hands": int((counts == 0).sum()), "median": float(np.median(counts)) if len(counts) else 0.0}
+    return {
+        "videos": len(names),
+        "without_hands": int((counts == 0).sum()),
+        "median": float(np.median(counts)) if len(counts) else 0.0,
+    }

@@ -10,14 +10,26 @@ import numpy as np
 from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import KeypointsConfig
+from handtool.engine.local import run_in_processes
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine_to_box
 from handtool.progress import Progress, silent
-from handtool.store import CROPS, KEYPOINTS, LABELS, File, Job, Jpegs, Sink, open_jpegs, read_attrs, read_column, write_table
+from handtool.store import (
+    CROPS,
+    KEYPOINTS,
+    LABELS,
+    File,
+    Job,
+    Jpegs,
+    Sink,
+    open_jpegs,
+    read_attrs,
+    read_column,
+    write_table,
+)
 from handtool.vision.contracts import Estimator, HandCrop
 from handtool.vision.cropping import decode_jpeg
 from handtool.vision.estimators import check_estimator, open_estimator
-from handtool.vision.workers import run_in_children
 
 log = logging.getLogger(__name__)
 NOISE_ROWS = 8192
@@ -28,7 +40,7 @@ LOST = ("its process", "no new frame", "not enough memory")
 
 
 @dataclass
-class Hands:
+class FoundKeypoints:
     """The table in the making, and why a row is not valid (empty where it is)."""
 
     xy: np.ndarray
@@ -40,7 +52,13 @@ class Hands:
 
 
 def keypoints(
-    source: File, sink: Sink, config: KeypointsConfig, progress: Progress = silent, *, job: Job, model: File | Path | None = None
+    source: File,
+    sink: Sink,
+    config: KeypointsConfig,
+    progress: Progress = silent,
+    *,
+    job: Job,
+    model: File | Path | None = None,
 ) -> dict:
     """Writes /keypoints, one row for every hand; a hand without them has valid = False, and is counted with the reason.
 
@@ -49,23 +67,29 @@ def keypoints(
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     origin = choose_origin(source, config)
-    eyes = Eyes("mediapipe" if config.estimator in ("auto", "labels") else config.estimator, path_of(model), config)
+    settings = EstimatorSettings(
+        "mediapipe" if config.estimator in ("auto", "labels") else config.estimator, path_of(model), config
+    )
     if (origin == ESTIMATED).any():
-        check_eyes(eyes, model)
+        check_settings(settings, model)
         warn_of_scale(source, model)
     count = len(origin)
-    hands = Hands(np.full((count, 21, 2), np.nan, np.float32), np.zeros((count, 21), np.float32), np.full(count, "", dtype=object))
+    hands = FoundKeypoints(
+        np.full((count, 21, 2), np.nan, np.float32), np.zeros((count, 21), np.float32), np.full(count, "", dtype=object)
+    )
     copy_labels(source, hands, np.flatnonzero(origin == KNOWN))
     copy_landmarks(source, hands, np.flatnonzero(origin == DETECTED))
-    estimate(source, hands, np.flatnonzero(origin == ESTIMATED), job, eyes, progress)
+    estimate(source, hands, np.flatnonzero(origin == ESTIMATED), job, settings, progress)
     hands.reason[(hands.reason == "") & (hands.score.mean(1) < config.min_score)] = "score below --min-score"
     valid = hands.reason == ""
     if not valid.any():
         raise no_keypoints(source, hands)
     add_noise(hands.xy, config.noise_px, config.seed)
-    names = {KNOWN: "labels", DETECTED: "detector", ESTIMATED: eyes.name}
+    names = {KNOWN: "labels", DETECTED: "detector", ESTIMATED: settings.name}
     used = {name: int((origin == code).sum()) for code, name in names.items() if (origin == code).any()}
-    attrs = {"skeleton": "hand21", "model": " + ".join(used)} | ({"noise_px": config.noise_px} if config.noise_px else {})
+    attrs = {"skeleton": "hand21", "model": " + ".join(used)} | (
+        {"noise_px": config.noise_px} if config.noise_px else {}
+    )
     write_table(sink, KEYPOINTS, {"xy": hands.xy, "score": hands.score, "valid": valid}, attrs=attrs)
     sink.inherit(source)
     return make_report(hands, valid, used, config)
@@ -81,8 +105,8 @@ def warn_of_scale(source: File, model: File | Path | None) -> None:
 
 
 @dataclass(frozen=True)
-class Eyes:
-    """What a worker process needs to know: whose eyes, and the file of their model."""
+class EstimatorSettings:
+    """What a worker process needs to know: whose settings, and the file of their model."""
 
     name: str
     model: str | None
@@ -93,14 +117,16 @@ def path_of(model: File | Path | None) -> str | None:
     return None if model is None else str(model.path if isinstance(model, File) else model)
 
 
-def check_eyes(eyes: Eyes, model: File | Path | None) -> None:
+def check_settings(settings: EstimatorSettings, model: File | Path | None) -> None:
     """What the workers will open, looked at once, so that a mistake is told before the work begins."""
-    if eyes.name == "model":
+    if settings.name == "model":
         if not isinstance(model, File):
-            raise HandtoolError(f"{model} is not a pose model of handtool", hint="handtool finetune train.h5 -o pose.h5")
+            raise HandtoolError(
+                f"{model} is not a pose model of handtool", hint="handtool finetune train.h5 -o pose.h5"
+            )
         model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
-    given = model if eyes.name == "model" else eyes.model
-    check_estimator(eyes.name, given, eyes.config.min_score, eyes.config.onnx, eyes.config.device)
+    given = model if settings.name == "model" else settings.model
+    check_estimator(settings.name, given, settings.config.min_score, settings.config.onnx, settings.config.device)
 
 
 def choose_origin(source: File, config: KeypointsConfig) -> np.ndarray:
@@ -123,7 +149,7 @@ def of_known_videos(source: File) -> np.ndarray:
     return np.bincount(video, weights=known)[video] > 0 if len(video) else known
 
 
-def copy_labels(source: File, hands: Hands, rows: np.ndarray) -> None:
+def copy_labels(source: File, hands: FoundKeypoints, rows: np.ndarray) -> None:
     """The 2D truth, score 1 where a point is known. A hand is valid with all 21 of them."""
     if not len(rows):
         return
@@ -134,13 +160,15 @@ def copy_labels(source: File, hands: Hands, rows: np.ndarray) -> None:
     hands.reason[rows[~known.any(1)]] = "no 2D truth"
 
 
-def copy_landmarks(source: File, hands: Hands, rows: np.ndarray) -> None:
+def copy_landmarks(source: File, hands: FoundKeypoints, rows: np.ndarray) -> None:
     if len(rows):
         score = read_column(source, CROPS.landmarks_score, rows)
         hands.put(rows, read_column(source, CROPS.landmarks, rows), score[:, None])
 
 
-def estimate(source: File, hands: Hands, rows: np.ndarray, job: Job, eyes: Eyes, progress: Progress) -> None:
+def estimate(
+    source: File, hands: FoundKeypoints, rows: np.ndarray, job: Job, settings: EstimatorSettings, progress: Progress
+) -> None:
     """The rest, over worker processes; a block of rows is one part of the job. One that kills its process is marked, the run goes on."""
     blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
     waiting = [number for number in range(len(blocks)) if not job.has(part_name(number))]
@@ -148,15 +176,17 @@ def estimate(source: File, hands: Hands, rows: np.ndarray, job: Job, eyes: Eyes,
         log.info("%d of %d blocks are done already", len(blocks) - len(waiting), len(blocks))
     items = [read_block(source, blocks[number]) for number in waiting]
     lost, looked = {}, len(rows) - sum(len(blocks[number]) for number in waiting)
-    for news in run_in_children(open_eyes, (eyes, open_jpegs(source)), items, count_workers(eyes), eyes.config.patience_s):
-        number = waiting[news.item]
-        if news.kind == "result":
-            job.save(part_name(number), news.value)
-        elif news.kind == "lost":
-            lost[number] = str(news.value)
-            log.warning("rows %d to %d: %s", blocks[number][0], blocks[number][-1], news.value)
-        elif news.kind == "beat":
-            looked += news.value
+    for event in run_in_processes(
+        open_worker, (settings, open_jpegs(source)), items, count_workers(settings), settings.config.timeout_s
+    ):
+        number = waiting[event.item]
+        if event.kind == "result":
+            job.save(part_name(number), event.value)
+        elif event.kind == "lost":
+            lost[number] = str(event.value)
+            log.warning("rows %d to %d: %s", blocks[number][0], blocks[number][-1], event.value)
+        elif event.kind == "heartbeat":
+            looked += event.value
             progress("hands", looked, len(rows))
     for number, block in enumerate(blocks):
         if number in lost:
@@ -164,16 +194,16 @@ def estimate(source: File, hands: Hands, rows: np.ndarray, job: Job, eyes: Eyes,
             continue
         part = job.load(part_name(number))
         hands.put(block, part["xy"], part["score"])
-        hands.reason[block[~part["found"]]] = NOT_FOUND[eyes.name]
+        hands.reason[block[~part["found"]]] = NOT_FOUND[settings.name]
 
 
-def count_workers(eyes: Eyes) -> int:
+def count_workers(settings: EstimatorSettings) -> int:
     """As asked; by itself one process for a GPU, which takes batches, else one per core."""
-    if eyes.name == "model" and not eyes.config.workers:
-        from handtool.nn.infer import find_device
+    if settings.name == "model" and not settings.config.workers:
+        from handtool.nn.files.inference import find_device
 
-        return int(find_device(eyes.config.device).type == "cuda")
-    return eyes.config.workers
+        return int(find_device(settings.config.device).type == "cuda")
+    return settings.config.workers
 
 
 def part_name(number: int) -> str:
@@ -197,34 +227,43 @@ class Block:
 
 
 def read_block(source: File, rows: np.ndarray) -> Block:
-    return Block(rows, context_of(source, rows), read_column(source, CROPS.side, rows), read_column(source, CROPS.camera, rows))
+    return Block(
+        rows, context_of(source, rows), read_column(source, CROPS.side, rows), read_column(source, CROPS.camera, rows)
+    )
 
 
-def open_eyes(eyes: Eyes, jpegs: Jpegs) -> Callable[[Block, Callable[[], None]], Iterator[dict]]:
+def open_worker(settings: EstimatorSettings, jpegs: Jpegs) -> Callable[[Block, Callable[[], None]], Iterator[dict]]:
     """In a worker process: the function that turns a block of rows into their keypoints."""
-    estimator = open_for(eyes)
+    estimator = open_for(settings)
 
-    def look_at(block: Block, beat: Callable[[], None]) -> Iterator[dict]:
+    def look_at(block: Block, heartbeat: Callable[[], None]) -> Iterator[dict]:
         count = len(block.rows)
-        xy, score, found = np.full((count, 21, 2), np.nan, np.float32), np.zeros((count, 21), np.float32), np.zeros(count, bool)
+        xy, score, found = (
+            np.full((count, 21, 2), np.nan, np.float32),
+            np.zeros((count, 21), np.float32),
+            np.zeros(count, bool),
+        )
         for start in range(0, count, estimator.batch):
             places = range(start, min(start + estimator.batch, count))
-            crops = [HandCrop(decode_jpeg(jpegs[block.rows[n]]), block.context[n], int(block.side[n]), block.camera[n]) for n in places]
+            crops = [
+                HandCrop(decode_jpeg(jpegs[block.rows[n]]), block.context[n], int(block.side[n]), block.camera[n])
+                for n in places
+            ]
             for place, answer in zip(places, estimator.find_keypoints(crops), strict=True):
                 if answer is not None:
                     xy[place], score[place], found[place] = *answer, True
-                beat()
+                heartbeat()
         yield {"xy": xy, "score": score, "found": found}
 
     return look_at
 
 
-def open_for(eyes: Eyes) -> Estimator:
-    min_score, onnx, device = eyes.config.min_score, eyes.config.onnx, eyes.config.device
-    if eyes.name != "model":
-        return open_estimator(eyes.name, eyes.model, min_score, onnx, device)
-    with store.open_file(Path(eyes.model), walked=True) as pose:
-        return open_estimator(eyes.name, pose, min_score, onnx, device)
+def open_for(settings: EstimatorSettings) -> Estimator:
+    min_score, onnx, device = settings.config.min_score, settings.config.onnx, settings.config.device
+    if settings.name != "model":
+        return open_estimator(settings.name, settings.model, min_score, onnx, device)
+    with store.open_file(Path(settings.model), trusted=True) as pose:
+        return open_estimator(settings.name, pose, min_score, onnx, device)
 
 
 def add_noise(xy: np.ndarray, sigma_px: float, seed: int) -> None:
@@ -235,16 +274,20 @@ def add_noise(xy: np.ndarray, sigma_px: float, seed: int) -> None:
         block += rng.normal(0, sigma_px, block.shape).astype(np.float32)
 
 
-def no_keypoints(source: File, hands: Hands) -> HandtoolError:
+def no_keypoints(source: File, hands: FoundKeypoints) -> HandtoolError:
     reasons = ", ".join(sorted(set(hands.reason)))
     message = f"none of the {len(hands.reason)} hands of {source.path} gets keypoints ({reasons})"
     return HandtoolError(message, hint=f"look at them: handtool show {source.path}")
 
 
-def make_report(hands: Hands, valid: np.ndarray, used: dict[str, int], config: KeypointsConfig) -> dict:
+def make_report(hands: FoundKeypoints, valid: np.ndarray, used: dict[str, int], config: KeypointsConfig) -> dict:
     counts = Accounting("hands", done=int(valid.sum()))
     reasons, numbers = np.unique(hands.reason[~valid].astype(str), return_counts=True)
     for reason, number in zip(reasons, numbers, strict=True):
         (counts.fail if reason.startswith(LOST) else counts.skip)(str(reason), int(number))
-    report = {"accounting": [counts.as_report()], "hands_by_origin": used, "mean_score": float(hands.score[valid].mean())}
+    report = {
+        "accounting": [counts.as_report()],
+        "hands_by_origin": used,
+        "mean_score": float(hands.score[valid].mean()),
+    }
     return report | ({"noise_px": config.noise_px} if config.noise_px else {})

@@ -12,7 +12,16 @@ from handtool.config import MineConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.skeleton import LEFT, UNKNOWN
 from handtool.progress import Progress, silent
-from handtool.search import Exclusion, Neighbors, Search, describe_neighbors, find_neighbors, limit_in_degree, number_groups, recall_on_sample
+from handtool.search import (
+    Exclusion,
+    Neighbors,
+    Search,
+    describe_neighbors,
+    find_neighbors,
+    limit_in_degree,
+    number_groups,
+    recall_on_sample,
+)
 from handtool.store import (
     CROPS,
     EMBEDDINGS,
@@ -30,11 +39,28 @@ from handtool.store import (
 log = logging.getLogger(__name__)
 BLOCK_ROWS = 65_536
 SCRATCH_BYTES = 1 << 28  # larger results than this lie on the disk while they are made
-SPACE = ("kind", "source", "normalization", "mean", "basis", "encoder_uuid")  # attributes that make two embeddings comparable
+SPACE = (
+    "kind",
+    "source",
+    "normalization",
+    "mean",
+    "basis",
+    "encoder_uuid",
+)  # attributes that make two embeddings comparable
 REMEMBERED = (
-    "recall", "distance_quantiles_at", "distance_quantiles", "in_degree_max", "short_anchors", "rejected_share", "metric", "exclude", "min_gap_s",
-    "max_distance", "same_side", "max_in_degree",
-)  # fmt: skip
+    "recall",
+    "distance_quantiles_at",
+    "distance_quantiles",
+    "in_degree_max",
+    "short_anchors",
+    "rejected_share",
+    "metric",
+    "exclude",
+    "min_gap_s",
+    "max_distance",
+    "same_side",
+    "max_in_degree",
+)
 
 
 @dataclass(frozen=True)
@@ -60,13 +86,15 @@ class Mined:
         return np.isfinite(self.vectors[rows]).all(axis=1)
 
 
-def mine(source: File, sink: Sink, config: MineConfig, progress: Progress = silent, *, pool: File | None = None) -> dict:
+def mine(
+    source: File, sink: Sink, config: MineConfig, progress: Progress = silent, *, pool: File | None = None
+) -> dict:
     """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first; fewer where fewer exist.
 
     With `pool` the positives are hands of that file, which becomes /pool. Raises HandtoolError where no hand is embedded, all are of one
     video, no pair is left, or the two files are embedded in different spaces.
     """
-    hands = read_hands(source, pool, config)
+    hands = read_candidates(source, pool, config)
     new = partial(scratch_array, sink.folder) if hands.num_anchors * config.topk * 8 > SCRATCH_BYTES else np.empty
     found = search(hands, config, new, progress)
     figures = measure_search(hands, found, config)
@@ -81,7 +109,10 @@ def mine(source: File, sink: Sink, config: MineConfig, progress: Progress = sile
     with open_table(sink, PAIRS, attrs) as table:
         counts = write_pairs(table, hands, positive, distance, config)
         if not counts.any():
-            raise HandtoolError(f"no hand of {source.path} has a positive under these rules", hint="loosen --max-distance, --same-side or --exclude")
+            raise HandtoolError(
+                f"no hand of {source.path} has a positive under these rules",
+                hint="loosen --max-distance, --same-side or --exclude",
+            )
         figures |= describe_pairs(hands, positive, distance, counts, config)
         table.attrs |= {name: figures[name] for name in REMEMBERED if figures[name] is not None}
     sink.inherit(source)
@@ -91,10 +122,13 @@ def mine(source: File, sink: Sink, config: MineConfig, progress: Progress = sile
     return report | {"topk": config.topk, "index": config.index} | figures
 
 
-def read_hands(source: File, pool: File | None, config: MineConfig) -> Mined:
+def read_candidates(source: File, pool: File | None, config: MineConfig) -> Mined:
     """Vectors, and who may pair with whom."""
     if config.min_gap > 0 and config.exclude == "video":
-        raise WrongCommand("--min-gap says how far apart two hands of one video must be, and --exclude video lets none pair", hint="add --exclude track")
+        raise WrongCommand(
+            "--min-gap says how far apart two hands of one video must be, and --exclude video lets none pair",
+            hint="add --exclude track",
+        )
     files = [source, pool] if pool else [source]
     for file in files:
         file.need(EMBEDDINGS, hint="handtool embed {path} -o embeddings.h5")
@@ -137,7 +171,10 @@ def number_videos(files: list[File]) -> np.ndarray:
     parts = []
     for file in files:
         owner, paths, names = file.owner("videos").uuid, read_column(file, VIDEOS.path), read_column(file, VIDEOS.name)
-        own = [(path, name.rpartition("/")[2]) if path else (owner, row) for row, (path, name) in enumerate(zip(paths, names))]
+        own = [
+            (path, name.rpartition("/")[2]) if path else (owner, row)
+            for row, (path, name) in enumerate(zip(paths, names))
+        ]
         keys = own if len(files) > 1 else list(range(len(paths)))
         table = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
         parts.append(table[read_column(file, CROPS.video)])
@@ -179,7 +216,11 @@ def check_several_videos(source: File, pool: File | None, video: np.ndarray, val
     some = video[valid]
     if (some == some[0]).all():
         where = f"{source.path} and {pool.path}" if pool else f"{source.path}"
-        name = video_names(source)[read_column(source, CROPS.video)[valid[: source.count(CROPS)]][0]] if valid[: source.count(CROPS)].any() else "?"
+        name = (
+            video_names(source)[read_column(source, CROPS.video)[valid[: source.count(CROPS)]][0]]
+            if valid[: source.count(CROPS)].any()
+            else "?"
+        )
         raise HandtoolError(
             f"all {len(some)} hands of {where} are from one video ({name}), and a pair joins two videos",
             hint="handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat; or --exclude track",
@@ -187,7 +228,9 @@ def check_several_videos(source: File, pool: File | None, video: np.ndarray, val
 
 
 def how_to(config: MineConfig) -> Search:
-    return Search(config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed, find_device(config))
+    return Search(
+        config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed, find_device(config)
+    )
 
 
 def find_device(config: MineConfig) -> str:
@@ -205,13 +248,17 @@ def search(hands: Mined, config: MineConfig, new: Callable, progress: Progress) 
     """More than k for each, where some may be taken away again."""
     depth = config.topk if config.max_in_degree is None else 2 * config.topk
     pool = hands.pool if hands.has_pool else None
-    return find_neighbors(hands.vectors, hands.exclusion, depth, how_to(config), hands.anchors, pool, hands.kind, new, progress)
+    return find_neighbors(
+        hands.vectors, hands.exclusion, depth, how_to(config), hands.anchors, pool, hands.kind, new, progress
+    )
 
 
 def look_deeper(hands: Mined, config: MineConfig, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """The `depth` nearest of some anchors."""
     how = Search("exact" if config.index == "exact" else "scan", threads=config.threads)
-    found = find_neighbors(hands.vectors, hands.exclusion, depth, how, places, hands.pool if hands.has_pool else None, hands.kind)
+    found = find_neighbors(
+        hands.vectors, hands.exclusion, depth, how, places, hands.pool if hands.has_pool else None, hands.kind
+    )
     return found.positive, found.distance
 
 
@@ -248,11 +295,27 @@ def measure_search(hands: Mined, found: Neighbors, config: MineConfig) -> dict:
     if config.index == "hnsw":
         nearest = found.positive[:, : config.topk], found.distance[:, : config.topk]
         rows = hands.anchors, hands.pool if hands.has_pool else None, hands.kind
-        recall = recall_on_sample(hands.vectors, hands.exclusion, *nearest, config.threads, config.seed, anchors=rows[0], pool=rows[1], kind=rows[2])
-    return {"recall": recall, "rejected_share": found.rejected, "anchors_asked_again": found.asked_again, "anchors_scanned": found.scanned}
+        recall = recall_on_sample(
+            hands.vectors,
+            hands.exclusion,
+            *nearest,
+            config.threads,
+            config.seed,
+            anchors=rows[0],
+            pool=rows[1],
+            kind=rows[2],
+        )
+    return {
+        "recall": recall,
+        "rejected_share": found.rejected,
+        "anchors_asked_again": found.asked_again,
+        "anchors_scanned": found.scanned,
+    }
 
 
-def describe_pairs(hands: Mined, positive: np.ndarray, distance: np.ndarray, counts: np.ndarray, config: MineConfig) -> dict:
+def describe_pairs(
+    hands: Mined, positive: np.ndarray, distance: np.ndarray, counts: np.ndarray, config: MineConfig
+) -> dict:
     """Distances, in-degree, who came out short, and the rules that were asked for."""
     short = int((hands.take_part(hands.anchors) & (counts < config.topk)).sum())
     if short:
@@ -261,8 +324,19 @@ def describe_pairs(hands: Mined, positive: np.ndarray, distance: np.ndarray, cou
     described = describe_neighbors(positive, distance, pool, farthest(config))
     for name in ("distance_quantiles", "distance_rank1_quantiles"):
         described[name] = [float(value) for value in in_metric(np.array(described[name]), config)]
-    rules = {"metric": config.metric, "exclude": config.exclude, "min_gap_s": config.min_gap, "max_distance": config.max_distance}
-    return {"short_anchors": short, **described, **rules, "same_side": config.same_side, "max_in_degree": config.max_in_degree}
+    rules = {
+        "metric": config.metric,
+        "exclude": config.exclude,
+        "min_gap_s": config.min_gap,
+        "max_distance": config.max_distance,
+    }
+    return {
+        "short_anchors": short,
+        **described,
+        **rules,
+        "same_side": config.same_side,
+        "max_in_degree": config.max_in_degree,
+    }
 
 
 def count_hands(hands: Mined, counts: np.ndarray, alone: np.ndarray, positive: np.ndarray) -> list[dict]:

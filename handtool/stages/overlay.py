@@ -19,9 +19,20 @@ from handtool.progress import Progress, silent
 from handtool.render.film import Film, read_note
 from handtool.render.overlay import Marked, draw_picture, film_size, shows_crop
 from handtool.render.paper import decode
-from handtool.sources.again import find_again, read_again
 from handtool.sources.frame import Video
-from handtool.store import CROPS, KEYPOINTS, LABELS, PREDICTIONS, VIDEOS, File, open_jpegs, read_attrs, read_column, video_names
+from handtool.sources.reopen import find_again, read_again
+from handtool.store import (
+    CROPS,
+    KEYPOINTS,
+    LABELS,
+    PREDICTIONS,
+    VIDEOS,
+    File,
+    open_jpegs,
+    read_attrs,
+    read_column,
+    video_names,
+)
 
 KINDS = {table.group: table for table in (PREDICTIONS, KEYPOINTS, LABELS, CROPS)}
 MOST_TIMED = 100  # videos, whose times tell the rate
@@ -29,7 +40,15 @@ SLOWEST, FASTEST, USUAL = 2.0, 30.0, 4.0  # pictures a second; the last where th
 log = logging.getLogger(__name__)
 
 
-def overlay(source: File, sink: BinaryIO, config: OverlayConfig, progress: Progress = silent, *, footage: list[Video | None], note: str) -> dict:
+def overlay(
+    source: File,
+    sink: BinaryIO,
+    config: OverlayConfig,
+    progress: Progress = silent,
+    *,
+    footage: list[Video | None],
+    note: str,
+) -> dict:
     """Writes an mp4 into `sink`, with `note` in it: frames of `footage` (`find_footage`) with all their hands; where a frame cannot be
     found again, or shows something else, its crops one after another.
 
@@ -42,13 +61,34 @@ def overlay(source: File, sink: BinaryIO, config: OverlayConfig, progress: Progr
     drawn, origins = 0, Counter()
     with Film(sink, rate, note=note) as film:
         for number, picture in enumerate(islice(make_pictures(source, scene, footage), config.frames or None)):
-            film.add(draw_picture(picture.image, picture.hands, picture.name, picture.told, size, scene.joints is not None, number / rate))
+            film.add(
+                draw_picture(
+                    picture.image,
+                    picture.hands,
+                    picture.name,
+                    picture.told,
+                    size,
+                    scene.joints is not None,
+                    number / rate,
+                )
+            )
             drawn, origins[picture.origin] = drawn + len(picture.hands), origins[picture.origin] + 1
             progress("pictures", number + 1, None)
     hands, length = Accounting("hands", done=drawn), origins.total()
     hands.skip("after the last picture (--frames)", source.count(CROPS) - drawn)
-    report = {"accounting": [hands.as_report()], "kind": kind, "pictures": length, "from_frames": origins["frame"], "from_crops": origins["crop"]}
-    return report | {"fps": round(rate, 3), "seconds": round(length / rate, 2), "width_px": size[0], "height_px": size[1]}
+    report = {
+        "accounting": [hands.as_report()],
+        "kind": kind,
+        "pictures": length,
+        "from_frames": origins["frame"],
+        "from_crops": origins["crop"],
+    }
+    return report | {
+        "fps": round(rate, 3),
+        "seconds": round(length / rate, 2),
+        "width_px": size[0],
+        "height_px": size[1],
+    }
 
 
 def choose_kind(source: File, kind: str) -> str:
@@ -57,7 +97,9 @@ def choose_kind(source: File, kind: str) -> str:
     if "crops" not in there or not source.count(CROPS):
         raise HandtoolError(f"{source.path} has no hands to make a film of", hint=f"handtool info {source.path}")
     if kind != "auto" and kind not in there:
-        raise HandtoolError(f"{source.path} has no {kind} to draw in a film, it has {', '.join(there)}", hint=f"--kind {there[0]}")
+        raise HandtoolError(
+            f"{source.path} has no {kind} to draw in a film, it has {', '.join(there)}", hint=f"--kind {there[0]}"
+        )
     return there[0] if kind == "auto" else kind
 
 
@@ -102,7 +144,7 @@ def picture_sizes(source: File, rows: np.ndarray, footage: list[Video | None]) -
 
 
 @dataclass
-class Scene:
+class OverlayScene:
     """Columns of the hands that are drawn, (n, …) each; points and true_points in px of the crop, NaN or None where there are none."""
 
     rows: np.ndarray
@@ -122,11 +164,15 @@ class Scene:
     def marked(self, i: int) -> Marked:
         """Hand i in px of its crop."""
         box = apply_affine_to_box(self.affine[i], self.box[i])
-        more = {name: getattr(self, name)[i] for name in ("true_points", "joints", "truth", "error_mm") if getattr(self, name) is not None}
+        more = {
+            name: getattr(self, name)[i]
+            for name in ("true_points", "joints", "truth", "error_mm")
+            if getattr(self, name) is not None
+        }
         return Marked(int(self.side[i]), int(self.track[i]), box, self.points[i], **more)
 
 
-def read_scene(source: File, rows: np.ndarray, kind: str) -> Scene:
+def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
     def read(column, *known) -> np.ndarray:
         """A column, NaN where one of the flags `known` is not set."""
         values = read_column(source, column, rows)
@@ -139,17 +185,26 @@ def read_scene(source: File, rows: np.ndarray, kind: str) -> Scene:
     base = (rows, *(read_column(source, column, rows) for column in columns))
     match kind:
         case "keypoints":
-            return Scene(*base, read(KEYPOINTS.xy, KEYPOINTS.valid))
+            return OverlayScene(*base, read(KEYPOINTS.xy, KEYPOINTS.valid))
         case "labels":
-            return Scene(*base, read(LABELS.keypoints, LABELS.keypoints_valid), joints=read(LABELS.joints, LABELS.valid))
+            return OverlayScene(
+                *base, read(LABELS.keypoints, LABELS.keypoints_valid), joints=read(LABELS.joints, LABELS.valid)
+            )
         case "predictions":
-            scene = Scene(*base, read(PREDICTIONS.keypoints, PREDICTIONS.valid), joints=read(PREDICTIONS.joints, PREDICTIONS.valid))
+            scene = OverlayScene(
+                *base,
+                read(PREDICTIONS.keypoints, PREDICTIONS.valid),
+                joints=read(PREDICTIONS.joints, PREDICTIONS.valid),
+            )
             if source.has(LABELS):
-                scene.true_points, scene.truth = read(LABELS.keypoints, LABELS.keypoints_valid), read(LABELS.joints, LABELS.valid)
+                scene.true_points, scene.truth = (
+                    read(LABELS.keypoints, LABELS.keypoints_valid),
+                    read(LABELS.joints, LABELS.valid),
+                )
                 scene.error_mm = 1000 * wrist_error(scene.joints, scene.truth, read_column(source, LABELS.valid, rows))
             return scene
         case _:
-            return Scene(*base, read_column(source, CROPS.landmarks, rows))
+            return OverlayScene(*base, read_column(source, CROPS.landmarks, rows))
 
 
 @dataclass
@@ -163,7 +218,7 @@ class Picture:
     origin: str  # "frame" or "crop"
 
 
-def make_pictures(source: File, scene: Scene, footage: list[Video | None]) -> Iterator[Picture]:
+def make_pictures(source: File, scene: OverlayScene, footage: list[Video | None]) -> Iterator[Picture]:
     """Video by video: its frames, then the crops whose frame was not found again or shows something else."""
     jpegs, names, size = open_jpegs(source), video_names(source), int(read_attrs(source, CROPS)["size"])
 
@@ -178,14 +233,20 @@ def make_pictures(source: File, scene: Scene, footage: list[Video | None]) -> It
             if not shows_crop(frame.image, decode(jpegs[int(scene.rows[first])], size), scene.affine[first]):
                 continue
             hands = [scene.marked(i).moved(invert(scene.affine[i])) for i in left.pop(frame.number)]
-            yield Picture(frame.image, hands, names[v], f"{tell(first)}   {len(own)} hand{'s' * (len(own) != 1)}", "frame")
+            yield Picture(
+                frame.image, hands, names[v], f"{tell(first)}   {len(own)} hand{'s' * (len(own) != 1)}", "frame"
+            )
         if left and footage[v]:
-            log.warning("%s: %d frames do not show what was cut out of them (or are gone); their crops follow", names[v], len(left))
+            log.warning(
+                "%s: %d frames do not show what was cut out of them (or are gone); their crops follow",
+                names[v],
+                len(left),
+            )
         for i in sorted(i for own in left.values() for i in own):
             yield Picture(decode(jpegs[int(scene.rows[i])], size), [scene.marked(i)], names[v], tell(i), "crop")
 
 
-def group_by_frame(scene: Scene, video: int) -> dict[int, list[int]]:
+def group_by_frame(scene: OverlayScene, video: int) -> dict[int, list[int]]:
     """Frame number -> hands, in order."""
     groups: dict[int, list[int]] = {}
     for i in np.flatnonzero(scene.video == video):

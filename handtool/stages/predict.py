@@ -11,9 +11,10 @@ from handtool.config import PredictConfig
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.smoothing import OneEuro, metres_per_pixel, trajectories
-from handtool.nn.data import read_hands
-from handtool.nn.infer import check_flip, find_device, find_scale, predict_file
-from handtool.nn.pose import Contract, read_pose
+from handtool.nn.files.data import read_stored_hands
+from handtool.nn.files.inference import check_flip, find_device, find_scale, predict_file
+from handtool.nn.files.pose_weights import read_pose
+from handtool.nn.models.pose_model import Contract
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, PREDICTIONS, UNKNOWN, File, Sink
 
@@ -28,7 +29,9 @@ def check_machine(config: PredictConfig) -> None:
 def read_contract(model: File, config: PredictConfig) -> Contract:
     """What the model expects. HandtoolError where it is no pose model, or cannot do what is asked."""
     if not isinstance(model, File):
-        raise HandtoolError(f"{model} is not a pose model of handtool", hint=f"handtool finetune train.h5 --init {model} -o pose.h5")
+        raise HandtoolError(
+            f"{model} is not a pose model of handtool", hint=f"handtool finetune train.h5 --init {model} -o pose.h5"
+        )
     model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
     contract = read_pose(model).contract
     check_flip(contract, config)
@@ -42,11 +45,16 @@ def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress 
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     contract = read_contract(model, config)
-    hands = read_hands(source)
+    hands = read_stored_hands(source)
     _, scale_source = find_scale(hands, contract.bone_m, config.bone)
     columns = predict_file(source, model, config, progress)
     smoothed = smooth(source, columns, config) if config.smooth else None
-    store.write_table(sink, PREDICTIONS, columns, attrs={"scale_source": scale_source} | (describe_filter(config) if config.smooth else {}))
+    store.write_table(
+        sink,
+        PREDICTIONS,
+        columns,
+        attrs={"scale_source": scale_source} | (describe_filter(config) if config.smooth else {}),
+    )
     sink.inherit(source, but=(PREDICTIONS,))
     accounting = Accounting("hands", done=int(columns["valid"].sum()))
     accounting.skip("no true bone length", int((columns["scale"] != columns["scale"]).sum()))
@@ -63,7 +71,11 @@ def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress 
 
 
 def describe_filter(config: PredictConfig) -> dict:
-    settings = {"min_cutoff_hz": config.min_cutoff, "beta_hz_per_m_per_s": config.beta, "derivative_cutoff_hz": config.derivative_cutoff}
+    settings = {
+        "min_cutoff_hz": config.min_cutoff,
+        "beta_hz_per_m_per_s": config.beta,
+        "derivative_cutoff_hz": config.derivative_cutoff,
+    }
     return {"smoothing": json.dumps(settings)}
 
 
@@ -73,7 +85,9 @@ def smooth(source: File, columns: dict[str, np.ndarray], config: PredictConfig) 
     A hand without a prediction stays without, and the others of its track go on as if there were no such frame. Returns the count of hands.
     """
     euro = OneEuro(config.min_cutoff, config.beta, config.derivative_cutoff)
-    time, track, video, side = (store.read_column(source, column) for column in (CROPS.time, CROPS.track, CROPS.video, CROPS.side))
+    time, track, video, side = (
+        store.read_column(source, column) for column in (CROPS.time, CROPS.track, CROPS.video, CROPS.side)
+    )
     crop_from_frame, valid = store.read_column(source, CROPS.crop_from_frame), columns["valid"]
     counts = Accounting("hands smoothed")
     for rows in trajectories(time, track, video, side, columns["absolute"]):
@@ -88,5 +102,7 @@ def smooth(source: File, columns: dict[str, np.ndarray], config: PredictConfig) 
     counts.skip("no prediction", int((~valid).sum()))
     counts.skip("of no track", int(lone.sum()))
     if not counts.done:
-        log.warning("no hand is part of a track, nothing was smoothed: look at more frames a second, or extract with --track-fps")
+        log.warning(
+            "no hand is part of a track, nothing was smoothed: look at more frames a second, or extract with --track-fps"
+        )
     return counts

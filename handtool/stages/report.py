@@ -27,9 +27,18 @@ from handtool.store import (
     read_column,
     read_metrics,
     rebuild_commands,
-)  # fmt: skip
+)
 
-NOT_FIGURES = ("alignment", "average", "scale_source", "interval", "mean_low_mm", "mean_high_mm", "videos_drawn", "hands_drawn")
+NOT_FIGURES = (
+    "alignment",
+    "average",
+    "scale_source",
+    "interval",
+    "mean_low_mm",
+    "mean_high_mm",
+    "videos_drawn",
+    "hands_drawn",
+)
 MAIN_FIGURES = ("hands", "mean_mm", "median_mm", "auc_0_50mm")
 COMPARED = ("pa_mpjpe", "mpjpe_root")  # protocols that results are set side by side under, and whose joints are drawn
 Draw = Callable[[File, str], np.ndarray]
@@ -57,7 +66,11 @@ def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compa
     names = [source.path.name for source in sources]
     rest = len(names) - 2
     html = page("handtool: " + ", ".join(names if rest < 2 else [*names[:2], f"and {rest} more"]), lead, sections)
-    return html, {"sections": [title for title, _ in sections], "pictures_left_out": left_out, "bytes": len(html.encode())}
+    return html, {
+        "sections": [title for title, _ in sections],
+        "pictures_left_out": left_out,
+        "bytes": len(html.encode()),
+    }
 
 
 def own(sources: list[File], group: str) -> list[File]:
@@ -127,20 +140,33 @@ def curve_section(source: File) -> str:
 def comparison_section(results: list[File], config: ReportConfig, compare: Compare) -> str:
     """Results side by side: means with their intervals, PCK, and how far each is from the first, hand by hand."""
     names, known = tell_apart(results), [read_metrics(result) for result in results]
-    protocols = tuple(name for name in COMPARED if all(np.isfinite(nan_of_none(each.get(name, {}).get("mean_mm"))) for each in known))
+    protocols = tuple(
+        name for name in COMPARED if all(np.isfinite(nan_of_none(each.get(name, {}).get("mean_mm"))) for each in known)
+    )
     if len(known) < 2 or not protocols:
         return ""
     html = ""
     for protocol in protocols:
-        means = [[nan_of_none(each[protocol].get(key)) for key in ("mean_mm", "mean_low_mm", "mean_high_mm")] for each in known]
+        means = [
+            [nan_of_none(each[protocol].get(key)) for key in ("mean_mm", "mean_low_mm", "mean_high_mm")]
+            for each in known
+        ]
         rows = [(name, *mean) for name, mean in zip(names, means, strict=True)]
-        html += figure(intervals_chart(rows, f"{protocol}, mm", f"{protocol} of each result"), f"{protocol}: the mean, and its 95 % interval.")
+        html += figure(
+            intervals_chart(rows, f"{protocol}, mm", f"{protocol} of each result"),
+            f"{protocol}: the mean, and its 95 % interval.",
+        )
         curves = {name: pck_curves(each.get("pck", {})).get(protocol) for name, each in zip(names, known, strict=True)}
         if all(curves.values()):
             caption = f"{protocol}: share of joints whose error is at most so large (PCK)."
             html += figure(shares_chart(curves, "error, mm", f"PCK under {protocol}"), caption)
-    rows = [[name, *(cell for protocol in protocols for cell in side_by_side(each[protocol]))] for name, each in zip(names, known, strict=True)]
-    html += table(["result", *(head for protocol in protocols for head in (f"{protocol}, mm", "95 %", "AUC 0-50 mm"))], rows)
+    rows = [
+        [name, *(cell for protocol in protocols for cell in side_by_side(each[protocol]))]
+        for name, each in zip(names, known, strict=True)
+    ]
+    html += table(
+        ["result", *(head for protocol in protocols for head in (f"{protocol}, mm", "95 %", "AUC 0-50 mm"))], rows
+    )
     try:
         differences = compare(results, protocols, config.seed)
     except HandtoolError as error:
@@ -150,19 +176,32 @@ def comparison_section(results: list[File], config: ReportConfig, compare: Compa
         for name, each in zip(names[1:], (each for each in differences if each["protocol"] == protocol), strict=True):
             interval = between(each["difference_low_mm"], each["difference_high_mm"], "+")
             rows.append([protocol, name, each["hands"], each["difference_mm"], interval, each["difference_percent"]])
-    html += f"<h3>Against {escape(names[0])}</h3>" + table(["protocol", "result", "hands", "difference, mm", "95 %", "%"], rows)
-    return html + '<p class="faint">The hands that all predicted; the same videos (of one video: hands) are drawn for both, for the interval of the difference.</p>'
+    html += f"<h3>Against {escape(names[0])}</h3>" + table(
+        ["protocol", "result", "hands", "difference, mm", "95 %", "%"], rows
+    )
+    return (
+        html
+        + '<p class="faint">The hands that all predicted; the same videos (of one video: hands) are drawn for both, for the interval of the difference.</p>'
+    )
 
 
 def tell_apart(sources: list[File]) -> list[str]:
     """Names of files, with their folders where the names alone are the same, and a number where even those are."""
     times = Counter(source.path.stem for source in sources)
-    names = [source.path.stem if times[source.path.stem] == 1 else str(source.path.with_suffix("")) for source in sources]
-    return [name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)]
+    names = [
+        source.path.stem if times[source.path.stem] == 1 else str(source.path.with_suffix("")) for source in sources
+    ]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
+    ]
 
 
 def side_by_side(values: dict) -> list[object]:
-    return [number(values.get("mean_mm")), between(values.get("mean_low_mm"), values.get("mean_high_mm")), number(values.get("auc_0_50mm"))]
+    return [
+        number(values.get("mean_mm")),
+        between(values.get("mean_low_mm"), values.get("mean_high_mm")),
+        number(values.get("auc_0_50mm")),
+    ]
 
 
 def between(low: float | None, high: float | None, sign: str = "") -> str | None:
@@ -177,18 +216,28 @@ def nan_of_none(value: object) -> float:
 def metrics_section(source: File) -> str:
     """A table with a row a protocol, PCK curves, and the errors of the joints on a drawn hand."""
     metrics = read_metrics(source)
-    protocols = {name: values for name, values in metrics.items() if name not in METRIC_ARRAYS and isinstance(values, dict)}
+    protocols = {
+        name: values for name, values in metrics.items() if name not in METRIC_ARRAYS and isinstance(values, dict)
+    }
     rows = [metrics_row(name, values) for name, values in protocols.items()]
     html = f"<h3>{escape(source.path.name)}</h3>"
-    html += table(["protocol", "alignment", "average", "hands", "mean, mm", "95 %", "median, mm", "AUC 0-50 mm", "further"], rows)
+    html += table(
+        ["protocol", "alignment", "average", "hands", "mean, mm", "95 %", "median, mm", "AUC 0-50 mm", "further"], rows
+    )
     told = [f"Scale of the predicted hands: {first_known(protocols, 'scale_source') or 'unknown'}."]
     told += [f"Interval of the mean: {interval}." for interval in [first_known(protocols, "interval")] if interval]
     html += f'<p class="faint">{escape(" ".join(told))}</p>'
     if curves := pck_curves(metrics.get("pck", {})):
-        html += figure(shares_chart(curves, "error, mm", "PCK"), "Share of joints whose error is at most so large (PCK).")
+        html += figure(
+            shares_chart(curves, "error, mm", "PCK"), "Share of joints whose error is at most so large (PCK)."
+        )
     by_joint = {name: np.asarray(metrics.get("per_joint", {}).get(f"{name}_mm", ()), float) for name in COMPARED}
-    if by_joint := {name: values for name, values in by_joint.items() if len(values) == len(JOINTS) and np.isfinite(values).any()}:
-        html += figure(hands_chart(by_joint, "Mean error of each joint"), "Mean error of each joint, mm: the area of its point.")
+    if by_joint := {
+        name: values for name, values in by_joint.items() if len(values) == len(JOINTS) and np.isfinite(values).any()
+    }:
+        html += figure(
+            hands_chart(by_joint, "Mean error of each joint"), "Mean error of each joint, mm: the area of its point."
+        )
     return html
 
 
@@ -202,7 +251,17 @@ def metrics_row(name: str, values: dict) -> list[object]:
     words = ", ".join(f"{key} {as_text(v)}" for key, v in further.items() if v not in (None, 0))
     hands, mean, median, auc = (number(values.get(key)) for key in MAIN_FIGURES)
     interval = between(values.get("mean_low_mm"), values.get("mean_high_mm"))
-    return [name, str(values.get("alignment", "")), str(values.get("average", "")), hands, mean, interval, median, auc, words]
+    return [
+        name,
+        str(values.get("alignment", "")),
+        str(values.get("average", "")),
+        hands,
+        mean,
+        interval,
+        median,
+        auc,
+        words,
+    ]
 
 
 def number(value: object) -> object:
@@ -228,7 +287,10 @@ def draw_pictures(sources: list[File], config: ReportConfig, draw: Draw) -> tupl
                 continue
             size += 4 * len(jpeg) // 3
             html.append(
-                figure(picture(jpeg, image.shape[1], image.shape[0], f"{kind} of {source.path.name}"), f"{source.path.name}: {kind}.")
+                figure(
+                    picture(jpeg, image.shape[1], image.shape[0], f"{kind} of {source.path.name}"),
+                    f"{source.path.name}: {kind}.",
+                )
             )
     if left_out:
         html.append(f'<p class="faint">{left_out} pictures were left out, since the page would be too large.</p>')

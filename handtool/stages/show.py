@@ -12,7 +12,7 @@ from handtool.render.paper import encode_png
 from handtool.render.ranks import pairs_sheet
 from handtool.render.scores import scores_sheet
 from handtool.render.sheet import contact_sheet
-from handtool.render.tiles import Hands, hand_tiles
+from handtool.render.tiles import DrawnHands, hand_tiles
 from handtool.render.versus import Poses, predictions_sheet
 from handtool.store import (
     CROPS,
@@ -29,9 +29,11 @@ from handtool.store import (
     read_column,
     read_metrics,
     video_names,
-)  # fmt: skip
+)
 
-KINDS = {table.group: table for table in (PREDICTIONS, PAIRS, CURVE, EMBEDDINGS, KEYPOINTS, LABELS, CROPS)} | {"metrics": None}
+KINDS = {table.group: table for table in (PREDICTIONS, PAIRS, CURVE, EMBEDDINGS, KEYPOINTS, LABELS, CROPS)} | {
+    "metrics": None
+}
 ORDERS = {"random": "chosen at random", "video": "video by video", "score": "lowest score first"}
 MAX_POINTS = 20_000  # of a map
 PER_JOINT_OF = ("mpjpe_root", "pa_mpjpe")  # protocols whose errors are shown joint by joint
@@ -74,28 +76,33 @@ def choose_kind(source: File, kind: str) -> str:
     return kind
 
 
-def read_hands(source: File, rows: np.ndarray, marks: str = "") -> Hands:
+def read_drawn_hands(source: File, rows: np.ndarray, marks: str = "") -> DrawnHands:
     """Some rows as they are drawn; `marks`: the table (keypoints, labels) whose joints are drawn over the crops, empty: none."""
     jpegs, names = open_jpegs(source), video_names(source)
     video, frame, side = (read_column(source, column, rows) for column in (CROPS.video, CROPS.frame, CROPS.side))
     points = valid = visible = None
     if marks == "keypoints":
-        points, valid = read_column(source, KEYPOINTS.xy, rows), np.repeat(read_column(source, KEYPOINTS.valid, rows)[:, None], 21, 1)
+        points, valid = (
+            read_column(source, KEYPOINTS.xy, rows),
+            np.repeat(read_column(source, KEYPOINTS.valid, rows)[:, None], 21, 1),
+        )
     elif marks == "labels":
         points, valid = read_column(source, LABELS.keypoints, rows), read_column(source, LABELS.keypoints_valid, rows)
         visible = read_column(source, LABELS.visible, rows) if source.has(LABELS.visible) else None
     images, size = [jpegs[int(row)] for row in rows], int(read_attrs(source, CROPS)["size"])
-    return Hands(images, size, [names[v] for v in video], frame, side, points, valid, visible)
+    return DrawnHands(images, size, [names[v] for v in video], frame, side, points, valid, visible)
 
 
 def show_hands(source: File, config: ShowConfig, kind: str) -> np.ndarray:
     """Crops, bare or with what is known or was found of their joints."""
     columns, usable = config.columns or 7, usable_rows(source, kind)
     if not usable.any():
-        raise HandtoolError(f"{source.path}: none of {len(usable)} hands has valid {kind}", hint=CROPS_INSTEAD.format(source.path))
+        raise HandtoolError(
+            f"{source.path}: none of {len(usable)} hands has valid {kind}", hint=CROPS_INSTEAD.format(source.path)
+        )
     score = read_scores(source, kind) if config.order == "score" else None
     rows = choose_rows(source, np.flatnonzero(usable), score, config, (config.rows or 5) * columns, columns)
-    hands = read_hands(source, rows, "" if kind == "crops" else kind)
+    hands = read_drawn_hands(source, rows, "" if kind == "crops" else kind)
     tiles = hand_tiles(hands, config.tile)
     for tile, row in zip(tiles, rows if score is not None else [], strict=False):
         tile.detail += f"  score {score[row]:.2f}"
@@ -121,7 +128,9 @@ def read_scores(source: File, kind: str) -> np.ndarray:
     return read_column(source, KEYPOINTS.score).mean(1) if kind == "keypoints" else read_column(source, CROPS.score)
 
 
-def choose_rows(source: File, rows: np.ndarray, score: np.ndarray | None, config: ShowConfig, count: int, columns: int) -> np.ndarray:
+def choose_rows(
+    source: File, rows: np.ndarray, score: np.ndarray | None, config: ShowConfig, count: int, columns: int
+) -> np.ndarray:
     """At most `count` of the rows, in the order asked for."""
     rng = np.random.default_rng(config.seed)
     match config.order:
@@ -138,7 +147,10 @@ def show_pairs(source: File, config: ShowConfig) -> np.ndarray:
     offset, video = read_column(source, PAIRS.anchor_offset), read_column(source, CROPS.video)
     counts = np.diff(offset)
     anchors = np.flatnonzero(counts)
-    first, partner = read_column(source, PAIRS.distance, offset[anchors]), read_column(source, PAIRS.positive, offset[anchors])
+    first, partner = (
+        read_column(source, PAIRS.distance, offset[anchors]),
+        read_column(source, PAIRS.positive, offset[anchors]),
+    )
     ranks = min(config.columns or 6, int(counts.max()))
     pool = source.pool or source
     partner_video = video[partner] if pool is source else read_column(pool, CROPS.video)[partner] + source.count(VIDEOS)
@@ -148,9 +160,11 @@ def show_pairs(source: File, config: ShowConfig) -> np.ndarray:
     for name, places in groups:
         for anchor in anchors[places]:
             span = slice(int(offset[anchor]), int(min(offset[anchor + 1], offset[anchor] + ranks)))
-            positive, distance, rank = (read_column(source, column, span) for column in (PAIRS.positive, PAIRS.distance, PAIRS.rank))
-            tiles = hand_tiles(read_hands(source, np.array([anchor]), marks[0]), config.tile, canonical=True)
-            tiles += hand_tiles(read_hands(pool, positive, marks[1]), config.tile, canonical=True)
+            positive, distance, rank = (
+                read_column(source, column, span) for column in (PAIRS.positive, PAIRS.distance, PAIRS.rank)
+            )
+            tiles = hand_tiles(read_drawn_hands(source, np.array([anchor]), marks[0]), config.tile, canonical=True)
+            tiles += hand_tiles(read_drawn_hands(pool, positive, marks[1]), config.tile, canonical=True)
             rows.append((name, tiles, distance, rank))
     spread = f"rank 1 lies at {np.median(first):.3g} in the median ({first.min():.3g} to {first.max():.3g})"
     told = f"{len(anchors):,} anchors, up to {counts.max()} ranks, left hands mirrored; {spread}"
@@ -167,11 +181,17 @@ def show_embeddings(source: File, config: ShowConfig) -> np.ndarray:
         rows = np.sort(rng.choice(rows, MAX_POINTS, replace=False))
     vectors = read_column(source, EMBEDDINGS.vector, rows)
     points = place_points(np.pad(vectors, ((0, 0), (0, 1)))[:, :2])  # a second dimension, should there be one only
-    chosen, videos = choose_thumbnails(points, rng.permutation(len(rows)), config.tile // 3, 140), read_column(source, CROPS.video, rows)
-    tiles = hand_tiles(read_hands(source, rows[chosen]), config.tile // 3, canonical=True)
+    chosen, videos = (
+        choose_thumbnails(points, rng.permutation(len(rows)), config.tile // 3, 140),
+        read_column(source, CROPS.video, rows),
+    )
+    tiles = hand_tiles(read_drawn_hands(source, rows[chosen]), config.tile // 3, canonical=True)
     explained = np.atleast_1d(read_attrs(source, EMBEDDINGS).get("explained_variance", []))
     share = explained / explained.sum() if explained.size > 1 and explained.sum() > 1 else explained
-    axes = [f"dimension {i + 1}" + (f" ({100 * share[i]:.0f} % of the variance)" if i < len(share) else "") for i in range(2)]
+    axes = [
+        f"dimension {i + 1}" + (f" ({100 * share[i]:.0f} % of the variance)" if i < len(share) else "")
+        for i in range(2)
+    ]
     told = f"{len(rows):,} hands of {len(np.unique(videos))} videos, a colour each; left hands mirrored"
     thumbnails = {row: tile.image for row, tile in zip(chosen, tiles, strict=True)}
     return draw_map(points, videos, thumbnails, f"{source.path.name}: embeddings", told, (axes[0], axes[1]))
@@ -192,7 +212,7 @@ def show_predictions(source: File, config: ShowConfig) -> np.ndarray:
         groups = [("", choose_hands(np.arange(len(rows)), np.random.default_rng(config.seed), 3 * count))]
         told = f"{len(groups[0][1])} of {len(rows):,} hands, chosen at random; the truth is not known"
     chosen = np.concatenate([places for _, places in groups])
-    hands, poses = read_hands(source, rows[chosen]), read_poses(source, rows[chosen], error_mm[chosen])
+    hands, poses = read_drawn_hands(source, rows[chosen]), read_poses(source, rows[chosen], error_mm[chosen])
     counts = [(name, len(places)) for name, places in groups]
     return predictions_sheet(hands, poses, counts, columns, config.tile, f"{source.path.name}: predictions", told)
 
@@ -201,7 +221,9 @@ def errors_of(source: File, rows: np.ndarray) -> np.ndarray:
     """(n,) mm, relative to the wrist; NaN where the truth is not known."""
     if not source.has(LABELS):
         return np.full(len(rows), np.nan)
-    return 1000 * wrist_error(*(read_column(source, column, rows) for column in (PREDICTIONS.joints, LABELS.joints, LABELS.valid)))
+    return 1000 * wrist_error(
+        *(read_column(source, column, rows) for column in (PREDICTIONS.joints, LABELS.joints, LABELS.valid))
+    )
 
 
 def read_poses(source: File, rows: np.ndarray, error_mm: np.ndarray) -> Poses:
@@ -220,17 +242,32 @@ def show_metrics(source: File) -> np.ndarray:
     metrics = read_metrics(source)
     per_joint = {name: metrics.get("per_joint", {}).get(f"{name}_mm") for name in PER_JOINT_OF}
     told = "; ".join(f"{name} {metrics[name]['mean_mm']:.1f} mm" for name in PER_JOINT_OF if name in metrics)
-    return scores_sheet(metrics.get("pck", {}), {k: v for k, v in per_joint.items() if v is not None}, f"{source.path.name}: scores", told)
+    return scores_sheet(
+        metrics.get("pck", {}),
+        {k: v for k, v in per_joint.items() if v is not None},
+        f"{source.path.name}: scores",
+        told,
+    )
 
 
 def describe(source: File) -> dict:
     """What there is to see, for who gave no output."""
-    kinds = {kind: source.count(KINDS[kind]) if KINDS[kind] else len(source.h5[kind]) for kind in possible_kinds(source)}
-    told = {"to_see": kinds, "default": choose_kind(source, "auto"), "picture": f"handtool show {source.path} -o sheet.png"}
+    kinds = {
+        kind: source.count(KINDS[kind]) if KINDS[kind] else len(source.h5[kind]) for kind in possible_kinds(source)
+    }
+    told = {
+        "to_see": kinds,
+        "default": choose_kind(source, "auto"),
+        "picture": f"handtool show {source.path} -o sheet.png",
+    }
     return told | ({"film": f"handtool show {source.path} --video -o overlay.mp4"} if CROPS.group in kinds else {})
 
 
 def draw_png(source: File, config: ShowConfig) -> tuple[bytes, dict]:
     """The picture as PNG, and its report."""
     image = show(source, config)
-    return encode_png(image), {"kind": choose_kind(source, config.kind), "width_px": image.shape[1], "height_px": image.shape[0]}
+    return encode_png(image), {
+        "kind": choose_kind(source, config.kind),
+        "width_px": image.shape[1],
+        "height_px": image.shape[0],
+    }

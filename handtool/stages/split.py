@@ -8,7 +8,18 @@ from handtool.accounting import Accounting
 from handtool.config import SplitConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.progress import Progress, silent
-from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PREDICTIONS, VIDEOS, File, Sink, read_attrs, read_column
+from handtool.store import (
+    CROPS,
+    EMBEDDINGS,
+    KEYPOINTS,
+    LABELS,
+    PREDICTIONS,
+    VIDEOS,
+    File,
+    Sink,
+    read_attrs,
+    read_column,
+)
 from handtool.store.rows import Chosen, copy_crops, copy_rows, copy_videos
 
 log = logging.getLogger(__name__)
@@ -57,9 +68,15 @@ def assign(source: File, video: np.ndarray, config: SplitConfig) -> tuple[np.nda
     hands = np.bincount(unit) if len(unit) else np.zeros(0, np.int64)
     if len(hands) < len(config.shares):
         what = {"video": "videos with hands", "subject": "subjects", "row": "hands"}[config.by]
-        hint = f"handtool split {source.path} --by row" if config.by != "row" and len(video) >= len(config.shares) else None
+        hint = (
+            f"handtool split {source.path} --by row"
+            if config.by != "row" and len(video) >= len(config.shares)
+            else None
+        )
         raise HandtoolError(f"{source.path} has {len(hands)} {what}, {len(config.shares)} parts were asked", hint=hint)
-    part_of_unit = cut(hands, config.shares) if config.in_order else draw(hands, config.shares, np.random.default_rng(config.seed))
+    part_of_unit = (
+        cut(hands, config.shares) if config.in_order else draw(hands, config.shares, np.random.default_rng(config.seed))
+    )
     return part_of_unit[unit], np.bincount(part_of_unit, minlength=len(config.shares))
 
 
@@ -83,11 +100,16 @@ def subject_of_video(source: File, video: np.ndarray) -> np.ndarray:
     unknown = np.array([name == "" for name in names], bool)
     if len(video) and unknown[video].all():
         raise HandtoolError(
-            f"{source.path} does not know whose hands it holds (videos/subject is empty)", hint=f"handtool split {source.path} --by video"
+            f"{source.path} does not know whose hands it holds (videos/subject is empty)",
+            hint=f"handtool split {source.path} --by video",
         )
     if unknown[video].any():
-        log.warning("%d videos have no subject; each counts as a person of its own", len(np.unique(video[unknown[video]])))
-    return np.array([f"subject {name}" if name else f"video {i}" for i, name in enumerate(names)], dtype=object).astype(str)
+        log.warning(
+            "%d videos have no subject; each counts as a person of its own", len(np.unique(video[unknown[video]]))
+        )
+    return np.array([f"subject {name}" if name else f"video {i}" for i, name in enumerate(names)], dtype=object).astype(
+        str
+    )
 
 
 def draw(hands: np.ndarray, shares: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:

@@ -7,13 +7,13 @@ import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.config import SynthConfig
+from handtool.engine.local import Heartbeat, Work, count_workers, run_here, run_in_processes
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, LABELS, LEFT, VIDEOS, Job, Sink, open_table, write_table
 from handtool.synth.crops import BOX_SCALE, FRAME, make_video
 from handtool.synth.device import choose_device
 from handtool.synth.motion import FPS
-from handtool.vision.workers import Beat, Work, count_workers, run_here, run_in_children
 
 ALONE_BELOW = 150  # crops: starting worker processes takes longer than making so few
 
@@ -29,10 +29,15 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
     waiting = [video for video in range(num_videos) if not job.has(part_name(video))]
     for video, made in make_videos(waiting, config, device):
         jpegs = made.pop("jpeg")
-        job.save(part_name(video), {**made, "jpeg": b"".join(jpegs), "jpeg_length": np.array([len(jpeg) for jpeg in jpegs])})
+        job.save(
+            part_name(video), {**made, "jpeg": b"".join(jpegs), "jpeg_length": np.array([len(jpeg) for jpeg in jpegs])}
+        )
         done = sum(map(job.has, map(part_name, range(num_videos))))
         progress(
-            "videos", done, num_videos, crops_per_s=round((done - num_videos + len(waiting)) * config.frames / (perf_counter() - started))
+            "videos",
+            done,
+            num_videos,
+            crops_per_s=round((done - num_videos + len(waiting)) * config.frames / (perf_counter() - started)),
         )
     seconds = perf_counter() - started
     sides = write_rows(sink, job, num_videos, config)
@@ -61,21 +66,26 @@ def make_videos(videos: list[int], config: SynthConfig, device: str | None) -> I
     """(number, columns) of each, as they are finished."""
     workers = count_workers(config.workers, len(videos))
     if workers == 1 or len(videos) * config.frames < ALONE_BELOW:
-        all_news = run_here(open_world, (config, device), videos)
+        events = run_here(open_world, (config, device), videos)
     else:
-        all_news = run_in_children(open_world, (config, device), videos, workers, config.patience_s)
-    for news in all_news:
-        if news.kind == "lost":
-            raise HandtoolError(f"{video_name(videos[news.item])} could not be made: {news.value}", hint="run it again with --workers 1")
-        if news.kind == "result":
-            yield videos[news.item], news.value
+        events = run_in_processes(open_world, (config, device), videos, workers, config.timeout_s)
+    for event in events:
+        if event.kind == "lost":
+            raise HandtoolError(
+                f"{video_name(videos[event.item])} could not be made: {event.value}",
+                hint="run it again with --workers 1",
+            )
+        if event.kind == "result":
+            yield videos[event.item], event.value
 
 
 def open_world(config: SynthConfig, device: str | None) -> Work:
     """In a worker process: the function that makes one video."""
 
-    def make(video: int, beat: Beat) -> Iterator[dict]:
-        yield make_video(config.seed, video, config.frames, config.size, config.difficulty, config.side, device, beat)
+    def make(video: int, heartbeat: Heartbeat) -> Iterator[dict]:
+        yield make_video(
+            config.seed, video, config.frames, config.size, config.difficulty, config.side, device, heartbeat
+        )
 
     return make
 

@@ -10,20 +10,33 @@ import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.config import SynthVideosConfig
+from handtool.engine.local import Heartbeat, Work, count_workers, run_in_processes
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 from handtool.render.film import encode_mp4
-from handtool.store import LEFT, TRUTH, VIDEOS, Job, Sink, open_file, open_table, read_column, write_bytes_whole, write_table
+from handtool.store import (
+    LEFT,
+    TRUTH,
+    VIDEOS,
+    Job,
+    Sink,
+    open_file,
+    open_table,
+    read_column,
+    write_bytes_whole,
+    write_table,
+)
 from handtool.synth.device import choose_device
 from handtool.synth.film import COLUMNS, draw_film, shoot
-from handtool.vision.workers import Beat, Work, count_workers, run_in_children
 
 log = logging.getLogger(__name__)
 TRUTH_NAME, BOXES_NAME = "truth.h5", "boxes.json"
 CRF = {"easy": 18, "medium": 23, "wild": 28}  # of the H.264 coder
 
 
-def synth_videos(sources: list, sink: Sink, config: SynthVideosConfig, progress: Progress = silent, *, job: Job) -> dict:
+def synth_videos(
+    sources: list, sink: Sink, config: SynthVideosConfig, progress: Progress = silent, *, job: Job
+) -> dict:
     """Writes the videos and boxes.json beside the sink's file, and into it /videos and /truth. `sources` is empty.
 
     A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they finish.
@@ -69,11 +82,19 @@ def check_folder(folder: Path, force: bool) -> None:
         return
     if truth.is_file():
         with open_file(truth) as file:
-            gone = [name for name in read_column(file, VIDEOS.path) if not (folder / name).exists()] if file.has(TRUTH) else []
+            gone = (
+                [name for name in read_column(file, VIDEOS.path) if not (folder / name).exists()]
+                if file.has(TRUTH)
+                else []
+            )
         if gone:
-            raise HandtoolError(f"{folder / gone[0]} is gone ({len(gone)} videos of {truth})", hint="add --force to make all anew")
+            raise HandtoolError(
+                f"{folder / gone[0]} is gone ({len(gone)} videos of {truth})", hint="add --force to make all anew"
+            )
     elif not (folder / f"{TRUTH_NAME}.partial").exists() and (there := sorted(folder.glob("synth-*.mp4"))):
-        raise HandtoolError(f"{there[0]} exists, and no {TRUTH_NAME} beside it", hint="choose another folder, or add --force")
+        raise HandtoolError(
+            f"{there[0]} exists, and no {TRUTH_NAME} beside it", hint="choose another folder, or add --force"
+        )
 
 
 def video_names(config: SynthVideosConfig) -> list[str]:
@@ -92,25 +113,27 @@ def frame_size(config: SynthVideosConfig) -> tuple[int, int]:
 def make_films(numbers: list[int], config: SynthVideosConfig, device: str | None) -> Iterator[tuple[int, dict]]:
     """(number, columns and the file's bytes) of each, as they are finished."""
     workers = count_workers(config.workers, len(numbers))
-    for news in run_in_children(open_studio, (config, device), numbers, workers, config.patience_s):
-        if news.kind == "lost":
-            raise HandtoolError(f"video {numbers[news.item]} could not be made: {news.value}", hint="run it again with --workers 1")
-        if news.kind == "result":
-            yield numbers[news.item], news.value
+    for event in run_in_processes(open_studio, (config, device), numbers, workers, config.timeout_s):
+        if event.kind == "lost":
+            raise HandtoolError(
+                f"video {numbers[event.item]} could not be made: {event.value}", hint="run it again with --workers 1"
+            )
+        if event.kind == "result":
+            yield numbers[event.item], event.value
 
 
 def open_studio(config: SynthVideosConfig, device: str | None) -> Work:
     """In a worker process: the function that makes one film."""
     width, height = frame_size(config)
 
-    def make(number: int, beat: Beat) -> Iterator[dict]:
+    def make(number: int, heartbeat: Heartbeat) -> Iterator[dict]:
         scene = draw_film(config.seed, number, config.frames, config.fps, width, height, config.difficulty, config.side)
         known = []
 
         def watch() -> Iterator[np.ndarray]:
             for picture, hands in shoot(scene, device):
                 known.extend(hands)
-                beat()
+                heartbeat()
                 yield picture
 
         mp4 = encode_mp4(watch(), config.fps, CRF[config.difficulty])
@@ -124,11 +147,18 @@ def write_videos(sink: Sink, job: Job, names: list[str], config: SynthVideosConf
     made, count = [job.load(name) for name in names], len(names)
     width, height = frame_size(config)
     columns = {
-        "name": names, "path": [film_path(Path(), name).name for name in names], "subject": [one["subject"] for one in made],
-        "place": [one["place"] for one in made], "status": ["ok"] * count, "ordinal": np.arange(count), "fps": np.full(count, config.fps),
-        "width": np.full(count, width), "height": np.full(count, height), "frames_decoded": np.full(count, config.frames),
+        "name": names,
+        "path": [film_path(Path(), name).name for name in names],
+        "subject": [one["subject"] for one in made],
+        "place": [one["place"] for one in made],
+        "status": ["ok"] * count,
+        "ordinal": np.arange(count),
+        "fps": np.full(count, config.fps),
+        "width": np.full(count, width),
+        "height": np.full(count, height),
+        "frames_decoded": np.full(count, config.frames),
         "frames_failed": np.zeros(count),
-    }  # fmt: skip
+    }
     write_table(sink, VIDEOS, columns)
 
 
@@ -151,20 +181,34 @@ def boxes_json(job: Job, names: list[str]) -> bytes:
     images, annotations = [], []
     for name in names:
         made, numbers = job.load(name), {}
-        for frame, side, (x0, y0, x1, y1) in zip(made["frame"], made["side"], made["box"].tolist(), strict=True) if made["hands"] else ():
+        for frame, side, (x0, y0, x1, y1) in (
+            zip(made["frame"], made["side"], made["box"].tolist(), strict=True) if made["hands"] else ()
+        ):
             if frame not in numbers:
                 numbers[frame] = len(images) + 1
                 images.append({"id": numbers[frame], "file_name": f"{film_path(Path(), name).name}#{frame}"})
             word = "left" if side == LEFT else "right"
             bbox = [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
             category = 1 if side == LEFT else 2
-            annotations.append({"id": len(annotations) + 1, "image_id": numbers[frame], "category_id": category, "bbox": bbox, "side": word})
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": numbers[frame],
+                    "category_id": category,
+                    "bbox": bbox,
+                    "side": word,
+                }
+            )
     categories = [{"id": 1, "name": "left hand"}, {"id": 2, "name": "right hand"}]
-    return json.dumps({"images": images, "annotations": annotations, "categories": categories}, separators=(",", ":")).encode()
+    return json.dumps(
+        {"images": images, "annotations": annotations, "categories": categories}, separators=(",", ":")
+    ).encode()
 
 
 def warn_of_others(folder: Path, names: list[str]) -> None:
     """Videos of an earlier, larger world that were left lying: nothing is known of them any more."""
     others = sorted(path.name for path in folder.glob("synth-*.mp4") if path.stem not in names)
     if others:
-        log.warning("%d other videos lie in %s, the first %s: they are not in %s", len(others), folder, others[0], TRUTH_NAME)
+        log.warning(
+            "%d other videos lie in %s, the first %s: they are not in %s", len(others), folder, others[0], TRUTH_NAME
+        )

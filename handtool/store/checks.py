@@ -6,9 +6,9 @@ from functools import partial
 import h5py
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.errors import HandtoolError, first_line
 from handtool.progress import Progress, silent
-from handtool.store.columns import CHUNK_BYTES, crc32, first_line
+from handtool.store.columns import CHUNK_BYTES, crc32
 from handtool.store.file import File, read_column
 from handtool.store.jpegs import open_jpegs
 from handtool.store.schema import CROPS, PAIRS, TRUTH
@@ -33,7 +33,9 @@ def find_faults(file: File, deep: bool = False, progress: Progress = silent) -> 
 def find_broken_links(file: File) -> list[HandtoolError]:
     """Linked tables, and images left in other files, that are not where they were, are others, or cannot be read."""
     broken = []
-    lookups = [partial(file.owner, name) for name in file.tables] + ([partial(open_jpegs, file)] if file.has(CROPS) else [])
+    lookups = [partial(file.owner, name) for name in file.tables] + (
+        [partial(open_jpegs, file)] if file.has(CROPS) else []
+    )
     lookups += [partial(file.owner, name) for name in file.links if name.startswith("pool/")]
     for look in lookups:
         try:
@@ -57,7 +59,13 @@ def find_wrong_numbers(file: File) -> list[str]:
 
 def find_wrong_pairs(file: File) -> list[str]:
     anchor, offset = read_column(file, PAIRS.anchor), read_column(file, PAIRS.anchor_offset)
-    good = len(offset) and offset[0] == 0 and offset[-1] == len(anchor) and (np.diff(offset) >= 0).all() and (np.diff(anchor) >= 0).all()
+    good = (
+        len(offset)
+        and offset[0] == 0
+        and offset[-1] == len(anchor)
+        and (np.diff(offset) >= 0).all()
+        and (np.diff(anchor) >= 0).all()
+    )
     return [] if good else ["/pairs/anchor_offset does not fit /pairs/anchor"]
 
 

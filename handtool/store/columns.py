@@ -8,7 +8,7 @@ import zlib
 import h5py
 import numpy as np
 
-from handtool.errors import DamagedFile
+from handtool.errors import DamagedFile, first_line
 from handtool.store.schema import SIDES, Column
 from handtool.store.text import decode_all, encode_all
 
@@ -43,7 +43,9 @@ def crc32(array: np.ndarray, start: int = 0) -> int:
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), start) if array.size else start
 
 
-def create_chunked(group: h5py.Group, name: str, dtype: np.dtype, shape: tuple[int, ...], growing: bool) -> h5py.Dataset:
+def create_chunked(
+    group: h5py.Group, name: str, dtype: np.dtype, shape: tuple[int, ...], growing: bool
+) -> h5py.Dataset:
     row_bytes = max(1, int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize)
     rows = max(1, CHUNK_BYTES // row_bytes)
     if not growing:
@@ -58,7 +60,9 @@ def create_chunked(group: h5py.Group, name: str, dtype: np.dtype, shape: tuple[i
     )
 
 
-def write_array(group: h5py.Group, name: str, array: np.ndarray, unit: str | None = None, contiguous: bool = False) -> int:
+def write_array(
+    group: h5py.Group, name: str, array: np.ndarray, unit: str | None = None, contiguous: bool = False
+) -> int:
     """One whole dataset with its crc32 (returned). Scalars become one element and an attribute that says so."""
     scalar = array.ndim == 0
     array = np.ascontiguousarray(array).reshape(array.shape or (1,))
@@ -87,7 +91,9 @@ def read_array(dataset: h5py.Dataset, path: object) -> np.ndarray:
     try:
         array = dataset[...]
     except (OSError, RuntimeError) as error:
-        raise DamagedFile(f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}") from error
+        raise DamagedFile(
+            f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}"
+        ) from error
     verify(crc32(array), dataset, path)
     return array[0] if dataset.attrs.get("scalar", False) else array
 
@@ -95,7 +101,3 @@ def read_array(dataset: h5py.Dataset, path: object) -> np.ndarray:
 def verify(checksum: int, dataset: h5py.Dataset, path: object) -> None:
     if int(dataset.attrs.get("crc32", -1)) != checksum:
         raise DamagedFile(f"{path}: {dataset.name} does not match its checksum", hint=f"handtool check --deep {path}")
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -111,7 +111,11 @@ def make_neighbour(path: Path) -> tuple[int, Path]:
 def refuse_no_file(path: Path) -> None:
     """A folder, a device or a named pipe is not replaced by a file, not even with --force."""
     if path.exists() and not path.is_file():
-        kind, hint = ("a folder", f"-o {path / 'FILE'}") if path.is_dir() else ("no regular file", "choose another -o; - is standard output")
+        kind, hint = (
+            ("a folder", f"-o {path / 'FILE'}")
+            if path.is_dir()
+            else ("no regular file", "choose another -o; - is standard output")
+        )
         raise HandtoolError(f"cannot write {path}: it is {kind}", hint=hint)
 
 

@@ -9,24 +9,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from handtool.errors import DamagedFile, HandtoolError
-from handtool.store.columns import crc32, first_line, from_storage, read_array, verify
+from handtool.errors import DamagedFile, HandtoolError, first_line
+from handtool.store.columns import crc32, from_storage, read_array, verify
 from handtool.store.disk import beside
+from handtool.store.gatekeeper import ensure_sound
 from handtool.store.provenance import read_chain
 from handtool.store.schema import CROPS, ROW_TABLES, TABLES, VIDEOS, Column, Table
 from handtool.store.text import decode
-from handtool.store.walk import ensure_sound
 
-moved_files: list[Path] = []  # where files that were moved are now (--crops PATH); found there by their uuid
+relocated: list[Path] = []  # where files that were moved are now (--crops PATH); found there by their uuid
 
 
 class File:
     """An open file. Made by `open_file`; a context manager. `carried` files came by pipe and have no lasting path."""
 
-    def __init__(self, path: Path, carried: bool = False, walked: bool = False) -> None:
+    def __init__(self, path: Path, carried: bool = False, trusted: bool = False) -> None:
         self.path = path
         self.carried = carried
-        if not walked:
+        if not trusted:
             ensure_sound(path)
         try:
             self.h5 = h5py.File(path, "r", locking=False)
@@ -34,7 +34,7 @@ class File:
             raise DamagedFile(f"{path} is damaged ({first_line(error)})", hint="make it again") from error
         self.uuid = decode(self.h5.attrs["uuid"])
         self.links: dict[str, dict] = json.loads(decode(self.h5.attrs.get("links", "{}")))
-        self.walked = walked
+        self.trusted = trusted
         self.opened: dict[str, File] = {}
         self.verified: set[str] = set()  # columns that were read to their end and matched their crc32
 
@@ -89,8 +89,11 @@ class File:
             hint = f"put it back, or name where it is now: --crops PATH (it has uuid {link['uuid']})"
             if self.carried:
                 hint = "the links of a file hold where it lies: give it by name, or by < FILE"
-            raise HandtoolError(f"{'standard input' if self.carried else self.path} links to {path} for /{name}, which is not there", hint=hint)
-        other = open_file(path, walked=self.walked)
+            raise HandtoolError(
+                f"{'standard input' if self.carried else self.path} links to {path} for /{name}, which is not there",
+                hint=hint,
+            )
+        other = open_file(path, trusted=self.trusted)
         if other.uuid != link["uuid"]:
             other.close()
             message = f"{self.path} was made with {path} {link['uuid']}, found {other.uuid}"
@@ -139,9 +142,11 @@ class Pool(File):
     """The group /pool of a file, read like a file: links to tables of other files, or tables that came by pipe."""
 
     def __init__(self, anchors: File) -> None:
-        self.path, self.carried, self.walked, self.uuid = anchors.path, anchors.carried, anchors.walked, anchors.uuid
+        self.path, self.carried, self.trusted, self.uuid = anchors.path, anchors.carried, anchors.trusted, anchors.uuid
         self.h5 = anchors.h5["pool"]
-        self.links = {name.removeprefix("pool/"): link for name, link in anchors.links.items() if name.startswith("pool/")}
+        self.links = {
+            name.removeprefix("pool/"): link for name, link in anchors.links.items() if name.startswith("pool/")
+        }
         self.opened = anchors.opened
 
 
@@ -150,15 +155,15 @@ PAIRS_ANCHOR = TABLES["pairs"].anchor
 
 def find_moved(uuid: str) -> Path | None:
     """Where the file of that uuid is now, if the user said so."""
-    for path in moved_files:
+    for path in relocated:
         with open_file(path) as candidate:
             if candidate.uuid == uuid:
                 return path.absolute()
     return None
 
 
-def open_file(path: Path | str, carried: bool = False, walked: bool = False) -> File:
-    """A file of handtool's, checked first in a child process (unless `walked`: another process of this run did it).
+def open_file(path: Path | str, carried: bool = False, trusted: bool = False) -> File:
+    """A file of handtool's, checked first in a child process (unless `trusted`: another process of this run did it).
 
     Errors: HandtoolError (no such file), DamagedFile (not HDF5, not ours, damaged, hostile, newer).
     """
@@ -168,10 +173,13 @@ def open_file(path: Path | str, carried: bool = False, walked: bool = False) -> 
     if path.is_dir():
         raise HandtoolError(f"{path} is a folder, not a handtool file", hint=f"handtool extract {path} -o crops.h5")
     if not path.is_file():
-        raise HandtoolError(f"{path} is no regular file, and HDF5 cannot be read from a stream", hint="give it by standard input: … | handtool …")
+        raise HandtoolError(
+            f"{path} is no regular file, and HDF5 cannot be read from a stream",
+            hint="give it by standard input: … | handtool …",
+        )
     if not os.access(path, os.R_OK):
         raise HandtoolError(f"{path} cannot be read: permission denied", hint=f"ls -l {path}")
-    return File(path, carried, walked)
+    return File(path, carried, trusted)
 
 
 def dataset_of(file: File, column: Column) -> h5py.Dataset:
@@ -194,7 +202,9 @@ def read_column(file: File, column: Column, rows: slice | np.ndarray | None = No
         values = from_storage(column, dataset[rows] if isinstance(rows, slice) else pick(dataset, np.asarray(rows)))
         return check_numbers(file, column, values)
     except (OSError, RuntimeError) as error:
-        raise DamagedFile(f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}") from error
+        raise DamagedFile(
+            f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}"
+        ) from error
 
 
 def check_numbers(file: File, column: Column, values: np.ndarray) -> np.ndarray:
@@ -236,7 +246,9 @@ def read_blocks(file: File, column: Column, size: int = 65536) -> Iterator[tuple
         try:
             block = dataset[start : start + size]
         except (OSError, RuntimeError) as error:
-            raise DamagedFile(f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}") from error
+            raise DamagedFile(
+                f"{path}: {dataset.name} cannot be read ({first_line(error)})", hint=f"handtool check --deep {path}"
+            ) from error
         if column.path not in verified:
             checksum = crc32(block, checksum)
         yield start, from_storage(column, block)
@@ -257,7 +269,9 @@ def read_attrs(file: File, table: Table | str) -> dict:
 def plain_attrs(item: h5py.Group) -> dict:
     values = {}
     for key, value in item.attrs.items():
-        values[key] = decode(value) if isinstance(value, bytes) else value.item() if isinstance(value, np.generic) else value
+        values[key] = (
+            decode(value) if isinstance(value, bytes) else value.item() if isinstance(value, np.generic) else value
+        )
     return values
 
 

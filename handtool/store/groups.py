@@ -45,7 +45,9 @@ def read_metrics(file: File) -> dict:
 
 
 def read_group(group: h5py.Group, file: File) -> dict:
-    inside = {k: read_array(v, file.path) if isinstance(v, h5py.Dataset) else read_group(v, file) for k, v in group.items()}
+    inside = {
+        k: read_array(v, file.path) if isinstance(v, h5py.Dataset) else read_group(v, file) for k, v in group.items()
+    }
     return {**plain_attrs(group), **inside}
 
 

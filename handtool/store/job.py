@@ -10,8 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from handtool.errors import DamagedFile, HandtoolError
-from handtool.store.columns import first_line, read_array, write_array
+from handtool.errors import DamagedFile, HandtoolError, first_line
+from handtool.store.columns import read_array, write_array
 from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish, write_bytes_whole
 from handtool.store.provenance import Record
 from handtool.store.text import from_json_bytes, json_bytes
@@ -75,7 +75,9 @@ class Job:
             with h5py.File(path, "r", locking=False) as h5:
                 plain = from_json_bytes(read_array(h5["plain"], path))
                 values = dict(plain["values"])
-                h5["values"].visititems(lambda key, item: read_value(key, item, values, path)) if "values" in h5 else None
+                h5["values"].visititems(
+                    lambda key, item: read_value(key, item, values, path)
+                ) if "values" in h5 else None
                 return values
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise DamagedFile(f"{path} is damaged ({first_line(error)})", hint="run again with --restart") from error
@@ -115,7 +117,9 @@ def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
         fcntl.flock(job.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(job.lock)
-        raise HandtoolError(f"{output} is being made by another process ({folder} is locked)", hint="wait for it, or choose another -o") from error
+        raise HandtoolError(
+            f"{output} is being made by another process ({folder} is locked)", hint="wait for it, or choose another -o"
+        ) from error
     claim(job, record, restart, output)
     return job
 
@@ -127,9 +131,16 @@ def claim(job: Job, record: Record, restart: bool, output: Path) -> None:
         for part in job.names():
             job.drop(part)
     elif job.names() and state["fingerprint"] != record.fingerprint:
-        changed = sorted(k for k in {**state["config"], **record.settings} if state["config"].get(k) != record.settings.get(k))
+        changed = sorted(
+            k for k in {**state["config"], **record.settings} if state["config"].get(k) != record.settings.get(k)
+        )
         what = f"other settings ({', '.join(changed)})" if changed else "other inputs"
         os.close(job.lock)
-        raise HandtoolError(f"{job.folder} holds the beginning of a run with {what}", hint="add --restart to begin anew, or choose another -o")
-    text = json.dumps({"program": record.program, "fingerprint": record.fingerprint, "config": record.settings}, indent=1)
+        raise HandtoolError(
+            f"{job.folder} holds the beginning of a run with {what}",
+            hint="add --restart to begin anew, or choose another -o",
+        )
+    text = json.dumps(
+        {"program": record.program, "fingerprint": record.fingerprint, "config": record.settings}, indent=1
+    )
     write_bytes_whole(note, text.encode())

@@ -18,7 +18,14 @@ class Jpegs:
     Row i lies in `files[which[i]]` (path and the byte where its jpeg column starts), `size[i]` bytes from `start[i]`.
     """
 
-    def __init__(self, files: list[tuple[str, int]], which: np.ndarray | None, start: np.ndarray, size: np.ndarray, crc: np.ndarray) -> None:
+    def __init__(
+        self,
+        files: list[tuple[str, int]],
+        which: np.ndarray | None,
+        start: np.ndarray,
+        size: np.ndarray,
+        crc: np.ndarray,
+    ) -> None:
         self.files, self.which = files, which
         self.start, self.size, self.crc = start, size, crc
         self.maps: dict[int, mmap.mmap] = {}
@@ -36,7 +43,9 @@ class Jpegs:
         data = self.map(number)[begin : begin + int(self.size[row])]
         if zlib.crc32(data) != self.crc[row]:
             path = self.files[number][0]
-            raise DamagedFile(f"{path}: the crop in row {row} does not match its checksum", hint=f"handtool check --deep {path}")
+            raise DamagedFile(
+                f"{path}: the crop in row {row} does not match its checksum", hint=f"handtool check --deep {path}"
+            )
         return data
 
     def map(self, number: int) -> mmap.mmap:
@@ -59,7 +68,9 @@ def open_jpegs(file: File) -> Jpegs:
     check_offsets(owner, offset, None)
     which, start = read_column(file, CROPS.jpeg_file), read_column(file, CROPS.jpeg_start)
     files, ends = open_jpeg_files(owner)
-    if len(which) and (which.min() < 0 or which.max() >= len(files) or start.min() < 0 or ((start + size) > ends[which]).any()):
+    if len(which) and (
+        which.min() < 0 or which.max() >= len(files) or start.min() < 0 or ((start + size) > ends[which]).any()
+    ):
         raise DamagedFile(f"{owner.path}: /crops/jpeg_file points outside the files it names")
     return Jpegs(files, which, start, size, crc)
 
@@ -72,9 +83,12 @@ def open_jpeg_files(owner: File) -> tuple[list[tuple[str, int]], np.ndarray]:
         if not path.exists():
             hint = f"put it back, or name where it is now: --crops PATH (it has uuid {entry['uuid']})"
             raise HandtoolError(f"{owner.path} keeps its crops in {path}, which is not there", hint=hint)
-        with open_file(path, walked=owner.walked) as shard:
+        with open_file(path, trusted=owner.trusted) as shard:
             if shard.uuid != entry["uuid"]:
-                raise HandtoolError(f"{owner.path} was made with {path} {entry['uuid']}, found {shard.uuid}", hint="join again: handtool cat")
+                raise HandtoolError(
+                    f"{owner.path} was made with {path} {entry['uuid']}, found {shard.uuid}",
+                    hint="join again: handtool cat",
+                )
             length = shard.h5["crops/jpeg"].shape[0]
             files.append((str(path), column_start(shard, length)))
             ends.append(length)
@@ -101,4 +115,6 @@ def column_start(owner: File, length: int) -> int:
 def check_offsets(owner: File, offset: np.ndarray, length: int | None) -> None:
     good = len(offset) and offset[0] == 0 and (np.diff(offset) >= 0).all() and length in (None, int(offset[-1]))
     if not good:
-        raise DamagedFile(f"{owner.path}: /crops/jpeg_offset does not fit /crops/jpeg", hint=f"handtool check --deep {owner.path}")
+        raise DamagedFile(
+            f"{owner.path}: /crops/jpeg_offset does not fit /crops/jpeg", hint=f"handtool check --deep {owner.path}"
+        )

@@ -23,7 +23,10 @@ def receive() -> tuple[Path, bool]:
     Errors: WrongCommand (a terminal), HandtoolError (nothing arrived, no room in $TMPDIR).
     """
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-        raise WrongCommand("no SOURCE given and standard input is a terminal", hint="name a file, or pipe one in: handtool … -o - | handtool …")
+        raise WrongCommand(
+            "no SOURCE given and standard input is a terminal",
+            hint="name a file, or pipe one in: handtool … -o - | handtool …",
+        )
     descriptor = sys.stdin.fileno()
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         path = Path(f"/proc/self/fd/{descriptor}")
@@ -41,10 +44,15 @@ def spool() -> Path:
                 file.write(block)
                 total += len(block)
                 if total > WORTH_SAYING and not said:
-                    log.info("standard input is past 1 GiB; it is kept in %s until it is read (TMPDIR chooses the folder)", name)
+                    log.info(
+                        "standard input is past 1 GiB; it is kept in %s until it is read (TMPDIR chooses the folder)",
+                        name,
+                    )
                     said = True
         if total == 0:
-            raise HandtoolError("nothing arrived on standard input", hint="the command before the | failed; its message says why")
+            raise HandtoolError(
+                "nothing arrived on standard input", hint="the command before the | failed; its message says why"
+            )
     except OSError as error:
         os.unlink(name)
         raise disk_error(error, name) from error

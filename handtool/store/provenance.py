@@ -25,7 +25,19 @@ from handtool.store.columns import read_array, write_array
 from handtool.store.text import decode, encode, from_json_bytes, json_bytes, plain
 
 NAMESPACE = uuid.UUID("6f1d6b6e-5a0a-5c57-9d0e-68616e64746f")
-LIBRARIES = ("numpy", "h5py", "torch", "torchvision", "hnswlib", "opencv-python", "opencv-python-headless", "av", "mediapipe", "onnx", "onnxruntime")
+LIBRARIES = (
+    "numpy",
+    "h5py",
+    "torch",
+    "torchvision",
+    "hnswlib",
+    "opencv-python",
+    "opencv-python-headless",
+    "av",
+    "mediapipe",
+    "onnx",
+    "onnxruntime",
+)
 LONG_TEXTS = ("command", "config", "inputs", "report", "libraries")  # u1 datasets; everything else is an attribute
 
 
@@ -59,13 +71,17 @@ class Record:
     @property
     def settings(self) -> dict:
         """The part of the config that can change the result."""
-        return json.loads(json.dumps({k: v for k, v in self.config.items() if k not in MACHINE_SETTINGS}, default=plain))
+        return json.loads(
+            json.dumps({k: v for k, v in self.config.items() if k not in MACHINE_SETTINGS}, default=plain)
+        )
 
     @property
     def fingerprint(self) -> str:
         """Same program, settings and inputs: the same text. What `up to date` and a resumed job compare."""
         identities = [item.identity for item in self.inputs]
-        return hashlib.sha256(json.dumps([self.program, self.settings, identities], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([self.program, self.settings, identities], sort_keys=True).encode()
+        ).hexdigest()
 
     def product_uuid(self, digests: dict[str, int]) -> str:
         inputs = [item.uuid for item in self.inputs if item.uuid]
@@ -106,14 +122,18 @@ def stamp_raw(path: Path) -> Input:
     """Raw material as an input. A folder stands for the files below it."""
     path = Path(path)
     files = find_material(path) if path.is_dir() else [(path.name, path.stat().st_size, path.stat().st_mtime_ns)]
-    digest = hashlib.sha256("\n".join(f"{name} {size} {changed}" for name, size, changed in files).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    digest = hashlib.sha256(
+        "\n".join(f"{name} {size} {changed}" for name, size, changed in files).encode("utf-8", "surrogateescape")
+    ).hexdigest()[:16]
     return Input(str(path.absolute()), sum(size for _, size, _ in files), "", digest)
 
 
 def stamp_list(name: str, paths: list[Path]) -> Input:
     """A list of raw material as one input: what it names, not when it was written; what is not there is stamped as that."""
     stamps = [stamp_raw(path) if path.exists() else Input(str(path.absolute()), 0) for path in paths]
-    digest = hashlib.sha256("\n".join(item.identity for item in stamps).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    digest = hashlib.sha256("\n".join(item.identity for item in stamps).encode("utf-8", "surrogateescape")).hexdigest()[
+        :16
+    ]
     return Input(name if name == "-" else str(Path(name).absolute()), sum(item.size for item in stamps), "", digest)
 
 
@@ -129,12 +149,16 @@ def find_material(folder: Path) -> list[tuple[str, int, int]]:
         below[:] = [name for name in below if not name.startswith(".") and not name.endswith(".partial")]
         under = os.path.relpath(here, folder) + os.sep if here != os.fspath(folder) else ""
         for name in names:
-            if not name.startswith(".") and not name.endswith((".h5", ".hdf5")) and (file := look_at(os.path.join(here, name))):
+            if (
+                not name.startswith(".")
+                and not name.endswith((".h5", ".hdf5"))
+                and (file := stat_or_none(os.path.join(here, name)))
+            ):
                 found.append((under + name, file.st_size, file.st_mtime_ns))
     return sorted(found, key=lambda file: file[0].replace(os.sep, "\0"))
 
 
-def look_at(path: str) -> os.stat_result | None:
+def stat_or_none(path: str) -> os.stat_result | None:
     """None where there is no plain file: a link to nowhere, a socket."""
     try:
         file = os.stat(path)
@@ -187,7 +211,12 @@ def rebuild_commands(chain: list[dict], path: str | None = None) -> list[str]:
 
     What a step wrote to standard output and a later one read by name was redirected to that name.
     """
-    names = {item["uuid"]: item["path"] for entry in chain for item in entry["inputs"] if item.get("uuid") and item["path"] != "-"}
+    names = {
+        item["uuid"]: item["path"]
+        for entry in chain
+        for item in entry["inputs"]
+        if item.get("uuid") and item["path"] != "-"
+    }
     lines: dict[str, str] = {}  # uuid of what the line makes -> line
     streamed = set()
     for entry in chain:

@@ -17,7 +17,13 @@ from handtool.store.sink import Sink, open_table, write_table
 
 BLOCK_ROWS = 4096
 OWN_COLUMNS = {"video", "source_row", "jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}
-EMPTY = {"f": np.nan, "b": False, "i": -1, "u": "", "s": UNKNOWN}  # by the first letter of the dtype: where nothing is known
+EMPTY = {
+    "f": np.nan,
+    "b": False,
+    "i": -1,
+    "u": "",
+    "s": UNKNOWN,
+}  # by the first letter of the dtype: where nothing is known
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,9 @@ def nothing_known(table: Table, count: int, names: Iterable[str] = ()) -> dict[s
     """The required columns of a table, and the optional ones among `names`, for `count` hands of which nothing is known."""
     columns = [column for column in table.columns if not column.optional or column.name in names]
     texts = {column.name: [column.fill] * count for column in columns if column.dtype == "utf8"}
-    return texts | {column.name: np.full((count, *column.shape), column.fill) for column in columns if column.dtype != "utf8"}
+    return texts | {
+        column.name: np.full((count, *column.shape), column.fill) for column in columns if column.dtype != "utf8"
+    }
 
 
 def present_columns(files: list[File], table: Table) -> list[Column]:
@@ -74,7 +82,13 @@ def copy_rows(sink: Sink, chosen: Chosen, table: Table, attrs: dict, progress: P
 
 
 def copy_crops(
-    sink: Sink, chosen: Chosen, video: np.ndarray, source_row: np.ndarray, attrs: dict, link: bool = False, progress: Progress = silent
+    sink: Sink,
+    chosen: Chosen,
+    video: np.ndarray,
+    source_row: np.ndarray,
+    attrs: dict,
+    link: bool = False,
+    progress: Progress = silent,
 ) -> None:
     """Writes /crops with new video numbers (N,); the images themselves too, or with `link` where they already are.
 
@@ -106,13 +120,18 @@ class JpegLinks:
             owner = file.owner("crops")
             if owner.carried:
                 raise HandtoolError(
-                    f"the crops of {file.path} came by pipe and cannot be linked to", hint="leave --link out, or give the file by name"
+                    f"the crops of {file.path} came by pipe and cannot be linked to",
+                    hint="leave --link out, or give the file by name",
                 )
             self.first.append(len(self.paths))
-            named = read_jpeg_files(owner) if file.has(CROPS.jpeg_file) else [{"file": owner.path.name, "uuid": owner.uuid}]
+            named = (
+                read_jpeg_files(owner) if file.has(CROPS.jpeg_file) else [{"file": owner.path.name, "uuid": owner.uuid}]
+            )
             for entry in named:
                 path = str(find_moved(entry["uuid"]) or beside(owner.path, entry["file"]))
-                self.paths.append({"file": path if sink.folder is None else os.path.relpath(path, sink.folder), "uuid": entry["uuid"]})
+                self.paths.append(
+                    {"file": path if sink.folder is None else os.path.relpath(path, sink.folder), "uuid": entry["uuid"]}
+                )
 
     def as_json(self) -> str:
         return json.dumps(self.paths)  # in ASCII: a name need not be UTF-8
@@ -125,13 +144,16 @@ class JpegLinks:
             "jpeg_offset": np.r_[0, ends] if first else ends,
             "jpeg_crc32": np.array([self.jpegs[n].crc[row] for n, row in places], np.uint32),
             "jpeg_file": np.array(
-                [self.first[n] + (0 if self.jpegs[n].which is None else self.jpegs[n].which[row]) for n, row in places], np.int32
+                [self.first[n] + (0 if self.jpegs[n].which is None else self.jpegs[n].which[row]) for n, row in places],
+                np.int32,
             ),
             "jpeg_start": np.array([self.jpegs[n].start[row] for n, row in places], np.int64),
         }
 
 
-def copy_videos(sink: Sink, files: list[File], file: np.ndarray, row: np.ndarray, ordinal: np.ndarray | None = None) -> None:
+def copy_videos(
+    sink: Sink, files: list[File], file: np.ndarray, row: np.ndarray, ordinal: np.ndarray | None = None
+) -> None:
     """Writes /videos: rows `row` (V,) of the files `file` (V,); `ordinal` (V,) instead of theirs if given."""
     chosen = Chosen(files, file, row)
     columns = {column.name: chosen.read(column) for column in present_columns(files, VIDEOS)}
@@ -147,16 +169,27 @@ def copy_pairs(sink: Sink, chosen: Chosen, attrs: dict, progress: Progress = sil
         for start in range(0, max(len(chosen.row), 1), BLOCK_ROWS):
             file, row = chosen.file[start : start + BLOCK_ROWS], chosen.row[start : start + BLOCK_ROWS]
             nothing = np.zeros(0, np.int64)
-            parts, count = [(nothing, {c.name: nothing for c in PAIRS.columns[1:4]}, nothing)], np.zeros(len(row), np.int64)
+            parts, count = (
+                [(nothing, {c.name: nothing for c in PAIRS.columns[1:4]}, nothing)],
+                np.zeros(len(row), np.int64),
+            )
             for n in np.unique(file):
                 here = np.flatnonzero(file == n)
                 first = offsets[n][row[here]]
                 count[here] = offsets[n][row[here] + 1] - first
                 owner = np.repeat(here, count[here])
-                place = np.arange(len(owner)) - np.repeat(np.cumsum(count[here]) - count[here], count[here]) + np.repeat(first, count[here])
-                parts.append((owner, {c.name: read_column(chosen.files[n], c, place) for c in PAIRS.columns[1:4]}, new_rows[n]))
+                place = (
+                    np.arange(len(owner))
+                    - np.repeat(np.cumsum(count[here]) - count[here], count[here])
+                    + np.repeat(first, count[here])
+                )
+                parts.append(
+                    (owner, {c.name: read_column(chosen.files[n], c, place) for c in PAIRS.columns[1:4]}, new_rows[n])
+                )
             order = np.argsort(np.concatenate([owner for owner, _, _ in parts]), kind="stable")
-            columns = {name: np.concatenate([values[name] for _, values, _ in parts])[order] for name in ("distance", "rank")}
+            columns = {
+                name: np.concatenate([values[name] for _, values, _ in parts])[order] for name in ("distance", "rank")
+            }
             columns["anchor"] = start + np.concatenate([owner for owner, _, _ in parts])[order]
             columns["positive"] = np.concatenate([new[values["positive"]] for _, values, new in parts])[order]
             writer.append(columns | {"anchor_offset": written + np.cumsum(count)})

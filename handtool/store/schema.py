@@ -170,5 +170,7 @@ TRUTH = make_table(
 )
 
 ROW_TABLES = (CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PREDICTIONS)  # row i is the same hand in all of them
-TABLES = {table.group: table for table in (VIDEOS, CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PAIRS, PREDICTIONS, CURVE, TRUTH)}
+TABLES = {
+    table.group: table for table in (VIDEOS, CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PAIRS, PREDICTIONS, CURVE, TRUTH)
+}
 FREE_GROUPS = ("metrics", "weights", "provenance", "pool")  # groups whose inside is not a table of columns

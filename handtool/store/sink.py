@@ -171,7 +171,9 @@ class TableWriter:
         known = {c.name: c for c in self.table.columns}
         lengths = {name: len(values) for name, values in block.items()}
         assert set(block) <= set(known), f"/{self.table.group} has no column {set(block) - set(known)}"
-        assert len({n for name, n in lengths.items() if known[name].length != "N+1"}) <= 1, f"/{self.table.group}: {lengths}"
+        assert len({n for name, n in lengths.items() if known[name].length != "N+1"}) <= 1, (
+            f"/{self.table.group}: {lengths}"
+        )
         for name, values in block.items():
             if known[name].dtype == "utf8":
                 self.texts.setdefault(name, []).extend(str(v) for v in values)
@@ -214,7 +216,9 @@ class TableWriter:
         for name, dataset in self.datasets.items():
             self.note(name, seal(dataset, self.checksums[name], getattr(self.table, name).unit))
         missing = [c.name for c in self.table.columns if not c.optional and c.name not in self.group]
-        if missing and not any(len(self.group[c.name]) for c in self.table.columns if c.name in self.group and c.length != "N+1"):
+        if missing and not any(
+            len(self.group[c.name]) for c in self.table.columns if c.name in self.group and c.length != "N+1"
+        ):
             self.write_empty(missing)
         elif missing:
             raise AssertionError(f"/{self.table.group} lacks {missing}")
@@ -269,7 +273,9 @@ def write_table(sink: Sink, table: Table, columns: dict[str, object], attrs: dic
 def create_file(path: Path | None, record: Record, sources: list[File] | None = None) -> Sink:
     """An output (None: a stream). Errors: HandtoolError (no such folder, no permission, disk full)."""
     if path is not None and not path.absolute().parent.is_dir():
-        raise HandtoolError(f"there is no folder {path.absolute().parent} for {path.name}", hint=f"mkdir -p {path.absolute().parent}")
+        raise HandtoolError(
+            f"there is no folder {path.absolute().parent} for {path.name}", hint=f"mkdir -p {path.absolute().parent}"
+        )
     try:
         return Sink(path, record, list(sources or []))
     except OSError as error:
@@ -284,5 +290,3 @@ def send(sink: Sink) -> None:
         if isinstance(error, BrokenPipeError):
             raise
         raise disk_error(error, "standard output") from error
-
-

@@ -31,7 +31,9 @@ def decode_all(values: np.ndarray) -> np.ndarray:
 
 def json_bytes(value: object) -> np.ndarray:
     """Any JSON-able value as a u1 array: long texts have no length limit there, and the array carries a checksum."""
-    return np.frombuffer(json.dumps(value, ensure_ascii=False, default=plain).encode("utf-8", "replace"), dtype=np.uint8)
+    return np.frombuffer(
+        json.dumps(value, ensure_ascii=False, default=plain).encode("utf-8", "replace"), dtype=np.uint8
+    )
 
 
 def from_json_bytes(data: np.ndarray) -> object:

@@ -8,7 +8,15 @@ from handtool.hands.skeleton import LEFT
 from handtool.synth.anatomy import Subject
 from handtool.synth.cloth import Cloth, Glove, draw_cloth, draw_glove, draw_metal
 from handtool.synth.flesh import FOREARM_M, RING_GROUP, SLEEVE_GROUP, Cones, Dress, build_hand
-from handtool.synth.framing import Lane, arm_lengths, enter_and_leave, frame_camera, hand_boxes, mirror_boxes, place_hand
+from handtool.synth.framing import (
+    Lane,
+    arm_lengths,
+    enter_and_leave,
+    frame_camera,
+    hand_boxes,
+    mirror_boxes,
+    place_hand,
+)
 from handtool.synth.kinematics import forward
 from handtool.synth.motion import move_fingers, turn_hand
 from handtool.synth.setting import Setting
@@ -44,7 +52,14 @@ class Actor:
 
 
 def draw_actor(
-    rng: np.random.Generator, subject: Subject, side: int, setting: Setting, time: np.ndarray, focal: float, lane: Lane, film: bool
+    rng: np.random.Generator,
+    subject: Subject,
+    side: int,
+    setting: Setting,
+    time: np.ndarray,
+    focal: float,
+    lane: Lane,
+    film: bool,
 ) -> Actor:
     """All is drawn for a right hand and mirrored at the end. `film`: the arm reaches out of the picture, the hand may come and go."""
     grasp = rng.random() < setting.things
@@ -92,4 +107,6 @@ def draw_dress(rng: np.random.Generator, setting: Setting) -> Dress:
     sleeve = float(rng.uniform(0.01, 0.09)) if rng.random() < setting.sleeves else None
     count = int(rng.integers(1, 3)) if rng.random() < setting.rings else 0
     fingers = rng.permutation([1, 2, 2, 3, 3, 3, 4, 0])[:count]
-    return Dress(sleeve, tuple((int(finger), float(rng.uniform(0.28, 0.42))) for finger in dict.fromkeys(fingers.tolist())))
+    return Dress(
+        sleeve, tuple((int(finger), float(rng.uniform(0.28, 0.42))) for finger in dict.fromkeys(fingers.tolist()))
+    )

@@ -27,7 +27,10 @@ ROLL = np.radians([0.0, -7.0, -1.0, 6.0, 13.0])  # meet over the scaphoid bone w
 CUP_SHARE = np.array([0.0, 0.0, 0.0, 0.5, 1.0])  # only the ring and little metacarpals move
 
 # Backs of hands from light to dark, sRGB 0-255.
-TONES = np.array([[241, 205, 180], [228, 184, 152], [209, 160, 125], [184, 133, 98], [150, 103, 74], [115, 76, 54], [82, 54, 41]], float)
+TONES = np.array(
+    [[241, 205, 180], [228, 184, 152], [209, 160, 125], [184, 133, 98], [150, 103, 74], [115, 76, 54], [82, 54, 41]],
+    float,
+)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,11 @@ def draw_glove(rng: np.random.Generator) -> Glove:
 
 def column(xp, colour: tuple, like):
     """(3, 1), of the kind and in the place of `like`."""
-    return np.array(colour, np.float32)[:, None] if xp is np else xp.tensor(colour, dtype=like.dtype, device=like.device)[:, None]
+    return (
+        np.array(colour, np.float32)[:, None]
+        if xp is np
+        else xp.tensor(colour, dtype=like.dtype, device=like.device)[:, None]
+    )
 
 
 def wear_glove(xp, glove: Glove, kind, in_hand, palmar, dark, pattern, albedo, shine):

@@ -7,7 +7,7 @@ import numpy as np
 from handtool.hands.boxes import crop_affine
 from handtool.hands.camera import crop_camera, project
 from handtool.hands.skeleton import LEFT, RIGHT, bone_length
-from handtool.synth import lens as lenses
+from handtool.synth import camera_model
 from handtool.synth.actor import MIRROR, draw_actor
 from handtool.synth.cloth import draw_cloth
 from handtool.synth.framing import Lane, draw_focal, frame_camera, jitter_boxes, mirror_boxes, pan
@@ -25,7 +25,9 @@ BOX_SCALE = 1.3
 Side = Literal["left", "right", "both"]
 
 
-def draw_scene(seed: int, video: int, frames: int, size: int, difficulty: Difficulty, side: Side) -> tuple[Scene, np.ndarray]:
+def draw_scene(
+    seed: int, video: int, frames: int, size: int, difficulty: Difficulty, side: Side
+) -> tuple[Scene, np.ndarray]:
     """The video with that number, of one hand, and (F, 2, 3) from its frames to the crops: its place is in no other video."""
     setting, time = SETTINGS[difficulty], np.arange(frames) / FPS
     subject = subject_of(seed, video)
@@ -34,7 +36,11 @@ def draw_scene(seed: int, video: int, frames: int, size: int, difficulty: Diffic
     focal = draw_focal(rng, FRAME[0])
     actor = draw_actor(rng, subject, drawn, setting, time, focal, Lane(*FRAME, 0, FRAME[0]), film=False)
     mirror = MIRROR if drawn == LEFT else np.eye(3)
-    occluder = make_occluder(rng, mirror @ actor.joints[0, 9]).placed(mirror, np.zeros(3)) if rng.random() < setting.occluders else None
+    occluder = (
+        make_occluder(rng, mirror @ actor.joints[0, 9]).placed(mirror, np.zeros(3))
+        if rng.random() < setting.occluders
+        else None
+    )
     boxes = jitter_boxes(rng, mirror_boxes(actor.boxes, FRAME[0]) if drawn == LEFT else actor.boxes, setting.jitter)
     boxes = mirror_boxes(boxes, FRAME[0]) if drawn == LEFT else boxes
     view = pan(rng, time)
@@ -45,7 +51,7 @@ def draw_scene(seed: int, video: int, frames: int, size: int, difficulty: Diffic
         subject=subject,
         place=f"place-{video:04d}",
         light=draw_light(rng, setting.harshness),
-        lens=lenses.draw_lens(rng, setting.roughness, size, size, size / 224),
+        lens=camera_model.draw_camera_model(rng, setting.roughness, size, size, size / 224),
         canvas=draw_place(rng, setting.clutter),
         view=view,
         passers=draw_passers(rng, time, view, setting.passers, 0.3 + 0.25 * setting.clutter),
@@ -58,16 +64,18 @@ def draw_scene(seed: int, video: int, frames: int, size: int, difficulty: Diffic
     return scene, crop_affine(boxes, size, BOX_SCALE)
 
 
-def develop(scene: Scene, crop_from_frame: np.ndarray, frame: int, camera: np.ndarray, image: np.ndarray, depth: np.ndarray) -> dict:
+def develop(
+    scene: Scene, crop_from_frame: np.ndarray, frame: int, camera: np.ndarray, image: np.ndarray, depth: np.ndarray
+) -> dict:
     """What lens and JPEG make of the picture, with all that is known of it."""
     (actor,) = scene.actors
     joints = actor.joints[frame]
     keypoints = project(joints, camera)
     covered, whole = depth < FAR, np.array([0, 0, *image.shape[1::-1]])
-    lenses.smear(image, covered, whole, velocity(actor, frame, camera, scene.fps) * scene.lens.shutter)
-    picture = lenses.expose(image, scene.lens, np.random.default_rng([*scene.rng_key, frame]))
+    camera_model.smear(image, covered, whole, velocity(actor, frame, camera, scene.fps) * scene.lens.shutter)
+    picture = camera_model.expose(image, scene.lens, np.random.default_rng([*scene.rng_key, frame]))
     return {
-        "jpeg": lenses.encode(picture, scene.lens.quality),
+        "jpeg": camera_model.encode(picture, scene.lens.quality),
         "joints": joints,
         "keypoints": keypoints,
         "visible": see_joints(actor, frame, camera, depth),
@@ -84,13 +92,22 @@ def crop_cameras(scene: Scene, crop_from_frame: np.ndarray) -> np.ndarray:
 
 
 def make_video(
-    seed: int, video: int, frames: int, size: int, difficulty: Difficulty, side: Side, device: str | None = None, beat=lambda: None
+    seed: int,
+    video: int,
+    frames: int,
+    size: int,
+    difficulty: Difficulty,
+    side: Side,
+    device: str | None = None,
+    heartbeat=lambda: None,
 ) -> dict:
     """Everything the file keeps of a video: columns of F rows, and `subject`, `place`, `side`. device: of torch; None: numpy."""
     scene, crop_from_frame = draw_scene(seed, video, frames, size, difficulty, side)
     cameras, rows = crop_cameras(scene, crop_from_frame), []
     for frame, (image, depth) in enumerate(pictures(scene, cameras, size, size, device)):
         rows.append(develop(scene, crop_from_frame, frame, cameras[frame], image, depth))
-        beat()
-    columns = {key: [row[key] for row in rows] if key == "jpeg" else np.array([row[key] for row in rows]) for key in rows[0]}
+        heartbeat()
+    columns = {
+        key: [row[key] for row in rows] if key == "jpeg" else np.array([row[key] for row in rows]) for key in rows[0]
+    }
     return {**columns, "subject": scene.subject.name, "place": scene.place, "side": scene.actors[0].side}

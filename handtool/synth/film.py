@@ -8,7 +8,7 @@ import numpy as np
 
 from handtool.hands.camera import project
 from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.synth import lens as lenses
+from handtool.synth import camera_model
 from handtool.synth.actor import Actor, draw_actor
 from handtool.synth.anatomy import draw_subject
 from handtool.synth.cloth import draw_cloth
@@ -27,13 +27,18 @@ ALONE = 0.25  # films with one hand only
 COLUMNS = ("frame", "side", "track", "box", "joints", "keypoints", "visible", "camera")
 
 
-def draw_film(seed: int, video: int, frames: int, fps: float, width: int, height: int, difficulty: Difficulty, side: Side) -> Scene:
+def draw_film(
+    seed: int, video: int, frames: int, fps: float, width: int, height: int, difficulty: Difficulty, side: Side
+) -> Scene:
     """The film with that number: both hands of its subject (or one of them), at the harder settings also those of guests seen nowhere else."""
     setting, time = SETTINGS[difficulty], np.arange(frames) / fps
     rng = np.random.default_rng([seed, FILM, video])
     subject, focal = subject_of(seed, video), draw_focal(rng, width)
     people = [(subject, each) for each in draw_sides(rng, side)]
-    people += [(draw_subject(np.random.default_rng([seed, GUEST, video, k]), "guest"), s) for k, s in enumerate(draw_guests(rng, setting, side))]
+    people += [
+        (draw_subject(np.random.default_rng([seed, GUEST, video, k]), "guest"), s)
+        for k, s in enumerate(draw_guests(rng, setting, side))
+    ]
     edges = np.linspace(0, width, len(people) + 1)
     lanes = [Lane(width, height, x0, x1, 0.4, 0.75) for x0, x1 in pairwise(edges)]
     actors = [
@@ -49,7 +54,7 @@ def draw_film(seed: int, video: int, frames: int, fps: float, width: int, height
         subject=subject,
         place=f"place-{video:04d}",
         light=draw_light(rng, setting.harshness),
-        lens=lenses.draw_lens(rng, setting.roughness, width, height, height / 480),
+        lens=camera_model.draw_camera_model(rng, setting.roughness, width, height, height / 480),
         canvas=draw_place(rng, setting.clutter),
         view=view,
         passers=draw_passers(rng, time, view, 2 * setting.passers, 0.3 + 0.25 * setting.clutter),
@@ -88,9 +93,18 @@ def shoot(scene: Scene, device: str | None = None) -> Iterator[tuple[np.ndarray,
     cameras = np.broadcast_to(camera, (len(scene), 3, 3))
     for frame, (image, depth) in enumerate(pictures(scene, cameras, scene.width, scene.height, device)):
         for actor in scene.actors:
-            lenses.smear(image, depth < FAR, actor.boxes[frame], velocity(actor, frame, camera, scene.fps) * scene.lens.shutter)
-        picture = lenses.expose(image, scene.lens, np.random.default_rng([*scene.rng_key, frame]))
-        yield picture, [row for track, actor in enumerate(scene.actors) if (row := know(scene, actor, track, frame, camera, depth))]
+            camera_model.smear(
+                image, depth < FAR, actor.boxes[frame], velocity(actor, frame, camera, scene.fps) * scene.lens.shutter
+            )
+        picture = camera_model.expose(image, scene.lens, np.random.default_rng([*scene.rng_key, frame]))
+        yield (
+            picture,
+            [
+                row
+                for track, actor in enumerate(scene.actors)
+                if (row := know(scene, actor, track, frame, camera, depth))
+            ],
+        )
 
 
 def know(scene: Scene, actor: Actor, track: int, frame: int, camera: np.ndarray, depth: np.ndarray) -> dict | None:

@@ -74,7 +74,9 @@ class Builder:
     def finish(self) -> Cones:
         self.rows.sort(key=lambda row: row["group"])
         columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
-        return Cones(**{name: np.stack(values, 1) if name in MOVING else np.array(values) for name, values in columns.items()})
+        return Cones(
+            **{name: np.stack(values, 1) if name in MOVING else np.array(values) for name, values in columns.items()}
+        )
 
 
 def build_hand(
@@ -129,7 +131,9 @@ def add_finger(cones: Builder, subject: Subject, finger: int, joints: np.ndarray
     )
 
 
-def add_ring(cones: Builder, subject: Subject, finger: int, place: float, joints: np.ndarray, frames: np.ndarray) -> None:
+def add_ring(
+    cones: Builder, subject: Subject, finger: int, place: float, joints: np.ndarray, frames: np.ndarray
+) -> None:
     """A ball just thicker than the phalanx nearest to the palm: what stands out of the skin is a band."""
     bone = int(finger == 0)  # the thumb's first bone lies in the palm
     first = 4 * finger + 1 + bone

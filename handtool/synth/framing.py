@@ -45,10 +45,14 @@ def draw_focal(rng: np.random.Generator, width: int) -> float:
     return width / 2 / np.tan(np.radians(rng.uniform(46, 78)) / 2)
 
 
-def place_hand(rng: np.random.Generator, time: np.ndarray, turn: np.ndarray, in_hand: np.ndarray, focal: float, lane: Lane) -> np.ndarray:
+def place_hand(
+    rng: np.random.Generator, time: np.ndarray, turn: np.ndarray, in_hand: np.ndarray, focal: float, lane: Lane
+) -> np.ndarray:
     """(F, 3) m: where the wrist is, so that the middle of the palm wanders over the lane and comes nearer and goes away."""
     size = min(lane.height, 1.1 * (lane.x1 - lane.x0))
-    px = size * rng.uniform(lane.smallest, lane.largest) * np.exp(wander(rng, time, 0.25, 1, 2.0)[:, 0])  # an open hand's length in the picture
+    px = (
+        size * rng.uniform(lane.smallest, lane.largest) * np.exp(wander(rng, time, 0.25, 1, 2.0)[:, 0])
+    )  # an open hand's length in the picture
     depth = focal * OPEN_HAND_M / px
     room = np.maximum(lane.room - 0.72 * px[:, None], 10)
     start = rng.uniform(-0.7, 0.7, 2)
@@ -84,7 +88,9 @@ def hand_boxes(hand: Cones, turn: np.ndarray, shift: np.ndarray, camera: np.ndar
     for axis in (0, 1):  # a sphere seen aslant: its outermost rays, by their angle to the optical axis
         angle = np.arctan2(centres[..., axis], centres[..., 2])
         spread = np.arcsin(np.clip(radius / np.hypot(centres[..., axis], centres[..., 2]), 0, 0.9))
-        low, high = (camera[axis, axis] * np.tan(np.clip(angle + s * spread, -1.5, 1.5)) + camera[axis, 2] + 0.5 for s in (-1, 1))
+        low, high = (
+            camera[axis, axis] * np.tan(np.clip(angle + s * spread, -1.5, 1.5)) + camera[axis, 2] + 0.5 for s in (-1, 1)
+        )
         edges.append((low.min(1), high.max(1)))
     return np.stack([edges[0][0], edges[1][0], edges[0][1], edges[1][1]], 1)
 

@@ -31,7 +31,9 @@ def thumb_frame(radial: np.ndarray, palmar: np.ndarray, pronation: np.ndarray) -
     return np.stack([along, np.cross(back, along), back], -1)
 
 
-def follow_chain(root: np.ndarray, frame: np.ndarray, bends: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def follow_chain(
+    root: np.ndarray, frame: np.ndarray, bends: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """root (F, 3), frame (F, 3, 3) of the first bone, bends (F, 2) between bones, lengths (3,) -> joints (F, 4, 3), frames (F, 3, 3, 3)."""
     joints, frames = [root], []
     for i in range(3):
@@ -59,7 +61,13 @@ def forward(subject: Subject, angles: np.ndarray) -> tuple[np.ndarray, np.ndarra
             bends = a[:, 2:4]
         else:
             base = rotation(1, CUP_SHARE[finger] * angles[:, CUPPING])
-            first = base @ rotation(2, subject.yaw[finger]) @ rotation(0, ROLL[finger]) @ rotation(2, a[:, 1]) @ rotation(1, a[:, 0])
+            first = (
+                base
+                @ rotation(2, subject.yaw[finger])
+                @ rotation(0, ROLL[finger])
+                @ rotation(2, a[:, 1])
+                @ rotation(1, a[:, 0])
+            )
             bends = a[:, 2:4]
         chain, turned = follow_chain(base @ subject.roots[finger], first, bends, subject.bones[finger])
         joints[:, 4 * finger + 1 : 4 * finger + 5] = chain

@@ -28,7 +28,9 @@ class Light:
 def draw_light(rng: np.random.Generator, harshness: float) -> Light:
     """`harshness` 0: bright and neutral; 1: any colour, strength and direction."""
     side = rng.normal(0, 0.55 + 0.3 * harshness)
-    direction = np.array([np.sin(side), -rng.uniform(0.2, 1.0), -rng.uniform(0.5, 1.2) + 0.5 * harshness * rng.random()])
+    direction = np.array(
+        [np.sin(side), -rng.uniform(0.2, 1.0), -rng.uniform(0.5, 1.2) + 0.5 * harshness * rng.random()]
+    )
     warmth = rng.normal(0, 0.10 + 0.12 * harshness)
     tint = np.array([1 + warmth, 1.0 + rng.normal(0, 0.03), 1 - warmth])
     strength = np.clip(rng.normal(1.0, 0.10 + 0.25 * harshness), 0.35, 1.6)
@@ -47,7 +49,9 @@ def shift_image(image: np.ndarray, dx: float, dy: float) -> np.ndarray:
     """image[y + dy, x + dx], FAR outside."""
     matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix, image.shape[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=float(FAR))
+    return cv2.warpAffine(
+        image, matrix, image.shape[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=float(FAR)
+    )
 
 
 def find_shadow(depth: np.ndarray, light: Light, focal: float, middle: float) -> np.ndarray:
@@ -83,7 +87,9 @@ def find_corners(depth: np.ndarray, focal: float, middle: float) -> np.ndarray:
 def shade(xp, light: Light, albedo, shine, skin, point, normal, shadow, corners):
     """xp: numpy or torch. albedo, point, normal (3, n), shine, skin, shadow, corners (n,) -> linear RGB (3, n)."""
     towards_eye = -point * (point * point).sum(0) ** -0.5
-    normal = normal - xp.clip((towards_eye * normal).sum(0), None, 0) * towards_eye  # pixels half beside the edge look at its far side
+    normal = (
+        normal - xp.clip((towards_eye * normal).sum(0), None, 0) * towards_eye
+    )  # pixels half beside the edge look at its far side
     x, y, z = (float(c) for c in light.direction)
     facing = x * normal[0] + y * normal[1] + z * normal[2]
     half = xp.stack([towards_eye[0] + x, towards_eye[1] + y, towards_eye[2] + z])

@@ -21,7 +21,9 @@ class Passer:
     colour: tuple[float, float, float]
 
 
-def draw_passers(rng: np.random.Generator, time: np.ndarray, view: np.ndarray, count: int, saturation: float) -> list[Passer]:
+def draw_passers(
+    rng: np.random.Generator, time: np.ndarray, view: np.ndarray, count: int, saturation: float
+) -> list[Passer]:
     """Each crosses what the camera sees (view (F, 4)) at its own pace."""
     passers = []
     for _ in range(count):
@@ -30,7 +32,9 @@ def draw_passers(rng: np.random.Generator, time: np.ndarray, view: np.ndarray, c
         reach = rng.uniform(0.06, 0.22) * view[0, 2] * rng.uniform(0.6, 1.0, (corners, 1))
         start, heading = rng.uniform(-0.5, 0.5, 2), rng.uniform(0, 2 * np.pi)
         speed = rng.uniform(0.03, 0.25)  # widths of the picture a second
-        moved = start + speed * (time - rng.uniform(0, max(time[-1], 1)))[:, None] * np.array([np.cos(heading), np.sin(heading)])
+        moved = start + speed * (time - rng.uniform(0, max(time[-1], 1)))[:, None] * np.array(
+            [np.cos(heading), np.sin(heading)]
+        )
         middle = view[:, :2] * CANVAS + view[0, 2] * (moved + wander(rng, time, 0.08, 2))
         path = np.concatenate([middle, wander(rng, time, 0.8, 1)], 1)
         colour = tuple(float(c) for c in draw_colour(rng, saturation))

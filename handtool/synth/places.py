@@ -106,7 +106,7 @@ def canvas_from_picture(width: int, height: int, view: np.ndarray) -> np.ndarray
     return np.concatenate([linear, shift[:, None]], 1)
 
 
-def look_at(canvas: np.ndarray, width: int, height: int, view: np.ndarray) -> np.ndarray:
+def sample_background(canvas: np.ndarray, width: int, height: int, view: np.ndarray) -> np.ndarray:
     """The part of the place behind a picture: (height, width, 3) uint8."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     matrix = canvas_from_picture(width, height, view)

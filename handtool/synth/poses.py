@@ -62,7 +62,12 @@ def free_pose(rng: np.random.Generator) -> np.ndarray:
         abduction = spread * np.array([0.9, 0.1, -0.6, -1.3])[i] * (1 - mcp / 100)
         pose[4 + 4 * i : 8 + 4 * i] = mcp, abduction, pip, 0.62 * pip + rng.normal(0, 5)
     opposed = rng.uniform(0, 1)
-    pose[:4] = 55 - 45 * opposed + rng.normal(0, 8), 10 + 42 * opposed + rng.normal(0, 6), rng.uniform(-5, 40), rng.uniform(-10, 50)
+    pose[:4] = (
+        55 - 45 * opposed + rng.normal(0, 8),
+        10 + 42 * opposed + rng.normal(0, 6),
+        rng.uniform(-5, 40),
+        rng.uniform(-10, 50),
+    )
     pose[20:22] = 10 + 52 * opposed + rng.normal(0, 6), 14 * curl[3]
     return np.radians(pose)
 

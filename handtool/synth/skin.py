@@ -47,7 +47,9 @@ def look_of(subject: Subject, cones: Cones, grain: np.ndarray, cloths: dict[int,
     arrays = (np.ascontiguousarray(np.moveaxis(a, 0, -1), np.float32) for a in (cones.frame, cones.origin, cones.bone))
     tip = subject.radii[cones.finger, 3].astype(np.float32)
     patch = 37 * np.arange(len(cones.group))
-    return Look(*arrays, cones.group, cones.kind, patch, tip, *colours, grain, subject.shine, subject.wrinkles, cloths, glove)
+    return Look(
+        *arrays, cones.group, cones.kind, patch, tip, *colours, grain, subject.shine, subject.wrinkles, cloths, glove
+    )
 
 
 def make_grain(rng: np.random.Generator) -> np.ndarray:
@@ -93,7 +95,11 @@ def paint(xp, look: Look, cone, point, normal, in_hand) -> tuple:
     dark, red = wrinkles(xp, look.bone[cone], kind, along, in_hand, dorsal, palmar)
     shade = (1 - look.wrinkles * dark) * (1 + 0.045 * pattern)
     red = red + 0.05 * pattern
-    albedo = (look.back + (look.palm - look.back) * palmar) * shade * xp.stack([1 + 0.12 * red, 1 - 0.20 * red, 1 - 0.16 * red])
+    albedo = (
+        (look.back + (look.palm - look.back) * palmar)
+        * shade
+        * xp.stack([1 + 0.12 * red, 1 - 0.20 * red, 1 - 0.16 * red])
+    )
     shine = look.shine + 0 * shade
     add_nails(xp, look, cone, kind, along, sideways, dorsal, albedo, shine)
     skin = kind < SLEEVE

@@ -40,7 +40,9 @@ def fill_grasp(rng: np.random.Generator, hand: Cones, joints: np.ndarray) -> Con
     radius = float(distance_to_cones(hand, centre + reach).min()) + 0.0015
     if radius < 0.008:
         return None
-    frame = np.stack([across, np.cross(joints[9] / np.linalg.norm(joints[9]), across), joints[9] / np.linalg.norm(joints[9])], 1)
+    frame = np.stack(
+        [across, np.cross(joints[9] / np.linalg.norm(joints[9]), across), joints[9] / np.linalg.norm(joints[9])], 1
+    )
     thing = Builder()
     if rod:
         up, down = rng.uniform(0.05, 0.14, 2)
@@ -63,5 +65,13 @@ def make_occluder(rng: np.random.Generator, centre: np.ndarray) -> Cones:
     frame = np.stack([along, np.array([0.0, 0.0, 1.0]), np.cross(along, [0.0, 0.0, 1.0])], 1)
     half = along * rng.choice([0.012, 0.25])
     occluder = Builder()
-    occluder.add(THING, OCCLUDER, (nearer + aside - half)[None], nearer + aside + half, thick, thick * rng.uniform(0.6, 1.0), frame)
+    occluder.add(
+        THING,
+        OCCLUDER,
+        (nearer + aside - half)[None],
+        nearer + aside + half,
+        thick,
+        thick * rng.uniform(0.6, 1.0),
+        frame,
+    )
     return one_moment(occluder)

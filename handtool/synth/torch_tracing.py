@@ -40,7 +40,9 @@ class Solids:
         slope = np.clip((first.radius_a - first.radius_b) / length, -0.9, 0.9)
         self.a = tensor(np.stack([cones.a for cones in moments]).transpose(2, 1, 0))
         self.axis = tensor((axis / length[..., None]).transpose(2, 1, 0))
-        self.length, self.sine, self.tangent = (tensor(v.T) for v in (length, slope, slope / np.sqrt(1 - slope**2)))  # (P, B)
+        self.length, self.sine, self.tangent = (
+            tensor(v.T) for v in (length, slope, slope / np.sqrt(1 - slope**2))
+        )  # (P, B)
         self.radius, self.blend = tensor(first.radius_a[:, None]), tensor(first.blend[:, None])
         starts = np.flatnonzero(np.diff(first.group, prepend=-1))
         self.groups = [slice(start, end) for start, end in zip(starts, [*starts[1:], len(first.group)], strict=True)]
@@ -55,7 +57,9 @@ class Solids:
         """t (N,) m -> distance (P, N) to each cone and where its nearest sphere sits on the axis."""
         y = t * rays.along - rays.offset
         square = torch.clip(t * (t - 2 * rays.towards) + rays.square - y * y, 0, None)
-        x = torch.minimum(torch.clip(y - torch.sqrt(square) * self.tangent[:, rays.frame], 0, None), self.length[:, rays.frame])
+        x = torch.minimum(
+            torch.clip(y - torch.sqrt(square) * self.tangent[:, rays.frame], 0, None), self.length[:, rays.frame]
+        )
         return torch.sqrt(square + (y - x) ** 2) - self.radius + x * self.sine[:, rays.frame], x
 
     def melt(self, distance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -98,7 +102,9 @@ def march(solids: Solids, rays: Rays, t: torch.Tensor, steps: int) -> tuple[torc
     return nearest, gap, t, abs(before)
 
 
-def march_on(solids: Solids, rays: Rays, start: torch.Tensor, tolerance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def march_on(
+    solids: Solids, rays: Rays, start: torch.Tensor, tolerance: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """As tracing.march_on, for rays that all have a start."""
     nearest, gap, t, d = march(solids, rays, start, STEPS)
     late = torch.where((gap > tolerance * t) & (d < LOST_M))[0]
@@ -126,7 +132,9 @@ def pixel_rays(cameras: np.ndarray, width: int, height: int, device: str) -> tor
     """cameras (B, 3, 3) -> unit rays (3, B * H * W)."""
     inverse = torch.tensor(np.linalg.inv(cameras).astype(np.float32), device=device)
     v, u = torch.meshgrid(
-        torch.arange(height, device=device, dtype=torch.float32), torch.arange(width, device=device, dtype=torch.float32), indexing="ij"
+        torch.arange(height, device=device, dtype=torch.float32),
+        torch.arange(width, device=device, dtype=torch.float32),
+        indexing="ij",
     )
     pixels = torch.stack([u, v, torch.ones_like(u)]).reshape(3, -1)
     rays = (inverse @ pixels).permute(1, 0, 2).reshape(3, -1)

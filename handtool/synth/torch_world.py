@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, pad
 
 from handtool.synth.light import CORNERS, SHADOW_STEPS_M, THICKNESS_M, Light, shade
 from handtool.synth.passers import add_passers
-from handtool.synth.places import look_at
+from handtool.synth.places import sample_background
 from handtool.synth.skin import Look, look_of, paint
 from handtool.synth.things import OCCLUDER
 from handtool.synth.torch_tracing import trace
@@ -28,7 +28,9 @@ def render_frames(
 ) -> tuple[np.ndarray, np.ndarray]:
     """As world.render, for B frames: images (B, H, W, 3) float32 0..255 and distances (B, H, W) m. cameras: (B, 3, 3)."""
     moments = [solids(scene, frame) for frame in frames]
-    image = torch.tensor(np.stack([background_of(scene, frame, width, height) for frame in frames]), device=device).float()
+    image = torch.tensor(
+        np.stack([background_of(scene, frame, width, height) for frame in frames]), device=device
+    ).float()
     pixel, t, cover, normal, point, cone = trace([cones for cones, _ in moments], cameras, width, height, device)
     depth = torch.full((image[..., 0].numel(),), float(FAR), device=device)
     depth[pixel] = t
@@ -36,22 +38,30 @@ def render_frames(
     if len(pixel):
         middle = [torch.quantile(known, 0.5) if len(known := one[one < FAR]) else one.new_tensor(1.0) for one in depth]
         scale = [float(camera[0, 0] / float(m)) for camera, m in zip(cameras, middle, strict=True)]  # px per metre
-        corners = torch.stack([find_corners(one, m, px) for one, m, px in zip(depth, middle, scale, strict=True)]).reshape(-1)[pixel]
-        shadow = torch.stack([find_shadow(one, scene.light, px) for one, px in zip(depth, scale, strict=True)]).reshape(-1)[pixel]
+        corners = torch.stack(
+            [find_corners(one, m, px) for one, m, px in zip(depth, middle, scale, strict=True)]
+        ).reshape(-1)[pixel]
+        shadow = torch.stack([find_shadow(one, scene.light, px) for one, px in zip(depth, scale, strict=True)]).reshape(
+            -1
+        )[pixel]
         albedo, shine, skin = paint_all(scene, frames, moments, pixel // (width * height), cone, point, normal)
-        colour = 255 * torch.sqrt(torch.clip(shade(torch, scene.light, albedo, shine, skin, point, normal, shadow, corners), 0, 1))
+        colour = 255 * torch.sqrt(
+            torch.clip(shade(torch, scene.light, albedo, shine, skin, point, normal, shadow, corners), 0, 1)
+        )
         flat = image.reshape(-1, 3)
         flat[pixel] += (colour.T - flat[pixel]) * cover[:, None]
     return image.cpu().numpy(), depth.cpu().numpy()
 
 
 def background_of(scene: Scene, frame: int, width: int, height: int) -> np.ndarray:
-    background = look_at(scene.canvas, width, height, scene.view[frame])
+    background = sample_background(scene.canvas, width, height, scene.view[frame])
     add_passers(background, scene.passers, scene.view[frame], frame)
     return background
 
 
-def paint_all(scene: Scene, frames: range, moments: list, which: torch.Tensor, cone, point, normal) -> tuple[torch.Tensor, ...]:
+def paint_all(
+    scene: Scene, frames: range, moments: list, which: torch.Tensor, cone, point, normal
+) -> tuple[torch.Tensor, ...]:
     """As world.paint_all. which: (n,) the place in `frames` of each point."""
     albedo, shine = torch.empty_like(point), torch.empty_like(point[0])
     skin = torch.empty(len(cone), dtype=torch.bool, device=cone.device)
@@ -79,7 +89,9 @@ def paint_all(scene: Scene, frames: range, moments: list, which: torch.Tensor, c
 def join_looks(looks: list[Look]) -> Look:
     """Of B moments, the cones one moment after the other."""
     names = [each.name for each in fields(Look)[:7]]  # per cone
-    return replace(looks[0], **{name: np.concatenate([getattr(look, name) for look in looks], axis=-1) for name in names})
+    return replace(
+        looks[0], **{name: np.concatenate([getattr(look, name) for look in looks], axis=-1) for name in names}
+    )
 
 
 def find_shadow(depth: torch.Tensor, light: Light, scale: float) -> torch.Tensor:

@@ -74,12 +74,16 @@ class Pairs:
         first = np.flatnonzero(new_tile[start])  # of tiles, in groups
         many = np.diff(first, append=len(start))
         order = np.argsort(-many, kind="stable")  # tiles of many groups first
-        self.counts = np.searchsorted(-many[order], -np.arange(many.max()), side="left").tolist()  # tiles that have a k-th group
+        self.counts = np.searchsorted(
+            -many[order], -np.arange(many.max()), side="left"
+        ).tolist()  # tiles that have a k-th group
         ranked = np.concatenate([first[order[:count]] + rank for rank, count in enumerate(self.counts)])
         size = np.diff(start, append=len(tile))[ranked]
         ends = np.cumsum(size)
         members = np.repeat(start[ranked] - ends + size, size) + np.arange(len(tile))
-        self.to_groups = csr_array((np.ones(len(tile), np.float32), members, np.append(0, ends)), shape=(len(start), len(tile)))
+        self.to_groups = csr_array(
+            (np.ones(len(tile), np.float32), members, np.append(0, ends)), shape=(len(start), len(tile))
+        )
         self.rank_of_tile = np.argsort(order)
         place = np.empty_like(ranked)
         place[ranked] = np.arange(len(ranked))
@@ -224,7 +228,9 @@ def surface(pairs: Pairs, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     weight, sums, by_group = pairs.melt(distance)
     wins = by_group <= pairs.nearest_group(by_group)[pairs.tile_of_group]
     share = weight * (wins / sums)[pairs.group_of_pair].T
-    scale = share / np.maximum(distance + pairs.radius - x * pairs.sine, 1e-5)  # by the way from the nearest sphere's centre to the point
+    scale = share / np.maximum(
+        distance + pairs.radius - x * pairs.sine, 1e-5
+    )  # by the way from the nearest sphere's centre to the point
     num_pairs, num_tiles = len(pairs.tile), t.shape[1]
     starts = np.append(pairs.pair_start, num_pairs)
     to_tiles = csr_array((np.ones(num_pairs, np.float32), np.arange(num_pairs), starts), shape=(num_tiles, num_pairs))

@@ -12,12 +12,12 @@ import numpy as np
 from handtool.hands.camera import project
 from handtool.synth.actor import Actor
 from handtool.synth.anatomy import Subject, draw_subject
+from handtool.synth.camera_model import CameraModel
 from handtool.synth.cloth import Cloth
 from handtool.synth.flesh import Cones
-from handtool.synth.lens import Lens
 from handtool.synth.light import Light, find_corners, find_shadow, shade
 from handtool.synth.passers import Passer, add_passers
-from handtool.synth.places import look_at
+from handtool.synth.places import sample_background
 from handtool.synth.skin import look_of, paint
 from handtool.synth.things import OCCLUDER, join
 from handtool.synth.tracing import FAR, trace
@@ -36,7 +36,7 @@ class Scene:
     subject: Subject
     place: str
     light: Light
-    lens: Lens
+    lens: CameraModel
     canvas: np.ndarray  # the place
     view: np.ndarray  # (F, 4) centre x, y, zoom, turn of the picture behind the hands
     passers: list[Passer]
@@ -71,7 +71,7 @@ def solids(scene: Scene, frame: int) -> tuple[Cones, list[slice]]:
 
 def render(scene: Scene, frame: int, camera: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     """The picture before lens and JPEG, (H, W, 3) float32 RGB 0..255, and the distances from the eye (H, W) m, FAR where there is nothing."""
-    background = look_at(scene.canvas, width, height, scene.view[frame])
+    background = sample_background(scene.canvas, width, height, scene.view[frame])
     add_passers(background, scene.passers, scene.view[frame], frame)
     cones, owners = solids(scene, frame)
     hits = trace(cones, camera, width, height)
@@ -99,7 +99,9 @@ def render(scene: Scene, frame: int, camera: np.ndarray, width: int, height: int
     return image[:height, :width], depth[:height, :width]
 
 
-def pictures(scene: Scene, cameras: np.ndarray, width: int, height: int, device: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def pictures(
+    scene: Scene, cameras: np.ndarray, width: int, height: int, device: str | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """`render` of every frame in order, cameras (F, 3, 3). device: torch's name of one; None: numpy, without torch."""
     if device is None:
         for frame in range(len(scene)):
@@ -110,10 +112,14 @@ def pictures(scene: Scene, cameras: np.ndarray, width: int, height: int, device:
     batch = batch_of(scene, width, height)
     for start in range(0, len(scene), batch):
         frames = range(start, min(start + batch, len(scene)))
-        yield from zip(*render_frames(scene, frames, cameras[frames.start : frames.stop], width, height, device), strict=True)
+        yield from zip(
+            *render_frames(scene, frames, cameras[frames.start : frames.stop], width, height, device), strict=True
+        )
 
 
-def paint_all(scene: Scene, frame: int, cones: Cones, owners: list[slice], cone, point, normal) -> tuple[np.ndarray, ...]:
+def paint_all(
+    scene: Scene, frame: int, cones: Cones, owners: list[slice], cone, point, normal
+) -> tuple[np.ndarray, ...]:
     """`paint` for each hand's own points; what comes in front takes the look of the last hand, and its own cloth."""
     if len(owners) == 1:
         return paint_part(scene, scene.actors[0], frame, cones, cone, point, normal)

@@ -85,7 +85,9 @@ def read_coco(path: str, content: dict) -> Boxes:
             x, y, width, height = np.asarray(bbox, dtype=float)
             side = annotation.get("side", annotation.get("hand_side"))
             side = side_of_category(categories.get(annotation.get("category_id"), "")) if side is None else side
-            boxes.add(where, names[annotation["image_id"]], (x, y, x + width, y + height), side, annotation.get("score"))
+            boxes.add(
+                where, names[annotation["image_id"]], (x, y, x + width, y + height), side, annotation.get("score")
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HandtoolError(f"{path} is not COCO json: {error!r} is missing or of another type", hint=HINT) from None
     return boxes
@@ -115,7 +117,9 @@ def read_csv(path: str, text: str) -> Boxes:
     named = next((name for name in NAMES if name in (lines.fieldnames or ())), None)
     missing = [edge for edge in EDGES if edge not in (lines.fieldnames or ())]
     if named is None or missing:
-        raise HandtoolError(f"{path} has columns {lines.fieldnames}, needed are image or video, x0, y0, x1, y1", hint=HINT)
+        raise HandtoolError(
+            f"{path} has columns {lines.fieldnames}, needed are image or video, x0, y0, x1, y1", hint=HINT
+        )
     boxes = Boxes()
     for row in lines:
         where, frame = f"{path}: line {lines.line_num}", (row.get("frame") or "").strip()

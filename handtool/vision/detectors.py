@@ -5,7 +5,7 @@ from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.contracts import Detector
 from handtool.vision.mediapipe import MediaPipeDetector, require_mediapipe
 from handtool.vision.onnx_detector import OnnxDetector
-from handtool.vision.whole import WholeImage
+from handtool.vision.whole_image import WholeImage
 
 
 def open_detector(config: ExtractConfig, boxes: str | None = None, model: str | None = None) -> Detector:

@@ -7,7 +7,9 @@ from handtool.vision.mediapipe import MediaPipeKeypoints, require_mediapipe
 from handtool.vision.onnx_keypoints import OnnxKeypoints
 
 
-def open_estimator(name: str, model: Any, min_score: float, onnx: tuple[str, ...] = (), device: str = "auto") -> Estimator:
+def open_estimator(
+    name: str, model: Any, min_score: float, onnx: tuple[str, ...] = (), device: str = "auto"
+) -> Estimator:
     """model: for `mediapipe` None or a .task file, for `onnx` a path, for `model` an open pose.h5. Raises HandtoolError."""
     match name:
         case "mediapipe":
@@ -15,7 +17,7 @@ def open_estimator(name: str, model: Any, min_score: float, onnx: tuple[str, ...
         case "onnx":
             return OnnxKeypoints(model, onnx, device)
         case "model":
-            from handtool.vision.model import PoseKeypoints  # torch, which the others do not need
+            from handtool.vision.pose_model import PoseKeypoints  # torch, which the others do not need
 
             return PoseKeypoints(model, device)
     raise AssertionError(name)

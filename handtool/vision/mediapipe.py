@@ -39,7 +39,7 @@ class Seen(NamedTuple):
     score: float
 
 
-class Hands(Protocol):
+class LandmarkModel(Protocol):
     def look(self, image: np.ndarray) -> list[Seen]:
         """The hands on a picture (h, w, 3) uint8 RGB, best first."""
 
@@ -57,13 +57,17 @@ def require_mediapipe(task: str | Path | None = None) -> None:
         raise HandtoolError(f"{task} {there}", hint="hand_landmarker.task, from MediaPipe's page of models")
 
 
-def open_hands(max_hands: int, min_score: float, task: str | Path | None = None) -> Hands:
+def open_hands(max_hands: int, min_score: float, task: str | Path | None = None) -> LandmarkModel:
     """MediaPipe's own object. Raises HandtoolError where the installed version has not the API that is asked for."""
     require_mediapipe(task)
     with native_stderr_closed():
         import mediapipe
 
-        hands = Solution(mediapipe, max_hands, min_score) if task is None else Landmarker(mediapipe, max_hands, min_score, task)
+        hands = (
+            Solution(mediapipe, max_hands, min_score)
+            if task is None
+            else Landmarker(mediapipe, max_hands, min_score, task)
+        )
         hands.look(np.zeros((64, 64, 3), np.uint8))  # its models are loaded by the first picture
     return hands
 
@@ -91,14 +95,17 @@ class Solution:
                 f"mediapipe {mediapipe.__version__} has no solutions API",
                 hint="name a model for its Tasks API (hand_landmarker.task), or pip install 'mediapipe==0.10.21' (Python < 3.13)",
             )
-        self.hands = mediapipe.solutions.hands.Hands(static_image_mode=True, max_num_hands=max_hands, min_detection_confidence=min_score)
+        self.hands = mediapipe.solutions.hands.Hands(
+            static_image_mode=True, max_num_hands=max_hands, min_detection_confidence=min_score
+        )
 
     def look(self, image: np.ndarray) -> list[Seen]:
         with native_stderr_closed():
             found = self.hands.process(image)
         told = zip(found.multi_hand_landmarks or (), found.multi_handedness or (), strict=True)
         return best_first(
-            (landmarks.landmark, SOLUTION_SIDES[said.classification[0].label], said.classification[0].score, image) for landmarks, said in told
+            (landmarks.landmark, SOLUTION_SIDES[said.classification[0].label], said.classification[0].score, image)
+            for landmarks, said in told
         )
 
 
@@ -108,7 +115,10 @@ class Landmarker:
     def __init__(self, mediapipe, max_hands: int, min_score: float, task: str | Path) -> None:
         version = tuple(int(part) for part in mediapipe.__version__.split(".")[:3] if part.isdecimal())
         if not hasattr(mediapipe, "tasks") or version < OLDEST_TASKS:
-            raise HandtoolError(f"mediapipe {mediapipe.__version__} is too old for a task file", hint="pip install 'handtool[mediapipe]'")
+            raise HandtoolError(
+                f"mediapipe {mediapipe.__version__} is too old for a task file",
+                hint="pip install 'handtool[mediapipe]'",
+            )
         vision = mediapipe.tasks.vision
         options = vision.HandLandmarkerOptions(
             base_options=mediapipe.tasks.BaseOptions(model_asset_path=os.fspath(task)),
@@ -118,14 +128,20 @@ class Landmarker:
         try:
             self.hands = vision.HandLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
-            raise HandtoolError(f"{task} is no hand landmarker: {str(error).splitlines()[0][:160]}", hint="hand_landmarker.task") from None
-        self.as_image = lambda image: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+            raise HandtoolError(
+                f"{task} is no hand landmarker: {str(error).splitlines()[0][:160]}", hint="hand_landmarker.task"
+            ) from None
+        self.as_image = lambda image: mediapipe.Image(
+            image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
+        )
 
     def look(self, image: np.ndarray) -> list[Seen]:
         with native_stderr_closed():
             found = self.hands.detect(self.as_image(image))
         told = zip(found.hand_landmarks, found.handedness, strict=True)
-        return best_first((landmarks, TASK_SIDES[said[0].category_name], said[0].score, image) for landmarks, said in told)
+        return best_first(
+            (landmarks, TASK_SIDES[said[0].category_name], said[0].score, image) for landmarks, said in told
+        )
 
 
 def best_first(told: Iterator[tuple]) -> list[Seen]:
@@ -139,7 +155,7 @@ def best_first(told: Iterator[tuple]) -> list[Seen]:
 
 
 class MediaPipeDetector:
-    """Hands on frames; the box is that of the 21 landmarks, which are kept."""
+    """LandmarkModel on frames; the box is that of the 21 landmarks, which are kept."""
 
     batch = 1
 
@@ -147,7 +163,10 @@ class MediaPipeDetector:
         self.hands = open_hands(MAX_HANDS, min_score, task)
 
     def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
-        return [[Detection(box_of_points(xy), side, score, xy, score) for xy, side, score in self.hands.look(image)] for image in images]
+        return [
+            [Detection(box_of_points(xy), side, score, xy, score) for xy, side, score in self.hands.look(image)]
+            for image in images
+        ]
 
 
 class MediaPipeKeypoints:

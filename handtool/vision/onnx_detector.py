@@ -33,7 +33,9 @@ class OnnxDetector:
         outputs = list(self.network.blank().values())
         self.layout = find_layout(outputs, self.settings, self.network)
         [blank] = self.decode(outputs)
-        self.classes = hand_classes(self.settings, metadata.get("names", ""), None if blank.number is not None else blank.score.shape[1], path)
+        self.classes = hand_classes(
+            self.settings, metadata.get("names", ""), None if blank.number is not None else blank.score.shape[1], path
+        )
 
     def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
         placed = [letterbox(image, self.network.width, self.network.height, self.settings) for image in images]
@@ -62,7 +64,9 @@ def letterbox(image: np.ndarray, width: int, height: int, settings: DetectorSett
     x0, y0 = ((width - inner[0]) // 2, (height - inner[1]) // 2) if settings.pad == "centre" else (0, 0)
     canvas = np.full((height, width, 3), round(settings.fill), np.uint8)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    canvas[y0 : y0 + inner[1], x0 : x0 + inner[0]] = image if inner == (across, down) else cv2.resize(image, inner, interpolation=how)
+    canvas[y0 : y0 + inner[1], x0 : x0 + inner[0]] = (
+        image if inner == (across, down) else cv2.resize(image, inner, interpolation=how)
+    )
     return canvas, np.array([[inner[0] / across, inner[1] / down], [x0, y0]])
 
 
@@ -121,7 +125,11 @@ def class_names(text: str) -> dict[int, str]:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return {}
-    return {number: str(name) for number, name in found.items() if isinstance(number, int)} if isinstance(found, dict) else {}
+    return (
+        {number: str(name) for number, name in found.items() if isinstance(number, int)}
+        if isinstance(found, dict)
+        else {}
+    )
 
 
 def side_in(name: str) -> int:
@@ -131,12 +139,20 @@ def side_in(name: str) -> int:
 def find_layout(outputs: list[np.ndarray], settings: DetectorSettings, network: Network) -> str:
     """The layout that was declared, else the only one that the shapes of the outputs for one picture allow."""
     shapes = [output.shape for output in outputs]
-    names, anchors = (list(LAYOUTS), num_anchors(network.width, network.height)) if settings.layout == "auto" else ([settings.layout], None)
+    names, anchors = (
+        (list(LAYOUTS), num_anchors(network.width, network.height))
+        if settings.layout == "auto"
+        else ([settings.layout], None)
+    )
     found = [name for name in names if fits(name, shapes, anchors)]
     if len(found) == 1:
         return found[0]
     text = ", ".join(shape_text(shape) for shape in shapes)
-    what = f"those of {' or '.join(found)}" if found else f"not those of {'a layout that is known' if anchors else settings.layout}"
+    what = (
+        f"those of {' or '.join(found)}"
+        if found
+        else f"not those of {'a layout that is known' if anchors else settings.layout}"
+    )
     raise HandtoolError(
         f"{network.path}: its outputs ({text}) are {what}",
         hint=f"--onnx layout={' | '.join(LAYOUTS)}, if it is a detector of hands",

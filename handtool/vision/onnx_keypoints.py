@@ -30,7 +30,9 @@ class OnnxKeypoints:
         self.network = Network(path, session, self.settings)
         self.batch = self.network.batch
         self.check_camera()
-        self.layout, self.outputs = find_layout(self.network.blank(self.cameras([self.no_crop()])), self.settings, self.network)
+        self.layout, self.outputs = find_layout(
+            self.network.blank(self.cameras([self.no_crop()])), self.settings, self.network
+        )
 
     def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
         width, height = self.network.width, self.network.height
@@ -58,7 +60,9 @@ class OnnxKeypoints:
     def as_seen(self, crop: HandCrop, xy: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Input px -> px of the crop as it is stored; None where the model gave no numbers."""
         side = crop.image.shape[0]
-        xy = apply_affine(invert(placement(side, self.network.width, self.network.height, self.scale(crop))), xy.astype(float))
+        xy = apply_affine(
+            invert(placement(side, self.network.width, self.network.height, self.scale(crop))), xy.astype(float)
+        )
         if not (np.isfinite(xy).all() and np.isfinite(score).all()):
             return None
         return (mirror_points(xy, side) if self.is_mirrored(crop) else xy), score
@@ -96,7 +100,10 @@ class OnnxKeypoints:
     def check_camera(self) -> None:
         taken = [one.name for one in self.network.session.get_inputs()]
         if self.settings.camera is not None and self.settings.camera not in taken:
-            raise HandtoolError(f"{self.network.path} has no input {self.settings.camera!r}; it takes {', '.join(taken)}", hint="leave out --onnx camera")
+            raise HandtoolError(
+                f"{self.network.path} has no input {self.settings.camera!r}; it takes {', '.join(taken)}",
+                hint="leave out --onnx camera",
+            )
 
 
 def from_heatmaps(maps: np.ndarray, settings: KeypointSettings, network: Network) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +152,10 @@ def from_simcc(across: np.ndarray, down: np.ndarray, network: Network) -> tuple[
 
     Li et al. 2022 (SimCC, arXiv:2107.03332): bin i is the place i / bins per px.
     """
-    place = [values.argmax(2) * (side / values.shape[2]) for values, side in ((across, network.width), (down, network.height))]
+    place = [
+        values.argmax(2) * (side / values.shape[2])
+        for values, side in ((across, network.width), (down, network.height))
+    ]
     return np.stack(place, axis=-1), np.minimum(across.max(2), down.max(2))
 
 
@@ -164,42 +174,77 @@ def activated(values: np.ndarray, how: str) -> np.ndarray:
     return 1 / (1 + np.exp(-values.astype(np.float32))) if how == "sigmoid" else values
 
 
-def find_layout(outputs: Mapping[str, np.ndarray], settings: KeypointSettings, network: Network) -> tuple[str, tuple[str, ...]]:
+def find_layout(
+    outputs: Mapping[str, np.ndarray], settings: KeypointSettings, network: Network
+) -> tuple[str, tuple[str, ...]]:
     """The layout and the names of its outputs: declared, else the only one that the shapes of the outputs for one picture allow."""
     named = {name: outputs[name].shape for name in settings.output or outputs if name in outputs}
-    if missing := [name for name in (*(settings.output or ()), settings.score) if name is not None and name not in outputs]:
-        raise HandtoolError(f"{network.path} has no output {missing[0]!r}; it gives {', '.join(outputs)}", hint="--onnx output=NAME")
+    if missing := [
+        name for name in (*(settings.output or ()), settings.score) if name is not None and name not in outputs
+    ]:
+        raise HandtoolError(
+            f"{network.path} has no output {missing[0]!r}; it gives {', '.join(outputs)}", hint="--onnx output=NAME"
+        )
     if settings.score is not None and outputs[settings.score][0].size not in (1, NUM_JOINTS):
         shape = shape_text(outputs[settings.score].shape)
-        raise HandtoolError(f"{network.path}: the output {settings.score} ({shape}) is no score of a hand or of 21 keypoints", hint="--onnx score=NAME")
+        raise HandtoolError(
+            f"{network.path}: the output {settings.score} ({shape}) is no score of a hand or of 21 keypoints",
+            hint="--onnx score=NAME",
+        )
     found = [
         (layout, names)
-        for layout, choose in (("heatmap", heatmap_outputs), ("simcc", simcc_outputs), ("regression", regression_outputs))
+        for layout, choose in (
+            ("heatmap", heatmap_outputs),
+            ("simcc", simcc_outputs),
+            ("regression", regression_outputs),
+        )
         if settings.layout in ("auto", layout)
-        for names in choose({name: shape for name, shape in named.items() if name != settings.score}, network, settings.output)
+        for names in choose(
+            {name: shape for name, shape in named.items() if name != settings.score}, network, settings.output
+        )
     ]
     if len(found) == 1:
         return found[0]
     text = ", ".join(f"{name} {shape_text(output.shape)}" for name, output in outputs.items())
-    wanted = "21 keypoints in a layout that is known" if settings.layout == "auto" else f"21 keypoints as {settings.layout}"
+    wanted = (
+        "21 keypoints in a layout that is known" if settings.layout == "auto" else f"21 keypoints as {settings.layout}"
+    )
     if found:
-        raise HandtoolError(f"{network.path}: several outputs could be the keypoints ({text})", hint=f"--onnx output={found[0][1][0]}")
-    raise HandtoolError(f"{network.path}: its outputs ({text}) are not {wanted}", hint="--onnx layout=heatmap | simcc | regression")
+        raise HandtoolError(
+            f"{network.path}: several outputs could be the keypoints ({text})", hint=f"--onnx output={found[0][1][0]}"
+        )
+    raise HandtoolError(
+        f"{network.path}: its outputs ({text}) are not {wanted}", hint="--onnx layout=heatmap | simcc | regression"
+    )
 
 
-def heatmap_outputs(shapes: Mapping[str, tuple], network: Network, declared: tuple[str, ...] | None) -> list[tuple[str, ...]]:
+def heatmap_outputs(
+    shapes: Mapping[str, tuple], network: Network, declared: tuple[str, ...] | None
+) -> list[tuple[str, ...]]:
     return [(name,) for name, shape in shapes.items() if len(shape) == 4 and NUM_JOINTS in (shape[1], shape[3])]
 
 
-def simcc_outputs(shapes: Mapping[str, tuple], network: Network, declared: tuple[str, ...] | None) -> list[tuple[str, ...]]:
+def simcc_outputs(
+    shapes: Mapping[str, tuple], network: Network, declared: tuple[str, ...] | None
+) -> list[tuple[str, ...]]:
     """Pairs of outputs with at least a bin per px; of a square input the first is x, unless they are named."""
-    fine = [name for name, shape in shapes.items() if len(shape) == 3 and shape[1] == NUM_JOINTS and shape[2] >= min(network.width, network.height)]
+    fine = [
+        name
+        for name, shape in shapes.items()
+        if len(shape) == 3 and shape[1] == NUM_JOINTS and shape[2] >= min(network.width, network.height)
+    ]
     if len(fine) != 2:
         return []
     (x, y), (wide, high) = fine, (shapes[name][2] for name in fine)
     return [(y, x) if declared is None and wide * network.height != high * network.width else (x, y)]
 
 
-def regression_outputs(shapes: Mapping[str, tuple], network: Network, declared: tuple[str, ...] | None) -> list[tuple[str, ...]]:
+def regression_outputs(
+    shapes: Mapping[str, tuple], network: Network, declared: tuple[str, ...] | None
+) -> list[tuple[str, ...]]:
     flat = ((2 * NUM_JOINTS,), (3 * NUM_JOINTS,))
-    return [(name,) for name, shape in shapes.items() if shape[1:] in flat or (len(shape) == 3 and shape[1] == NUM_JOINTS and shape[2] in (2, 3))]
+    return [
+        (name,)
+        for name, shape in shapes.items()
+        if shape[1:] in flat or (len(shape) == 3 and shape[1] == NUM_JOINTS and shape[2] in (2, 3))
+    ]

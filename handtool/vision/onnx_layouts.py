@@ -32,7 +32,10 @@ def decode_yolov8(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidate
     table = outputs[0] if outputs[0].shape[1] > outputs[0].shape[2] else outputs[0].transpose(0, 2, 1)
     width = next((width for width in LANDMARK_WIDTHS if table.shape[2] - 4 - width in (1, 2)), 0)
     end = table.shape[2] - width
-    return [Candidates(from_centre(rows, unit), rows[:, 4:end], None, *split_landmarks(rows[:, end:], unit)) for rows in table]
+    return [
+        Candidates(from_centre(rows, unit), rows[:, 4:end], None, *split_landmarks(rows[:, end:], unit))
+        for rows in table
+    ]
 
 
 def decode_yolov5(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidates]:
@@ -42,17 +45,25 @@ def decode_yolov5(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidate
 
 def decode_end2end(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidates]:
     """(n, a, 6 [+ 42 | 63]): x0 y0 x1 y1, score, class number [, landmarks], doubles removed; YOLOv10, Ultralytics' `nms=True`."""
-    return [Candidates(edges(rows, unit), rows[:, 4:5], rows[:, 5].astype(int), *split_landmarks(rows[:, 6:], unit)) for rows in outputs[0]]
+    return [
+        Candidates(edges(rows, unit), rows[:, 4:5], rows[:, 5].astype(int), *split_landmarks(rows[:, 6:], unit))
+        for rows in outputs[0]
+    ]
 
 
 def decode_dets(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidates]:
     """(n, a, 5): x0 y0 x1 y1 score, and (n, a) class numbers, doubles removed; MMDeploy's RTMDet."""
-    return [Candidates(edges(rows, unit), rows[:, 4:5], number.astype(int)) for rows, number in zip(*outputs[:2], strict=True)]
+    return [
+        Candidates(edges(rows, unit), rows[:, 4:5], number.astype(int))
+        for rows, number in zip(*outputs[:2], strict=True)
+    ]
 
 
 def decode_boxes(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidates]:
     """(n, a, 4): x0 y0 x1 y1, and (n, a, c) or (n, a) scores; SSD and its like."""
-    return [Candidates(edges(rows, unit), score.reshape(len(rows), -1)) for rows, score in zip(*outputs[:2], strict=True)]
+    return [
+        Candidates(edges(rows, unit), score.reshape(len(rows), -1)) for rows, score in zip(*outputs[:2], strict=True)
+    ]
 
 
 LAYOUTS: dict[str, Callable[[list[np.ndarray], np.ndarray], list[Candidates]]] = {

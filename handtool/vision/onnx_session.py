@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.errors import HandtoolError, first_line
 from handtool.vision.onnx_settings import DetectorSettings, KeypointSettings
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ def require_onnxruntime(device: str = "auto") -> None:
 
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise HandtoolError(
-                f"--device cuda: this onnxruntime ({onnxruntime.__version__}) cannot use CUDA", hint="pip install onnxruntime-gpu, or --device cpu"
+                f"--device cuda: this onnxruntime ({onnxruntime.__version__}) cannot use CUDA",
+                hint="pip install onnxruntime-gpu, or --device cpu",
             )
 
 
@@ -36,10 +37,15 @@ def open_session(path: str | Path, device: str = "auto"):
     """onnxruntime's session on one thread: work is spread over processes. Raises HandtoolError where `path` is no ONNX model."""
     require_onnxruntime(device)
     if not Path(path).is_file():
-        raise HandtoolError(f"no model at {path}" if not Path(path).exists() else f"{path} is no file", hint="an ONNX file: hands.onnx")
+        raise HandtoolError(
+            f"no model at {path}" if not Path(path).exists() else f"{path} is no file", hint="an ONNX file: hands.onnx"
+        )
     with open(path, "rb") as file:
         if file.read(8) == HDF5_SIGNATURE:
-            raise HandtoolError(f"{path} is HDF5, not an ONNX model", hint=f"handtool export {path} -o {Path(path).with_suffix('.onnx')}")
+            raise HandtoolError(
+                f"{path} is HDF5, not an ONNX model",
+                hint=f"handtool export {path} -o {Path(path).with_suffix('.onnx')}",
+            )
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -48,16 +54,14 @@ def open_session(path: str | Path, device: str = "auto"):
     here = onnxruntime.get_available_providers()
     wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(os.fspath(path), options, providers=[name for name in wanted if name in here])
+        return onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=[name for name in wanted if name in here]
+        )
     except Exception as error:  # its exceptions have no common base
         raise HandtoolError(
             f"{path} is not a model that onnxruntime {onnxruntime.__version__} can open: {first_line(error)}",
             hint="check it: python -c \"import onnx; onnx.checker.check_model('FILE')\"",
         ) from None
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 def metadata_of(session) -> Mapping[str, str]:
@@ -70,7 +74,11 @@ class Network:
     def __init__(self, path: str | Path, session, settings: DetectorSettings | KeypointSettings) -> None:
         self.path, self.session, self.settings = path, session, settings
         pictures = [one for one in session.get_inputs() if len(one.shape) == 4]
-        others = [one.name for one in session.get_inputs() if one not in pictures and one.name != getattr(settings, "camera", None)]
+        others = [
+            one.name
+            for one in session.get_inputs()
+            if one not in pictures and one.name != getattr(settings, "camera", None)
+        ]
         if len(pictures) != 1 or others:
             found = ", ".join(f"{one.name} {shape_text(one.shape)}" for one in session.get_inputs())
             raise HandtoolError(f"{path} takes {found}; expected one picture, of four axes")
@@ -100,7 +108,9 @@ class Network:
                 raise HandtoolError(f"{self.path} cannot be run on a picture: {first_line(error)}") from None
             for one, values in zip(self.session.get_outputs(), outputs, strict=True):
                 values = np.asarray(values)
-                collected.setdefault(one.name, []).append(values.astype(np.float32) if values.dtype.kind == "f" else values)
+                collected.setdefault(one.name, []).append(
+                    values.astype(np.float32) if values.dtype.kind == "f" else values
+                )
         if count <= size:
             return {name: parts[0][:count] if size > count else parts[0] for name, parts in collected.items()}
         return {name: np.concatenate(parts)[:count] for name, parts in collected.items()}
@@ -124,13 +134,18 @@ class Network:
 
 def fill_up(values: np.ndarray, size: int) -> np.ndarray:
     """The first axis brought to `size` by repeating the last one."""
-    return values if len(values) == size else np.concatenate([values, np.repeat(values[-1:], size - len(values), axis=0)])
+    return (
+        values if len(values) == size else np.concatenate([values, np.repeat(values[-1:], size - len(values), axis=0)])
+    )
 
 
 def is_channels_last(shape: list, channels: str, path: str | Path) -> bool:
     first, last = shape[1] == 3, shape[3] == 3
     if channels == "auto" and first == last:
-        raise HandtoolError(f"{path}: of the input {shape_text(shape)} no axis is clearly the colours", hint="--onnx channels=first (or last)")
+        raise HandtoolError(
+            f"{path}: of the input {shape_text(shape)} no axis is clearly the colours",
+            hint="--onnx channels=first (or last)",
+        )
     return last if channels == "auto" else channels == "last"
 
 
@@ -141,7 +156,9 @@ def find_size(shape: list, channels_last: bool, asked: tuple[int, int] | None, p
     if asked is None and None in found:
         raise HandtoolError(f"{path} leaves the size of its input open ({shape_text(shape)})", hint="--onnx size=640")
     if asked and any(own not in (None, wanted) for own, wanted in zip(found, asked, strict=True)):
-        raise HandtoolError(f"{path} takes pictures of {width}x{height} px, not {asked[0]}x{asked[1]}", hint="leave out --onnx size")
+        raise HandtoolError(
+            f"{path} takes pictures of {width}x{height} px, not {asked[0]}x{asked[1]}", hint="leave out --onnx size"
+        )
     return asked or found
 
 

@@ -27,7 +27,9 @@ class DetectorSettings:
     fill: float = 114.0  # grey (0..255) beside the picture
     pad: str = "centre"  # where the picture lies in the square: centre or corner (the upper left)
     units: str = "px"  # of the boxes: px of the input, or fraction of its sides
-    hand: tuple[int, ...] | None = None  # class numbers that are hands; None: by the model's class names, or the only class
+    hand: tuple[int, ...] | None = (
+        None  # class numbers that are hands; None: by the model's class names, or the only class
+    )
     left: int | None = None  # class number of left hands
     right: int | None = None
     iou: float = 0.5  # of two boxes that overlap more, the better one is kept
@@ -43,7 +45,9 @@ class KeypointSettings:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     context: float | None = None  # side of the input / of the hand's box; None: the crop as it is
     side: str = "seen"  # or right, left: hands of the other side are mirrored in, and their keypoints back
-    output: tuple[str, ...] | None = None  # names of the outputs with the keypoints (simcc: x, then y); None: by their shapes
+    output: tuple[str, ...] | None = (
+        None  # names of the outputs with the keypoints (simcc: x, then y); None: by their shapes
+    )
     score: str | None = None  # name of the output with the score, of each keypoint or of the hand
     activation: str = "none"  # of scores and heat maps: none or sigmoid
     units: str = "px"  # of regression: px of the input (centres at integers), fraction (0..1), signed (-1..1)
@@ -80,7 +84,10 @@ def read_settings(kind: type[Settings], metadata: Mapping[str, str], given: tupl
     for option in given:
         key, equals, text = option.partition("=")
         if not equals or key not in keys:
-            raise WrongCommand(f"--onnx {option}: expected KEY=VALUE, KEY one of {', '.join(sorted(keys))}", hint=f"--onnx {min(keys)}=…")
+            raise WrongCommand(
+                f"--onnx {option}: expected KEY=VALUE, KEY one of {', '.join(sorted(keys))}",
+                hint=f"--onnx {min(keys)}=…",
+            )
         texts[key] = (text, WrongCommand, f"--onnx {option}")
     values = {}
     for key, (text, error, where) in texts.items():

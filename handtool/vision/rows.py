@@ -14,13 +14,28 @@ from handtool.vision.tracks import Linker
 
 BLOCK_ROWS = 64  # larger ones make the memory grow with the length of the video
 TYPES = {
-    "frame": np.int64, "time": np.float64, "side": np.int8, "box": np.float32, "score": np.float32, "landmarks": np.float32,
-    "landmarks_score": np.float32, "crop_from_frame": np.float64, "camera": np.float64,
-    "labels/joints": np.float32, "labels/valid": bool, "labels/keypoints": np.float32, "labels/keypoints_valid": bool,
-    "labels/scale": np.float32, "labels/visible": bool, "labels/vertices": np.float32, "labels/extrinsics": np.float64,
+    "frame": np.int64,
+    "time": np.float64,
+    "side": np.int8,
+    "box": np.float32,
+    "score": np.float32,
+    "landmarks": np.float32,
+    "landmarks_score": np.float32,
+    "crop_from_frame": np.float64,
+    "camera": np.float64,
+    "labels/joints": np.float32,
+    "labels/valid": bool,
+    "labels/keypoints": np.float32,
+    "labels/keypoints_valid": bool,
+    "labels/scale": np.float32,
+    "labels/visible": bool,
+    "labels/vertices": np.float32,
+    "labels/extrinsics": np.float64,
     "labels/sample_id": np.int64,
-}  # fmt: skip
-Hand = tuple[Detection, np.ndarray, dict]  # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
+}
+Hand = tuple[
+    Detection, np.ndarray, dict
+]  # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
 
 
 class Rows:
@@ -83,16 +98,25 @@ class Rows:
         self.left_out[reason] += 1
         return False
 
-    def add_row(self, image: np.ndarray, region: np.ndarray, number: int, time: float, hand: Hand, jpeg: bytes | None) -> None:
+    def add_row(
+        self, image: np.ndarray, region: np.ndarray, number: int, time: float, hand: Hand, jpeg: bytes | None
+    ) -> None:
         seen, camera, label = hand
         crop, affine = cut_square(image, region, self.config.size)
         as_it_is = jpeg is not None and np.array_equal(affine, np.eye(2, 3)) and is_stored_upright(jpeg, image)
         self.jpegs.append(jpeg if as_it_is else encode_jpeg(crop, self.config.quality))
         landmarks = np.full((21, 2), np.nan) if seen.landmarks is None else apply_affine(affine, seen.landmarks)
         row = {
-            "frame": number, "time": time, "side": seen.side, "box": box_on(image, seen), "score": seen.score, "landmarks": landmarks,
-            "landmarks_score": seen.landmarks_score, "crop_from_frame": affine, "camera": crop_camera(affine, camera),
-        }  # fmt: skip
+            "frame": number,
+            "time": time,
+            "side": seen.side,
+            "box": box_on(image, seen),
+            "score": seen.score,
+            "landmarks": landmarks,
+            "landmarks_score": seen.landmarks_score,
+            "crop_from_frame": affine,
+            "camera": crop_camera(affine, camera),
+        }
         if label:
             label = {**label, "keypoints": apply_affine(affine, label["keypoints"])}
         for name, value in {**row, **{f"labels/{name}": value for name, value in label.items()}}.items():
@@ -104,7 +128,11 @@ class Rows:
         """What is kept of the counts when the video is done. tracks, side: (hands,); side_turned: hands whose track overruled their side."""
         kept = {name: getattr(self, name) for name in ("with_hands", "none_kept", "enlarged", "jpeg_bytes")}
         side, seen = self.linker.sides(), np.frombuffer(bytes(self.linker.seen), np.int8)
-        kept |= {"sides": np.bincount(side, minlength=3).tolist(), "side": side, "side_turned": int((side != seen).sum())}
+        kept |= {
+            "sides": np.bincount(side, minlength=3).tolist(),
+            "side": side,
+            "side_turned": int((side != seen).sum()),
+        }
         kept |= {"hands": len(side), "refused": dict(self.refused), "left_out": dict(self.left_out)}
         return {**kept, "tracks": self.linker.tracks()}
 
@@ -114,7 +142,9 @@ class Rows:
 
     def take_block(self) -> dict[str, object]:
         """The rows so far: column -> array; `jpeg` all bytes end to end, `jpeg_length` of each, `labels/sample_key` a list of texts."""
-        block: dict[str, object] = {name: np.array(values, TYPES[name]) for name, values in self.columns.items() if name in TYPES}
+        block: dict[str, object] = {
+            name: np.array(values, TYPES[name]) for name, values in self.columns.items() if name in TYPES
+        }
         if "labels/sample_key" in self.columns:
             block["labels/sample_key"] = list(self.columns["labels/sample_key"])
         block["jpeg"] = b"".join(self.jpegs)
@@ -128,7 +158,9 @@ def open_block(block: dict[str, object]) -> tuple[dict, dict]:
     ends = np.cumsum(block["jpeg_length"])
     jpegs = [block["jpeg"][end - length : end] for end, length in zip(ends, block["jpeg_length"], strict=True)]
     labels = {name.removeprefix("labels/"): values for name, values in block.items() if name.startswith("labels/")}
-    return {name: values for name, values in block.items() if not name.startswith(("labels/", "jpeg"))} | {"jpeg": jpegs}, labels
+    return {name: values for name, values in block.items() if not name.startswith(("labels/", "jpeg"))} | {
+        "jpeg": jpegs
+    }, labels
 
 
 def box_on(image: np.ndarray, hand: Detection) -> np.ndarray:

@@ -28,7 +28,9 @@ class Linker:
         self.seen = bytearray()  # its side, as it was given
         self.sure = bytearray()  # and whether that is known, rather than a detector's guess
         self.votes = array("d")  # two of every track: scores of its left and of its right sightings
-        self.open: list[tuple[int, float, Detection]] = []  # number, time s and last sighting of the tracks that may go on
+        self.open: list[
+            tuple[int, float, Detection]
+        ] = []  # number, time s and last sighting of the tracks that may go on
 
     def add(self, time: float, hands: list[Detection], kept: Sequence[bool] = (), sure: Sequence[bool] = ()) -> None:
         """time: s (NaN: never linked). hands: of that frame. kept: which of them become rows; sure: whose side is known (empty: none)."""
@@ -37,7 +39,9 @@ class Linker:
         for number, hand in zip(numbers, hands):
             if hand.side != UNKNOWN:
                 self.votes[2 * number + hand.side] += max(hand.score, 1e-6)
-        self.open = [track for track in self.open if track[0] not in numbers] + [(n, time, hand) for n, hand in zip(numbers, hands)]
+        self.open = [track for track in self.open if track[0] not in numbers] + [
+            (n, time, hand) for n, hand in zip(numbers, hands)
+        ]
         for place in np.flatnonzero(kept):
             self.numbers.append(numbers[place])
             self.seen.append(hands[place].side)

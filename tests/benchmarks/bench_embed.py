@@ -22,7 +22,7 @@ import numpy as np
 from handtool import store
 from handtool.config import EmbedConfig
 from handtool.stages.embed import embed
-from handtool.store.walk import ensure_sound, walked
+from handtool.store.gatekeeper import ensure_sound, trusted
 
 HANDS_PER_VIDEO = 1000
 BLOCK = 16_384
@@ -35,25 +35,50 @@ def make_keypoints(path: Path, num_hands: int) -> None:
         names = [str(i) for i in range(videos)]
         ones = np.ones(videos)
         store.write_table(
-            sink, store.VIDEOS,
-            dict(name=names, path=names, subject=names, place=names, status=names, ordinal=np.arange(videos), fps=ones,
-                 width=ones, height=ones, frames_decoded=ones, frames_failed=ones),
-        )  # fmt: skip
+            sink,
+            store.VIDEOS,
+            dict(
+                name=names,
+                path=names,
+                subject=names,
+                place=names,
+                status=names,
+                ordinal=np.arange(videos),
+                fps=ones,
+                width=ones,
+                height=ones,
+                frames_decoded=ones,
+                frames_failed=ones,
+            ),
+        )
         rng = np.random.default_rng(0)
         with store.open_table(sink, store.CROPS, {"size": 224, "box_scale": 1.3}) as crops:
             for start in range(0, num_hands, BLOCK):
                 n = min(BLOCK, num_hands - start)
                 rows = np.arange(start, start + n)
                 crops.append(
-                    dict(video=rows // HANDS_PER_VIDEO, frame=rows, time=np.zeros(n), side=rng.integers(0, 2, n), box=np.zeros((n, 4)),
-                         score=np.ones(n), track=rows, landmarks=np.zeros((n, 21, 2)),
-                         landmarks_score=np.zeros(n), crop_from_frame=np.zeros((n, 2, 3)),
-                         camera=np.zeros((n, 3, 3)), source_row=rows, jpeg=[b"x"] * n)
-                )  # fmt: skip
+                    dict(
+                        video=rows // HANDS_PER_VIDEO,
+                        frame=rows,
+                        time=np.zeros(n),
+                        side=rng.integers(0, 2, n),
+                        box=np.zeros((n, 4)),
+                        score=np.ones(n),
+                        track=rows,
+                        landmarks=np.zeros((n, 21, 2)),
+                        landmarks_score=np.zeros(n),
+                        crop_from_frame=np.zeros((n, 2, 3)),
+                        camera=np.zeros((n, 3, 3)),
+                        source_row=rows,
+                        jpeg=[b"x"] * n,
+                    )
+                )
         with store.open_table(sink, store.KEYPOINTS, {"skeleton": "hand21", "model": "bench"}) as keypoints:
             for start in range(0, num_hands, BLOCK):
                 n = min(BLOCK, num_hands - start)
-                keypoints.append(dict(xy=rng.uniform(0, 224, (n, 21, 2)), score=np.ones((n, 21)), valid=np.ones(n, bool)))
+                keypoints.append(
+                    dict(xy=rng.uniform(0, 224, (n, 21, 2)), score=np.ones((n, 21)), valid=np.ones(n, bool))
+                )
         sink.finish({})
 
 
@@ -93,7 +118,7 @@ def time_bare_h5py(folder: Path) -> float:
 
 
 def time_look(folder: Path) -> float:
-    walked.clear()
+    trusted.clear()
     start = time.perf_counter()
     ensure_sound(folder / "k.h5")
     return time.perf_counter() - start
@@ -101,7 +126,10 @@ def time_look(folder: Path) -> float:
 
 def time_ours(folder: Path) -> float:
     start = time.perf_counter()
-    with store.open_file(folder / "k.h5") as file, store.create_file(folder / "e.h5", store.Record("bench", {}), [file]) as sink:
+    with (
+        store.open_file(folder / "k.h5") as file,
+        store.create_file(folder / "e.h5", store.Record("bench", {}), [file]) as sink,
+    ):
         sink.finish(embed(file, sink, EmbedConfig()))
     return time.perf_counter() - start
 
@@ -120,10 +148,15 @@ def main() -> None:
         make_keypoints(folder / "k.h5", arguments.hands)
         for _ in range(arguments.rounds):
             bare, bare_h5py, look = time_bare(folder, arguments.hands), time_bare_h5py(folder), time_look(folder)
-            output = subprocess.run([sys.executable, __file__, "--only", name], check=True, capture_output=True, text=True).stdout
+            output = subprocess.run(
+                [sys.executable, __file__, "--only", name], check=True, capture_output=True, text=True
+            ).stdout
             ours, peak = map(float, output.split())
-            print(f"embed {ours:.2f} s (the look at the file {look:.2f}); bare work in plain files {bare:.2f} s, {bare / ours:.2f} of its speed; with h5py "
-                  f"{bare_h5py:.2f} s, {bare_h5py / ours:.2f}, without the look {bare_h5py / (ours - look):.2f}; peak {peak:.0f} MiB", flush=True)
+            print(
+                f"embed {ours:.2f} s (the look at the file {look:.2f}); bare work in plain files {bare:.2f} s, {bare / ours:.2f} of its speed; with h5py "
+                f"{bare_h5py:.2f} s, {bare_h5py / ours:.2f}, without the look {bare_h5py / (ours - look):.2f}; peak {peak:.0f} MiB",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

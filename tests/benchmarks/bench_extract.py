@@ -22,8 +22,8 @@ from footage import make_boxes, run_stage  # noqa: E402
 
 from handtool.config import ExtractConfig  # noqa: E402
 from handtool.sources.find import find_videos  # noqa: E402
-from handtool.stages.extract import extract, open_eyes  # noqa: E402
-from handtool.vision.eyes import Looking  # noqa: E402
+from handtool.stages.extract import extract, open_finder  # noqa: E402
+from handtool.vision.hand_finder import FinderSettings  # noqa: E402
 
 
 def make_hd_video(path: Path, seconds: int) -> Path:
@@ -48,7 +48,7 @@ def bare(path: Path) -> int:
 
 
 def ours(path: Path, boxes: Path) -> int:
-    work = open_eyes(Looking(ExtractConfig(), str(boxes)), path.parent)
+    work = open_finder(FinderSettings(ExtractConfig(), str(boxes)), path.parent)
     (outcome,) = work((0, 0, find_videos([path]).videos[0]), lambda: None)
     assert outcome["hands"] == 2 * outcome["sampled"]
     return outcome["decoded"]

@@ -19,8 +19,8 @@ sys.path[:0] = [str(HERE.parents[2])]
 
 from handtool.config import ExtractConfig  # noqa: E402
 from handtool.sources.find import find_videos  # noqa: E402
-from handtool.stages.extract import open_eyes  # noqa: E402
-from handtool.vision.eyes import Looking  # noqa: E402
+from handtool.stages.extract import open_finder  # noqa: E402
+from handtool.vision.hand_finder import FinderSettings  # noqa: E402
 
 
 def open_bare(min_score: float):
@@ -61,12 +61,16 @@ def main() -> None:
     config = ExtractConfig(every=every)
     (video,) = find_videos([path]).videos
     with tempfile.TemporaryDirectory() as folder:
-        hands, work = open_bare(config.min_score), open_eyes(Looking(config), Path(folder))
+        hands, work = open_bare(config.min_score), open_finder(FinderSettings(config), Path(folder))
         bare(hands, path, 50), ours(work, video)  # both warm
         pairs = [(timed(bare, hands, path, every), timed(ours, work, video)) for _ in range(rounds)]
-    (alone, found), (with_crops, kept) = ((statistics.median(rate for rate, _ in side), side[0][1]) for side in zip(*pairs, strict=True))
+    (alone, found), (with_crops, kept) = (
+        (statistics.median(rate for rate, _ in side), side[0][1]) for side in zip(*pairs, strict=True)
+    )
     print(f"bare PyAV + MediaPipe {alone:7.2f} frames/s, {found} hands")
-    print(f"extract               {with_crops:7.2f} frames/s, {kept} hands   ratio {with_crops / alone:.3f} (wanted >= 0.9)")
+    print(
+        f"extract               {with_crops:7.2f} frames/s, {kept} hands   ratio {with_crops / alone:.3f} (wanted >= 0.9)"
+    )
 
 
 if __name__ == "__main__":

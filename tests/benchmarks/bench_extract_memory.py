@@ -1,6 +1,6 @@
 """Does extract need more memory for a longer video? Peak of the process and of its worker, ten minutes against one, both generated.
 
-    python tests/benchmarks/bench_extract_memory.py [MINUTES [FPS]]
+python tests/benchmarks/bench_extract_memory.py [MINUTES [FPS]]
 """
 
 import json
@@ -52,8 +52,12 @@ def main() -> None:
         for length in (1.0, minutes):
             path = make_long_video(Path(folder) / f"{length:g}.mp4", length)
             command = [sys.executable, str(HERE), "--measure", str(path), fps, str(path.with_suffix(".h5"))]
-            hands, *peaks[length] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-            print(f"{length:4g} min, {hands:5d} hands: peak {peaks[length][0]:6.1f} MiB, of the worker {peaks[length][1]:6.1f} MiB")
+            hands, *peaks[length] = json.loads(
+                subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            )
+            print(
+                f"{length:4g} min, {hands:5d} hands: peak {peaks[length][0]:6.1f} MiB, of the worker {peaks[length][1]:6.1f} MiB"
+            )
         ratios = [long / short for short, long in zip(peaks[1.0], peaks[minutes])]
         print(f"ratio {ratios[0]:.3f}, of the worker {ratios[1]:.3f} (wanted <= 1.10)")
 

@@ -19,7 +19,7 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 
 from handtool import store  # noqa: E402
 from handtool.config import KeypointsConfig  # noqa: E402
-from handtool.stages.keypoints import Eyes, open_eyes, read_block  # noqa: E402
+from handtool.stages.keypoints import EstimatorSettings, open_worker, read_block  # noqa: E402
 
 BATCH = 8
 MOST = 256  # hands
@@ -39,7 +39,9 @@ def open_bare_mediapipe(block, jpegs):
         for row, context in zip(block.rows, block.context):
             image = decode(jpegs[row])
             pad = round(len(image) * (1.95 / context - 1) / 2)
-            found += bool(hands.process(cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT)).multi_hand_landmarks)
+            found += bool(
+                hands.process(cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT)).multi_hand_landmarks
+            )
         return found
 
     return loop
@@ -75,7 +77,9 @@ def compare(name: str, bare, ours, count: int, rounds: int) -> None:
     pairs = [(rate(bare, count), rate(ours, count)) for _ in range(rounds)]
     (alone, found), (here, found_here) = (max(side) for side in zip(*pairs))
     ratio = statistics.median(b[0] / a[0] for a, b in pairs)
-    print(f"{name:10s} bare {alone:7.1f} hands/s ({found} found)   ours {here:7.1f} hands/s ({found_here} found)   ratio {ratio:.3f} (wanted >= 0.9)")
+    print(
+        f"{name:10s} bare {alone:7.1f} hands/s ({found} found)   ours {here:7.1f} hands/s ({found_here} found)   ratio {ratio:.3f} (wanted >= 0.9)"
+    )
 
 
 def main() -> None:
@@ -86,7 +90,7 @@ def main() -> None:
         jpegs = store.open_jpegs(file)
         block = read_block(file, np.arange(min(len(jpegs), MOST)))
     for name, model in (("mediapipe", None), *(("onnx", path) for path in files[1:])):
-        work = open_eyes(Eyes(name, model, KeypointsConfig(name, device="cpu")), jpegs)
+        work = open_worker(EstimatorSettings(name, model, KeypointsConfig(name, device="cpu")), jpegs)
 
         def ours(work=work) -> int:
             return sum(int(part["found"].sum()) for part in work(block, lambda: None))

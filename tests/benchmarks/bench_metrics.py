@@ -1,6 +1,6 @@
 """Time and memory of `evaluate` on many hands, beside the usual loop over samples doing the same protocols.
 
-    python tests/benchmarks/bench_metrics.py --hands 1000000 --loop 10000
+python tests/benchmarks/bench_metrics.py --hands 1000000 --loop 10000
 """
 
 import argparse
@@ -62,7 +62,9 @@ def evaluate_in_a_loop(predicted, truth, valid, side):
 def _medians_and_area(joints, thresholds):
     medians = [np.median(joint) for joint in joints]
     curves = [[np.mean((np.array(joint) <= threshold).astype(float)) for threshold in thresholds] for joint in joints]
-    return np.mean(medians), np.mean([trapezoid(curve, thresholds) for curve in curves]) / (thresholds[-1] - thresholds[0])
+    return np.mean(medians), np.mean([trapezoid(curve, thresholds) for curve in curves]) / (
+        thresholds[-1] - thresholds[0]
+    )
 
 
 def _similarity(pred, true):
@@ -102,7 +104,9 @@ def main():
     batch_us = 1e6 * seconds / options.hands
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"loop over {options.loop} hands: {loop_us:.0f} us a hand; the means agree to 1e-9")
-    print(f"evaluate on {options.hands} hands: {seconds:.1f} s, {batch_us:.1f} us a hand, {loop_us / batch_us:.0f} times faster")
+    print(
+        f"evaluate on {options.hands} hands: {seconds:.1f} s, {batch_us:.1f} us a hand, {loop_us / batch_us:.0f} times faster"
+    )
     print(f"peak memory {peak_gib:.2f} GiB, hands and their making included")
 
 

@@ -44,14 +44,51 @@ def write_embeddings(path: Path, vectors: np.ndarray, video: np.ndarray) -> None
     with store.create_file(path, store.Record("bench", {})) as sink:
         names, ones = [str(i) for i in range(videos)], np.ones(videos)
         texts = dict.fromkeys(("name", "path", "subject", "place", "status"), names)
-        store.write_table(sink, store.VIDEOS, dict(texts, ordinal=np.arange(videos), fps=ones, width=ones, height=ones, frames_decoded=ones, frames_failed=ones))
+        store.write_table(
+            sink,
+            store.VIDEOS,
+            dict(
+                texts,
+                ordinal=np.arange(videos),
+                fps=ones,
+                width=ones,
+                height=ones,
+                frames_decoded=ones,
+                frames_failed=ones,
+            ),
+        )
         with store.open_table(sink, store.CROPS, {"size": 224, "box_scale": 1.3}) as crops:
             for start in range(0, n, 65536):
                 rows = np.arange(start, min(start + 65536, n))
-                floats = dict(box=4, landmarks=(21, 2), crop_from_frame=(2, 3), camera=(3, 3), time=(), score=(), landmarks_score=())
-                zeros = {name: np.zeros((len(rows), *np.atleast_1d(shape).astype(int))) for name, shape in floats.items()}
-                crops.append(dict(zeros, video=video[rows], frame=rows, side=np.ones(len(rows)), track=rows, source_row=rows, jpeg=[b""] * len(rows)))
-        store.write_table(sink, store.EMBEDDINGS, dict(vector=vectors, valid=np.ones(n, bool)), {"kind": "pca", "normalization": "crop"})
+                floats = dict(
+                    box=4,
+                    landmarks=(21, 2),
+                    crop_from_frame=(2, 3),
+                    camera=(3, 3),
+                    time=(),
+                    score=(),
+                    landmarks_score=(),
+                )
+                zeros = {
+                    name: np.zeros((len(rows), *np.atleast_1d(shape).astype(int))) for name, shape in floats.items()
+                }
+                crops.append(
+                    dict(
+                        zeros,
+                        video=video[rows],
+                        frame=rows,
+                        side=np.ones(len(rows)),
+                        track=rows,
+                        source_row=rows,
+                        jpeg=[b""] * len(rows),
+                    )
+                )
+        store.write_table(
+            sink,
+            store.EMBEDDINGS,
+            dict(vector=vectors, valid=np.ones(n, bool)),
+            {"kind": "pca", "normalization": "crop"},
+        )
         sink.finish({})
 
 
@@ -73,7 +110,9 @@ def bare(path: str) -> None:
     vectors, config = np.load(path), MineConfig()
     start = time.perf_counter()
     index = hnswlib.Index(space="l2", dim=vectors.shape[1])
-    index.init_index(max_elements=len(vectors), M=config.m, ef_construction=config.ef_construction, random_seed=config.seed)
+    index.init_index(
+        max_elements=len(vectors), M=config.m, ef_construction=config.ef_construction, random_seed=config.seed
+    )
     index.add_items(vectors, num_threads=config.threads or -1)
     built = time.perf_counter()
     index.set_ef(config.ef)
@@ -89,7 +128,20 @@ def compare_commands(kind: str, num_hands: int, dim: int, options: list[str], fo
     _, bare_peak, output = run(sys.executable, __file__, "--bare", str(folder / "vectors.npy"))
     theirs = json.loads(output)
     seconds = theirs["build"] + theirs["ask"]
-    command = [sys.executable, "-m", "handtool", "mine", str(folder / "e.h5"), "--topk", "5", "--force", "--json", "-o", str(folder / "p.h5"), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "handtool",
+        "mine",
+        str(folder / "e.h5"),
+        "--topk",
+        "5",
+        "--force",
+        "--json",
+        "-o",
+        str(folder / "p.h5"),
+        *options,
+    ]
     ours, peak, output = run(*command)
     report = json.loads(output)["report"]
     line = f"{kind:>14}  bare hnswlib {theirs['build']:6.1f} + {theirs['ask']:5.1f} s, {bare_peak:.2f} GiB   mine {ours:6.1f} s = {ours / seconds:.2f} x"
@@ -110,7 +162,11 @@ def compare_peers(kind: str, num_hands: int, dim: int) -> None:
 
     def tell(name: str, start: float, found: np.ndarray | None = None, count: int = num_hands) -> float:
         each = 1e6 * (time.perf_counter() - start) / count
-        recall = "" if found is None else f"  recall {np.mean([len(set(a) & set(b)) / (k + 1) for a, b in zip(found, truth)]):.4f}"
+        recall = (
+            ""
+            if found is None
+            else f"  recall {np.mean([len(set(a) & set(b)) / (k + 1) for a, b in zip(found, truth)]):.4f}"
+        )
         print(f"{kind:>14}  {name:<28} {each:8.1f} us a hand{recall}", flush=True)
         return each
 

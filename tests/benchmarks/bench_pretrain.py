@@ -32,10 +32,9 @@ from making import record, write_crops, write_videos
 
 from handtool import store
 from handtool.config import PretrainConfig
-from handtool.nn.data import Crops
-from handtool.nn.encoder import IMAGENET_MEAN, IMAGENET_STD
-from handtool.nn.loader import count_workers, read_crops
-from handtool.nn.views import ViewRanges, draw_views, render
+from handtool.nn.files.data import Crops
+from handtool.nn.files.loader import count_workers, read_crops
+from handtool.nn.views.views import IMAGENET_MEAN, IMAGENET_STD, ViewRanges, draw_views, render
 from handtool.stages.pretrain import pretrain
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
@@ -52,11 +51,15 @@ def main() -> None:
     asked.add_argument("--arch", default="resnet50")
     asked.add_argument("--input-size", type=int, default=128)
     asked.add_argument("--workers", type=int, default=0)
-    asked.add_argument("--compile", action="store_true", help="pretrain --compile as well, and the bare network compiled")
+    asked.add_argument(
+        "--compile", action="store_true", help="pretrain --compile as well, and the bare network compiled"
+    )
     asked.add_argument("--only", choices=("training", "data"))
     given = asked.parse_args()
     device = "cuda" if given.gpus else "cpu"
-    print(f"{given.arch}, {given.input_size} px, {given.pairs} pairs a step, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{given.arch}, {given.input_size} px, {given.pairs} pairs a step, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         source = make_pairs(Path(folder) / "pairs.h5", max(given.hands, given.pairs))
         if given.only != "data":
@@ -68,32 +71,50 @@ def main() -> None:
             compare_data(source, given)
 
 
-def compare_training(source: Path, folder: Path, given: argparse.Namespace, device: str, compiled: bool = False) -> None:
+def compare_training(
+    source: Path, folder: Path, given: argparse.Namespace, device: str, compiled: bool = False
+) -> None:
     whole, bare, used = [], [], []
     for turn in range(given.rounds):
         with watch_gpu(used):
             whole.append(time_stage(source, folder / f"{compiled}-{turn}.h5", given, compiled))
         if not turn:
             print(f"peak memory of pretrain {peak_gib(device):.2f} GiB on the {device}")
-        bare.append(max(time_bare(given, device, layout, compiled) for layout in (torch.contiguous_format, torch.channels_last)))
+        bare.append(
+            max(time_bare(given, device, layout, compiled) for layout in (torch.contiguous_format, torch.channels_last))
+        )
         print(f"round {turn}: pretrain {whole[-1]:.1f} pairs/s, bare {bare[-1]:.1f} pairs/s", flush=True)
-    print(f"pretrain {max(whole):.1f} pairs/s = {2 * max(whole):.1f} images/s, bare {max(bare):.1f} pairs/s, ratio {max(whole) / max(bare):.3f}")
+    print(
+        f"pretrain {max(whole):.1f} pairs/s = {2 * max(whole):.1f} images/s, bare {max(bare):.1f} pairs/s, ratio {max(whole) / max(bare):.3f}"
+    )
     if used:  # start and end of each run are in it: read it of long runs
-        print(f"GPU used {np.mean(used):.0f} % of the time, median {np.median(used):.0f} %, {torch.cuda.get_device_name()}")
+        print(
+            f"GPU used {np.mean(used):.0f} % of the time, median {np.median(used):.0f} %, {torch.cuda.get_device_name()}"
+        )
 
 
 def compare_data(source: Path, given: argparse.Namespace) -> None:
     processes = count_workers(given.workers)
-    loader, memory, ours, published = (max(figures) for figures in zip(*(data_round(source, given, processes) for _ in range(given.rounds))))
-    print(f"loader {loader:.0f} crops/s with {processes} processes, the same JPEGs from memory {memory:.0f} crops/s in as many threads, {loader / memory:.2f}")
-    print(f"one thread, from JPEG to pixels: ours {ours:.0f} views/s, from whole frames with OpenCV {published:.0f} views/s, {ours / published:.1f} x")
+    loader, memory, ours, published = (
+        max(figures) for figures in zip(*(data_round(source, given, processes) for _ in range(given.rounds)))
+    )
+    print(
+        f"loader {loader:.0f} crops/s with {processes} processes, the same JPEGs from memory {memory:.0f} crops/s in as many threads, {loader / memory:.2f}"
+    )
+    print(
+        f"one thread, from JPEG to pixels: ours {ours:.0f} views/s, from whole frames with OpenCV {published:.0f} views/s, {ours / published:.1f} x"
+    )
 
 
 def data_round(source: Path, given: argparse.Namespace, processes: int) -> tuple[float, float, float, float]:
     with store.open_file(source) as file:
         crops = Crops(file)
         rows = np.arange(64)
-        return (*time_loader(crops, processes), time_views(crops, rows, given.input_size), time_published(given.input_size))
+        return (
+            *time_loader(crops, processes),
+            time_views(crops, rows, given.input_size),
+            time_published(given.input_size),
+        )
 
 
 def make_pairs(path: Path, count: int, size: int = 224) -> Path:
@@ -105,14 +126,24 @@ def make_pairs(path: Path, count: int, size: int = 224) -> Path:
         hands = {"xy": xy, "camera": np.full((count, 3, 3), np.nan)}
         write_crops(sink, np.zeros(count, int), rng.integers(0, 2, count), hands, rng, size)
         store.write_table(
-            sink, KEYPOINTS, dict(xy=xy, score=np.ones((count, 21)), valid=np.ones(count, bool)), {"skeleton": "hand21", "model": "drawn"}
+            sink,
+            KEYPOINTS,
+            dict(xy=xy, score=np.ones((count, 21)), valid=np.ones(count, bool)),
+            {"skeleton": "hand21", "model": "drawn"},
         )
         places = np.arange(count)
         store.write_table(
-            sink, PAIRS,
-            dict(anchor=places, positive=(places + 1) % count, distance=0.0 * places, rank=np.ones(count, int), anchor_offset=np.arange(count + 1)),
+            sink,
+            PAIRS,
+            dict(
+                anchor=places,
+                positive=(places + 1) % count,
+                distance=0.0 * places,
+                rank=np.ones(count, int),
+                anchor_offset=np.arange(count + 1),
+            ),
             {"topk": 1, "index": "exact", "pool_uuid": ""},
-        )  # fmt: skip
+        )
         sink.finish({})
     return path
 
@@ -129,7 +160,11 @@ def time_stage(source: Path, out: Path, given: argparse.Namespace, compiled: boo
         workers=given.workers,
         compile=compiled,
     )
-    with store.open_file(source) as file, store.open_job(out, record()) as job, store.create_file(out, record(), [file]) as sink:
+    with (
+        store.open_file(source) as file,
+        store.open_job(out, record()) as job,
+        store.create_file(out, record(), [file]) as sink,
+    ):
         sink.finish(pretrain(file, sink, config, job))
         job.remove()
     with store.open_file(out) as product:
@@ -140,7 +175,9 @@ def time_stage(source: Path, out: Path, given: argparse.Namespace, compiled: boo
 def time_bare(given: argparse.Namespace, device: str, layout: torch.memory_format, compiled: bool) -> float:
     network = getattr(torchvision.models, given.arch)().to(device, memory_format=layout).train()
     run = torch.compile(network) if compiled else network
-    images = torch.randn(2 * given.pairs, 3, given.input_size, given.input_size, device=device).contiguous(memory_format=layout)
+    images = torch.randn(2 * given.pairs, 3, given.input_size, given.input_size, device=device).contiguous(
+        memory_format=layout
+    )
     for step in range(given.steps + WARM_UP):
         if step == WARM_UP:
             wait(device)
@@ -159,7 +196,11 @@ def wait(device: str) -> None:
 
 
 def peak_gib(device: str) -> float:
-    return (torch.cuda.max_memory_allocated() if device == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 2**30
+    return (
+        torch.cuda.max_memory_allocated()
+        if device == "cuda"
+        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ) / 2**30
 
 
 @contextmanager
@@ -209,7 +250,11 @@ def time_views(crops: Crops, rows: np.ndarray, size: int) -> float:
     with one_thread():
         for _ in range(2):  # the first one warms up
             begun = time.perf_counter()
-            render(crops.decode(rows), draw_views(xy, ViewRanges(), size, crops.size, rng), torch.zeros(len(rows), dtype=torch.bool))
+            render(
+                crops.decode(rows),
+                draw_views(xy, ViewRanges(), size, crops.size, rng),
+                torch.zeros(len(rows), dtype=torch.bool),
+            )
     return len(rows) / (time.perf_counter() - begun)
 
 
@@ -217,7 +262,11 @@ def time_published(size: int, frame: tuple[int, int] = (720, 1280), count: int =
     """Views/s where each begins at a JPEG of a whole frame, as the published pipelines do it: method and ranges of views.py, in OpenCV."""
     rng = np.random.default_rng(0)
     picture = cv2.GaussianBlur(rng.integers(0, 256, (*frame, 3), np.uint8), (0, 0), 3)
-    jpeg, middle, radius = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1], np.array(frame[::-1]) / 2, 90.0
+    jpeg, middle, radius = (
+        cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1],
+        np.array(frame[::-1]) / 2,
+        90.0,
+    )
     with one_thread():
         begun = time.perf_counter()
         for _ in range(count):
@@ -226,7 +275,11 @@ def time_published(size: int, frame: tuple[int, int] = (720, 1280), count: int =
             image = cv2.warpAffine(image, turn, frame[::-1])
             half, (x, y) = radius * rng.uniform(0.9, 1.5), middle + rng.uniform(-15, 15, 2)
             view = cv2.resize(image[int(y - half) : int(y + half), int(x - half) : int(x + half)], (size, size))
-            hsv = cv2.cvtColor(view, cv2.COLOR_RGB2HSV).astype(np.float32) * rng.uniform((0.01, 0.01, 0.5), 1.0) + (0, 0, rng.uniform(5, 20))
+            hsv = cv2.cvtColor(view, cv2.COLOR_RGB2HSV).astype(np.float32) * rng.uniform((0.01, 0.01, 0.5), 1.0) + (
+                0,
+                0,
+                rng.uniform(5, 20),
+            )
             view = cv2.cvtColor(np.clip(hsv, 0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB)
             torch.from_numpy(((view / 255.0 - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32)).permute(2, 0, 1)
         return count / (time.perf_counter() - begun)

@@ -26,7 +26,7 @@ from handtool import store  # noqa: E402
 from handtool.config import EmbedConfig  # noqa: E402
 from handtool.hands.canonical import canonical_keypoints  # noqa: E402
 from handtool.hands.descriptor import describe_joints  # noqa: E402
-from handtool.nn.features import encode_crops  # noqa: E402
+from handtool.nn.files.features import encode_crops  # noqa: E402
 from handtool.store import CROPS, LABELS, VIDEOS  # noqa: E402
 
 STRENGTHS = 10.0 ** np.arange(-1, 6)  # of the ridge, on standardised features
@@ -48,19 +48,42 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         make_worlds(folder, given)
         hands = read_labelled(folder / "labelled.h5")
-        print(f"{len(hands['fit'])} hands to fit, {len(hands['test'])} of other people to ask; resnet18, {given.input_size} px, {given.steps} steps")
-        print(f"{'':>10}  {'loss':>12}  {'similarity +/-':>14}  {'uniformity':>10}  {'k-NN 2D':>8} {'3D':>6}  {'linear 2D':>9} {'3D':>6}")
-        tell("mean hand", "", {target: (error(values, hands["test"], values[hands["fit"]].mean(0)),) * 2 for target, values in targets_of(hands)})
+        print(
+            f"{len(hands['fit'])} hands to fit, {len(hands['test'])} of other people to ask; resnet18, {given.input_size} px, {given.steps} steps"
+        )
+        print(
+            f"{'':>10}  {'loss':>12}  {'similarity +/-':>14}  {'uniformity':>10}  {'k-NN 2D':>8} {'3D':>6}  {'linear 2D':>9} {'3D':>6}"
+        )
+        tell(
+            "mean hand",
+            "",
+            {
+                target: (error(values, hands["test"], values[hands["fit"]].mean(0)),) * 2
+                for target, values in targets_of(hands)
+            },
+        )
         for method in ("scratch", *given.methods.split(",")):
             report = train(folder, method, given)
             features = read_features(folder / "labelled.h5", folder / f"{method}.h5")
-            tell(method, report, {target: (probe_nearest(features, values, hands), probe_ridge(features, values, hands))
-                                  for target, values in targets_of(hands)})  # fmt: skip
+            tell(
+                method,
+                report,
+                {
+                    target: (probe_nearest(features, values, hands), probe_ridge(features, values, hands))
+                    for target, values in targets_of(hands)
+                },
+            )
 
 
 def run(folder: Path, line: str) -> dict:
     environment = os.environ | {"PYTHONPATH": str(HERE.parents[2])}
-    done = subprocess.run([sys.executable, "-m", "handtool", *line.split(), "--json"], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "handtool", *line.split(), "--json"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise SystemExit(f"handtool {line}: {done.stderr}")
     return json.loads(done.stdout)["report"]
@@ -68,8 +91,13 @@ def run(folder: Path, line: str) -> dict:
 
 def make_worlds(folder: Path, given: argparse.Namespace) -> None:
     world = f"synth --num-videos {given.videos} --frames 30 --size 128 --difficulty {given.difficulty}"
-    for line in (f"{world} --seed 5 -o crops.h5", f"{world} --seed 6 -o labelled.h5", "keypoints crops.h5 -o keypoints.h5",
-                 "embed keypoints.h5 -o embeddings.h5", "mine embeddings.h5 --topk 5 --threads 1 -o pairs.h5"):  # fmt: skip
+    for line in (
+        f"{world} --seed 5 -o crops.h5",
+        f"{world} --seed 6 -o labelled.h5",
+        "keypoints crops.h5 -o keypoints.h5",
+        "embed keypoints.h5 -o embeddings.h5",
+        "mine embeddings.h5 --topk 5 --threads 1 -o pairs.h5",
+    ):
         run(folder, line)
 
 
@@ -80,7 +108,12 @@ def train(folder: Path, method: str, given: argparse.Namespace) -> str:
     shape = f"--arch resnet18 --init scratch --gpus 0 --input-size {given.input_size} --steps {steps}"
     run(folder, f"pretrain pairs.h5 {shape} {how} -o {method}.h5")
     with store.open_file(folder / f"{method}.h5") as file:
-        columns = (store.CURVE.loss, store.CURVE.positive_similarity, store.CURVE.negative_similarity, store.CURVE.uniformity)
+        columns = (
+            store.CURVE.loss,
+            store.CURVE.positive_similarity,
+            store.CURVE.negative_similarity,
+            store.CURVE.uniformity,
+        )
         few = max(1, steps // 20)
         loss, positive, negative, uniformity = (store.read_column(file, column) for column in columns)
     similarity = f"{positive[-few:].mean():.2f} / {negative[-few:].mean():.2f}"
@@ -96,8 +129,13 @@ def read_labelled(path: Path) -> dict[str, np.ndarray]:
         _, subject = np.unique(store.read_column(file, VIDEOS.subject), return_inverse=True)
         subject = subject[store.read_column(file, CROPS.video)]
     tested = subject >= 3 * (subject.max() + 1) // 4
-    return {"keypoints": 100 * xy.reshape(len(xy), -1) / size, "joints": 100 * joints, "subject": subject,
-            "fit": np.flatnonzero(~tested), "test": np.flatnonzero(tested)}  # fmt: skip
+    return {
+        "keypoints": 100 * xy.reshape(len(xy), -1) / size,
+        "joints": 100 * joints,
+        "subject": subject,
+        "fit": np.flatnonzero(~tested),
+        "test": np.flatnonzero(tested),
+    }
 
 
 def targets_of(hands: dict) -> list[tuple[str, np.ndarray]]:
@@ -106,7 +144,9 @@ def targets_of(hands: dict) -> list[tuple[str, np.ndarray]]:
 
 def read_features(crops: Path, encoder: Path) -> np.ndarray:
     with store.open_file(crops) as file, store.open_file(encoder) as network:
-        return np.concatenate([block for _, block in encode_crops(file, network, EmbedConfig(device="cpu"))]).astype(float)
+        return np.concatenate([block for _, block in encode_crops(file, network, EmbedConfig(device="cpu"))]).astype(
+            float
+        )
 
 
 def error(truth: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> float:
@@ -127,7 +167,9 @@ def probe_ridge(features: np.ndarray, values: np.ndarray, hands: dict) -> float:
     kept = subject < 4 * (subject.max() + 1) // 5
     inner, held = hands["fit"][kept], hands["fit"][~kept]
     errors = [error(values, held, ridge(features, values, inner, held, strength)) for strength in STRENGTHS]
-    return error(values, hands["test"], ridge(features, values, hands["fit"], hands["test"], STRENGTHS[int(np.argmin(errors))]))
+    return error(
+        values, hands["test"], ridge(features, values, hands["fit"], hands["test"], STRENGTHS[int(np.argmin(errors))])
+    )
 
 
 def ridge(features: np.ndarray, values: np.ndarray, fit: np.ndarray, ask: np.ndarray, strength: float) -> np.ndarray:

@@ -13,12 +13,14 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 
+from handtool.synth.camera_model import encode
 from handtool.synth.crops import make_video
-from handtool.synth.lens import encode
 from handtool.synth.setting import SETTINGS
 
 
-def work(seed: int, video: int, frames: int, size: int, difficulty: str, device: str | None) -> tuple[list[bytes], float]:
+def work(
+    seed: int, video: int, frames: int, size: int, difficulty: str, device: str | None
+) -> tuple[list[bytes], float]:
     """The crops of a video, and the seconds of processor time that they took."""
     start = time.process_time()
     jpegs = make_video(seed, video, frames, size, difficulty, "both", device)["jpeg"]
@@ -27,7 +29,9 @@ def work(seed: int, video: int, frames: int, size: int, difficulty: str, device:
 
 def encode_again(jpegs: list[bytes]) -> float:
     """Crops per second when the pictures are there already."""
-    images = [cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for jpeg in jpegs]
+    images = [
+        cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for jpeg in jpegs
+    ]
     start = time.perf_counter()
     for image in images:
         encode(image, 92)
@@ -40,9 +44,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", help="torch's name of one; default: numpy")
     args = parser.parse_args()
-    print(f"{'difficulty':<10} {'crops/s':>9} {'ms of a core per crop':>22} {'kB per crop':>12} {'JPEG alone, crops/s':>20}")
+    print(
+        f"{'difficulty':<10} {'crops/s':>9} {'ms of a core per crop':>22} {'kB per crop':>12} {'JPEG alone, crops/s':>20}"
+    )
     with ProcessPoolExecutor(args.workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        list(pool.map(work, *zip(*[(0, v, 2, args.size, "easy", args.device) for v in range(2 * args.workers)], strict=True)))
+        list(
+            pool.map(
+                work, *zip(*[(0, v, 2, args.size, "easy", args.device) for v in range(2 * args.workers)], strict=True)
+            )
+        )
         for difficulty in SETTINGS:
             start = time.perf_counter()
             tasks = [(5, v, args.frames, args.size, difficulty, args.device) for v in range(args.videos)]

@@ -25,7 +25,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     hands = open_hands(2, 0.5)
-    print(f"{'difficulty':<10} {'crops':>6} {'found %':>8} {'side right %':>13} {'error, % of the extent: median':>31} {'mean':>6} {'p90':>6}")
+    print(
+        f"{'difficulty':<10} {'crops':>6} {'found %':>8} {'side right %':>13} {'error, % of the extent: median':>31} {'mean':>6} {'p90':>6}"
+    )
     for difficulty in SETTINGS:
         sight = look_at_synth(hands, difficulty, range(args.videos), args.frames, args.size, args.seed)
         error = 100 * sight.errors

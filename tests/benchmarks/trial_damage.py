@@ -75,8 +75,15 @@ def no_key_frame_at_its_start(path: Path, rng: random.Random) -> None:
 
 
 WAYS = (
-    zero_length, no_video, cut_before_its_index, audio_only, cut_after_its_index, bytes_flipped, a_hole_of_zeros, no_key_frame_at_its_start,
-)  # fmt: skip
+    zero_length,
+    no_video,
+    cut_before_its_index,
+    audio_only,
+    cut_after_its_index,
+    bytes_flipped,
+    a_hole_of_zeros,
+    no_key_frame_at_its_start,
+)
 UNREADABLE = {way.__name__ for way in WAYS[:4]}
 
 
@@ -98,9 +105,23 @@ def make_footage(folder: Path, count: int, rng: random.Random) -> dict[str, str]
 
 
 def start(folder: Path, output: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "handtool", "extract", str(folder), "--whole", "--every", str(EVERY), "-o", str(output), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "handtool",
+        "extract",
+        str(folder),
+        "--whole",
+        "--every",
+        str(EVERY),
+        "-o",
+        str(output),
+        "--json",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2])}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def run(folder: Path, output: Path) -> tuple[dict, float]:
@@ -154,11 +175,19 @@ def check_content(output: Path, report: dict, ways: dict[str, str], count: int) 
             wrong.append(f"sound {name}: {status}, {hands[number]} hands")
         elif way in UNREADABLE and (status == "ok" or hands[number]):
             wrong.append(f"{way} {name}: {status}, {hands[number]} hands")
-        elif way is not None and way not in UNREADABLE and (decoded < FRAMES // 10 or not hands[number] or (status == "ok" and not failed)):
-            if not (way == "no_key_frame_at_its_start" and decoded and hands[number]):  # what was never there cannot be missed
+        elif (
+            way is not None
+            and way not in UNREADABLE
+            and (decoded < FRAMES // 10 or not hands[number] or (status == "ok" and not failed))
+        ):
+            if not (
+                way == "no_key_frame_at_its_start" and decoded and hands[number]
+            ):  # what was never there cannot be missed
                 wrong.append(f"{way} {name}: {status}, {decoded} decoded, {hands[number]} hands")
     listed = {line["video"].split("/")[-1] for line in report["videos_not_read_whole"]}
-    if listed != {name for name, status in zip(names, tables["videos/status"]) if status != "ok"} or not listed <= set(ways):
+    if listed != {name for name, status in zip(names, tables["videos/status"]) if status != "ok"} or not listed <= set(
+        ways
+    ):
         wrong.append("the list of videos not read whole is not that of the file")
     return wrong + check_pictures(output, tables, names, ways)
 
@@ -177,7 +206,9 @@ def check_pictures(output: Path, tables: dict, names: list[str], ways: dict[str,
 
 def compare(one: Path, other: Path) -> list[str]:
     mine, theirs = tables_of(one), tables_of(other)
-    differ = [name for name in mine if not np.array_equal(mine[name], theirs[name], equal_nan=mine[name].dtype.kind == "f")]
+    differ = [
+        name for name in mine if not np.array_equal(mine[name], theirs[name], equal_nan=mine[name].dtype.kind == "f")
+    ]
     with store.open_file(one) as a, store.open_file(other) as b:
         if a.uuid != b.uuid:  # over settings and the checksums of all tables, the images included
             differ.append("uuid")
@@ -191,9 +222,13 @@ def main() -> int:
         folder, whole, resumed = Path(name) / "videos", Path(name) / "whole.h5", Path(name) / "resumed.h5"
         ways = make_footage(folder, count, rng)
         report, seconds = run(folder, whole)
-        print(f"{count} videos, {len(ways)} damaged ({', '.join(f'{n} {way}' for way, n in Counter(ways.values()).items())}), {seconds:.1f} s")
+        print(
+            f"{count} videos, {len(ways)} damaged ({', '.join(f'{n} {way}' for way, n in Counter(ways.values()).items())}), {seconds:.1f} s"
+        )
         for item in report["accounting"]:
-            print(f"  {item['what']}: {item['in']} in = {item['done']} done + {item['skipped']} skipped + {item['failed']} failed")
+            print(
+                f"  {item['what']}: {item['in']} in = {item['done']} done + {item['skipped']} skipped + {item['failed']} failed"
+            )
         done = kill_and_rerun(folder, resumed, kills, rng)
         print(f"killed {len(done)} times, with so many videos done: {done}")
         again, _ = run(folder, resumed)

@@ -26,13 +26,30 @@ from handtool import store  # noqa: E402
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE.parents[2])}
 HANDTOOL = [sys.executable, "-m", "handtool"]
-SETTINGS = ["--arch", "resnet18", "--init", "scratch", "--input-size", "32", "--batch-size", "16", "--gpus", "0", "--checkpoint-every", "3"]
+SETTINGS = [
+    "--arch",
+    "resnet18",
+    "--init",
+    "scratch",
+    "--input-size",
+    "32",
+    "--batch-size",
+    "16",
+    "--gpus",
+    "0",
+    "--checkpoint-every",
+    "3",
+]
 
 
 def make_pairs(folder: Path) -> Path:
     """160 synthetic hands with their neighbours in other videos."""
-    for line in ("synth --num-videos 16 --frames 10 --size 64 -o crops.h5", "keypoints crops.h5 -o keypoints.h5",
-                 "embed keypoints.h5 -o embeddings.h5", "mine embeddings.h5 --topk 3 --threads 1 -o pairs.h5"):  # fmt: skip
+    for line in (
+        "synth --num-videos 16 --frames 10 --size 64 -o crops.h5",
+        "keypoints crops.h5 -o keypoints.h5",
+        "embed keypoints.h5 -o embeddings.h5",
+        "mine embeddings.h5 --topk 3 --threads 1 -o pairs.h5",
+    ):
         subprocess.run([*HANDTOOL, *line.split()], cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
     return folder / "pairs.h5"
 
@@ -40,7 +57,9 @@ def make_pairs(folder: Path) -> Path:
 def start(pairs: Path, output: Path, steps: int) -> subprocess.Popen:
     command = [*HANDTOOL, "pretrain", str(pairs), "-o", str(output), "--steps", str(steps), *SETTINGS]
     with open(said_by(output), "w") as said:
-        return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+        return subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        )
 
 
 def said_by(output: Path) -> Path:
@@ -56,7 +75,11 @@ def finish(process: subprocess.Popen, output: Path) -> dict[str, np.ndarray]:
 def read_result(path: Path) -> dict[str, np.ndarray]:
     with store.open_file(path) as file:
         curve = {column.path: store.read_column(file, column) for column in store.CURVE.columns if file.has(column)}
-        return {key: value for key, value in {**store.read_weights(file)[0], **curve}.items() if not key.endswith("/seconds")}
+        return {
+            key: value
+            for key, value in {**store.read_weights(file)[0], **curve}.items()
+            if not key.endswith("/seconds")
+        }
 
 
 def kill(process: subprocess.Popen, way: str, output: Path) -> list[str]:
@@ -72,7 +95,11 @@ def kill(process: subprocess.Popen, way: str, output: Path) -> list[str]:
         return []
     wrong = [f"{output.name} is there after {way}"] if output.exists() else []
     expected = {"term": 143}.get(way, -signal.SIGKILL)
-    return wrong + ([] if process.returncode == expected else [f"exit {process.returncode} after {way}, {expected} expected: {said_by(output).read_text()}"])
+    return wrong + (
+        []
+        if process.returncode == expected
+        else [f"exit {process.returncode} after {way}, {expected} expected: {said_by(output).read_text()}"]
+    )
 
 
 def main() -> int:
@@ -100,9 +127,16 @@ def main() -> int:
                 run += 1
         results[output.name] = finish(start(pairs, output := folder / f"killed{run}.h5", steps), output)
     for title, found in results.items():
-        differ = [key for key in whole.keys() | found.keys() if key not in whole or key not in found or not np.array_equal(whole[key], found[key])]
+        differ = [
+            key
+            for key in whole.keys() | found.keys()
+            if key not in whole or key not in found or not np.array_equal(whole[key], found[key])
+        ]
         wrong += [f"{title}: {', '.join(sorted(differ))} differ"] if differ else []
-    print("\n".join(wrong) or f"{kills} kills in {len(results) - 1} runs, and a second run: each to the last bit the first ({len(whole)} arrays)")
+    print(
+        "\n".join(wrong)
+        or f"{kills} kills in {len(results) - 1} runs, and a second run: each to the last bit the first ({len(whole)} arrays)"
+    )
     return bool(wrong)
 
 

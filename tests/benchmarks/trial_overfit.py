@@ -22,7 +22,9 @@ STILL = ["--rotation", "0", "--shift", "0", "--zoom", "0", "--colour", "0", "--b
 
 
 def handtool(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "handtool", *map(str, arguments), "-q"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "handtool", *map(str, arguments), "-q"], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def main() -> None:
@@ -37,16 +39,37 @@ def main() -> None:
         train, pose, found = (Path(folder) / name for name in ("train.h5", "pose.h5", "found.h5"))
         handtool("synth", "--num-videos", asked.hands, "--frames", 1, "--size", 128, "--seed", 6, "-o", train)
         begun = time.perf_counter()
-        handtool("finetune", train, "--head", asked.head, "--arch", "resnet18", "--init", "scratch", "--gpus", 0, "--input-size", asked.size,
-                 "--batch-size", asked.batch_size, "--steps", asked.steps, *STILL, "-o", pose)  # fmt: skip
+        handtool(
+            "finetune",
+            train,
+            "--head",
+            asked.head,
+            "--arch",
+            "resnet18",
+            "--init",
+            "scratch",
+            "--gpus",
+            0,
+            "--input-size",
+            asked.size,
+            "--batch-size",
+            asked.batch_size,
+            "--steps",
+            asked.steps,
+            *STILL,
+            "-o",
+            pose,
+        )
         seconds = time.perf_counter() - begun
         handtool("predict", train, "--model", pose, "--bone", "truth", "-o", found)
         with store.open_file(train) as labels, store.open_file(found) as predictions:
             truth, joints = store.read_column(labels, LABELS.joints), store.read_column(predictions, PREDICTIONS.joints)
     relative = 1000 * np.linalg.norm((joints - joints[:, :1]) - (truth - truth[:, :1]), axis=2)
     absolute = 1000 * np.linalg.norm(joints - truth, axis=2)
-    print(f"{asked.head}, {asked.hands} hands, {asked.size} px, {asked.steps} steps: {relative.mean():.2f} mm relative to the wrist (median hand "
-          f"{np.median(relative.mean(1)):.2f}, worst {relative.mean(1).max():.2f}), {absolute.mean():.1f} mm in the camera's frame, {seconds:.0f} s")
+    print(
+        f"{asked.head}, {asked.hands} hands, {asked.size} px, {asked.steps} steps: {relative.mean():.2f} mm relative to the wrist (median hand "
+        f"{np.median(relative.mean(1)):.2f}, worst {relative.mean(1).max():.2f}), {absolute.mean():.1f} mm in the camera's frame, {seconds:.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -42,12 +42,18 @@ def main() -> None:
     (known, seen), (truth, looks) = read(train), read(test)
     alike = ((looks[:, None] - seen) ** 2).sum(2).argmin(1)
     best = np.linalg.norm(truth[:, None] - known, axis=3).mean(2).argmin(1)
-    table = {"the mean training pose": known.mean(0) + 0 * truth, "the pose of the most alike training image": known[alike], "the best training pose, by an oracle": known[best]}
+    table = {
+        "the mean training pose": known.mean(0) + 0 * truth,
+        "the pose of the most alike training image": known[alike],
+        "the best training pose, by an oracle": known[best],
+    }
     for name, predicted in table.items():
         print("{:45s} {:6.1f} {:6.1f}".format(name, *errors(predicted, truth)))
     for path in results:
         with store.open_file(path) as file:
-            found = [store.read_attrs(file, f"metrics/{protocol}")["mean_mm"] for protocol in ("mpjpe_root", "pa_mpjpe")]
+            found = [
+                store.read_attrs(file, f"metrics/{protocol}")["mean_mm"] for protocol in ("mpjpe_root", "pa_mpjpe")
+            ]
         print("{:45s} {:6.1f} {:6.1f}".format(path, *found))
 
 

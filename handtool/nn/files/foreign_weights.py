@@ -1,0 +1,130 @@
+"""Weights that others have trained: read without running anything of theirs, renamed to torchvision's names.
+
+Containers: torch's `.pth` / `.pt` / `.ckpt` (bare, under `state_dict`, Lightning's) and safetensors.
+"""
+
+import logging
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from handtool.errors import DamagedFile, HandtoolError, first_line
+
+log = logging.getLogger(__name__)
+
+# Lightning checkpoints of PeCLR and SiMHand hold the ResNet's children by number.
+NUMBERED = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+BLOCKS = {  # blocks in layer1..4, convolutions per block
+    ((2, 2, 2, 2), 2): "resnet18",
+    ((3, 4, 6, 3), 2): "resnet34",
+    ((3, 4, 6, 3), 3): "resnet50",
+    ((3, 4, 23, 3), 3): "resnet101",
+    ((3, 8, 36, 3), 3): "resnet152",
+}
+
+
+class Inert:
+    """Stands for a class that a checkpoint names and we do not want: whatever it is made from, it becomes an empty dictionary.
+
+    torch's reader fills exactly such dictionaries and nothing derived from them, which lets dict-like configurations through.
+    """
+
+    def __new__(cls, *args: object, **kwargs: object) -> OrderedDict:
+        return OrderedDict()
+
+
+class InertList:
+    """The same for what is filled like a list."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> list:
+        return []
+
+
+LIST_LIKE = {"collections.deque"}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or torch file, under the names that it uses.
+
+    Torch files are only ever read with `weights_only=True`; classes that they name are replaced by inert stubs.
+    Raises HandtoolError (no such file, no weights in it), DamagedFile (unreadable, or it names what must not be loaded).
+    """
+    if not path.is_file():
+        raise HandtoolError(f"no weights at {path}", hint="--init imagenet | scratch | FILE")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise DamagedFile(f"{path} is not readable as safetensors: {error}") from None
+    content = load_torch(path)
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    tensors = (
+        {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise HandtoolError(
+            f"{path} holds no state dict", hint="save model.state_dict(), bare or under the key 'state_dict'"
+        )
+    return tensors
+
+
+def load_torch(path: Path) -> object:
+    """torch.load(weights_only=True); foreign classes become `Inert`, and are named in the log."""
+    try:
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (
+        ValueError,
+        RuntimeError,
+        OSError,
+    ):  # torch's format before 1.6 cannot be searched: it loads as it is, or not at all
+        foreign = []
+    except (pickle.UnpicklingError, EOFError, UnicodeDecodeError, KeyError, IndexError) as error:
+        raise DamagedFile(f"{path} is damaged, or not made by torch.save: {first_line(error)}") from None
+    if foreign:
+        log.warning("%s names %s: left out, only its weights are read", path.name, ", ".join(sorted(foreign)))
+    stubs = [(type("Stub", (InertList if name in LIST_LIKE else Inert,), {}), name) for name in foreign]
+    try:
+        with torch.serialization.safe_globals(stubs):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the damaged bytes lead it to
+        raise DamagedFile(f"{path} is damaged, or not made by torch.save: {first_line(error)}") from None
+
+
+def torchvision_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under torchvision's ResNet names; what is no part of the ResNet keeps its own name.
+
+    Knows DDP's `module.`, torch.compile's `_orig_mod.`, PeCLR's fine-tuned `backend_model.`, Lightning's
+    `encoder.features.<number>.`, our `encoder.`.
+    """
+    renamed = {}
+    for name, value in tensors.items():
+        name = re.sub(r"^((module|_orig_mod)\.)+", "", name)
+        numbered = re.match(r"encoder\.features\.(\d)\.(.+)", name)
+        if numbered and numbered[1] in NUMBERED:
+            name = f"{NUMBERED[numbered[1]]}.{numbered[2]}"
+        else:
+            name = re.sub(r"^(backend_model|encoder)\.(?=conv1\.|bn1\.|layer\d\.|fc\.)", "", name)
+        renamed[name] = value
+    return renamed
+
+
+def find_arch(names: Mapping[str, object]) -> str | None:
+    """Which ResNet these torchvision names belong to; None if to none."""
+    blocks = [
+        {int(m[1]) for name in names if (m := re.match(rf"layer{layer}\.(\d+)\.", name))} for layer in (1, 2, 3, 4)
+    ]
+    counts = tuple(len(numbers) for numbers in blocks)
+    return BLOCKS.get((counts, 3 if "layer1.0.conv3.weight" in names else 2))

@@ -1,0 +1,160 @@
+"""From crops to poses: the one forward pass of predict, eval and of our own model as keypoint estimator.
+
+Hands go in as canonical right hands and come out as they were seen. Shapes: N hands, B hands of a batch, K = 21 joints.
+"""
+
+import logging
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from handtool.config import PredictConfig
+from handtool.errors import HandtoolError
+from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
+from handtool.hands.skeleton import LEFT, RIGHT
+from handtool.nn.files.data import Crops, StoredHands, read_stored_hands
+from handtool.nn.files.loader import count_workers, in_order, read_crops
+from handtool.nn.files.pose_weights import read_pose
+from handtool.nn.files.transfer import move_ahead
+from handtool.nn.models.pose_model import Contract, PoseModel, assumed_camera
+from handtool.nn.views.augmentation import render_inputs, whole_crop
+from handtool.nn.views.views import move_points
+from handtool.progress import Progress, silent
+
+log = logging.getLogger(__name__)
+
+
+def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progress = silent) -> dict[str, np.ndarray]:
+    """The columns of /predictions for every crop of `source`, with the pose model in `pose` (both open handtool files).
+
+    joints (N, K, 3) m: camera frame where `absolute`, else relative to the wrist; keypoints (N, K, 2) px of the crop as seen;
+    valid (N,); scale (N,) m. A hand whose metric scale is unknown has NaN joints and is not valid. Raises HandtoolError for a file without
+    crops, weights that are no pose model, a device that is not here.
+    """
+    device = find_device(config.device)
+    model, hands = read_pose(pose), read_stored_hands(source)
+    contract = model.contract
+    if abs(hands.box_scale - contract.box_scale) > 0.01:
+        log.warning(
+            "crops are cut at box scale %g, the model was trained at %g: expect larger errors",
+            hands.box_scale,
+            contract.box_scale,
+        )
+    check_flip(contract, config)
+    absolute = np.isfinite(hands.camera).all((1, 2))
+    if not absolute.all():
+        log.info(
+            "%d hands without a camera: lifted with an assumed focal length of %.2f crop sides, relative to the wrist",
+            int((~absolute).sum()),
+            contract.focal,
+        )
+    scale, _ = find_scale(hands, contract.bone_m, config.bone)
+    crops = Crops(source)
+    joints, keypoints = np.empty((len(crops), 21, 3)), np.empty((len(crops), 21, 2))
+    model = model.to(device)
+    workers = count_workers(config.workers) if len(crops) > config.batch_size else 0
+    done, look = 0, predict_twice if config.flip else predict_batch
+    with closing(move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)) as batches:
+        for images in batches:
+            rows = slice(done, done + len(images))
+            joints[rows], keypoints[rows] = look(model, images, hands.side[rows], hands.camera[rows], config.precision)
+            done = rows.stop
+            progress("predict", done, len(crops))
+    joints = joints * scale[:, None, None]
+    joints = np.where(absolute[:, None, None], joints, joints - joints[:, :1])
+    valid = np.isfinite(joints).all((1, 2)) & np.isfinite(keypoints).all((1, 2))
+    floats = {"joints": joints, "keypoints": keypoints, "scale": scale}
+    return {name: values.astype(np.float32) for name, values in floats.items()} | {"valid": valid, "absolute": absolute}
+
+
+@torch.no_grad()
+def predict_batch(
+    model: PoseModel, crops: Tensor, side: np.ndarray, camera: np.ndarray, precision: str = "auto"
+) -> tuple[np.ndarray, np.ndarray]:
+    """crops (B, S, S, 3) uint8 as stored, on the model's device; side (B,), camera (B, 3, 3) of the crop, NaN unknown.
+
+    Returns joints (B, K, 3) in reference-bone lengths, camera frame (of the assumed camera where it is unknown), and keypoints
+    (B, K, 2) px of the crop; both as the hand was seen.
+    """
+    contract, width = model.contract, crops.shape[1]
+    known = np.isfinite(camera).all((1, 2))
+    camera = np.where(
+        known[:, None, None], canonical_camera(camera, side, width), assumed_camera(width, contract.focal).numpy()
+    )
+    view = whole_crop(len(crops), width, contract.size)
+    inputs = render_inputs(crops, view, torch.from_numpy(side == LEFT), None, contract.mean, contract.std)
+    half = precision == "bf16" or (precision == "auto" and crops.is_cuda)
+    with torch.autocast(crops.device.type, torch.bfloat16, enabled=half):
+        outputs = model(inputs)
+    joints, keypoints = model.solve(*outputs, (view.matrix @ torch.from_numpy(camera)).to(crops.device))
+    keypoints = move_points(torch.linalg.inv(view.matrix), keypoints.cpu()).numpy()
+    return canonical_joints(joints.cpu().numpy(), side), canonical_keypoints(keypoints, side, width)
+
+
+def check_flip(contract: Contract, config: PredictConfig) -> None:
+    """HandtoolError where mirrored hands are to be asked about and the model never saw one."""
+    if config.flip and not contract.mirrored:
+        raise HandtoolError(
+            "--flip: this model never saw a mirrored hand, its answers to one would spoil the mean",
+            hint="handtool finetune train.h5 --mirror 0.5, or leave --flip out",
+        )
+
+
+def predict_twice(
+    model: PoseModel, crops: Tensor, side: np.ndarray, camera: np.ndarray, precision: str = "auto"
+) -> tuple[np.ndarray, np.ndarray]:
+    """As predict_batch: the mean of what the model says of each hand and of its mirror image, mirrored back."""
+    other = np.where(side == LEFT, RIGHT, LEFT)
+    joints, keypoints = zip(*(predict_batch(model, crops, seen_as, camera, precision) for seen_as in (side, other)))
+    return sum(joints) / 2, sum(keypoints) / 2
+
+
+def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px of the crops, in float32."""
+    device = next(model.parameters()).device
+    return predict_batch(model, torch.from_numpy(crops).to(device), side, camera, "fp32")[1]
+
+
+def find_scale(hands: StoredHands, mean_bone_m: float, bone: str) -> tuple[np.ndarray, str]:
+    """The reference bone (N,) in metres that turns a pose into millimetres, and where it is from: "truth", "mean" or "given".
+
+    `bone`: "auto" (the truth where the file has any, else the training mean), "truth", "mean", or a length in mm. Hands whose true bone is
+    unknown then stay NaN: one file has one kind of scale, or its errors could not be read.
+    """
+    num = len(hands.side)
+    if bone == "auto":
+        bone = "truth" if np.isfinite(hands.bone).any() else "mean"
+    if bone == "truth":
+        if not np.isfinite(hands.bone).any():
+            raise HandtoolError(
+                "--bone truth: the file has no labels with a bone length", hint="--bone mean, or --bone 25 (mm)"
+            )
+        return hands.bone, "truth"
+    if bone == "mean":
+        if not np.isfinite(mean_bone_m):
+            raise HandtoolError("--bone mean: the model was trained without any bone length", hint="--bone 25 (mm)")
+        return np.full(num, mean_bone_m), "mean"
+    return np.full(num, read_length_m(bone)), "given"
+
+
+def read_length_m(text: str) -> float:
+    try:
+        length_mm = float(text)
+    except ValueError:
+        length_mm = float("nan")
+    if not 1 <= length_mm <= 100:
+        raise HandtoolError(f"--bone {text}: neither auto, truth, mean nor a length of 1 to 100 mm", hint="--bone 25")
+    return length_mm / 1000
+
+
+def find_device(device: str) -> torch.device:
+    """ "auto", "cpu" or "cuda". Raises HandtoolError where CUDA is asked for and not here."""
+    here = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda"):
+        raise HandtoolError(f"--device {device}: auto, cpu or cuda")
+    if device == "cuda" and not here:
+        raise HandtoolError("--device cuda asked, no CUDA GPU here", hint="--device cpu")
+    return torch.device("cuda" if here and device != "cpu" else "cpu")

@@ -1,0 +1,99 @@
+"""How a pose model starts, is written, and is read back."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from handtool.errors import HandtoolError
+from handtool.nn.files.foreign_weights import torchvision_names
+from handtool.nn.files.weights import fetch_imagenet, load_encoder, part_of, read_any, read_state, write_state
+from handtool.nn.models.encoder import make_encoder
+from handtool.nn.models.pose_model import Contract, PoseModel
+from handtool.nn.models.regression_head import RegressionHead
+
+log = logging.getLogger(__name__)
+
+PUBLISHED_SIDE = 224  # px; PeCLR's fine-tuned layer speaks in pixels of such an input
+MARKS = {
+    "heatmap": "head.upsample.0.weight",
+    "regression": "head.refine.0.weight",
+}  # what tells them apart in a file of ours
+
+
+def init_pose(model: PoseModel, init: str | Path) -> dict:
+    """Fill the encoder ("scratch", "imagenet", a file of ours or a foreign one), and the head too where the file has one that fits.
+
+    Returns {"init", "loaded", "missing", "unexpected", "head"}.
+    """
+    if str(init) == "scratch":
+        return {"init": "scratch", "loaded": 0, "missing": [], "unexpected": [], "head": False}
+    path = fetch_imagenet(model.encoder.arch) if str(init) == "imagenet" else Path(init)
+    tensors = read_any(path)
+    found = torchvision_names(tensors)
+    report = load_encoder(model.encoder, found, path)
+    kinds = [kind for kind, mark in MARKS.items() if mark in tensors] or ["regression"] * (
+        "zroot_ref.zroot_ref.0.weight" in found
+    )
+    head = kinds == [model.contract.head]
+    if head and MARKS[kinds[0]] in tensors:
+        load_head(model.head, part_of(tensors, "head", model.head), path)
+    elif head:
+        load_head(model.head, published_head(found, model.head, path), path)
+    elif kinds:
+        log.warning("%s has a %s head: only its encoder is taken", path, kinds[0])
+    return {"init": str(init)} | report | {"head": head}
+
+
+def load_head(head: nn.Module, state: Mapping[str, Tensor], origin: Path) -> None:
+    try:
+        head.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise HandtoolError(f"{origin} has a head of another kind: {str(error).splitlines()[-1].strip()}") from None
+
+
+def published_head(found: Mapping[str, Tensor], head: RegressionHead, origin: Path) -> dict[str, Tensor]:
+    """PeCLR's fine-tuned head in our units: its layer speaks in pixels of a 224 px input, ours in half sides from the centre."""
+    if head.input_size != PUBLISHED_SIDE:
+        raise HandtoolError(
+            f"the head of {origin} is for {PUBLISHED_SIDE} px, not {head.input_size}",
+            hint=f"--input-size {PUBLISHED_SIDE}",
+        )
+    half = PUBLISHED_SIDE / 2
+    weight, bias = found["fc.weight"].clone(), found["fc.bias"].clone()
+    uv = [row for row in range(len(bias) - 1) if row % 3 < 2]
+    weight[uv] /= half
+    bias[uv] = (bias[uv] - (half - 0.5)) / half
+    prefix = "zroot_ref.zroot_ref."
+    refine = {f"refine.{name.removeprefix(prefix)}": value for name, value in found.items() if name.startswith(prefix)}
+    return {"fc.weight": weight, "fc.bias": bias} | refine
+
+
+def write_pose(sink, model: PoseModel, config: Mapping[str, object]) -> None:
+    """Write /weights with all that prediction needs; `config`: the settings of the run."""
+    contract = {
+        name: np.array(value) if isinstance(value, tuple) else value for name, value in asdict(model.contract).items()
+    }
+    attrs = {"kind": "pose", "architecture": model.encoder.arch, "config": json.dumps(dict(config))}
+    write_state(sink, {"encoder": model.encoder, "head": model.head}, attrs | contract)
+
+
+def read_pose(file) -> PoseModel:
+    """The pose model of a pose.h5, in evaluation mode, on the CPU. Raises HandtoolError for a file with other weights."""
+    tensors, attrs = read_state(file)
+    if attrs.get("kind") != "pose":
+        raise HandtoolError(
+            f"{file.path} holds {attrs.get('kind', 'unknown')} weights, not a pose model",
+            hint=f"handtool finetune train.h5 --encoder {file.path} -o pose.h5",
+        )
+    attrs = {"mirrored": False} | dict(attrs)  # files from before there was a choice
+    contract = {name: attrs[name] for name in Contract.__dataclass_fields__}
+    contract |= {name: tuple(map(float, attrs[name])) for name in ("mean", "std")}
+    model = PoseModel(make_encoder(attrs["architecture"]), Contract(**contract))
+    load_encoder(model.encoder, torchvision_names(tensors), file.path)
+    load_head(model.head, part_of(tensors, "head", model.head), file.path)
+    return model.eval()

@@ -1,0 +1,40 @@
+"""From the CPU to the device without making it wait: only page-locked memory is copied behind a GPU's back."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import torch
+from torch import Tensor
+
+
+def move_ahead(batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Batches, none longer than the first, on the device. A GPU copies the next one while it works on this one.
+
+    `batches` is a generator and is closed with this one.
+    """
+    if device.type != "cuda":
+        yield from batches
+        return
+    with closing(batches):
+        stream, waiting, pages = torch.cuda.Stream(device), None, []
+        for number, batch in enumerate(batches):
+            if number < 2:
+                pages.append((torch.empty(batch.shape, dtype=batch.dtype, pin_memory=True), torch.cuda.Event()))
+            locked, copied = pages[number % 2]
+            copied.synchronize()  # the copy of two batches ago, out of the same pages
+            locked[: len(batch)].copy_(batch)
+            with torch.cuda.stream(stream):
+                moved = locked[: len(batch)].to(device, non_blocking=True)
+                copied.record()
+            if waiting:
+                yield arrived(*waiting)
+            waiting = (moved, copied)
+        if waiting:
+            yield arrived(*waiting)
+
+
+def arrived(batch: Tensor, event: torch.cuda.Event) -> Tensor:
+    """The batch, for the stream that computes: what is queued there next waits for the copy, and the memory lasts until that is done."""
+    torch.cuda.current_stream().wait_event(event)
+    batch.record_stream(torch.cuda.current_stream())
+    return batch

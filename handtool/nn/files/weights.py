@@ -1,0 +1,207 @@
+"""Weights in and out: how an encoder starts, and how encoders and pose models are kept in a handtool file.
+
+In a file of ours the encoder is `encoder.<torchvision name>`; beside it stands `projection_head.*` (encoder.h5) or `head.*` (pose.h5).
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from handtool import store
+from handtool.errors import HandtoolError, first_line
+from handtool.nn.files.foreign_weights import find_arch, read_tensors, torchvision_names
+from handtool.nn.models.encoder import Encoder, make_encoder, make_projection_head
+
+log = logging.getLogger(__name__)
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+HEADS = (
+    "fc.",
+    "projection_head.",
+    "encoder.final_layer.",
+    "final_layer.",
+    "zroot_ref.",
+    "head.",
+)  # expected beside an encoder
+
+
+def init_encoder(encoder: Encoder, init: str | Path) -> dict:
+    """Fill the encoder from "imagenet" (torchvision's IMAGENET1K_V1), "scratch" (left as it is), or a file of weights.
+
+    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError where a weight is missing or of another shape.
+    """
+    if str(init) == "scratch":
+        return {"init": "scratch", "loaded": 0, "missing": [], "unexpected": []}
+    path = fetch_imagenet(encoder.arch) if str(init) == "imagenet" else Path(init)
+    found = torchvision_names(read_any(path))
+    return {"init": str(init)} | load_encoder(encoder, found, path)
+
+
+def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Path) -> dict:
+    """Copy tensors under torchvision's names into the encoder; all of its weights must be among them."""
+    wanted = encoder.state_dict()
+    arch = find_arch(found)
+    if arch and arch != encoder.arch:
+        raise HandtoolError(f"{origin} holds a {arch}, and the encoder is a {encoder.arch}", hint=f"--arch {arch}")
+    counters = {
+        name for name in wanted if name.endswith("num_batches_tracked")
+    }  # files from before torch 0.4.1 have none
+    missing = sorted(name for name in wanted if name not in found)
+    if lacking := [name for name in missing if name not in counters]:
+        raise HandtoolError(
+            f"{origin} lacks {len(lacking)} of the {len(wanted)} weights of {encoder.arch}: {named(lacking)}"
+        )
+    misfits = [
+        name for name in wanted if name in found and found[name].squeeze().shape != wanted[name].squeeze().shape
+    ]  # the counters are () or (1,)
+    if misfits:
+        raise HandtoolError(
+            f"{origin}: {len(misfits)} weights are of another shape than {encoder.arch}'s: {named(misfits)}"
+        )
+    for name in wanted.keys() & found.keys():
+        wanted[name].copy_(found[name].reshape(wanted[name].shape))
+    unexpected = sorted(name for name in found if name not in wanted)
+    if strangers := [name for name in unexpected if not name.startswith(HEADS)]:
+        log.warning("%s also holds %d tensors of no known part, left out: %s", origin, len(strangers), named(strangers))
+    return {"loaded": len(wanted) - len(missing), "missing": missing, "unexpected": unexpected}
+
+
+def read_attrs_of(path: str | Path) -> dict:
+    """What the weights in a file of ours say of themselves; nothing of foreign ones, "imagenet" and "scratch"."""
+    path = Path(path)
+    if not path.is_file() or not is_ours(path):
+        return {}
+    with store.open_file(path) as file:
+        return store.read_weights(file)[1]
+
+
+def is_ours(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(8) == HDF5_SIGNATURE
+
+
+def read_any(path: Path) -> dict[str, Tensor]:
+    """Tensors of one of our files, or of a foreign one."""
+    if path.is_file() and is_ours(path):
+        with store.open_file(path) as file:
+            return read_state(file)[0]
+    return read_tensors(path)
+
+
+def read_state(file: store.File) -> tuple[dict[str, Tensor], dict]:
+    """All tensors of /weights and its attributes."""
+    arrays, attrs = store.read_weights(file)
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}, attrs
+
+
+def part_of(tensors: Mapping[str, Tensor], part: str, like: nn.Module) -> dict[str, Tensor]:
+    """The tensors named `part.*` without that prefix, shaped as the module has them (the file has no scalars)."""
+    shapes = {name: value.shape for name, value in like.state_dict().items()}
+    own = {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
+    fits = {name for name, value in own.items() if name in shapes and value.numel() == shapes[name].numel()}
+    return {name: value.reshape(shapes[name]) if name in fits else value for name, value in own.items()}
+
+
+def write_state(sink: store.Sink, parts: Mapping[str, nn.Module], attrs: Mapping[str, object]) -> None:
+    """Write modules as /weights: one dataset per tensor, named `part.name`, half precision raised to float32."""
+    arrays = {}
+    for part, module in parts.items():
+        for name, value in module.state_dict().items():
+            value = value.detach().cpu()
+            arrays[f"{part}.{name}"] = (value.float() if value.is_floating_point() else value).numpy()
+    store.write_weights(sink, arrays, attrs=dict(attrs))
+
+
+def write_encoder(
+    sink: store.Sink, encoder: Encoder, projection_head: nn.Module, contract: Mapping, config: Mapping
+) -> None:
+    """Write a pre-trained encoder as /weights.
+
+    `contract` is what the encoder expects of its input: size (px), mean, std (RGB, 0..1), side, box_scale. `config`: the run's settings.
+    """
+    attrs = {"kind": "encoder", "architecture": encoder.arch, "config": json.dumps(dict(config))} | dict(contract)
+    write_state(sink, {"encoder": encoder, "projection_head": projection_head}, attrs)
+
+
+def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]:
+    """The encoder of an encoder.h5 or pose.h5, the projection head if the file has one, and the attributes of /weights."""
+    tensors, attrs = read_state(file)
+    encoder = make_encoder(attrs["architecture"])
+    load_encoder(encoder, torchvision_names(tensors), file.path)
+    head = None
+    if "projection_head.0.weight" in tensors:
+        hidden, num_features = tensors["projection_head.0.weight"].shape
+        head = make_projection_head(num_features, hidden, len(tensors["projection_head.3.weight"]))
+        head.load_state_dict(part_of(tensors, "projection_head", head))
+    return encoder, head, attrs
+
+
+def export_weights(file: store.File, path: Path) -> dict:
+    """Write /weights as `.safetensors` or as a torch state dict (`.pth`, `.pt`); the encoder gets torchvision's bare names.
+
+    Load it with `torchvision.models.resnet50().load_state_dict(weights, strict=False)`: there is no classifier, and the heads keep their
+    own names. Returns {"format", "architecture", "tensors", "bytes"}.
+    """
+    tensors, attrs = read_state(file)
+    encoder = make_encoder(attrs["architecture"])
+    bare = torchvision_names(tensors)
+    shapes = {name: value.shape for name, value in encoder.state_dict().items()}
+    bare = {name: value.reshape(shapes.get(name, value.shape)) for name, value in bare.items()}
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(bare, path, metadata={key: text_of(value) for key, value in attrs.items()})
+    elif path.suffix in (".pth", ".pt"):
+        torch.save(bare, path)
+    else:
+        raise HandtoolError(
+            f"weights are exported as .safetensors, .pth or .pt, not as {path.suffix or 'a file without suffix'}"
+        )
+    return {"format": path.suffix[1:], "architecture": encoder.arch, "tensors": len(bare), "bytes": path.stat().st_size}
+
+
+def fetch_imagenet(arch: str) -> Path:
+    """torchvision's IMAGENET1K_V1 weights (the ones both papers start from): from the cache, else downloaded into it.
+
+    The cache is HANDTOOL_CACHE where that is set, else torch hub's.
+    """
+    from urllib.request import Request, urlopen
+
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights(arch)["IMAGENET1K_V1"].url
+    name = url.rsplit("/", 1)[-1]
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    own = os.environ.get("HANDTOOL_CACHE")
+    folder = Path(own) if own else hub
+    for cached in (folder / name, hub / name):
+        if cached.is_file():
+            return cached
+    try:
+        urlopen(
+            Request(url, method="HEAD"), timeout=15
+        ).close()  # torch's own download would wait for minutes where nothing answers
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            url, str(folder / name), hash_prefix=name.rsplit("-", 1)[-1].split(".")[0], progress=False
+        )
+    except (OSError, RuntimeError) as error:
+        raise HandtoolError(
+            f"--init imagenet needs {name}, which is not at {folder}, and {url} could not be fetched: {first_line(getattr(error, 'reason', error))}",
+            hint=f"--init scratch, or --init FILE, or put that file into {folder}",
+        ) from None
+    return folder / name
+
+
+def named(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def text_of(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(np.asarray(value).tolist())

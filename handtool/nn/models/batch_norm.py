@@ -1,0 +1,49 @@
+"""Batch norm over the batch of all processes. torch's own SyncBatchNorm does it on GPUs and refuses CPU tensors.
+
+Shapes: B rows on this process, C channels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from handtool.nn.models.collectives import total
+
+
+class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """nn.BatchNorm1d and 2d whose statistics in training are those of the joined batch. Same parameters, same names."""
+
+    def _check_input_dim(self, images: Tensor) -> None:
+        assert images.ndim >= 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(images)
+        axes = [axis for axis in range(images.ndim) if axis != 1]
+        shape = (1, -1) + (1,) * (images.ndim - 2)
+        count = total(images.new_tensor([images.numel() / images.shape[1]]))
+        mean_C = total(images.sum(axes)) / count
+        # Two passes: the mean of squares less the square of the mean would cancel in float32.
+        centred = images - mean_C.view(shape)
+        variance_C = total((centred * centred).sum(axes)) / count
+        self._remember(mean_C.detach(), (variance_C * count / (count - 1)).detach())
+        return centred * (torch.rsqrt(variance_C + self.eps) * self.weight).view(shape) + self.bias.view(shape)
+
+    @torch.no_grad()
+    def _remember(self, mean_C: Tensor, variance_C: Tensor) -> None:
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean_C, self.momentum)
+        self.running_var.lerp_(variance_C, self.momentum)
+
+
+def share_batch_norm(model: nn.Module, device: str) -> nn.Module:
+    """The model with every batch norm replaced by one over all processes; parameters and their names stay."""
+    if device == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for name, module in model.named_children():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            shared = SharedBatchNorm(module.num_features, module.eps, module.momentum)
+            shared.load_state_dict(module.state_dict())
+            setattr(model, name, shared.to(module.weight.dtype))
+        else:
+            share_batch_norm(module, device)
+    return model

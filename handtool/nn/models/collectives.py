@@ -1,0 +1,70 @@
+"""Sums and gathers over the processes of a run, with gradient; with one process each gives back what it got.
+
+Shapes: N rows on this process, P processes.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(context, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        # Every process' loss depends on these rows: the gradient is the sum of what all of them say about our share.
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(context, values: Tensor) -> Tensor:
+        total = values.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def gather(rows: Tensor) -> Tensor:
+    """(N, ...) on each process -> (P N, ...) in the order of ranks, with gradient. Itself where there is one process."""
+    return _Gather.apply(rows) if processes() > 1 else rows
+
+
+def total(values: Tensor) -> Tensor:
+    """Elementwise sum over processes, on all of them, with gradient (which is summed likewise)."""
+    return _Sum.apply(values) if processes() > 1 else values
+
+
+def mean_of_all(sums: Tensor, counts: Tensor) -> Tensor:
+    """This process' part of sum / count over all processes (0 where the count is): the mean of the parts over processes, and that of their
+    gradients, is the figure of the joined batch however unevenly its items are shared.
+    """
+    return processes() * sums / total(counts).clamp(min=1)
+
+
+def extreme(values: Tensor, largest: bool) -> Tensor:
+    """Elementwise maximum or minimum over processes, without gradient."""
+    values = values.detach().clone()
+    if processes() > 1:
+        dist.all_reduce(values, dist.ReduceOp.MAX if largest else dist.ReduceOp.MIN)
+    return values
+
+
+def processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if processes() > 1 else 0

@@ -1,0 +1,56 @@
+"""The encoder: a torchvision ResNet without its classifier, and the projection head that pre-training puts on it.
+
+Shapes: B images, D features, P = 128 outputs of the projection head.
+"""
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from handtool.errors import HandtoolError
+
+Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+
+class Encoder(nn.Module):
+    """ResNet (He et al. 2016, arXiv:1512.03385) to global average pooled features.
+
+    The parts carry torchvision's names (`conv1`, `bn1`, `layer1.0.conv1`, ...), so that a state dict fits both ways.
+    `num_features` is D: 512 for resnet18 and 34, else 2048.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__()
+        import torchvision.models
+
+        if arch not in get_args(Arch):
+            raise HandtoolError(f"no architecture {arch!r}: there are {', '.join(get_args(Arch))}")
+        resnet = getattr(torchvision.models, arch)(weights=None)
+        self.arch = arch
+        self.num_features = resnet.fc.in_features
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            setattr(self, name, getattr(resnet, name))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised RGB -> the last feature map (B, D, ceil(H / 32), ceil(W / 32))."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised RGB -> (B, D)."""
+        return self.features(images).mean(dim=(2, 3))
+
+
+def make_encoder(arch: Arch) -> Encoder:
+    """A freshly initialised encoder (He initialisation as torchvision's; draws from torch's global generator)."""
+    return Encoder(arch)
+
+
+def make_projection_head(num_features: int, hidden: int = 512, out: int = 128) -> nn.Sequential:
+    """(B, D) -> (B, P), as PeCLR and SiMHand have it (arXiv:2106.05953, section 4): bias before the norm, none after."""
+    return nn.Sequential(
+        nn.Linear(num_features, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, out, bias=False),
+    )

@@ -1,0 +1,214 @@
+"""The heat-map head (DetNet): where each joint is in the picture, and at that place, where it is relative to the wrist.
+
+The fine-tuning network of SiMHand (Lin et al. 2025, arXiv:2502.15251), which is the detection network of Zhou et al. 2020
+(arXiv:2003.09572): three transposed convolutions bring the encoder's map to a quarter of the input's side; from there heat maps, then
+bone directions, then joint locations, each seeing those before it. Locations and directions count only where the joint is; directions
+are learnt beside and not read. Locations are in lengths of wrist - middle MCP, what `solve` gives in lengths of the reference bone.
+
+A cell of s px lies at (i + .5) s - .5. Shapes: B hands, K = 21 joints in standard order, H x W cells.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from handtool.errors import HandtoolError
+from handtool.hands.skeleton import MIDDLE_MCP, NUM_JOINTS, PARENTS, REFERENCE_BONE, WRIST
+from handtool.nn.models.collectives import mean_of_all, total
+from handtool.nn.views.augmentation import LabelledHands
+from handtool.nn.views.geometry import blank, place_root, rays
+
+WIDTH = 256
+STRIDE = 32  # px of the input for one cell of the encoder's last map; three doublings later it is CELL
+CELL = 4
+SIGMA = 1.0  # cells
+LOSS_WEIGHTS = (100.0, 1.0, 10.0)  # heat : direction : location, published
+RARE = 0.1  # what a new head says of every cell; half of them would have to be unlearnt first
+DEPTH_RANGE = (4.0, 1000.0)  # of the wrist, in lengths of the reference bone
+LEAST_BONE = (
+    0.1  # in lengths of wrist - middle MCP (a hand has about .45): a guess below it must not blow up the whole hand
+)
+PARENT = [max(parent, 0) for parent in PARENTS]
+
+
+@dataclass(frozen=True)
+class HeatmapTargets:
+    """What the head should say of B hands; masks tell what is known."""
+
+    uv: Tensor  # (B, K, 2) px of the input
+    uv_valid: Tensor  # (B, K)
+    direction: Tensor  # (B, K, 3) unit vector from the parent; 0 for the wrist
+    direction_valid: Tensor  # (B, K)
+    location: Tensor  # (B, K, 3) from the wrist, in lengths of wrist - middle MCP
+    location_valid: Tensor  # (B, K)
+
+    def to(self, device: torch.device) -> "HeatmapTargets":
+        return HeatmapTargets(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+
+
+class HeatmapHead(nn.Module):
+    """(B, D, S / 32, S / 32) features -> heat (B, K, H, W) in 0..1, directions and locations (B, K, 3, H, W); H = W = S / 4."""
+
+    spatial = True  # it reads the encoder's map, not its mean
+    part_names = ("heat", "direction", "location")
+    loss_weights = LOSS_WEIGHTS
+
+    def __init__(self, num_features: int, input_size: int) -> None:
+        super().__init__()
+        if input_size % STRIDE:
+            raise HandtoolError(
+                f"the heat-map head needs an input of a multiple of {STRIDE} px, not {input_size}",
+                hint=f"--input-size {max(1, round(input_size / STRIDE)) * STRIDE}, or --head regression",
+            )
+        self.per_batch = False  # the published norms of directions and locations, instead of one for each hand
+        self.upsample = nn.Sequential(
+            *(
+                layer
+                for d in (num_features, WIDTH, WIDTH)
+                for layer in (
+                    nn.ConvTranspose2d(d, WIDTH, 4, 2, 1, bias=False),
+                    nn.BatchNorm2d(WIDTH),
+                    nn.ReLU(inplace=True),
+                )
+            )
+        )
+        self.heat = branch(WIDTH + 2, NUM_JOINTS)
+        self.direction = branch(WIDTH + 2 + NUM_JOINTS, 3 * NUM_JOINTS)
+        self.location = branch(WIDTH + 2 + 4 * NUM_JOINTS, 3 * NUM_JOINTS)
+        nn.init.constant_(self.heat[-1].bias, math.log(RARE / (1 - RARE)))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        seen = self.upsample(features)
+        seen = torch.cat([seen, coordinates(seen)], dim=1)
+        heat = torch.sigmoid(last_in_full(self.heat, seen))
+        seen = torch.cat([seen, heat.to(seen.dtype)], dim=1)
+        direction = last_in_full(self.direction, seen)
+        location = last_in_full(self.location, torch.cat([seen, direction.to(seen.dtype)], dim=1))
+        return heat, direction.unflatten(1, (NUM_JOINTS, 3)), location.unflatten(1, (NUM_JOINTS, 3))
+
+    def solve(self, heat: Tensor, direction: Tensor, location: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` said and the inputs' cameras (B, 3, 3) -> joints (B, K, 3), reference-bone lengths in the camera frame, and
+        keypoints (B, K, 2) px of the input; float64.
+        """
+        cells, _, index = read_out(heat)
+        joints = location.flatten(3).gather(3, index[..., None, None].expand(-1, -1, 3, 1))[..., 0].double()
+        joints = joints - joints[:, WRIST, None]
+        start, end = REFERENCE_BONE
+        bone = (joints[:, end] - joints[:, start]).norm(dim=1).clamp(min=LEAST_BONE)
+        joints = joints / bone[:, None, None]
+        uv = CELL * (cells.double() + 0.5) - 0.5
+        return joints + place_root(joints, rays(uv, camera), DEPTH_RANGE)[:, None], uv
+
+    def targets(self, hands: LabelledHands) -> HeatmapTargets:
+        return make_targets(hands)
+
+    def losses(self, outputs: tuple[Tensor, Tensor, Tensor], targets: HeatmapTargets) -> tuple[Tensor, Tensor, Tensor]:
+        return losses_of_maps(*outputs, targets, self.per_batch)
+
+
+def branch(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, WIDTH, 3, padding=1, bias=False),
+        nn.BatchNorm2d(WIDTH),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(WIDTH, out, 1),
+    )
+
+
+def last_in_full(branch: nn.Sequential, seen: Tensor) -> Tensor:
+    """The branch, its last layer in float32 under autocast: bf16 has 8 bits, half a millimetre of a location."""
+    seen = branch[:-1](seen)
+    with torch.autocast(seen.device.type, enabled=False):
+        return branch[-1](seen.to(branch[-1].weight.dtype))
+
+
+def coordinates(maps: Tensor) -> Tensor:
+    """(B, 2, H, W) like `maps`: x and y of each cell, -1 to 1."""
+    (num, _, high, wide), kind = maps.shape, {"dtype": maps.dtype, "device": maps.device}
+    y, x = torch.meshgrid(torch.linspace(-1, 1, high, **kind), torch.linspace(-1, 1, wide, **kind), indexing="ij")
+    return torch.stack([x, y]).expand(num, -1, -1, -1)
+
+
+def read_out(heat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """heat (B, K, H, W) -> the place of each maximum (B, K, 2) in cells, x first; its height (B, K); its cell's number (B, K).
+
+    Finer than a cell: per axis the vertex of the parabola through the logarithms of three cells, exact for a Gaussian (Zhang et al. 2020,
+    arXiv:1910.06278, eq. 6).
+    """
+    high, wide = heat.shape[2:]
+    flat = heat.flatten(2)
+    index = flat.argmax(2)
+    score = flat.gather(2, index[..., None])[..., 0]
+    row, column = torch.div(index, wide, rounding_mode="floor"), index % wide
+    place = []
+    for where, size, step in ((column, wide, 1), (row, high, wide)):
+        inside = (where > 0) & (where < size - 1)
+        beside = [flat.gather(2, torch.where(inside, index + way, index)[..., None])[..., 0] for way in (-step, step)]
+        place.append(where + torch.where(inside, finer(beside[0], score, beside[1]), torch.zeros_like(score)))
+    return torch.stack(place, dim=-1), score, index
+
+
+def finer(before: Tensor, top: Tensor, after: Tensor) -> Tensor:
+    """How far the true maximum lies from the highest of three cells, in cells."""
+    low, middle, high = (value.clamp(min=1e-10).log() for value in (before, top, after))
+    bend = (2 * middle - low - high).clamp(min=1e-6)
+    return ((high - low) / (2 * bend)).clamp(-0.5, 0.5)
+
+
+def make_targets(hands: LabelledHands) -> HeatmapTargets:
+    """HeatmapTargets from labels of the views. A joint whose keypoint is unknown is looked for where its camera, if known, shows it."""
+    joints, valid = hands.joints, hands.valid
+    projected = joints @ hands.camera.mT
+    by_camera = valid & torch.isfinite(projected).all(2) & (projected[..., 2] > 0)
+    uv = torch.where(hands.keypoints_valid[..., None], hands.keypoints, projected[..., :2] / projected[..., 2:])
+    uv_valid = hands.keypoints_valid | by_camera
+    from_wrist, from_parent = joints - joints[:, :1], joints - joints[:, PARENT]
+    unit = from_wrist[:, MIDDLE_MCP].norm(dim=1)
+    length = from_parent.norm(dim=2)
+    located = valid & (valid[:, WRIST] & valid[:, MIDDLE_MCP] & (unit > 0))[:, None]
+    directed = valid & valid[:, PARENT] & ((length > 0) | (torch.arange(NUM_JOINTS) == WRIST))
+    return HeatmapTargets(
+        uv=blank(uv, uv_valid[..., None]),
+        uv_valid=uv_valid,
+        direction=blank(from_parent / length.clamp(min=1e-12)[..., None], directed[..., None]),
+        direction_valid=directed & uv_valid,
+        location=blank(from_wrist / unit.clamp(min=1e-12)[:, None, None], located[..., None]),
+        location_valid=located & uv_valid,
+    )
+
+
+def gaussians(uv: Tensor, wide: int, high: int) -> Tensor:
+    """uv (B, K, 2) px of the input -> (B, K, H, W), 1 at uv and sigma SIGMA around it; nothing for a joint far outside the picture."""
+    cells = (uv + 0.5) / CELL - 0.5
+    squares = [
+        (torch.arange(size, device=uv.device) - cells[..., axis, None]) ** 2 for axis, size in ((0, wide), (1, high))
+    ]
+    return torch.exp(-(squares[1][..., :, None] + squares[0][..., None, :]) / (2 * SIGMA**2))
+
+
+def losses_of_maps(
+    heat: Tensor, direction: Tensor, location: Tensor, targets: HeatmapTargets, per_batch: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Three scalars over the batch of all processes.
+
+    Heat: half the mean square error, summed over joints. Directions and locations: the error where the true heat map is, its Frobenius
+    norm for each hand, and the mean over hands. `per_batch`: one norm over the whole batch, divided by its size, as published: it shrinks
+    as the batch grows.
+    """
+    true_heat = gaussians(targets.uv, heat.shape[3], heat.shape[2])
+    squares = functional.mse_loss(heat, true_heat.to(heat), reduction="none").mean(dim=(2, 3)) * targets.uv_valid
+    parts = [0.5 * mean_of_all(squares.sum(0), targets.uv_valid.sum(0)).sum()]
+    for maps, truth, valid in (
+        (direction, targets.direction, targets.direction_valid),
+        (location, targets.location, targets.location_valid),
+    ):
+        miss = (maps - truth[..., None, None]) * (true_heat * valid[..., None, None])[:, :, None]
+        squares = miss.square().sum(dim=(1, 2, 3, 4))
+        if per_batch:
+            parts.append(total(squares.sum()).clamp(min=1e-12).sqrt() / total(squares.new_tensor(float(len(squares)))))
+        else:
+            parts.append(mean_of_all(squares.clamp(min=1e-12).sqrt().sum(), valid.any(1).sum()))
+    return tuple(parts)

@@ -1,0 +1,6 @@
+"""Contrastive losses and their weights, one paper a file."""
+
+from handtool.nn.models.losses.adaptive_weights import adaptive_weights
+from handtool.nn.models.losses.nt_xent import nt_xent
+
+__all__ = ["adaptive_weights", "nt_xent"]

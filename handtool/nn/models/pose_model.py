@@ -1,0 +1,82 @@
+"""A pose model: encoder, head, and the contract of what goes in and comes out."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from handtool.nn.models.encoder import Encoder
+from handtool.nn.models.heatmap_head import HeatmapHead
+from handtool.nn.models.regression_head import RegressionHead
+from handtool.nn.views.views import IMAGENET_MEAN, IMAGENET_STD
+
+FOCAL = 388.9 / 224  # of the crop's side; PeCLR's assumed camera, where the training hands had none
+
+PUBLISHED_NORMALIZATION = {
+    "mean": (0.5, 0.5, 0.5),
+    "std": (1.0, 1.0, 1.0),
+}  # DetNet's, whatever its encoder was trained with
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the model expects and what its numbers mean."""
+
+    size: int  # px, side of the input: the whole crop, resized
+    mean: tuple[float, ...] = IMAGENET_MEAN  # RGB, of 0..1
+    std: tuple[float, ...] = IMAGENET_STD
+    side: str = "RIGHT"  # left hands are mirrored in and mirrored back
+    box_scale: float = 1.3  # of the crops that it was trained on
+    bone_m: float = float("nan")  # mean reference bone of the training hands
+    head: str = "regression"  # or heatmap
+    mirrored: bool = False  # it has seen mirrored hands too, so that --flip makes sense
+    focal: float = (
+        FOCAL  # median focal length of the training crops, in sides of the crop: assumed where a camera is unknown
+    )
+
+
+HEADS = {"heatmap": HeatmapHead, "regression": RegressionHead}
+
+
+class PoseModel(nn.Module):
+    """(B, 3, size, size) normalised canonical right hands -> what the head says of them, which `solve` understands."""
+
+    def __init__(self, encoder: Encoder, contract: Contract) -> None:
+        super().__init__()
+        self.encoder, self.contract = encoder, contract
+        self.head = HEADS[contract.head](encoder.num_features, contract.size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.head(self.encoder.features(images) if self.head.spatial else self.encoder(images))
+
+    def solve(self, *outputs_and_camera: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` said and, last, the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), reference-bone lengths in the camera frame,
+        and keypoints (B, 21, 2) px of the input; float64, standard order.
+        """
+        return self.head.solve(*outputs_and_camera)
+
+
+class PoseLosses(nn.Module):
+    """Model and losses as one module, whose gradients DDP can average: inputs and targets -> (3,) parts of the loss."""
+
+    def __init__(self, model: PoseModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor, targets: object, half: bool) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
+            outputs = self.model(inputs)
+        return torch.stack(self.model.head.losses(outputs, targets))
+
+
+def layer_shares(model: PoseModel, decay: float) -> dict[nn.Module, float]:
+    """Layer-wise learning rates: the head at the whole rate, each stage of the encoder below it at `decay` times that of the one above."""
+    encoder = model.encoder
+    stages = [(encoder.layer4,), (encoder.layer3,), (encoder.layer2,), (encoder.layer1,), (encoder.conv1, encoder.bn1)]
+    return {part: decay**depth for depth, parts in enumerate(stages, 1) for part in parts}
+
+
+def assumed_camera(side: int, focal: float) -> torch.Tensor:
+    """(3, 3) of a crop of `side` px whose true camera is unknown: its axis through the centre."""
+    middle = (side - 1) / 2
+    return torch.tensor([[focal * side, 0, middle], [0, focal * side, middle], [0, 0, 1]], dtype=torch.float64)

@@ -1,0 +1,118 @@
+"""Several processes as one: which one am I, where do we meet, and what all of them must agree on."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from handtool.errors import HandtoolError, WrongCommand
+from handtool.nn.models.collectives import extreme, processes
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among those of the run. `device` is "cpu" or "cuda" (then `local_rank` numbers the GPU)."""
+
+    device: str
+    rank: int = 0
+    local_rank: int = 0
+    processes: int = 1
+    local_processes: int = 1  # of them on this machine
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device("cuda", self.local_rank) if self.device == "cuda" else torch.device("cpu")
+
+    def share(self, batch_size: int) -> slice:
+        """Which of a batch's items are this process'."""
+        size = batch_size // self.processes
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+
+def find_devices(gpus: int | None, processes: int, command: str) -> tuple[str, int]:
+    """What `--gpus` and `--processes` ask for, checked against this machine: ("cpu" or "cuda", processes to start here).
+
+    gpus None: one if there is one. Raises HandtoolError where fewer GPUs are here than asked, WrongCommand for both at once.
+    """
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    asked = min(1, here) if gpus is None else gpus
+    if asked > here:
+        there = f"{here or 'no'} CUDA GPU{'s' if here > 1 else ''}"
+        raise HandtoolError(
+            f"--gpus {asked} asked, {there} on this machine; --gpus 0 trains on the CPU",
+            hint=f"handtool {command} --gpus {here}",
+        )
+    if asked and processes > 1:
+        raise WrongCommand(
+            f"--processes {processes} is for the CPU, one process per GPU is started for --gpus {asked}",
+            hint=f"handtool {command} --gpus 0 --processes {processes}",
+        )
+    return ("cuda", asked) if asked else ("cpu", processes)
+
+
+def place_from_environment(device: str, env: Mapping[str, str] = os.environ) -> Place | None:
+    """The place that torchrun or a SLURM step of several tasks gives this process; None where nobody started it so."""
+    if "RANK" in env and "WORLD_SIZE" in env:
+        return Place(
+            device,
+            int(env["RANK"]),
+            int(env.get("LOCAL_RANK", 0)),
+            int(env["WORLD_SIZE"]),
+            int(env.get("LOCAL_WORLD_SIZE", 1)),
+        )
+    # A batch script has SLURM_NTASKS too, but only what srun starts has a step: there, all tasks run this same command.
+    if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in env:
+        here = int(
+            re.match(r"\d+", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))[0]
+        )  # "4(x2)": four on each of two machines
+        return Place(
+            device, int(env["SLURM_PROCID"]), int(env.get("SLURM_LOCALID", 0)), int(env["SLURM_STEP_NUM_TASKS"]), here
+        )
+    return None
+
+
+def meeting_point(env: Mapping[str, str] = os.environ) -> str:
+    """Where the processes meet, as an init_method: torchrun says it; under SLURM the step's first host, a port from the job."""
+    if "MASTER_ADDR" in env:
+        return "env://"
+    first = re.sub(r"\[(\w+).*", r"\1", env["SLURM_STEP_NODELIST"]).split(",")[0]  # node[03-07,9] -> node03
+    return f"tcp://{first}:{20000 + int(env['SLURM_JOB_ID']) % 20000}"
+
+
+@contextmanager
+def joined(place: Place) -> Iterator[None]:
+    """Within, the processes of the run can talk: NCCL between GPUs (gloo beside it for CPU tensors), gloo between CPUs."""
+    if place.device == "cuda":
+        torch.cuda.set_device(place.torch_device)
+    if place.processes == 1:
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if place.device == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=meeting_point(), rank=place.rank, world_size=place.processes)
+    yield
+    dist.destroy_process_group()  # not after an error: the others would hear of a closed connection before they hear of the error
+
+
+def averaging(network: nn.Module, now: bool) -> AbstractContextManager:
+    """Around a forward and backward pass: DDP averages the gradients over processes only where `now`; else they add up on each."""
+    return nullcontext() if now or not isinstance(network, DistributedDataParallel) else network.no_sync()
+
+
+def any_process(flag: bool) -> bool:
+    """Whether any process says so; all must ask. Over gloo, so that no GPU has to finish its work for it."""
+    return bool(extreme(torch.tensor(int(flag)), largest=True)) if processes() > 1 else flag
+
+
+def broadcast(value: object) -> object:
+    """Rank 0's picklable value on every process."""
+    if processes() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

@@ -1,0 +1,106 @@
+"""Starting the other processes of a run on this machine, and hearing from them.
+
+The children compute and rank 0 among them writes the checkpoints; progress and log lines come back through a queue, because
+only the parent knows how to show them.
+"""
+
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from handtool.engine.parent import end_with_parent
+from handtool.errors import TERMINATED, HandtoolError, Terminated, first_line
+from handtool.progress import Progress
+
+
+def launch(function: Callable, processes: int, arguments: tuple, progress: Progress) -> None:
+    """Runs function(*arguments, progress=…) in `processes` new processes, by torch's elastic launcher, to the end of all.
+
+    Function and arguments must be picklable; the environment tells each child its place. If one fails, the others are ended
+    and its HandtoolError is raised here. SIGTERM and SIGINT go on to the children, then come out as Terminated and KeyboardInterrupt.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    queue, failures = torch.multiprocessing.get_context("spawn").Queue(), []
+    listener = threading.Thread(target=listen, args=(queue, progress, failures), daemon=True)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id="handtool",
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="spawn",
+    )
+    listener.start()
+    for name in [
+        name
+        for name in logging.root.manager.loggerDict
+        if name.startswith(("torch.distributed.elastic", "torchelastic"))
+    ]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # pages about a child that failed; what we raise is one line
+    failed = None
+    try:
+        elastic_launch(config, start_child)(function, processes, arguments, queue, os.getpid())
+    except SignalException as told:
+        raise (KeyboardInterrupt if told.sigval == signal.SIGINT else Terminated) from None
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        message = failure.message.get("message", "") if isinstance(failure.message, dict) else failure.message
+        failed = HandtoolError(f"process {rank} of {processes} failed: {first_line(message)}")
+    finally:
+        queue.put(None)
+        listener.join()
+    if failed:
+        raise (failures[0] if failures else failed) from None
+
+
+def listen(queue, progress: Progress, failures: list[Exception]) -> None:
+    """In the parent: log records go to their loggers, errors are kept, anything else is a call of `progress`."""
+    while (message := queue.get()) is not None:
+        if isinstance(message, logging.LogRecord):
+            logging.getLogger(message.name).handle(message)
+        elif isinstance(message, Exception):
+            failures.append(message)
+        else:
+            progress(*message[0], **message[1])
+
+
+@record  # tells the launcher how this process ended
+def start_child(function: Callable, processes: int, arguments: tuple, queue, parent: int) -> None:
+    end_with_parent(parent)
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # Ctrl-C reaches every process of the terminal; the parent says so for all
+    root = logging.getLogger()
+    root.addHandler(logging.handlers.QueueHandler(queue))
+    root.setLevel(logging.INFO if os.environ["RANK"] == "0" else logging.ERROR)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+
+    def progress(*place: object, **figures: float) -> None:
+        if os.environ["RANK"] == "0":
+            queue.put((place, figures))
+
+    try:
+        function(*arguments, progress=progress)
+    except Terminated:
+        sys.exit(TERMINATED)
+    except Exception as error:
+        # Sent before this process ends: the others then fail too, with broken connections, and the first to be heard is the cause.
+        queue.put(error if isinstance(error, HandtoolError) else RuntimeError(traceback.format_exc()))
+        queue.close()
+        queue.join_thread()
+        raise

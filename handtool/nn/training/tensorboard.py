@@ -1,0 +1,43 @@
+"""The curve on TensorBoard, for those who watch many runs. Optional: the extra `tensorboard`."""
+
+from importlib.util import find_spec
+
+from handtool.errors import HandtoolError
+from handtool.nn.training.curve import WATCHED, Curve
+
+FIGURES = ("loss", "learning_rate", *WATCHED)
+
+
+class TensorBoard:
+    """Writes what the curve gains into `folder`, None: nowhere. A run that goes on hides what was written of steps that it repeats."""
+
+    def __init__(self, folder: str | None, curve: Curve) -> None:
+        self.written = len(curve)
+        self.writer = None
+        if folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(folder, purge_step=self.written)
+
+    def __enter__(self) -> "TensorBoard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.writer:
+            self.writer.close()
+
+    def write(self, curve: Curve) -> None:
+        """All steps that are fetched and not yet written."""
+        if self.writer:
+            for place in range(self.written, len(curve.values["loss"])):
+                for name in FIGURES:
+                    self.writer.add_scalar(name, curve.values[name][place], curve.values["step"][place])
+        self.written = len(curve.values["loss"])
+
+
+def check_tensorboard(folder: str | None) -> None:
+    """Raises HandtoolError where a tensorboard is asked for and TensorBoard is not installed."""
+    if folder is not None and find_spec("tensorboard") is None:
+        raise HandtoolError(
+            "--tensorboard needs TensorBoard, which is not installed", hint="pip install 'handtool[tensorboard]'"
+        )

@@ -1,0 +1,1 @@
+"""What is done to a picture: views, augmentation, geometry, and undoing a view."""

@@ -1,0 +1,81 @@
+"""The frames of a published set, one a row: its image and the hands that the labels know on it, or the reason why there are none."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from handtool.hands.boxes import box_of_points
+from handtool.hands.camera import project
+from handtool.hands.skeleton import NUM_JOINTS
+from handtool.sources.frame import Frame, KnownHand, Tally, Video
+from handtool.sources.images import NOTHING_READ, BadImage, read_image
+
+
+class BadLabel(Exception):
+    """A label that cannot be used; the message is the reason that is counted."""
+
+
+class Sample(NamedTuple):
+    """path: of the image; name: below the root of the set, with forward slashes; number: of the frame in its video."""
+
+    path: Path
+    name: str
+    number: int
+
+
+Label = Callable[
+    [int, Sample, np.ndarray], tuple[KnownHand, ...]
+]  # place among the rows, where, image (h, w, 3) -> hands; raises BadLabel
+
+
+def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label: Label) -> Iterator[Frame]:
+    """Every row of the video, in its order, found by its place among them. A bad label costs its frame, as a bad image does."""
+    for row in range(len(video.rows)):
+        tally.heartbeat()
+        place = find(row)
+        try:
+            image, jpeg = read_image(place.path)
+            hands = label(row, place, image)
+        except (BadImage, BadLabel) as bad:
+            tally.failed[str(bad)] += 1
+            continue
+        tally.saw(image)
+        tally.decoded += 1
+        tally.sampled += 1
+        yield Frame(image, place.number, float("nan"), place.name, jpeg, hands=hands)
+    if not tally.decoded:
+        tally.problem = NOTHING_READ
+
+
+def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """What follows from joints (21, 3) m, camera frame, NaN: not known, and a camera (3, 3): the fields of a KnownHand, its box among them.
+
+    keypoints: (21, 2) px where the set publishes them; without, the joints are projected, and what lies behind the camera is not seen.
+    The box holds all keypoints, and is None where there is none.
+    """
+    valid = np.isfinite(joints).all(axis=1)
+    if keypoints is None:
+        seen = valid & (joints[:, 2] > 0)
+        keypoints = np.where(seen[:, None], project(joints, camera), np.nan)
+    else:
+        seen = np.isfinite(keypoints).all(axis=1)
+    box = box_of_points(keypoints, seen) if seen.any() else None
+    found = {"joints": joints.astype(np.float32), "valid": valid, "camera": camera}
+    return found | {"keypoints": keypoints, "keypoints_valid": seen, "box": box}
+
+
+def nothing_but_a_box(box: np.ndarray, camera: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The same fields where no joint is known. box: (4,) px."""
+    unknown = np.zeros(NUM_JOINTS, bool)
+    found = {
+        "joints": np.full((NUM_JOINTS, 3), np.nan, np.float32),
+        "valid": unknown,
+        "keypoints": np.full((NUM_JOINTS, 2), np.nan),
+    }
+    return found | {
+        "keypoints_valid": unknown,
+        "camera": np.full((3, 3), np.nan) if camera is None else camera,
+        "box": box,
+    }

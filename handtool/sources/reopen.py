@@ -1,0 +1,79 @@
+"""Footage that was read once, found again and read again: by the path that was noted then, and the numbers of its frames."""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import takewhile
+from math import gcd
+from pathlib import Path
+
+from handtool.errors import HandtoolError
+from handtool.sources.find import find_videos, readable
+from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
+from handtool.sources.read import read_frames
+
+
+def find_again(name: str, noted: str, folders: list[Path], roots: list[Path]) -> Video | None:
+    """A video by its `name` and the path `noted` when it was read; None where it is not there any more.
+
+    folders: a relative path is looked for below each. roots: what was read then, absolute; `noted` goes on from one of them. The tail of
+    the path counts too, so that `videos/day1/clip.mp4` is found in a folder that holds `day1/clip.mp4` or `clip.mp4`.
+    """
+    if not noted:
+        return None
+    path = Path(noted)
+    tails = [Path(*path.parts[start:]) for start in range(len(path.parts))]
+    for place in [path, *continued(path, roots), *(folder / tail for folder in folders for tail in tails)]:
+        if place.exists() and (video := pick_video(place, name)):
+            return video
+    return None
+
+
+def continued(path: Path, roots: list[Path]) -> Iterator[Path]:
+    """`videos/day1/clip.mp4`, read from the root `/data/videos`, lies at `/data/videos/day1/clip.mp4`."""
+    for root in roots:
+        for end in range(len(path.parts), 0, -1):
+            if root.parts[-end:] == path.parts[:end]:
+                yield root.joinpath(*path.parts[end:])
+
+
+def pick_video(place: Path, name: str) -> Video | None:
+    """What lies there as one video: the file, the images directly inside the folder, or the labelled video whose name ends like `name`."""
+    for choice in (
+        Choice(),
+        *(Choice(split=part) for part in Path(name).parts),
+    ):  # a data set of several splits asks for one
+        videos = videos_at(place, choice)
+        same = [video for video in videos if video.path == readable(place) and video.kind != "labelled"]
+        named = [
+            video for video in videos if video.kind == "labelled" and (len(videos) == 1 or shared_end(video.name, name))
+        ]
+        if same or named:
+            return same[0] if same else max(named, key=lambda video: shared_end(video.name, name))
+    return None
+
+
+def shared_end(name: str, other: str) -> int:
+    """How many parts two names have in common, from the last one on."""
+    pairs = zip(reversed(Path(name).parts), reversed(Path(other).parts))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+@lru_cache(maxsize=8)
+def videos_at(place: Path, choice: Choice) -> list[Video]:
+    """A data set is asked once for each of its thousand videos."""
+    try:
+        return find_videos([place], choice=choice).videos
+    except HandtoolError:
+        return []
+
+
+def read_again(video: Video, numbers: Iterable[int]) -> Iterator[Frame]:
+    """The frames of those numbers, each once, in the order of the footage; those that cannot be read (any more) are left out."""
+    wanted = set(map(int, numbers))
+    last, step = max(wanted), gcd(*wanted) or 1
+    for frame in read_frames(video, Sampling(every=step), Tally()):
+        if frame.number in wanted:
+            wanted.remove(frame.number)
+            yield frame
+        if not wanted or (video.kind == "video" and frame.number >= last):
+            return

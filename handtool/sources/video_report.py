@@ -1,0 +1,94 @@
+"""What became of the videos: the rows of /videos, the accounting, and the lists that a person reads.
+
+An outcome is what `Tally` and `Rows` of vision/ keep of one video (`as_outcome` of both), as one dictionary.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from handtool.accounting import Accounting
+from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
+from handtool.sources.find import readable
+from handtool.sources.frame import Video
+from handtool.sources.truth import LABELLED
+
+MAX_LISTED = 20  # videos that a report lists one by one, besides the bad ones
+
+
+def video_columns(videos: list[Video], outcomes: list[dict], ordinals: list[int]) -> dict[str, object]:
+    """The columns of /videos. ordinals: the place of each in the whole input list."""
+    return {
+        "name": [video.name for video in videos],
+        "path": [readable(video.path) for video in videos],
+        "subject": [
+            video.subject or outcome.get("subject", "") for video, outcome in zip(videos, outcomes, strict=True)
+        ],
+        "place": [outcome.get("place", "") for outcome in outcomes],
+        "status": [outcome["status"] for outcome in outcomes],
+        "ordinal": np.array(ordinals, np.int64),
+        "fps": [outcome["fps"] for outcome in outcomes],
+        "width": [outcome["width"] for outcome in outcomes],
+        "height": [outcome["height"] for outcome in outcomes],
+        "duration": [outcome["duration"] for outcome in outcomes],
+        "frames_decoded": [outcome["decoded"] for outcome in outcomes],
+        "frames_failed": [sum(outcome["failed"].values()) for outcome in outcomes],
+        "frames_corrupt": [outcome["corrupt"] for outcome in outcomes],
+    }
+
+
+def account(outcomes: list[dict]) -> list[Accounting]:
+    """Videos, frames and hands: in = done + skipped + failed of each."""
+    films, frames, hands = Accounting("videos"), Accounting("frames"), Accounting("hands")
+    for outcome in outcomes:
+        if outcome["decoded"]:
+            films.done += 1
+        else:
+            films.fail(outcome["problem"].partition(":")[0])
+        frames.done += outcome["with_hands"]
+        frames.skip("not sampled", outcome["decoded"] - outcome["sampled"])
+        frames.skip("hands found, none kept", outcome["none_kept"])
+        frames.skip("no hand found", outcome["sampled"] - outcome["with_hands"] - outcome["none_kept"])
+        for reason, count in outcome["failed"].items():
+            frames.fail(reason, count)
+        hands.done += outcome["hands"]
+        for reason, count in outcome["left_out"].items():
+            hands.skip(reason, count)
+        for reason, count in outcome["refused"].items():
+            hands.fail(reason, count)
+    return [films, frames, hands]
+
+
+def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) -> dict:
+    """Every frame and every hand is in it: decoded, sampled, with hands, or lost and why. left_out: files beside the videos."""
+    report = {"accounting": [each.as_report() for each in account(outcomes)]}
+    for name, side in (("left", LEFT), ("right", RIGHT), ("side_unknown", UNKNOWN)):
+        report[name] = sum(outcome["sides"][side] for outcome in outcomes)
+    joined = sum((Counter(outcome.get("joined", {})) for outcome in outcomes), Counter())
+    if joined:
+        report["truth"] = {LABELLED: 0} | dict(joined)
+    turned = sum(outcome["side_turned"] for outcome in outcomes)
+    if turned:
+        report["sides_turned_by_their_tracks"] = turned
+    lines = [line_of(video, outcome) for video, outcome in zip(videos, outcomes, strict=True)]
+    if 0 < len(videos) <= MAX_LISTED:
+        report["per_video"] = lines
+    bad = [line for line in lines if line["status"] != "ok"]
+    if bad:
+        report["videos_not_read_whole"] = bad
+    if left_out:
+        report["files_left_out"] = dict(left_out)
+    return report
+
+
+def line_of(video: Video, outcome: dict) -> dict:
+    """One video in the report; duration_s is None where the file does not say."""
+    line = {
+        "video": video.name,
+        "status": outcome["status"],
+        "hands": outcome["hands"],
+        "frames_with_hands": outcome["with_hands"],
+    }
+    line |= {"frames_kept": outcome["sampled"], "frames_decoded": outcome["decoded"]}
+    line |= {"frames_failed": sum(outcome["failed"].values()), "frames_corrupt": outcome["corrupt"]}
+    return line | {"duration_s": round(outcome["duration"], 3) if np.isfinite(outcome["duration"]) else None}

@@ -1,0 +1,334 @@
+"""The gatekeeper: looks at a file's structure in a child process before anyone opens it.
+
+A damaged or hostile file can crash libhdf5 or make it loop. Here it does so in a process of its own, with ten seconds to live.
+`python -m handtool.store.gatekeeper PATH` prints JSON lines: a verdict on the file and on each file that it links to.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import h5py
+import numpy as np
+from h5py._objects import phil
+
+from handtool.errors import DamagedFile, first_line
+from handtool.store.columns import read_array
+from handtool.store.disk import beside
+from handtool.store.schema import FORMAT, FORMAT_VERSION, TABLES, Column, Table
+from handtool.store.text import decode
+
+SECONDS = 10
+CAN_FORK = sys.platform == "linux"
+DONE = {"done": True}
+MOST_OBJECTS = 200_000
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
+LINKING = ("/", "/pool")  # the groups that may hold links to tables of other files
+STEP_ATTRS = ("program", "version", "uuid", "fingerprint", "parents", "started", "seconds")
+STEP_TEXTS = ("command", "config", "inputs", "report")
+trusted: dict[tuple, dict] = {}  # files seen by this process: (device, inode, size, mtime) -> verdict
+
+
+class Refused(Exception):
+    """What is wrong with the file, in a few words."""
+
+
+def ensure_sound(path: Path) -> None:
+    """Raises DamagedFile unless the file and all that it links to have been looked at and found sound."""
+    if identity(path) in trusted:
+        return judge(path, trusted[identity(path)])
+    for verdict in examine(path):
+        if verdict["path"] and os.path.exists(verdict["path"]):
+            trusted[identity(Path(verdict["path"]))] = verdict
+    judge(path, trusted.get(identity(path), {"problem": "cannot be examined"}))
+
+
+def identity(path: Path) -> tuple:
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def judge(path: Path, verdict: dict) -> None:
+    if verdict.get("newer"):
+        raise DamagedFile(
+            f"{path} is in format version {verdict['newer']}, this program reads {FORMAT_VERSION}",
+            hint="upgrade handtool",
+        )
+    if verdict.get("problem"):
+        raise DamagedFile(f"{path} {verdict['problem']}", hint=verdict.get("hint"))
+
+
+def examine(path: Path) -> list[dict]:
+    """The child's verdicts; a crash or a hang is the verdict on the file that it was looking at."""
+    output, in_time = fork_child(path) if CAN_FORK else start_child(path)
+    said = [json.loads(line) for line in output.decode("utf-8", "replace").splitlines() if line.endswith("}")]
+    verdicts = [entry for entry in said if "problem" in entry]
+    if DONE not in said:
+        begun = [entry["path"] for entry in said if entry.get("begun")]
+        ending = "crashes the HDF5 library" if in_time else "hangs the HDF5 library"
+        verdicts.append(
+            {"path": begun[-1] if begun else str(path), "problem": ending, "hint": "it is damaged; make it again"}
+        )
+    return verdicts
+
+
+def fork_child(path: Path) -> tuple[bytes, bool]:
+    """What the child wrote, and whether it ended within its time. A fork takes 5 ms, a new interpreter 300.
+
+    No other thread is inside libhdf5 then, since h5py's lock is held; the child uses nothing else that a thread could have left half done.
+    """
+    reader, writer = os.pipe()
+    with phil, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        child = os.fork()
+    if child == 0:
+        be_child(path, writer)
+    os.close(writer)
+    try:
+        return read_until(reader, time.monotonic() + SECONDS)
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)  # what it had to say is said; it may be in a loop
+        os.waitpid(child, 0)
+
+
+def be_child(path: Path, writer: int) -> NoReturn:
+    """Of the fork: nothing of the parent's is written, closed or waited for."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a crashing libc has last words
+        examine_all(str(path), lambda entry: os.write(writer, json.dumps(entry).encode() + b"\n"))
+    finally:
+        os._exit(0)
+
+
+def read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
+    """All bytes of a pipe, up to its end (True) or to the deadline (False)."""
+    output = b""
+    while (left := deadline - time.monotonic()) > 0 and select.select([reader], [], [], left)[0]:
+        if not (block := os.read(reader, 1 << 16)):
+            return output, True
+        output += block
+    return output, False
+
+
+def start_child(path: Path) -> tuple[bytes, bool]:
+    """The same by a new interpreter, where forking is unsafe (macOS) or unknown."""
+    package = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    environment.pop("HDF5_PLUGIN_PATH", None)
+    command = [sys.executable, "-P", "-m", "handtool.store.gatekeeper", str(path)]
+    try:
+        return subprocess.run(
+            command, capture_output=True, timeout=SECONDS, env=environment, stdin=subprocess.DEVNULL
+        ).stdout, True
+    except subprocess.TimeoutExpired as expired:
+        return expired.stdout or b"", False
+
+
+def walk(path: str) -> dict:
+    """The verdict on one file: {"path", "problem", "hint", "newer", "links": {table: path}}."""
+    verdict = {"path": path, "problem": None, "hint": None, "newer": None, "links": {}}
+    try:
+        check_signature(path)
+        with h5py.File(path, "r", locking=False) as h5:
+            version = check_header(h5)
+            if version > FORMAT_VERSION:
+                return {**verdict, "newer": int(version)}
+            check_tree(h5, os.path.getsize(path))
+            verdict["links"] = check_links(h5, path)
+            check_tables(h5)
+            check_history(h5)
+    except Refused as refusal:
+        verdict["problem"], verdict["hint"] = (*refusal.args, None)[:2]
+    except Exception as error:  # whatever h5py raises on a damaged file, it is the file's fault
+        verdict["problem"], verdict["hint"] = (
+            f"is damaged ({first_line(error)})",
+            "make it again; handtool check names damaged files",
+        )
+    return verdict
+
+
+def check_signature(path: str) -> None:
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if not head:
+        raise Refused("is empty", "the command that should have written it failed")
+    if head != SIGNATURE:
+        raise Refused("is not an HDF5 file", "videos and images enter through: handtool extract PATH -o crops.h5")
+
+
+def check_header(h5: h5py.File) -> int:
+    if decode(h5.attrs.get("format", "")) != FORMAT:
+        raise Refused("is an HDF5 file, but not one of handtool's")
+    version = int(h5.attrs.get("format_version", 0))
+    if version <= FORMAT_VERSION and not bool(h5.attrs.get("complete", False)):
+        raise Refused("was not finished by its writer", "make it again")
+    if version <= FORMAT_VERSION and not decode(h5.attrs.get("uuid", "")):
+        raise Refused("has no uuid")
+    return version
+
+
+def check_tree(h5: h5py.File, file_size: int) -> None:
+    """Every object below the root: reached once, by a hard link, of a plain type, with a shape that fits the file."""
+    seen, queue = {h5py.h5o.get_info(h5.id).addr}, [h5]
+    while queue:
+        group = queue.pop()
+        check_attributes(group)
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink) and group.name in LINKING:
+                continue  # check_links looks at those
+            if not isinstance(link, h5py.HardLink):
+                raise Refused(f"holds a link out of the schema ({group.name.rstrip('/')}/{name})")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                raise Refused(f"holds {item.name} twice (a loop)")
+            seen.add(address)
+            if len(seen) > MOST_OBJECTS:
+                raise Refused("holds more objects than any file of handtool's")
+            if isinstance(item, h5py.Group):
+                queue.append(item)
+            elif isinstance(item, h5py.Dataset):
+                check_attributes(item)
+                check_dataset(item, file_size)
+            else:
+                raise Refused(f"holds a named type ({item.name})")
+
+
+def is_plain(kind: h5py.h5t.TypeID) -> bool:
+    """Of fixed length: integers, floats, strings, enums."""
+    if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
+        return False
+    return kind.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
+
+
+def check_attributes(item: h5py.Group | h5py.Dataset) -> None:
+    """All of a plain type, and all can be read."""
+    for name in item.attrs:
+        if not is_plain(item.attrs.get_id(name).get_type()):
+            raise Refused(f"holds the attribute {name} of {item.name} in a type that handtool does not write")
+        item.attrs[name]
+
+
+def check_dataset(dataset: h5py.Dataset, file_size: int) -> None:
+    kind = dataset.id.get_type()
+    if not is_plain(kind) or dataset.shape == ():
+        raise Refused(f"holds {dataset.name} of a type that handtool does not write")
+    properties = dataset.id.get_create_plist()
+    if properties.get_layout() == h5py.h5d.VIRTUAL:
+        raise Refused(f"holds a virtual dataset ({dataset.name})")
+    if properties.get_external_count():
+        raise Refused(f"keeps {dataset.name} in another file (external storage)")
+    filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+    if filters - ALLOWED_FILTERS:
+        raise Refused(f"holds {dataset.name} behind a filter that handtool does not use")
+    size = int(np.prod(dataset.shape, dtype=object)) * kind.get_size() if dataset.shape is not None else 0
+    if dataset.shape is None or size > file_size:
+        raise Refused(f"says that {dataset.name} has shape {dataset.shape}, more than the file holds")
+
+
+def check_links(h5: h5py.File, path: str) -> dict[str, str]:
+    """External links of the root and of /pool, each to the table of its own name, each with its uuid recorded in the attribute `links`."""
+    recorded = json.loads(decode(h5.attrs.get("links", "{}")))
+    found = {}
+    for group in (h5[name] for name in LINKING if name in h5):
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                place = f"{group.name}/{name}".lstrip("/")
+                entry = recorded.get(place, {})
+                known = name in TABLES and link.path == f"/{name}"
+                if not known or entry.get("file") != link.filename or not isinstance(entry.get("uuid"), str):
+                    raise Refused(f"holds a link out of the schema (/{place} -> {link.filename}:{link.path})")
+                found[place] = str(beside(Path(path), link.filename))
+    if set(found) != set(recorded):
+        raise Refused("has links that do not match its record of them")
+    return found
+
+
+def check_history(h5: h5py.File) -> None:
+    """One numbered group for each step, each with what a step says of itself."""
+    steps = list(h5["provenance"]) if "provenance" in h5 else []
+    if not steps or not all(name.isdecimal() for name in steps):
+        raise Refused("does not say how it was made (/provenance)")
+    for name in steps:
+        step = h5["provenance"][name]
+        lacking = [key for key in STEP_ATTRS if key not in step.attrs] + [key for key in STEP_TEXTS if key not in step]
+        if lacking:
+            raise Refused(f"lacks {', '.join(lacking)} in /provenance/{name}")
+        for key in STEP_TEXTS:
+            json.loads(read_array(step[key], "it").tobytes())
+
+
+def check_tables(h5: h5py.File) -> None:
+    """Columns of the schema's types, as long as their table says; in /pool as in the root."""
+    if "pool" in h5 and not ("pairs" in h5 and isinstance(h5["pool"], h5py.Group)):
+        raise Refused("has a pool without pairs")
+    for top in (h5, h5["pool"]) if "pool" in h5 else (h5,):
+        rows: dict[str, int] = {}
+        for name, table in TABLES.items():
+            if isinstance(top.get(name, getlink=True) if name in top else None, h5py.HardLink):
+                lengths = check_table(top[name], table)
+                if name == "crops" and lengths["N"] and not {"size", "box_scale"} <= set(top[name].attrs):
+                    raise Refused("does not say how large its crops are (/crops, attributes size and box_scale)")
+                for key in ("N", "V") if table.group != "pairs" else ("N",):
+                    if key in lengths and rows.setdefault(key, lengths[key]) != lengths[key]:
+                        raise Refused(f"has {lengths[key]} rows in /{name}, {rows[key]} elsewhere")
+
+
+def check_table(group: h5py.Group, table: Table) -> dict[str, int]:
+    lengths: dict[str, int] = {}
+    for column in table.columns:
+        if column.name not in group:
+            if column.optional:
+                continue
+            raise Refused(f"lacks /{column.path}")
+        dataset = group[column.name]
+        if not isinstance(dataset, h5py.Dataset):
+            raise Refused(f"holds a group where /{column.path} belongs")
+        check_column(dataset, column)
+        key, length = ("N", dataset.shape[0] - 1) if column.length == "N+1" else (column.length, dataset.shape[0])
+        if lengths.setdefault(key, length) != length:
+            raise Refused(f"has {length} rows in /{column.path}, {lengths[key]} in its neighbours")
+    return lengths
+
+
+def check_column(dataset: h5py.Dataset, column: Column) -> None:
+    kinds = {"utf8": "S", "bool": "b", "side": "i"}
+    kind, size = (kinds[column.dtype], None) if column.dtype in kinds else (column.dtype[0], int(column.dtype[1:]))
+    fits = (
+        dataset.dtype.kind == kind and size in (None, dataset.dtype.itemsize) and dataset.ndim == 1 + len(column.shape)
+    )
+    if not fits or any(want not in (None, have) for have, want in zip(dataset.shape[1:], column.shape)):
+        raise Refused(f"holds /{column.path} as {dataset.dtype} {dataset.shape}, not as the schema says")
+
+
+def examine_all(path: str, tell: Callable[[dict], object]) -> None:
+    """Tells a verdict on the file and on each that it links to, that it begins with one before it does, and the end."""
+    queue, seen = [path], set()
+    while queue:
+        current = queue.pop(0)
+        if current in seen or not os.path.exists(current):
+            continue
+        seen.add(current)
+        tell({"path": current, "begun": True})
+        verdict = walk(current)
+        tell(verdict)
+        queue.extend(verdict["links"].values())
+    tell(DONE)
+
+
+if __name__ == "__main__":
+    examine_all(sys.argv[1], lambda entry: print(json.dumps(entry), flush=True))

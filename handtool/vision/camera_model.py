@@ -1,0 +1,74 @@
+"""The camera that took the footage: its intrinsics, and pictures freed of the lens's distortion. As OpenCV calibrates."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from handtool.errors import HandtoolError
+
+FORMAT = 'fx,fy,cx,cy in px, or a json file {"model": "pinhole" | "fisheye", "K": 3x3, "distortion": [...]}'
+COUNTS = {"pinhole": (0, 4, 5, 8, 12, 14), "fisheye": (0, 4)}
+
+
+@dataclass(frozen=True, eq=False)
+class CameraModel:
+    """camera: (3, 3) K in px, centres at integers. distortion: k1 k2 p1 p2 k3 … (pinhole) or k1..k4 (fisheye); empty = none."""
+
+    model: str
+    camera: np.ndarray
+    distortion: np.ndarray
+
+    def straighten(self, image: np.ndarray) -> np.ndarray:
+        """The picture that a pinhole camera with the same K and size takes; what it would see beyond the original is black."""
+        if not np.any(self.distortion) and self.model == "pinhole":
+            return image
+        size = image.shape[1::-1]
+        distortion = self.distortion if self.distortion.size else np.zeros(4)
+        module = cv2.fisheye if self.model == "fisheye" else cv2
+        maps = module.initUndistortRectifyMap(self.camera, distortion, np.eye(3), self.camera, size, cv2.CV_16SC2)
+        return cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def read_lens(text: str) -> CameraModel:
+    """text: what `--camera` was given. Raises HandtoolError where it is neither four numbers nor such a file."""
+    try:
+        fx, fy, cx, cy = (float(number) for number in text.split(","))
+        return checked(text, "pinhole", [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], [])
+    except ValueError:
+        pass
+    try:
+        content = json.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HandtoolError(
+            f"--camera {text}: neither four numbers nor a json file ({error})", hint=f"--camera takes {FORMAT}"
+        ) from None
+    if not isinstance(content, dict) or "K" not in content:
+        raise HandtoolError(f"--camera {text}: no K in it", hint=f"--camera takes {FORMAT}")
+    return checked(text, content.get("model", "pinhole"), content["K"], content.get("distortion") or [])
+
+
+def checked(text: str, model: str, camera, distortion) -> CameraModel:
+    try:
+        camera, distortion = np.array(camera, dtype=np.float64), np.array(distortion, dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        raise HandtoolError(
+            f"--camera {text}: K and distortion are not numbers", hint=f"--camera takes {FORMAT}"
+        ) from None
+    if model not in COUNTS:
+        raise HandtoolError(f"--camera {text}: model {model!r}, expected pinhole or fisheye")
+    if (
+        camera.shape != (3, 3)
+        or not np.isfinite(camera).all()
+        or camera[0, 0] <= 0
+        or camera[1, 1] <= 0
+        or tuple(camera[2]) != (0, 0, 1)
+    ):
+        raise HandtoolError(f"--camera {text}: K is no camera matrix (3x3, fx and fy > 0, last row 0 0 1)")
+    if distortion.size not in COUNTS[model] or not np.isfinite(distortion).all():
+        raise HandtoolError(
+            f"--camera {text}: {distortion.size} distortion numbers; a {model} lens has one of {COUNTS[model]}"
+        )
+    return CameraModel(model, camera, distortion)

@@ -1,0 +1,73 @@
+"""What looks at the frames of a video: the lens, the detector behind it, and the hands that the source knew already."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from handtool.config import ExtractConfig
+from handtool.vision.boxes_file import BoxesFile
+from handtool.vision.camera_model import read_lens
+from handtool.vision.contracts import Detection, Detector
+from handtool.vision.detectors import check_detector, open_detector
+from handtool.vision.rows import Hand
+
+
+@dataclass(frozen=True)
+class FinderSettings:
+    """What a worker process needs to know to open its eyes. boxes, model: files; camera: numbers or a file."""
+
+    config: ExtractConfig
+    boxes: str | None = None
+    camera: str | None = None
+    model: str | None = None
+
+    def check(self, needs_detector: bool) -> int:
+        """Opens what can be opened quickly, so that a mistake is told before the work begins. Returns how many hands the boxes file has."""
+        if self.camera is not None:
+            read_lens(self.camera)
+        if self.boxes is not None:
+            return len(BoxesFile(self.boxes))
+        if needs_detector:
+            check_detector(self.config, self.model)
+        return 0
+
+
+class HandFinder:
+    """In a worker process. The detector is opened by the first frame that needs it: labelled sets do not."""
+
+    def __init__(self, looking: FinderSettings) -> None:
+        self.looking = looking
+        self.lens = read_lens(looking.camera) if looking.camera is not None else None
+        self.camera = self.lens.camera if self.lens else np.full((3, 3), np.nan)
+
+    @cached_property
+    def detector(self) -> Detector:
+        return open_detector(self.looking.config, self.looking.boxes, self.looking.model)
+
+    def find_in(self, frames: Iterable) -> Iterator[tuple[object, np.ndarray, list[Hand]]]:
+        """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was looked at and its
+        hands, in order; the detector is given as many pictures at once as it takes."""
+        waiting: list[tuple[object, np.ndarray]] = []
+        for frame in frames:
+            if frame.hands is not None:
+                yield frame, frame.image, [as_labelled(known) for known in frame.hands]
+                continue
+            waiting.append((frame, self.lens.straighten(frame.image) if self.lens else frame.image))
+            if len(waiting) >= self.detector.batch:
+                yield from self.look(waiting)
+                waiting.clear()
+        if waiting:
+            yield from self.look(waiting)
+
+    def look(self, waiting: list[tuple[object, np.ndarray]]) -> Iterator[tuple[object, np.ndarray, list[Hand]]]:
+        found = self.detector.find_hands([image for _, image in waiting], [frame.name for frame, _ in waiting])
+        for (frame, image), hands in zip(waiting, found, strict=True):
+            yield frame, image, [(hand, self.camera, {}) for hand in hands]
+
+
+def as_labelled(known) -> Hand:
+    """known: a KnownHand of sources/; without a box, the whole image is the hand."""
+    box = np.full(4, np.nan) if known.box is None else known.box
+    return Detection(box, known.side, whole=known.box is None), known.camera, known.as_label()

@@ -1,0 +1,133 @@
+"""`-` on both sides: the tables that come through a pipe are the tables that come through files."""
+
+import cv2
+import numpy as np
+import pytest
+from making import make_file
+
+from handtool import store
+from handtool.store import CURVE, TABLES
+
+SMALL = [
+    "--gpus",
+    "0",
+    "--init",
+    "scratch",
+    "--arch",
+    "resnet18",
+    "--input-size",
+    "32",
+    "--batch-size",
+    "8",
+    "--workers",
+    "1",
+    "--steps",
+    "2",
+]
+
+
+def tables_of(path) -> dict[str, np.ndarray]:
+    """Every column that a file owns or links to, crops as bytes."""
+    with store.open_file(path) as file:
+        names = [c for name in file.tables for c in TABLES[name].columns if file.has(c) and c.name != "seconds"]
+        return {c.path: store.read_column(file, c) for c in names}
+
+
+def assert_same_tables(one, other) -> None:
+    first, second = tables_of(one), tables_of(other)
+    assert first.keys() == second.keys()
+    for path, values in first.items():
+        assert np.array_equal(values, second[path], equal_nan=values.dtype.kind == "f"), path
+
+
+@pytest.fixture
+def chain(handtool, tmp_path):
+    """crops -> keypoints -> embeddings -> pairs by files."""
+    make_file(tmp_path / "crops.h5", (12, 12, 8), ("labels",))
+    for command, source, output, *more in (
+        ("keypoints", "crops", "keypoints"),
+        ("embed", "keypoints", "embeddings"),
+        ("mine", "embeddings", "pairs", "--threads", "1"),
+    ):
+        done = handtool(command, f"{source}.h5", *more, "-o", f"{output}.h5")
+        assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "output"),
+    [
+        (None, ["keypoints"], "keypoints"),
+        (["keypoints", "crops.h5"], ["embed"], "embeddings"),
+        (["embed", "keypoints.h5"], ["mine", "--threads", "1"], "pairs"),
+    ],
+)
+def test_a_stage_gives_the_same_tables_by_pipe(handtool, chain, before, command, output):
+    data = handtool(*before, binary=True).stdout if before else (chain / "crops.h5").read_bytes()
+    done = handtool(*command, "-", "-o", "-", stdin=data, binary=True)
+    assert done.returncode == 0, done.stderr
+    (chain / "piped.h5").write_bytes(done.stdout)
+    assert_same_tables(chain / "piped.h5", chain / f"{output}.h5")
+
+
+def test_three_stages_joined_by_pipes_carry_everything_and_give_the_chains_tables(handtool, chain):
+    data = (chain / "crops.h5").read_bytes()
+    for command in (["keypoints"], ["embed"], ["mine", "--threads", "1"]):
+        done = handtool(*command, stdin=data, binary=True)
+        assert done.returncode == 0, done.stderr
+        data = done.stdout
+    (chain / "piped.h5").write_bytes(data)
+    (chain / "crops.h5").rename(chain / "gone.h5")
+    with store.open_file(chain / "piped.h5") as file:
+        assert file.links == {}
+    (chain / "gone.h5").rename(chain / "crops.h5")
+    assert_same_tables(chain / "piped.h5", chain / "pairs.h5")
+
+
+def weights_of(path) -> dict[str, np.ndarray]:
+    with store.open_file(path) as file:
+        return {**store.read_weights(file)[0], "loss": store.read_column(file, CURVE.loss)}
+
+
+@pytest.mark.parametrize(("command", "source"), [("pretrain", "pairs.h5"), ("finetune", "crops.h5")])
+def test_training_through_pipes_gives_the_weights_of_training_by_files(handtool, chain, command, source):
+    small = [*SMALL, *(["--head", "regression"] if command == "finetune" else [])]
+    by_file = handtool(command, source, *small, "-o", "file.h5")
+    assert by_file.returncode == 0, by_file.stderr
+    data = (chain / "crops.h5").read_bytes()
+    if command == "pretrain":  # embeddings and pairs as they come through pipes
+        data = handtool(
+            "mine", "--threads", "1", stdin=handtool("embed", "keypoints.h5", binary=True).stdout, binary=True
+        ).stdout
+    done = handtool(command, "-", *small, "-o", "-", stdin=data, binary=True)
+    assert done.returncode == 0, done.stderr
+    (chain / "pipe.h5").write_bytes(done.stdout)
+    one, other = weights_of(chain / "file.h5"), weights_of(chain / "pipe.h5")
+    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_predictions_and_scores_through_pipes_are_those_of_files(handtool, chain):
+    assert handtool("finetune", "crops.h5", *SMALL, "-o", "pose.h5").returncode == 0
+    crops = (chain / "crops.h5").read_bytes()
+    for command in ("predict", "eval"):
+        assert handtool(command, "crops.h5", "--model", "pose.h5", "-o", f"{command}.h5").returncode == 0
+        done = handtool(command, "-", "--model", "pose.h5", "-o", "-", stdin=crops, binary=True)
+        assert done.returncode == 0, done.stderr
+        (chain / "pipe.h5").write_bytes(done.stdout)
+        assert_same_tables(chain / "pipe.h5", chain / f"{command}.h5")
+    with store.open_file(chain / "pipe.h5") as one, store.open_file(chain / "eval.h5") as other:
+        first, second = store.read_metrics(one), store.read_metrics(other)
+        assert first["mpjpe"]["mean_mm"] == second["mpjpe"]["mean_mm"] > 0
+
+
+def test_extract_streams_the_tables_of_its_file(handtool, tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / folder / f"{number}.jpg"), rng.integers(0, 255, (80, 60, 3), np.uint8))
+    command = ["extract", "one", "two", "--whole", "--size", "64", "--workers", "1"]
+    assert handtool(*command, "-o", "file.h5").returncode == 0
+    (tmp_path / "pipe.h5").write_bytes(handtool(*command, "-o", "-", binary=True).stdout)
+    assert_same_tables(tmp_path / "pipe.h5", tmp_path / "file.h5")
+    assert not list(tmp_path.glob("*.partial"))

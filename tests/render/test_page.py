@@ -1,0 +1,65 @@
+"""Charts and pages: well-formed, nothing from outside, everything escaped."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from handtool.render.page import as_text, figure, page, picture, shell, table
+from handtool.render.svg import MAX_POINTS, curve_chart, funnel_chart, histogram_chart, shares_chart
+
+NASTY = "<script>alert(\"x\")</script> & 'q'"
+
+
+def parse(svg):
+    return ElementTree.fromstring(svg)
+
+
+def test_charts_are_well_formed_and_name_what_they_show():
+    rng = np.random.default_rng(0)
+    charts = [
+        curve_chart(np.arange(3000), rng.normal(size=3000), NASTY),
+        histogram_chart(rng.normal(size=500), NASTY, "n", NASTY),
+        funnel_chart([(NASTY, 100, NASTY), ("hands", 0, "")], NASTY),
+        shares_chart({NASTY: (np.linspace(0, 50, 100), np.linspace(0, 1, 100))}, "mm", NASTY),
+    ]
+    for chart in charts:
+        assert parse(chart).get("aria-label") == NASTY
+        assert "<script" not in chart
+
+
+def test_a_long_curve_is_thinned_and_spans_the_whole_chart():
+    lines = parse(curve_chart(np.arange(5000), np.linspace(9, 1, 5000), "loss")).findall("polyline")
+    points = [[tuple(map(float, p.split(","))) for p in line.get("points").split()] for line in lines]
+    assert all(len(p) == MAX_POINTS for p in points)
+    assert points[0][0][0] == pytest.approx(62) and points[0][-1][0] == pytest.approx(720 - 16)
+    assert points[0][0][1] < points[0][-1][1], "larger losses stand higher"
+
+
+def test_bars_of_a_histogram_are_as_high_as_its_counts():
+    values = np.repeat([1.0, 2.0, 3.0], [10, 20, 5])
+    heights = [float(rect.get("height")) for rect in parse(histogram_chart(values, "x", "n", "h")).findall("rect")]
+    assert np.allclose(np.array(heights) / max(heights), [0.5, 1, 0.25], atol=0.01)
+
+
+@pytest.mark.parametrize("values", [np.array([]), np.array([np.nan]), np.array([2.0]), np.zeros(5)])
+def test_charts_of_almost_nothing_do_not_fail(values):
+    assert histogram_chart(values, "x", "n", "h") and curve_chart(np.arange(len(values)), values, "c")
+
+
+def test_a_page_escapes_everything_and_asks_for_nothing():
+    body = (
+        table([NASTY, "n"], [[NASTY, 1234], ["b", None]])
+        + shell([NASTY])
+        + figure(picture(b"\xff\xd8", 3, 4, NASTY), NASTY)
+    )
+    html = page(NASTY, NASTY, [(NASTY, body)])
+    assert "<script" not in html and "alert(&quot;" in html
+    assert not re.search(r"(src|href)=[\"']?(https?:|//)", html) and "@import" not in html and "url(" not in html
+    assert "1,234" in html and "<td class=n>–</td>" in html
+    assert "prefers-color-scheme: dark" in html and "@media print" in html
+
+
+def test_figures_are_written_as_people_read_them():
+    assert [as_text(v) for v in (True, 12345, 3.14159, None, "a")] == ["yes", "12,345", "3.142", "–", "a"]

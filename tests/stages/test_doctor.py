@@ -1,0 +1,105 @@
+"""doctor: what is there, what is missing, and what to do; it survives broken packages."""
+
+import json
+import sys
+
+import pytest
+
+from handtool.stages import doctor as stage
+from handtool.stages.doctor import check_compiler, check_disk, check_import, doctor
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Leaves one probe, or puts another in its place."""
+
+    def choose(name, code=None):
+        monkeypatch.setattr(stage, "PROBES", {name: code or stage.PROBES[name]})
+
+    return choose
+
+
+def test_the_packages_of_this_environment_are_found():
+    finding = check_import("tables")
+    assert finding.status == "ok" and "h5py" in finding.found and finding.remedy == ""
+    opencv = check_import("opencv")
+    assert opencv.status == "ok" and "cv2" in opencv.found and "__init__" in opencv.found and "contrib" in opencv.found
+
+
+def test_a_package_that_is_not_there_is_missing_with_a_remedy(only):
+    only("hnswlib", "import surely_not_there_hnswlib")
+    finding = check_import("hnswlib")
+    assert (
+        finding.status == "missing" and "surely_not_there_hnswlib" in finding.found and "C++ compiler" in finding.remedy
+    )
+
+
+def test_a_package_that_crashes_the_interpreter_does_not_crash_the_doctor(only):
+    only("av", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    finding = check_import("av")
+    assert finding.status == "missing" and "SIGSEGV" in finding.found and finding.remedy
+
+
+def test_a_package_that_hangs_is_given_up(only, monkeypatch):
+    monkeypatch.setattr(stage, "SECONDS", 0.5)
+    only("torch", "import time; time.sleep(60)")
+    assert "no answer" in check_import("torch").found
+
+
+def test_a_missing_libgl_names_the_headless_opencv(only):
+    only("opencv", "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')")
+    finding = check_import("opencv")
+    assert finding.status == "missing" and "opencv-python-headless" in finding.remedy
+
+
+def test_what_a_package_prints_does_not_confuse_the_doctor(only):
+    only("tables", "print('welcome')\nfound = 'there'")
+    assert check_import("tables").found == "there"
+
+
+def test_there_is_no_mediapipe_for_a_newer_python(monkeypatch):
+    monkeypatch.setattr(stage.sys, "version_info", (3, 13, 0))
+    finding = check_import("mediapipe")
+    assert finding.status == "missing" and not finding.needed and "3.12" in finding.remedy
+
+
+def test_ready_means_that_nothing_needed_is_missing(only):
+    only("hnswlib", "found = 'there'")
+    assert doctor()["ready"]
+    only("hnswlib", "raise ImportError('no')")
+    report = doctor()
+    assert not report["ready"]
+    assert [finding["name"] for finding in report["findings"]] == ["python", "disk", "compiler", "hnswlib"]
+
+
+def test_an_optional_package_does_not_make_the_machine_unready(monkeypatch):
+    monkeypatch.setattr(stage, "PROBES", {"hnswlib": "found = 'there'", "cuda": "raise ImportError('no')"})
+    report = doctor()
+    assert report["ready"] and report["findings"][-1]["status"] == "missing"
+
+
+def test_a_compiler_is_looked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert "not needed while hnswlib works" in check_compiler(hnswlib_there=True).remedy
+    assert check_compiler(hnswlib_there=False).status == "missing"
+    (tmp_path / "g++").write_text("#!/bin/sh\n")
+    (tmp_path / "g++").chmod(0o755)
+    assert check_compiler(hnswlib_there=False).status == "ok"
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_missing(monkeypatch):
+    monkeypatch.setattr(stage.tempfile, "gettempdir", lambda: "/proc/self")
+    finding = check_disk()
+    assert finding.status == "missing" and finding.needed and "TMPDIR" in finding.remedy
+
+
+def test_the_command_prints_a_line_for_each_and_json(handtool):
+    done = handtool("doctor", "--json")
+    report = json.loads(done.stdout)["report"]
+    assert done.returncode == (0 if report["ready"] else 1)
+    assert {"python", "torch", "hnswlib", "opencv", "av", "mediapipe", "disk"} <= {
+        finding["name"] for finding in report["findings"]
+    }
+    assert all(finding["remedy"] for finding in report["findings"] if finding["status"] == "missing")
+    assert report["findings"][0]["found"].startswith(f"Python {sys.version.split()[0]}")

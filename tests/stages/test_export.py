@@ -1,0 +1,264 @@
+"""export: tables for other programs, with every digit."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from making import make_file, record
+from running import read, run_stage
+
+from handtool import store
+from handtool.config import EmbedConfig, ExportConfig, MineConfig
+from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.palm import palm_rotation
+from handtool.stages.embed import embed
+from handtool.stages.export import export
+from handtool.stages.mine import mine
+from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PAIRS, PREDICTIONS
+
+
+def export_file(source, target, **config):
+    with store.open_file(source) as file:
+        return export(file, target, ExportConfig(**config))
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        head, *lines = csv.reader(file)
+    return head, lines
+
+
+def make_pairs(tmp_path):
+    make_file(tmp_path / "k.h5", (6, 5))
+    run_stage(embed, tmp_path / "k.h5", tmp_path / "e.h5", EmbedConfig(dim=4))
+    run_stage(mine, tmp_path / "e.h5", tmp_path / "p.h5", MineConfig(topk=2))
+    return tmp_path / "p.h5"
+
+
+def make_predictions(path, absolute=np.ones(5, bool)):
+    source = make_file(path.with_name("labelled.h5"), (3, 2), ("labels",))
+    rng = np.random.default_rng(0)
+    joints = rng.normal(size=(5, 21, 3)).astype(np.float32)
+    joints[2] = np.nan
+    with store.open_file(source) as file, store.create_file(path, record(seed=2), [file]) as sink:
+        columns = dict(
+            joints=joints,
+            keypoints=rng.normal(size=(5, 21, 2)),
+            valid=np.arange(5) != 2,
+            absolute=absolute,
+            scale=np.full(5, 0.03),
+        )
+        store.write_table(sink, PREDICTIONS, columns, {"scale_source": "mean"})
+        sink.inherit(file)
+        sink.finish({})
+    return path
+
+
+def test_csv_gives_back_every_float(tmp_path):
+    path = make_predictions(tmp_path / "pred.h5")
+    export_file(path, tmp_path / "t", format="csv", table="predictions")
+    head, lines = read_csv(tmp_path / "t")
+    assert head[:6] == ["row", "video", "frame", "time_s", "track", "side"] and head[6:9] == [
+        "joints_wrist_x_m",
+        "joints_wrist_y_m",
+        "joints_wrist_z_m",
+    ]
+    joints = np.array([line[6:69] for line in lines], dtype=np.float32).reshape(5, 21, 3)
+    assert np.array_equal(joints, read(path, PREDICTIONS.joints), equal_nan=True)
+    assert [line[1] for line in lines] == ["video 0"] * 3 + ["video 1"] * 2
+    assert [line[head.index("valid")] for line in lines] == ["1", "1", "0", "1", "1"]
+    assert head[head.index("scale_m") + 1 :] == [
+        "wrist_x_m",
+        "wrist_y_m",
+        "wrist_z_m",
+        *(f"palm_rotation_{r}_{c}" for r in range(3) for c in range(3)),
+    ]
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "npz"])
+def test_trajectories_say_where_when_and_which_way_each_hand_was(tmp_path, format):
+    path = make_predictions(tmp_path / "pred.h5", absolute=np.arange(5) != 1)
+    export_file(path, tmp_path / "t", format=format, table="predictions")
+    joints, side, time = (read(path, column) for column in (PREDICTIONS.joints, CROPS.side, CROPS.time))
+    if format == "csv":
+        head, lines = read_csv(tmp_path / "t")
+        cells = dict(zip(head, zip(*lines)))
+        wrist = np.array([cells[f"wrist_{axis}_m"] for axis in "xyz"], np.float32).T
+        palm = np.array([cells[f"palm_rotation_{r}_{c}"] for r in range(3) for c in range(3)], np.float32).T.reshape(
+            5, 3, 3
+        )
+        found = {
+            "video": cells["video"],
+            "side": cells["side"],
+            "track": np.array(cells["track"], int),
+            "time": np.array(cells["time_s"], float),
+        }
+    else:
+        found = (
+            json.loads((tmp_path / "t").read_text())["columns"] if format == "json" else dict(np.load(tmp_path / "t"))
+        )
+        wrist, palm = np.array(found["wrist"], np.float32), np.array(found["palm_rotation"], np.float32)
+    expected = np.where(
+        (np.arange(5) != 1)[:, None], joints[:, 0], np.nan
+    )  # a pose about its wrist says nothing of the wrist's place
+    assert np.array_equal(wrist, expected, equal_nan=True)
+    np.testing.assert_allclose(palm, palm_rotation(joints.astype(np.float64), side), atol=1e-6)
+    assert np.isnan(palm[2]).all() and np.isfinite(palm[1]).all()
+    assert (
+        list(found["video"]) == ["video 0"] * 3 + ["video 1"] * 2
+        and list(found["side"]) == np.array(["LEFT", "RIGHT"])[side].tolist()
+    )
+    np.testing.assert_allclose(np.array(found["time"], float), time)
+    assert list(found["track"]) == [-1] * 5
+
+
+def test_keypoints_are_named_by_joint_axis_and_unit(tmp_path):
+    path = make_file(tmp_path / "k.h5")
+    export_file(path, tmp_path / "t", format="csv", table="keypoints")
+    head, lines = read_csv(tmp_path / "t")
+    assert head[4:8] == ["wrist_x_px", "wrist_y_px", "thumb_cmc_x_px", "thumb_cmc_y_px"] and head[46] == "score_wrist"
+    assert np.array_equal(
+        np.array([line[4:46] for line in lines], np.float32).reshape(9, 21, 2), read(path, KEYPOINTS.xy)
+    )
+    sides = np.array(["LEFT", "RIGHT", "UNKNOWN"])[read(path, CROPS.side)]
+    assert [line[3] for line in lines] == sides.tolist()
+
+
+def test_pairs_are_the_last_table_of_a_mined_file(tmp_path):
+    path = make_pairs(tmp_path)
+    report = export_file(path, tmp_path / "t", format="csv")
+    head, lines = read_csv(tmp_path / "t")
+    assert head == ["anchor", "positive", "distance", "rank"] and report["table"] == "pairs"
+    assert np.array_equal(np.array([line[2] for line in lines], np.float32), read(path, PAIRS.distance))
+    assert np.array_equal(np.array([line[1] for line in lines], np.int64), read(path, PAIRS.positive))
+
+
+def test_json_gives_back_every_float_and_null_for_the_unknown(tmp_path):
+    path = make_predictions(tmp_path / "pred.h5")
+    export_file(path, tmp_path / "t", format="json", table="predictions")
+    body = json.loads((tmp_path / "t").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert body["rows"] == 5 and body["units"]["joints"] == "m"
+    assert body["columns"]["joints"][2][0] == [None] * 3
+    joints = np.array(body["columns"]["joints"], dtype=np.float32)
+    assert np.array_equal(joints, read(path, PREDICTIONS.joints), equal_nan=True)
+    assert body["columns"]["valid"] == [True, True, False, True, True]
+
+
+def test_npz_holds_the_columns_as_they_are(tmp_path):
+    path = make_file(tmp_path / "l.h5", (2, 1), ("labels", "embeddings"))
+    export_file(path, tmp_path / "t", format="npz", table="labels")
+    with np.load(tmp_path / "t", allow_pickle=False) as arrays:
+        assert set(arrays) == {column.name for column in LABELS.columns if not column.optional}
+        assert np.array_equal(arrays["joints"], read(path, LABELS.joints)) and arrays["joints"].dtype == np.float32
+        assert arrays["sample_key"].tolist() == ["hand 0", "hand 1", "hand 2"]
+    first = (tmp_path / "t").read_bytes()
+    export_file(path, tmp_path / "t", format="npz", table="labels")
+    assert (tmp_path / "t").read_bytes() == first, "no time of day inside"
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "npz"])
+def test_blocks_do_not_show(tmp_path, monkeypatch, format):
+    path = make_file(tmp_path / "l.h5", (9, 7), ("labels", "embeddings", "keypoints"))
+    for table in ("labels", "embeddings", "keypoints", "crops", "videos"):
+        export_file(path, tmp_path / "whole", format=format, table=table)
+        with monkeypatch.context() as patch:
+            patch.setattr("handtool.stages.export.BLOCK_ROWS", 4)
+            export_file(path, tmp_path / "blocks", format=format, table=table)
+        assert (tmp_path / "whole").read_bytes() == (tmp_path / "blocks").read_bytes(), table
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "npz"])
+def test_an_empty_table_has_its_columns(tmp_path, format):
+    export_file(make_file(tmp_path / "none.h5", (0,)), tmp_path / "t", format=format, table="keypoints")
+    if format == "csv":
+        head, lines = read_csv(tmp_path / "t")
+        assert len(head) == 4 + 42 + 21 + 1 and lines == []
+    elif format == "json":
+        assert json.loads((tmp_path / "t").read_text())["columns"] == {"xy": [], "score": [], "valid": []}
+    else:
+        assert np.load(tmp_path / "t")["xy"].shape == (0, 21, 2)
+
+
+def test_metrics_are_one_line_per_figure(tmp_path):
+    with store.create_file(tmp_path / "r.h5", record()) as sink:
+        protocols = {"mpjpe": {"mean_mm": 12.345678901234567, "auc_0_50mm": 0.5, "hands": 3, "alignment": "none"}}
+        store.write_metrics(sink, protocols, {"per_hand/mpjpe_mm": np.arange(3.0)})
+        sink.finish({})
+    report = export_file(tmp_path / "r.h5", tmp_path / "t", format="csv")
+    head, lines = read_csv(tmp_path / "t")
+    assert head == ["protocol", "figure", "value"] and report["figures"] == 4
+    assert ["mpjpe", "mean_mm", "12.345678901234567"] in lines and ["mpjpe", "alignment", "none"] in lines
+    export_file(tmp_path / "r.h5", tmp_path / "t", format="json")
+    body = json.loads((tmp_path / "t").read_text())["metrics"]
+    assert body["mpjpe"]["mean_mm"] == 12.345678901234567 and body["per_hand"]["mpjpe_mm"] == [0, 1, 2]
+    export_file(tmp_path / "r.h5", tmp_path / "t", format="npz")
+    assert np.load(tmp_path / "t")["per_hand/mpjpe_mm"].tolist() == [0, 1, 2]
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    path = make_file(tmp_path / "k.h5")
+    with pytest.raises(WrongCommand, match="/keypoints cannot be written as pth"):
+        export_file(path, tmp_path / "t", format="pth", table="keypoints")
+    with pytest.raises(WrongCommand, match="/weights cannot be written as csv"):
+        export_file(path, tmp_path / "t", format="csv", table="weights")
+    with pytest.raises(WrongCommand, match="no table 'keypoint'"):
+        export_file(path, tmp_path / "t", format="csv", table="keypoint")
+    with pytest.raises(HandtoolError, match="has no /pairs"):
+        export_file(path, tmp_path / "t", format="csv", table="pairs")
+    with pytest.raises(HandtoolError, match="has no /metrics"):
+        export_file(path, tmp_path / "t", format="csv", table="metrics")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_weights_leave_under_torchvisions_names(tmp_path, suffix):
+    torch = pytest.importorskip("torch")
+    from handtool.nn.files.weights import write_encoder
+    from handtool.nn.models.encoder import make_encoder, make_projection_head
+
+    encoder = make_encoder("resnet18")
+    contract = {"size": 128, "mean": [0.5] * 3, "std": [0.2] * 3, "side": "right", "box_scale": 1.3}
+    with store.create_file(tmp_path / "encoder.h5", record()) as sink:
+        write_encoder(sink, encoder, make_projection_head(512, 64, 32), contract, {})
+        sink.finish({})
+    report = export_file(tmp_path / "encoder.h5", tmp_path / "out", format=suffix)
+    assert report["table"] == "weights" and sorted(p.name for p in tmp_path.iterdir()) == ["encoder.h5", "out"]
+    if suffix == "pth":
+        weights = torch.load(tmp_path / "out", weights_only=True)
+    else:
+        from safetensors.torch import load_file
+
+        weights = load_file(tmp_path / "out")
+    assert torch.equal(weights["conv1.weight"], encoder.state_dict()["conv1.weight"])
+
+
+def test_the_suffix_decides_and_the_file_appears_whole(tmp_path, handtool):
+    make_pairs(tmp_path)
+    assert handtool("export", "p.h5", "-o", "pairs.csv").returncode == 0
+    again = handtool("export", "p.h5", "-o", "pairs.csv")
+    assert again.returncode == 0 and "up to date" in again.stderr
+    other = handtool("export", "p.h5", "--table", "embeddings", "-o", "pairs.csv")
+    assert other.returncode == 1 and "another content" in other.stderr
+    assert handtool("export", "p.h5", "--table", "embeddings", "-o", "pairs.csv", "--force").returncode == 0
+    assert len(read_csv(tmp_path / "pairs.csv")[1]) == len(read(tmp_path / "p.h5", EMBEDDINGS.valid))
+    wrong = handtool("export", "p.h5", "-o", "pairs.xls")
+    assert wrong.returncode == 2 and "names no format" in wrong.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "no temporary file is left"
+    piped = handtool("export", "-", "--table", "videos", stdin=(tmp_path / "k.h5").read_bytes())
+    assert piped.stdout.splitlines()[0].startswith("name,path,subject") and len(piped.stdout.splitlines()) == 3
+    assert handtool("export", "p.h5", "-o", "nowhere/pairs.csv").returncode == 1
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, handtool):
+    make_pairs(tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+    )
+    import os
+
+    import handtool as package
+
+    path = os.pathsep.join([str(tmp_path), os.path.dirname(os.path.dirname(package.__file__))])
+    done = handtool("export", "p.h5", "-o", "pairs.csv", env={"PYTHONPATH": path})
+    assert done.returncode == 1 and "cannot write" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "pairs.csv").exists() and not list(tmp_path.glob(".pairs*"))

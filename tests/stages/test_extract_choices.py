@@ -1,0 +1,211 @@
+"""extract: which hands are kept, which are left out and counted, and what is kept of a video that takes its process with it."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from footage import make_boxes, make_video, picture, run_stage, tables_of, write_image
+from test_extract import reasons, same
+
+from handtool.config import ExtractConfig
+from handtool.errors import HandtoolError
+from handtool.sources import folder_chunks
+from handtool.stages import extract as stage
+from handtool.stages.extract import extract, open_finder
+from handtool.store import CROPS, LEFT, RIGHT, VIDEOS
+
+ONE = {"workers": 1}
+
+
+def run(path, output, boxes, **settings) -> tuple[dict, dict]:
+    report = run_stage(extract, [path], output, ExtractConfig(**ONE, **settings), boxes=boxes)
+    return report, tables_of(output, CROPS, VIDEOS)
+
+
+def test_small_and_doubtful_hands_are_left_out_and_counted(tmp_path):
+    path = make_video(tmp_path / "a.mp4", frames=31, size=(320, 240))
+    content = [
+        ("a.mp4#0", (10, 10, 60, 30), 0.9),
+        ("a.mp4#0", (100, 10, 140, 59), 0.9),
+        ("a.mp4#0", (200, 100, 260, 160), 0.4),
+    ]
+    content += [("a.mp4#30", (10, 10, 30, 30), 0.9), ("a.mp4#30", (400, 10, 500, 90), 0.9)]
+    rows = [f"{name},{','.join(map(str, box))},{score}" for name, box, score in content]
+    (tmp_path / "b.csv").write_text("\n".join(["image,x0,y0,x1,y1,score", *rows]))
+    report, tables = run(path, tmp_path / "c.h5", tmp_path / "b.csv", min_hand=50.0)
+    assert tables["crops/box"].tolist() == [[10, 10, 60, 30]], "the larger side counts"
+    hands = reasons(report, "hands")
+    assert hands["skipped"] == {"smaller than --min-hand": 2, "score below --min-score": 1}
+    assert hands["failed"] == {"boxes outside their frame": 1} and hands["in"] == 5
+    assert reasons(report, "frames")["skipped"] == {"not sampled": 29, "hands found, none kept": 1}
+    assert report["boxes_in_the_file"] == {"on frames looked at": 5, "in all": 5}
+    with pytest.raises(HandtoolError, match="none of 4 hands is kept"):
+        run(path, tmp_path / "d.h5", tmp_path / "b.csv", min_hand=500.0)
+
+
+def test_boxes_on_frames_that_nobody_looks_at_are_told(tmp_path):
+    path = make_video(tmp_path / "a.mp4", frames=60)
+    boxes = make_boxes(tmp_path / "b.json", {f"a.mp4#{number}": [[10, 10, 30, 30]] for number in range(60)})
+    report, _ = run(path, tmp_path / "c.h5", boxes)
+    assert report["boxes_in_the_file"] == {"on frames looked at": 2, "in all": 60}
+
+
+def test_a_picture_that_does_not_change_is_kept_once(tmp_path):
+    """Twelve stills of a hand that rests, moves at the seventh and rests again; a second one whose surroundings alone change."""
+    rng = np.random.default_rng(4)
+    ground = rng.integers(0, 255, (120, 200, 3), dtype=np.uint8)
+    for number in range(12):
+        image = ground.copy()
+        image[30 + 10 * (number >= 6) : 60, 30:60] = 255
+        image[:, 190:] = 20 * number  # far from the hands
+        write_image(tmp_path / "v" / f"{number:02d}.png", image)
+    hands = {f"v/{number:02d}.png": [[20 + number % 3, 20, 50, 50], [100, 40, 40, 40]] for number in range(12)}
+    boxes = make_boxes(tmp_path / "b.json", hands)
+    report, tables = run(tmp_path / "v", tmp_path / "c.h5", boxes, min_change=0.03)
+    assert tables["crops/frame"].tolist() == [0, 0, 6]
+    assert reasons(report, "hands")["skipped"] == {"changed less than --min-change": 21}
+    assert reasons(report, "frames")["skipped"] == {"hands found, none kept": 10}
+    _, everything = run(tmp_path / "v", tmp_path / "d.h5", boxes)
+    assert len(everything["crops/frame"]) == 24
+
+
+def test_frames_between_kept_ones_link_hands_across_a_second(tmp_path):
+    """The hand crosses the picture: from one kept frame to the next its boxes do not even touch."""
+    path = make_video(tmp_path / "a.mp4", frames=91, size=(320, 240))
+    boxes = make_boxes(
+        tmp_path / "b.json", {f"a.mp4#{n}": [[2 * n, 50, 40, 40], [300, 200, 20, 20]] for n in range(91)}
+    )
+    report, tables = run(path, tmp_path / "c.h5", boxes, track_fps=5.0)
+    assert (
+        tables["crops/frame"].tolist() == [0, 0, 30, 30, 60, 60, 90, 90]
+        and tables["crops/track"].tolist() == [0, 1] * 4
+    )
+    assert reasons(report, "frames")["done"] == 4 and reasons(report, "hands")["in"] == 8
+    _, alone = run(path, tmp_path / "d.h5", boxes)
+    assert alone["crops/track"].tolist() == [-1] * 8
+    assert all(
+        np.array_equal(tables[name], alone[name], equal_nan=tables[name].dtype.kind == "f")
+        for name in tables
+        if name != "crops/track"
+    )
+
+
+def test_sides_from_a_file_are_taken_at_their_word_and_gaps_are_filled_by_the_track(tmp_path):
+    path = make_video(tmp_path / "a.mp4", frames=12)
+    said = ["right", "left", "", "right", "right", "right"]
+    lines = [f"a.mp4,{2 * place},10,10,60,60,{side}" for place, side in enumerate(said)]
+    (tmp_path / "b.csv").write_text("\n".join(["video,frame,x0,y0,x1,y1,side", *lines]))
+    report, tables = run(path, tmp_path / "c.h5", tmp_path / "b.csv", every=2)
+    assert tables["crops/side"].tolist() == [RIGHT, LEFT, RIGHT, RIGHT, RIGHT, RIGHT]
+    assert (report["left"], report["right"], report["sides_turned_by_their_tracks"]) == (1, 5, 1)
+
+
+def test_the_file_tells_of_each_video_how_long_it_is_and_what_was_lost(tmp_path):
+    (tmp_path / "f").mkdir()
+    make_video(tmp_path / "f" / "a.mp4", frames=45)
+    write_image(tmp_path / "f" / "still" / "1.png", picture(0, 1))
+    report, tables = run(tmp_path / "f", tmp_path / "c.h5", None, whole=True)
+    assert tables["videos/duration"][0] == pytest.approx(1.5, abs=0.01) and np.isnan(tables["videos/duration"][1])
+    assert tables["videos/frames_corrupt"].tolist() == [0, 0]
+    line = {
+        "video": "f/a.mp4",
+        "status": "ok",
+        "hands": 2,
+        "frames_with_hands": 2,
+        "frames_kept": 2,
+        "frames_decoded": 45,
+    }
+    assert report["per_video"][0] == {
+        **line,
+        "frames_failed": 0,
+        "frames_corrupt": 0,
+        "duration_s": report["per_video"][0]["duration_s"],
+    }
+
+
+def open_deadly_eyes(looking, folder):
+    """Eyes of a process that dies of some videos: by its decoder, or killed from outside."""
+    read_one = open_finder(looking, folder)
+
+    def read_or_die(item, heartbeat) -> Iterator[dict]:
+        def beat_or_die():
+            if list(folder.glob(f"video-{item[0]:07d}-*")):  # it has given some hands already
+                os.kill(
+                    os.getpid(),
+                    signal.SIGSEGV if "crash" in item[2].name else signal.SIGKILL if "kill" in item[2].name else 0,
+                )
+
+        yield from read_one(item, beat_or_die)
+
+    return read_or_die
+
+
+def test_a_video_that_crashes_its_decoder_is_not_tried_again_and_one_killed_from_outside_is(tmp_path, monkeypatch):
+    (tmp_path / "f").mkdir()
+    for name in ("a", "crash", "kill"):
+        make_video(tmp_path / "f" / f"{name}.mp4", frames=70)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "open_finder", open_deadly_eyes)
+        report = run_stage(
+            extract, [tmp_path / "f"], tmp_path / "c.h5", ExtractConfig(whole=True, every=1, **ONE), keep_job=True
+        )
+    failed = {"its process died (SIGSEGV)": 1, "its process died (SIGKILL)": 1}
+    assert reasons(report, "videos")["failed"] == failed and reasons(report, "hands")["done"] == 70
+    (tmp_path / "c.h5").unlink()
+    report = run_stage(extract, [tmp_path / "f"], tmp_path / "c.h5", ExtractConfig(whole=True, every=1, **ONE))
+    assert (
+        reasons(report, "videos")["failed"] == {"its process died (SIGSEGV)": 1}
+        and reasons(report, "hands")["done"] == 140
+    )
+    (tmp_path / "f" / "crash.mp4").write_bytes(b"")
+    run_stage(extract, [tmp_path / "f"], tmp_path / "d.h5", ExtractConfig(whole=True, every=1, **ONE))
+    mine, theirs = (tables_of(tmp_path / name, CROPS) for name in ("c.h5", "d.h5"))
+    assert all(np.array_equal(mine[name], theirs[name], equal_nan=mine[name].dtype.kind == "f") for name in mine)
+
+
+def test_track_frames_and_choices_do_not_depend_on_the_number_of_workers(tmp_path):
+    (tmp_path / "f").mkdir()
+    hands = {}
+    for name in "abc":
+        make_video(tmp_path / "f" / f"{name}.mp4", frames=60)
+        hands |= {f"{name}.mp4#{n}": [[n % 20, 10, 30, 30]] for n in range(60)}
+    boxes = make_boxes(tmp_path / "b.json", hands)
+    for workers in (1, 2):
+        config = ExtractConfig(workers=workers, track_fps=10.0, min_change=0.02, fps=5.0)
+        run_stage(extract, [tmp_path / "f"], tmp_path / f"{workers}.h5", config, boxes=boxes)
+    same(tmp_path / "1.h5", tmp_path / "2.h5")
+
+
+def test_a_large_folder_of_images_is_shared_in_pieces_and_a_lost_piece_costs_itself(tmp_path, monkeypatch):
+    """Five images a piece: the same tables as in one piece, over two workers; a crash loses the images of its piece, and counts them."""
+    for number in range(17):
+        write_image(tmp_path / "many" / f"{number:02d}.jpg", picture(number, 17, (224, 224)))
+    for number in (3, 11):
+        (tmp_path / "many" / f"{number:02d}.jpg").write_bytes(b"")
+    run_stage(extract, [tmp_path / "many"], tmp_path / "whole.h5", ExtractConfig(whole=True, **ONE))
+    monkeypatch.setattr(folder_chunks, "PIECE", 5)
+    report = run_stage(extract, [tmp_path / "many"], tmp_path / "c.h5", ExtractConfig(whole=True, workers=2))
+    same(tmp_path / "whole.h5", tmp_path / "c.h5")
+    assert (
+        reasons(report, "frames")["failed"] == {"images of zero bytes": 2}
+        and report["per_video"][0]["status"] == "2 images of zero bytes"
+    )
+    monkeypatch.setattr(stage, "open_finder", open_eyes_that_crash_at_ten)
+    report = run_stage(extract, [tmp_path / "many"], tmp_path / "d.h5", ExtractConfig(whole=True, workers=2))
+    assert tables_of(tmp_path / "d.h5", CROPS)["crops/frame"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 15, 16]
+    assert reasons(report, "frames")["failed"] == {"images of zero bytes": 1, "images lost with their process": 5}
+    assert (
+        report["per_video"][0]["status"].startswith("its process died (SIGSEGV)")
+        and reasons(report, "videos")["done"] == 1
+    )
+
+
+def open_eyes_that_crash_at_ten(looking, folder):
+    read_one = open_finder(looking, folder)
+
+    def read_or_die(item, heartbeat) -> Iterator[dict]:
+        yield from read_one(item, lambda: os.kill(os.getpid(), signal.SIGSEGV) if item[2].first == 10 else None)
+
+    return read_or_die

@@ -1,0 +1,124 @@
+"""The look at a file before it is opened: in a child process, whose crash or hang is the verdict on the file."""
+
+import os
+import signal
+import threading
+import time
+
+import h5py
+import numpy as np
+import pytest
+from making import make_file, record
+
+from handtool import store
+from handtool.errors import DamagedFile
+from handtool.store import gatekeeper
+from handtool.store.gatekeeper import SIGNATURE
+
+
+@pytest.fixture(autouse=True)
+def seen_by_nobody(monkeypatch):
+    monkeypatch.setattr(gatekeeper, "trusted", {})
+
+
+@pytest.fixture
+def children(monkeypatch):
+    """Those that were forked, by number."""
+    numbers, fork = [], os.fork
+
+    def fork_and_note():
+        numbers.append(fork())
+        return numbers[-1]
+
+    monkeypatch.setattr(os, "fork", fork_and_note)
+    return numbers
+
+
+def assert_none_is_left(children):
+    """Neither running nor dead and waited for by nobody."""
+    assert children or not gatekeeper.CAN_FORK
+    for number in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(number, os.WNOHANG)
+
+
+def linked_pair(folder):
+    make_file(folder / "crops.h5")
+    with (
+        store.open_file(folder / "crops.h5") as source,
+        store.create_file(folder / "linking.h5", record(), [source]) as sink,
+    ):
+        sink.inherit(source)
+        sink.finish({})
+    gatekeeper.trusted.clear()
+    return folder / "linking.h5"
+
+
+@pytest.mark.parametrize("ending", ["crashes", "hangs"])
+def test_a_crash_or_a_hang_is_the_verdict_on_the_file_being_looked_at(tmp_path, monkeypatch, children, ending):
+    path, look = linked_pair(tmp_path), gatekeeper.walk
+    monkeypatch.setattr(gatekeeper, "SECONDS", 0.5)
+
+    def fall(name):
+        if not name.endswith("crops.h5"):
+            return look(name)
+        os.kill(os.getpid(), signal.SIGKILL) if ending == "crashes" else time.sleep(60)
+
+    monkeypatch.setattr(gatekeeper, "walk", fall)
+    verdicts = {os.path.basename(verdict["path"]): verdict["problem"] for verdict in gatekeeper.examine(path)}
+    assert verdicts == {"linking.h5": None, "crops.h5": f"{ending} the HDF5 library"}
+    assert_none_is_left(children)
+    with pytest.raises(DamagedFile, match=rf"crops.h5 {ending} the HDF5 library"):
+        store.open_file(tmp_path / "crops.h5")
+
+
+def test_a_fork_and_a_new_interpreter_see_the_same(tmp_path, monkeypatch):
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(make_file(tmp_path / "whole.h5").read_bytes()[:-1000])
+    (tmp_path / "text.h5").write_text("hands")
+    (tmp_path / "noise.h5").write_bytes(SIGNATURE + np.random.default_rng(0).bytes(5000))
+    for path in (linked_pair(tmp_path), cut, tmp_path / "text.h5", tmp_path / "noise.h5"):
+        by_fork = gatekeeper.examine(path)
+        monkeypatch.setattr(gatekeeper, "CAN_FORK", not gatekeeper.CAN_FORK)
+        assert gatekeeper.examine(path) == by_fork and by_fork[0]["path"] == str(path)
+
+
+def test_looking_while_other_threads_are_inside_libhdf5(tmp_path, monkeypatch):
+    """A lock that another thread held at the fork would never be free in the child."""
+    path, other, over = make_file(tmp_path / "f.h5"), tmp_path / "other.h5", threading.Event()
+    with h5py.File(other, "w") as h5:
+        h5["numbers"] = np.zeros((200, 1000))
+    monkeypatch.setattr(gatekeeper, "SECONDS", 3)
+
+    def read_on():
+        with h5py.File(other) as h5:
+            while not over.is_set():
+                h5["numbers"][:]
+
+    threads = [threading.Thread(target=read_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(40):
+            assert [verdict["problem"] for verdict in gatekeeper.examine(path)] == [None]
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_the_child_dies_with_the_wait_for_it(tmp_path, monkeypatch, children):
+    path = make_file(tmp_path / "f.h5")
+    monkeypatch.setattr(gatekeeper, "walk", lambda _: time.sleep(60))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.open_file(path)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert_none_is_left(children)

@@ -1,0 +1,88 @@
+"""A long stage's state: finished parts survive, other jobs are kept out, damaged parts are noticed."""
+
+import os
+
+import numpy as np
+import pytest
+from making import record
+
+from handtool import store
+from handtool.errors import DamagedFile, HandtoolError
+
+
+def test_a_part_comes_back_as_it_was_saved(tmp_path):
+    values = {
+        "a/b": np.arange(6.0).reshape(2, 3),
+        "raw": b"\0\1\2",
+        "n": 3,
+        "words": ["ä", "b"],
+        "none": None,
+        "scalar": np.int64(7),
+        "empty": np.zeros((0, 4)),
+    }
+    with store.open_job(tmp_path / "out.h5", record()) as job:
+        job.save("video-3", values)
+        assert job.has("video-3") and job.names() == ["video-3"]
+        loaded = job.load("video-3")
+    assert np.array_equal(loaded["a/b"], values["a/b"]) and loaded["raw"] == b"\0\1\2" and loaded["words"] == ["ä", "b"]
+    assert (
+        loaded["n"] == 3 and loaded["none"] is None and int(loaded["scalar"]) == 7 and loaded["empty"].shape == (0, 4)
+    )
+
+
+def test_the_same_job_goes_on_with_its_parts(tmp_path):
+    with store.open_job(tmp_path / "out.h5", record(fps=1)) as job:
+        job.save("one", {"x": np.ones(3)})
+    with store.open_job(tmp_path / "out.h5", record(fps=1)) as job:
+        assert job.names() == ["one"]
+        job.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_setting_is_refused_by_name_and_restart_is_the_way_out(tmp_path):
+    with store.open_job(tmp_path / "out.h5", record(fps=1)) as job:
+        job.save("one", {"x": np.ones(3)})
+    with pytest.raises(HandtoolError, match=r"other settings \(fps\)") as caught:
+        store.open_job(tmp_path / "out.h5", record(fps=2))
+    assert "--restart" in caught.value.hint
+    with store.open_job(tmp_path / "out.h5", record(fps=2), restart=True) as job:
+        assert job.names() == []
+
+
+def test_a_job_that_ends_before_its_first_part_leaves_no_folder(tmp_path):
+    with store.open_job(tmp_path / "out.h5", record(fps=1)):
+        assert (tmp_path / "out.h5.partial").is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_parts_is_taken_over(tmp_path):
+    killed = store.open_job(tmp_path / "out.h5", record(fps=1))
+    os.close(killed.lock)
+    with store.open_job(tmp_path / "out.h5", record(fps=2)) as job:
+        job.save("one", {"x": np.ones(3)})
+    with pytest.raises(HandtoolError, match="other settings"):
+        store.open_job(tmp_path / "out.h5", record(fps=1))
+
+
+def test_a_second_process_is_kept_out(tmp_path):
+    with store.open_job(tmp_path / "out.h5", record()):
+        with pytest.raises(HandtoolError, match="by another process"):
+            store.open_job(tmp_path / "out.h5", record())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_a_damaged_part_is_noticed(tmp_path, share):
+    with store.open_job(tmp_path / "out.h5", record()) as job:
+        job.save("one", {"x": np.random.default_rng(0).normal(size=1000)})
+        data = job.path("one").read_bytes()
+        job.path("one").write_bytes(data[: int(share * len(data))])
+        with pytest.raises(DamagedFile):
+            job.load("one")
+
+
+def test_the_state_of_a_stream_does_not_outlive_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with store.open_job(None, record()) as job:
+        job.save("one", {"x": np.ones(3)})
+        assert job.names() == ["one"]
+    assert list(tmp_path.iterdir()) == []

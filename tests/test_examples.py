@@ -1,0 +1,291 @@
+"""The example scripts, run as a newcomer runs them: on real video with MediaPipe, through pipes, on synthetic hands."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import footage
+import numpy as np
+import pytest
+from footage import make_video
+from making import make_file, record, write_crops, write_labels, write_videos
+from running import read_tables, same_tables
+from test_pipes import assert_same_tables
+
+import handtool as package
+from handtool import store
+from handtool.config import ExtractConfig
+from handtool.stages.extract import extract
+from handtool.store import CROPS, CURVE, KEYPOINTS, PAIRS, RIGHT, VIDEOS
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+QUICK = {"EPOCHS": "10", "FINETUNE_EPOCHS": "4", "SIZE": "32", "FPS": "3"}
+
+
+def run_script(name: str, *arguments, folder: Path, **environment: str) -> str:
+    """Runs an example with a `handtool` command that is the package under test; returns what it printed."""
+    commands = folder / "commands"
+    commands.mkdir(exist_ok=True)
+    (commands / "handtool").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m handtool "$@"\n')
+    (commands / "handtool").chmod(0o755)
+    path = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(Path(package.__file__).parents[1])}
+    done = subprocess.run(
+        ["bash", EXAMPLES / name, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **path, **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def real(samples, tmp_path_factory):
+    """The whole chain on two real videos, ten folders of images and 300 labelled hands, with few epochs."""
+    pytest.importorskip("mediapipe", reason="needs the extra `mediapipe`")
+    folder = tmp_path_factory.mktemp("real video")
+    run_script(
+        "real_video.sh",
+        samples / "videos",
+        samples / "realworld3d",
+        "out",
+        samples / "sign_digits",
+        folder=folder,
+        **QUICK,
+    )
+    return folder / "out"
+
+
+@pytest.mark.mediapipe
+def test_hands_are_found_in_real_video_with_the_right_side(real):
+    with store.open_file(real / "crops.h5") as file:
+        names, video, side = (store.read_column(file, c) for c in (VIDEOS.name, CROPS.video, CROPS.side))
+        asl = [i for i, name in enumerate(names) if "asl_hand" in name][0]
+        accounting = {item["what"]: item for item in file.report["accounting"]}
+    assert len(names) == 12 and (video == asl).sum() >= 0.98 * 39  # 13 s at 3 frames/s
+    assert (side[video == asl] == RIGHT).all()  # MediaPipe, which expects a mirror, calls it "Left"
+    assert all(
+        item["in"] == item["done"] + sum(item["skipped"].values()) + sum(item["failed"].values())
+        for item in accounting.values()
+    )
+
+
+@pytest.mark.mediapipe
+def test_keypoints_on_real_video_are_those_of_the_reference(real, samples):
+    truth = np.array(json.loads((samples / "videos" / "asl_hand.keypoints2d.json").read_text()))[..., :2]
+    with store.open_file(real / "keypoints.h5") as file:
+        names = store.read_column(file, VIDEOS.name)
+        rows = np.flatnonzero(
+            store.read_column(file, CROPS.video) == [i for i, name in enumerate(names) if "asl_hand" in name][0]
+        )
+        xy, frame, affine = (
+            store.read_column(file, c, rows) for c in (KEYPOINTS.xy, CROPS.frame, CROPS.crop_from_frame)
+        )
+    seen = np.einsum("nij,nkj->nki", affine[:, :, :2], truth[frame]) + affine[:, None, :, 2]
+    extent = np.ptp(seen, axis=1).max(axis=1)
+    error = np.linalg.norm(xy - seen, axis=2).mean(axis=1) / extent
+    assert error.mean() < 0.025
+
+
+@pytest.mark.mediapipe
+def test_pairs_of_real_hands_are_alike_and_from_different_videos(real):
+    with store.open_file(real / "pairs.h5") as file:
+        video, anchor, positive, rank = (
+            store.read_column(file, c) for c in (CROPS.video, PAIRS.anchor, PAIRS.positive, PAIRS.rank)
+        )
+        distance = store.read_column(file, PAIRS.distance)
+        vector = store.read_column(file, store.EMBEDDINGS.vector)
+    assert (video[anchor] != video[positive]).all()
+    shuffled = np.random.default_rng(0).permutation(positive)
+    assert distance[rank == 1].mean() < 0.75 * np.linalg.norm(vector[anchor] - vector[shuffled], axis=1).mean()
+
+
+@pytest.mark.mediapipe
+def test_the_chain_on_real_video_ends_in_a_table_a_page_and_a_falling_loss(real):
+    with store.open_file(real / "result.h5") as file:
+        metrics = store.read_metrics(file)
+        assert (
+            metrics["pa_mpjpe"]["hands"] == 99
+            and 0 < metrics["pa_mpjpe"]["mean_mm"] < metrics["mpjpe_root"]["mean_mm"] < 200
+        )
+        assert [e["program"] for e in file.provenance][-1] == "handtool eval"
+    with store.open_file(real / "encoder.h5") as file:
+        loss = store.read_column(file, CURVE.loss)
+        assert np.isfinite(loss).all() and loss[-10:].mean() < loss[:10].mean() - 0.02
+    page = (real / "report.html").read_text()
+    assert (
+        "pa_mpjpe" in page
+        and "http://" not in page.replace("http://www.w3.org", "")
+        and (real / "pairs.png").stat().st_size > 10_000
+    )
+
+
+@pytest.mark.mediapipe
+def test_the_chain_run_again_makes_nothing_anew(real, samples):
+    before = {path.name: path.stat().st_mtime_ns for path in real.iterdir()}
+    said = run_script(
+        "real_video.sh",
+        samples / "videos",
+        samples / "realworld3d",
+        "out",
+        samples / "sign_digits",
+        folder=real.parent,
+        **QUICK,
+    )
+    assert {path.name: path.stat().st_mtime_ns for path in real.iterdir()} == before
+    assert said.count("is up to date") >= 13
+
+
+def test_the_quickstart_ends_in_a_table_and_pictures(tmp_path):
+    small = {
+        "HANDTOOL": "handtool",
+        "PYTHON": sys.executable,
+        "VIDEOS": "4",
+        "FRAMES": "3",
+        "STEPS": "2",
+        "EPOCHS": "1",
+    }
+    said = run_script("quickstart.sh", "out", folder=tmp_path, **small)
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {
+        "labels.png",
+        "pairs.png",
+        "embeddings.png",
+        "pretraining.png",
+        "predictions.png",
+        "scores.png",
+        "predictions.mp4",
+        "report.html",
+    } < made
+    assert (
+        "always" in said
+        and "the model" in said
+        and "real_video.sh" in said
+        and not list((tmp_path / "out").glob("*.partial"))
+    )
+
+
+def test_the_mean_pose_makes_no_error_where_all_hands_are_one_and_some_elsewhere(tmp_path):
+    sys.path.insert(0, str(EXAMPLES))
+    from mean_pose import predict_mean
+
+    rng = np.random.default_rng(4)
+    hand = rng.normal(0, 0.03, (21, 3))
+    for name, noise in (("same", 0.0), ("others", 0.02)):
+        side, size = rng.integers(0, 2, 8), rng.uniform(0.8, 1.2, 8)
+        joints = size[:, None, None] * (hand + noise * rng.normal(size=(8, 21, 3)))
+        joints = np.where((side == 0)[:, None, None], joints * [-1, 1, 1], joints) + rng.normal(size=(8, 1, 3))
+        with store.create_file(tmp_path / f"{name}.h5", record()) as sink:
+            write_videos(sink, 1)
+            known = {"joints": joints, "xy": np.zeros((8, 21, 2)), "camera": np.tile(np.eye(3), (8, 1, 1))}
+            write_crops(sink, np.zeros(8, int), side, known, rng)
+            write_labels(sink, known)
+            sink.finish({})
+    assert predict_mean(tmp_path / "same.h5", tmp_path / "same.h5")["mpjpe_root"]["mean_mm"] < 1e-3
+    assert predict_mean(tmp_path / "same.h5", tmp_path / "others.h5")["mpjpe_root"]["mean_mm"] > 5
+
+
+def test_the_piped_example_gives_the_tables_of_the_chain(handtool, tmp_path):
+    make_file(tmp_path / "crops.h5", (12, 12, 8), ("labels",))
+    run_script("piped.sh", "crops.h5", "piped", folder=tmp_path)
+    for command, source, output in (("keypoints", "crops", "k"), ("embed", "k", "e"), ("mine", "e", "pairs")):
+        assert handtool(command, f"{source}.h5", "-o", f"{output}.h5").returncode == 0
+    assert_same_tables(tmp_path / "piped" / "pairs.h5", tmp_path / "pairs.h5")
+    lines = handtool("info", "piped/pairs.h5", "--commands").stdout.splitlines()
+    assert lines[1:] == ["handtool keypoints crops.h5 | handtool embed | handtool mine --topk 5 -o piped/pairs.h5"]
+
+
+SBATCH = """#!/bin/bash
+# runs at once what SLURM would run later
+array="" wrap=""
+while [[ $1 == --* ]]; do
+  case $1 in --array=1-*) array=${1#--array=1-} ;; --wrap=*) wrap=${1#--wrap=} ;; --dependency=*) [[ $1 == *afterok:7 ]] || exit 9 ;; esac
+  shift
+done
+[[ -n $wrap ]] && { sh -c "$wrap" >&2; exit; }
+for task in $(seq "$array"); do
+  export SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=$array SLURM_ARRAY_TASK_STEP=1 SLURM_ARRAY_TASK_COUNT=$array
+  bash "$@" >&2 || exit
+done
+echo "7;cluster"
+"""
+PARALLEL = """#!/bin/bash
+# one after the other: {} in every argument is the job's
+command=()
+while [[ $1 == --* ]]; do case $1 in --jobs | --joblog) shift ;; esac; shift; done
+while [[ $1 != ::: ]]; do command+=("$1"); shift; done
+shift
+for job in "$@"; do "${command[@]//\\{\\}/$job}" || exit; done
+"""
+
+
+@pytest.mark.parametrize(
+    "script, stub, text", [("slurm_array.sh", "sbatch", SBATCH), ("parallel.sh", "parallel", PARALLEL)]
+)
+def test_shards_on_a_cluster_and_in_parallel_are_the_single_run(tmp_path, script, stub, text):
+    """With a stand-in for the scheduler, which starts the same commands one after the other."""
+    folder = tmp_path / "my videos"
+    folder.mkdir()
+    for number, frames in enumerate((30, 60, 31)):
+        make_video(folder / f"{number}.mp4", frames=frames)
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / stub).write_text(text)
+    (tmp_path / "commands" / stub).chmod(0o755)
+    said = run_script(script, folder, "the out", "--whole", folder=tmp_path, SHARDS="2")
+    assert "hands: 5 in = 5 done" in said and "missing" not in said
+    footage.run_stage(extract, [folder], tmp_path / "single.h5", ExtractConfig(whole=True, workers=1))
+    assert same_tables(read_tables(tmp_path / "single.h5"), read_tables(tmp_path / "the out" / "crops.h5"))
+    assert run_script(script, folder, "the out", "--whole", folder=tmp_path, SHARDS="2").count("is up to date") == 3
+
+
+def study(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_gain_of_a_study_is_paired_by_video_and_seed():
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(5, 50, 30) + rng.uniform(
+        0, 20, (3, 1)
+    )  # some videos are ten times as hard as others, some seeds worse
+    percent, low, high = study("study_table").gain(0.9 * hard, hard)
+    assert np.allclose((percent, low, high), 10), "the same share of every video: no doubt is left"
+    noisy = hard * rng.normal(0.9, 0.03, hard.shape)
+    percent, low, high = study("study_table").gain(noisy, hard)
+    assert (
+        low < percent < high and 5 < low and high < 15 and np.isclose(percent, 100 * (1 - noisy.mean() / hard.mean()))
+    )
+
+
+def test_a_studys_probe_reads_poses_off_features(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    probe, rng = study("study_probe"), np.random.default_rng(1)
+    poses = rng.normal(size=(200, 63))
+    features, few = poses @ rng.normal(size=(63, 90)) + 5, slice(180, 200)
+    assert (
+        np.abs(probe.tuned_ridge(features[:180], poses[:180], features[few]) - poses[few]).max() < 0.05
+    )  # they hold the pose
+    loud = rng.normal(size=(200, 90))  # these hold nothing: no better than the mean hand, and little worse
+    said, mean = probe.tuned_ridge(loud[:180], poses[:180], loud[few]), poses[:180].mean(0)
+    assert 0.99 < np.square(said - poses[few]).sum() / np.square(mean - poses[few]).sum() < 1.2
+    centred = features - features[:180].mean(0)
+    for row, answer in zip(centred[few], probe.nearest(features[:180], poses[:180], features[few]), strict=True):
+        cosines = [row @ other / np.linalg.norm(row) / np.linalg.norm(other) for other in centred[:180]]
+        assert np.allclose(answer, poses[sorted(range(180), key=lambda other: -cosines[other])[:10]].mean(0))
+    turn, bone = np.linalg.qr(rng.normal(size=(3, 3)))[0], rng.uniform(0.03, 0.05, 200)
+    turned = (2 * poses.reshape(-1, 21, 3) @ turn).reshape(200, 63)
+    pa, root = probe.errors_mm(turned, poses, bone)
+    assert pa.max() < 1e-3 and np.allclose(
+        root, [1000 * b * np.linalg.norm((t - p).reshape(21, 3), axis=1).mean() for b, t, p in zip(bone, turned, poses)]
+    )
+
+
+def test_a_study_has_a_scale():
+    done = subprocess.run(["bash", EXAMPLES / "study.sh"], capture_output=True, text=True)
+    assert done.returncode == 2 and "small|medium|large" in done.stdout

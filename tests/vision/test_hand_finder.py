@@ -1,0 +1,284 @@
+"""Boxes from a file, lenses, tracks: everything that stands beside a detector."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from footage import make_boxes
+
+from handtool.errors import HandtoolError
+from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
+from handtool.vision.boxes_file import BoxesFile
+from handtool.vision.camera_model import read_lens
+from handtool.vision.changes import Changes
+from handtool.vision.contracts import Detection
+from handtool.vision.tracks import Linker
+
+IMAGE = np.zeros((100, 100, 3), np.uint8)
+K = [[400.0, 0, 159.5], [0, 400.0, 119.5], [0, 0, 1]]
+
+
+def test_boxes_are_found_by_path_or_any_end_of_it_the_longest_first(tmp_path):
+    path = make_boxes(
+        tmp_path / "b.json",
+        {"1.jpg": [[1, 2, 30, 40]], "a/1.jpg": [[5, 6, 7, 8], [1, 1, 9, 9]], "clip.mp4#12": [[0, 0, 5, 5]]},
+    )
+    boxes = BoxesFile(str(path))
+    assert [hand.box.tolist() for hand in boxes.hands_on("x/a/1.jpg", 100, 100)] == [[5, 6, 12, 14], [1, 1, 10, 10]]
+    assert [hand.box.tolist() for hand in boxes.hands_on("x/c/1.jpg", 100, 100)] == [[1, 2, 31, 42]]
+    assert len(boxes.hands_on("clip.mp4#12", 100, 100)) == 1 and boxes.hands_on("clip.mp4#13", 100, 100) == []
+
+
+def test_side_comes_from_the_box_or_from_the_name_of_its_category(tmp_path):
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "categories": [{"id": 3, "name": "left_hand"}, {"id": 4, "name": "hand"}],
+        "annotations": [
+            {"image_id": 1, "bbox": [0, 0, 9, 9], "side": "right"},
+            {"image_id": 1, "bbox": [0, 0, 9, 9], "category_id": 3},
+            {"image_id": 1, "bbox": [0, 0, 9, 9], "category_id": 4},
+            {"image_id": 1, "bbox": [0, 0, 9, 9], "hand_side": "l", "score": 0.4},
+        ],
+    }
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    assert [hand.side for hand in BoxesFile(str(tmp_path / "b.json")).hands_on("a.jpg", 100, 100)] == [
+        RIGHT,
+        LEFT,
+        UNKNOWN,
+        LEFT,
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no json",
+        "[]",
+        '{"images": []}',
+        '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2, "bbox": [1,2,3,4]}]}',
+    ],
+)
+def test_a_file_that_is_not_coco_is_refused(tmp_path, content):
+    (tmp_path / "b.json").write_text(content)
+    with pytest.raises(HandtoolError, match="b.json"):
+        BoxesFile(str(tmp_path / "b.json"))
+
+
+@pytest.mark.parametrize(
+    "annotation, message",
+    [({"bbox": [1, 2, 3]}, "expected x, y, width, height"), ({"bbox": [1, 2, 3, 4], "side": "both"}, "side 'both'")],
+)
+def test_a_wrong_annotation_is_named(tmp_path, annotation, message):
+    content = {"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, **annotation}]}
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    with pytest.raises(HandtoolError, match=f"annotation 0 has.*{message}"):
+        BoxesFile(str(tmp_path / "b.json"))
+
+
+def test_100doh_boxes_are_shares_of_the_picture(tmp_path):
+    hands = [{"x1": 0.1, "y1": 0.25, "x2": 0.5, "y2": 0.75, "hand_side": "l", "contact_state": 3, "obj_bbox": None}]
+    hands += [{"x1": 0.0, "y1": 0.0, "x2": 0.2, "y2": 1.0, "hand_side": "r", "score": 0.7}]
+    (tmp_path / "b.json").write_text(json.dumps({"cooking_v_1_frame000042.jpg": hands, "nobody.jpg": []}))
+    boxes = BoxesFile(str(tmp_path / "b.json"))
+    found = boxes.hands_on("x/cooking_v_1_frame000042.jpg", 400, 200)
+    assert [hand.box.tolist() for hand in found] == [[40, 50, 200, 150], [0, 0, 80, 200]] and len(boxes) == 2
+    assert [(hand.side, hand.score) for hand in found] == [(LEFT, 1.0), (RIGHT, 0.7)] and boxes.hands_on(
+        "nobody.jpg", 9, 9
+    ) == []
+
+
+def test_csv_boxes_of_images_and_of_frames_of_videos(tmp_path):
+    (tmp_path / "i.csv").write_text(
+        "\ufeffscore,image,x0,y0,x1,y1,side\n0.25,a/1.jpg,1,2,30.5,40,Left\n,1.jpg,5,6,7,8,\n", encoding="utf-8"
+    )
+    boxes = BoxesFile(str(tmp_path / "i.csv"))
+    (left,), (other,) = boxes.hands_on("a/1.jpg", 99, 99), boxes.hands_on("b/1.jpg", 99, 99)
+    assert (left.box.tolist(), left.side, left.score) == ([1, 2, 30.5, 40], LEFT, 0.25) and (
+        other.side,
+        other.score,
+    ) == (UNKNOWN, 1.0)
+    (tmp_path / "v.csv").write_text(
+        'video,frame,x0,y0,x1,y1\n"a, b.mp4",12,1,2,3,4\n"a, b.mp4",7,5,6,7,8\n"a, b.mp4",12,0,0,9,9\n'
+    )
+    found = BoxesFile(str(tmp_path / "v.csv")).hands_on("films/a, b.mp4#12", 99, 99)
+    assert [hand.box.tolist() for hand in found] == [[1, 2, 3, 4], [0, 0, 9, 9]]
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("b.csv", "image,x,y,width,height\na,1,2,3,4\n", "needed are image or video, x0, y0, x1, y1"),
+        ("b.csv", "image,x0,y0,x1,y1\na,1,2,three,4\n", "line 2 has box"),
+        ("b.csv", "image,x0,y0,x1,y1\na,1,2,3\n", "line 2 has box"),
+        ("b.csv", "image,x0,y0,x1,y1,side\na,1,2,3,4,both\n", "line 2 has side 'both'"),
+        ("b.csv", "video,frame,x0,y0,x1,y1\na,1.5,1,2,3,4\n", "frame '1.5'"),
+        ("b.json", '{"a.jpg": [{"x1": 10, "y1": 20, "x2": 30, "y2": 40}]}', "expected shares of the picture"),
+        ("b.json", '{"a.jpg": [{"x1": 0.1, "y1": 0.2}]}', "hand 0 of a.jpg has no x1"),
+        ("b.json", '{"a.jpg": [{"x1": 0.1, "y1": 0.2, "x2": 0.3, "y2": null}]}', "expected numbers"),
+        ("b.json", '{"a.jpg": 3}', "neither COCO's json nor 100DOH's"),
+        ("b.csv", "", "needed are"),
+    ],
+)
+def test_what_is_wrong_with_a_boxes_file_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(HandtoolError, match=message):
+        BoxesFile(str(tmp_path / name))
+
+
+def test_four_numbers_are_a_pinhole_camera_that_changes_no_pixel():
+    lens = read_lens("500,510,320,240")
+    assert lens.camera.tolist() == [[500, 0, 320], [0, 510, 240], [0, 0, 1]]
+    assert lens.straighten(IMAGE) is IMAGE
+
+
+@pytest.mark.parametrize(
+    "model, distortion", [("pinhole", [-0.3, 0.1, 0.002, -0.001, 0.0]), ("fisheye", [0.05, -0.02, 0.01, 0.0])]
+)
+def test_straightened_pictures_show_points_where_a_pinhole_camera_sees_them(tmp_path, model, distortion):
+    """Dots are drawn where OpenCV's own projection puts them, and looked for at K (X/Z, Y/Z)."""
+    (tmp_path / "c.json").write_text(json.dumps({"model": model, "K": K, "distortion": distortion}))
+    points = np.array([[-0.1, -0.05, 1.0], [0.12, 0.08, 1.0], [0.0, -0.1, 1.0], [-0.15, 0.1, 1.0]])
+    zero, camera, factors = np.zeros(3), np.array(K), np.array(distortion)
+    if model == "fisheye":
+        drawn = cv2.fisheye.projectPoints(points[:, None], zero, zero, camera, factors)[0][:, 0]
+    else:
+        drawn = cv2.projectPoints(points, zero, zero, camera, factors)[0][:, 0]
+    seen = points @ camera.T
+    for point, expected in zip(drawn, seen[:, :2] / seen[:, 2:], strict=True):
+        v, u = np.indices((240, 320))
+        image = np.repeat(
+            (255 * np.exp(-((u - point[0]) ** 2 + (v - point[1]) ** 2) / 18)).astype(np.uint8)[..., None], 3, -1
+        )
+        straight = read_lens(str(tmp_path / "c.json")).straighten(image)[..., 0].astype(float)
+        found = np.array([(straight * u).sum(), (straight * v).sum()]) / straight.sum()
+        assert np.linalg.norm(found - expected) < 0.35
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('{"K": [[1, 0], [0, 1]]}', "no camera matrix"),
+        ('{"model": "mirror", "K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}', "model 'mirror'"),
+        ('{"K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "distortion": [1, 2, 3]}', "3 distortion numbers"),
+        ('{"k": 1}', "no K"),
+        ("", "neither four numbers nor a json file"),
+    ],
+)
+def test_a_camera_file_that_is_none_is_refused(tmp_path, content, message):
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(HandtoolError, match=message):
+        read_lens(str(tmp_path / "c.json"))
+
+
+def hands_at(*boxes, side=UNKNOWN, score=1.0) -> list[Detection]:
+    return [Detection(np.array(box, float), side, score) for box in boxes]
+
+
+def link(linker: Linker, time: float, hands: list[Detection], kept: bool = True, sure: bool = False) -> None:
+    linker.add(time, hands, [kept] * len(hands), [sure] * len(hands))
+
+
+LEFT_BOX, RIGHT_BOX = np.array([0.0, 0, 50, 50]), np.array([200.0, 0, 250, 50])
+
+
+def test_hands_are_linked_by_overlap_and_lonely_ones_get_no_track():
+    linker = Linker()
+    link(linker, 0.0, hands_at(LEFT_BOX, RIGHT_BOX))
+    link(linker, 0.2, hands_at(RIGHT_BOX + 10, LEFT_BOX + 5))
+    link(linker, 0.4, hands_at(LEFT_BOX + 10, LEFT_BOX + 500))
+    assert linker.tracks().tolist() == [0, 1, 1, 0, 0, -1]
+
+
+def test_a_hand_that_is_missed_on_a_frame_is_linked_across_it_though_another_was_seen():
+    linker = Linker()
+    for time, hands in ((0.0, hands_at(LEFT_BOX, RIGHT_BOX)), (0.1, hands_at(RIGHT_BOX)), (0.2, hands_at(LEFT_BOX))):
+        link(linker, time, hands)
+    assert linker.tracks().tolist() == [0, 1, 1, 0]
+
+
+def test_hands_further_apart_in_time_or_without_time_are_not_linked():
+    for times in ((0.0, 0.25, 1.0), (np.nan,) * 3):
+        linker = Linker()
+        for time in times:
+            link(linker, time, hands_at(LEFT_BOX))
+        assert linker.tracks().tolist() == [-1, -1, -1]
+
+
+def test_frames_between_kept_ones_carry_a_track_and_one_of_them_may_miss_the_hand():
+    """At 29.97 fps the frame after a tick comes up to one frame late, so that five looks a second are 0.2336 s apart."""
+    for rate, late, missed, expected in (
+        (5, 1 / 29.97, (3,), [0, 0, 0, 0]),
+        (2, 0.0, (), [0, 0, 0, 0]),
+        (5, 0.0, (6, 7), [0, 0, 1, 1]),
+    ):
+        linker = Linker(1 / rate)
+        for place in range(3 * rate + 1):
+            hands = hands_at(LEFT_BOX + place) if place not in missed else []
+            link(linker, place / rate + late * (place % 2), hands, kept=place % rate == 0)
+        assert linker.tracks().tolist() == expected
+
+
+def test_a_side_that_flickers_becomes_that_of_its_track_and_known_sides_stay():
+    sides = [RIGHT, LEFT, RIGHT, UNKNOWN, RIGHT]
+    for sure, expected in ((False, [RIGHT] * 5), (True, [RIGHT, LEFT, RIGHT, RIGHT, RIGHT])):
+        linker = Linker()
+        for place, side in enumerate(sides):
+            link(linker, 0.1 * place, hands_at(LEFT_BOX + place, side=side, score=0.8), sure=sure)
+        assert linker.tracks().tolist() == [0] * 5 and linker.sides().tolist() == expected
+
+
+def test_a_side_counts_with_its_score_and_frames_between_have_a_say():
+    linker = Linker()
+    link(linker, 0.0, hands_at(LEFT_BOX, side=LEFT, score=0.6))
+    link(linker, 0.1, hands_at(LEFT_BOX, side=RIGHT, score=0.5), kept=False)
+    assert linker.sides().tolist() == [LEFT]
+    link(linker, 0.2, hands_at(LEFT_BOX, side=RIGHT, score=0.5), kept=False)
+    assert linker.sides().tolist() == [RIGHT]
+
+
+def test_hands_that_cross_keep_their_own_tracks_by_their_sides():
+    """Left and right swap places within a frame: each overlaps the other's last box more than its own."""
+    linker = Linker()
+    for time, left, right in ((0.0, 0, 40), (0.1, 18, 22), (0.2, 24, 16)):
+        link(
+            linker,
+            time,
+            hands_at(LEFT_BOX + (left, 0, left, 0), side=LEFT) + hands_at(LEFT_BOX + (right, 0, right, 0), side=RIGHT),
+        )
+    assert linker.tracks().tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_a_resting_hand_is_kept_once_and_again_when_it_has_changed():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    region = np.array([50, 40, 150, 140])
+    changes, kept = Changes(0.03), []
+    for number in range(6):
+        noisy = np.clip(image.astype(int) + rng.integers(-6, 7, image.shape), 0, 255).astype(np.uint8)
+        if number >= 3:
+            noisy[60:100, 70:110] = 255
+        changes.next_frame()
+        kept.append(changes.is_new(noisy, region + rng.integers(-3, 4)))  # the box trembles
+    assert kept == [True, False, False, True, False, False]
+
+
+def test_slow_changes_add_up_and_two_hands_of_one_frame_are_not_each_other():
+    changes, kept = Changes(0.03), []
+    region = np.array([50, 40, 150, 140])
+    for number in range(10):
+        changes.next_frame()
+        image = np.full((200, 300, 3), 100 + 3 * number, np.uint8)
+        kept.append((changes.is_new(image, region), changes.is_new(image, region + 5)))
+    assert [one for one, _ in kept] == [True, False, False, True, False, False, True, False, False, True]
+    assert [other for _, other in kept] == [one for one, _ in kept]
+
+
+def test_a_hand_long_unseen_is_forgotten():
+    changes, image = Changes(0.03), np.zeros((100, 100, 3), np.uint8)
+    region = np.array([10, 10, 50, 50])
+    changes.next_frame()
+    assert changes.is_new(image, region)
+    for _ in range(11):
+        changes.next_frame()
+    assert changes.is_new(image, region) and len(changes.hands) == 1
