@@ -64,6 +64,6 @@ Look at   $out/labels.png        the hands, with their joints: open rings are hi
           handtool info $out/result.h5     what is in a file, and the commands that made it
 
 Next      bash $here/real_video.sh VIDEOS LABELLED OUT
-          the same steps with your own videos and labelled hands (README, "Try it"; needs: pip install '.[mediapipe]')
+          the same steps with your own videos and labelled hands (format of LABELLED: handtool/docs/DATA.md; needs: pip install '.[mediapipe]')
           handtool show OUT/keypoints.h5 --video -o overlay.mp4     then shows your videos with the hands that were found
 END

@@ -2,7 +2,7 @@
 # From real videos and a folder of labelled hands to a 3D-pose number, step by step, one file a step.
 #   examples/real_video.sh VIDEOS LABELLED OUT [MORE_SOURCES...]
 # VIDEOS and MORE_SOURCES: videos or folders of videos or images (two at least: a hand's positive comes from another video).
-# LABELLED: hands with known joints (the plain format, see README). Needs the extra `mediapipe`. Run it again: it goes on where it stopped.
+# LABELLED: hands with known joints (format: handtool/docs/DATA.md). Needs the extra `mediapipe`. Run it again: it goes on where it stopped.
 # Small settings for two CPU cores; for real work raise FPS, ARCH, SIZE, EPOCHS and drop GPUS=0.
 set -euo pipefail
 if [ $# -lt 3 ]; then sed -n '2,6p' "$0" | cut -c3-; exit 2; fi
