@@ -1,1 +1,1 @@
-"""The window: pictures of hands, pairs and curves as arrays for PNG, and as inline SVG for a page. OpenCV and numpy only."""
+"""Pictures of hands, pairs and curves: arrays for PNG, inline SVG for the HTML report. OpenCV, numpy and PyAV only."""

@@ -1,4 +1,4 @@
-"""A map of the embeddings: every hand a point, and thumbnails where there is room."""
+"""A map of the embeddings: one point for each hand, and thumbnails where they do not overlap."""
 
 import colorsys
 
@@ -13,14 +13,15 @@ INSET = 38  # px from the frame to the nearest points: half a thumbnail and its 
 
 
 def group_colours(groups: np.ndarray) -> np.ndarray:
-    """(n,) int -> (n, 3) RGB: hues a golden section apart, so that neighbours in number differ most."""
+    """(n,) int -> (n, 3) RGB. Hues of successive numbers are a golden section apart, so that they differ clearly."""
     hues = (groups * 0.61803398875) % 1.0
     table = {hue: [255 * c for c in colorsys.hsv_to_rgb(hue, 0.55, 0.82)] for hue in set(hues.tolist())}
     return np.array([table[hue] for hue in hues.tolist()]).reshape(-1, 3)
 
 
 def place_points(xy: np.ndarray) -> np.ndarray:
-    """(n, 2) -> px on the page; the outermost half per cent is moved to the border, so that one stray hand does not shrink the map."""
+    """(n, 2) -> px on the page. The outermost 0.5 % are moved to the border, so that one outlier does not shrink the
+    map."""
     low, high = np.quantile(xy, [0.005, 0.995], axis=0)
     share = np.clip((xy - low) / np.maximum(high - low, 1e-12), 0, 1)
     left, top, right, bottom = FRAME
@@ -49,7 +50,8 @@ def draw_map(
     subtitle: str,
     axes: tuple[str, str],
 ) -> np.ndarray:
-    """points (n, 2) px, groups (n,) the video of each hand, tiles: row -> thumbnail, framed in its video's colour."""
+    """points (n, 2) px; groups (n,): video of each hand; tiles: row -> thumbnail, which gets a frame in its video's
+    colour."""
     page = blank(HEIGHT, WIDTH)
     heading(page, title, subtitle)
     left, top, right, bottom = FRAME

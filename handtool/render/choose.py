@@ -1,4 +1,4 @@
-"""Which of many hands go on the page."""
+"""The choice of hands for a page."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def choose_hands(rows: np.ndarray, rng: np.random.Generator, count: int) -> np.n
 def choose_by_video(
     rows: np.ndarray, video: np.ndarray, rng: np.random.Generator, count: int, columns: int
 ) -> np.ndarray:
-    """rows and video (n,): some videos at random, of each as many hands as a line of the page holds, evenly over its time."""
+    """rows and video (n,): random videos, and of each one line of the page (`columns` hands), evenly over its time."""
     videos = np.unique(video)
     picked = rng.choice(videos, min(-(-count // columns), len(videos)), replace=False)
     each = [rows[video == v] for v in np.sort(picked)]
@@ -21,13 +21,13 @@ def choose_by_video(
 
 
 def choose_lowest(rows: np.ndarray, score: np.ndarray, count: int) -> np.ndarray:
-    """rows and score (n,): those of the lowest score, lowest first."""
+    """rows and score (n,): the rows with the lowest scores, lowest first."""
     return rows[np.argsort(score, kind="stable")][:count]
 
 
 def choose_spread(candidates: np.ndarray, keys: list[np.ndarray], count: int, used: set) -> np.ndarray:
-    """The first `count` candidates that share no key with one another or with what was `used` before, which grows; where there are too few
-    such ones, the first of the others follow. keys: (n,) int each, of all that a candidate may be."""
+    """The first `count` candidates that share no key with one another or with `used`, to which theirs are added. If
+    there are too few, the first of the others follow. keys: (n,) int each, indexed by candidate."""
     chosen, left = [], []
     for place in candidates[:MOST_LOOKED_AT].tolist():
         own = {(i, int(key[place])) for i, key in enumerate(keys)}
@@ -44,10 +44,12 @@ def choose_spread(candidates: np.ndarray, keys: list[np.ndarray], count: int, us
 def choose_anchors(
     first_distance: np.ndarray, video: np.ndarray, partner_video: np.ndarray, rng: np.random.Generator, rows: int
 ) -> list[tuple[str, np.ndarray]]:
-    """first_distance (n,): of the rank-1 positives of n anchors; video, partner_video (n,): of the anchor and of that positive.
+    """first_distance (n,): distance of the rank-1 positive of n anchors; video, partner_video (n,): of the anchor and
+    of that positive.
 
-    Returns (name, places among the n): best, median, worst and random ones, `rows` in all, none twice, and as far as there are enough no
-    two anchors from one video, nor two pairs from the same two videos (a pair is often mutual).
+    Returns (name, places among the n): best, median, worst and random anchors, `rows` in all, none twice. If there are
+    enough, no two anchors are of one video and no two pairs are of the same two videos (two hands are often each
+    other's positive).
     """
     order = np.argsort(first_distance, kind="stable")
     share = max(1, rows // 4)
@@ -73,8 +75,8 @@ def choose_anchors(
 
 
 def choose_ranked(error: np.ndarray, video: np.ndarray, count: int) -> list[tuple[str, np.ndarray]]:
-    """error (n,), NaN unknown; video (n,) -> ("worst", places), ("median", places), ("best", places), `count` each where there are enough,
-    of different videos as far as there are enough."""
+    """error (n,), NaN unknown; video (n,) -> ("worst", places), ("median", places), ("best", places): `count` each and
+    of different videos, if there are enough."""
     known = np.flatnonzero(np.isfinite(error))
     order = known[np.argsort(error[known], kind="stable")]
     from_middle = order[np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")]

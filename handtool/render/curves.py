@@ -1,4 +1,4 @@
-"""A training in one picture: the loss, and below it what else was noted at each step."""
+"""The curve of a training as one picture: the loss, and below it the other figures of each step."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ PANELS = (  # title, columns of /curve, running mean
 
 
 def curve_sheet(columns: dict[str, np.ndarray], title: str, subtitle: str) -> np.ndarray:
-    """columns of /curve by name, (T,) each; those that are not there, or that hold no number, get no panel."""
+    """columns of /curve by name, (T,) each. Missing columns, and columns of NaN, get no panel."""
     step = columns["step"]
     panels = [plot_curve(step, columns["loss"], title, subtitle)]
     for name, wanted, averaged in PANELS:
@@ -43,7 +43,8 @@ def plot_lines(
     height: int = 240,
     y_range: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """lines: name -> x, y (k,) each, NaN left out. `averaged`: their running means over the pale values. `y_range`: None fits the values."""
+    """lines: name -> x, y (k,) each, NaN left out. `averaged`: running means over pale values. `y_range`: None fits the
+    values."""
     page = blank(height, 860)
     known = {name: (x[np.isfinite(y)].astype(float), y[np.isfinite(y)].astype(float)) for name, (x, y) in lines.items()}
     all_x, all_y = (np.concatenate([pair[i] for pair in known.values()]) for i in (0, 1))
@@ -66,7 +67,7 @@ def plot_lines(
 
 
 def draw_legend(page: np.ndarray, names: list[str], right: int, y: int) -> None:
-    """Names with a dash of their colour, ending at `right`."""
+    """The names, each after a dash of its colour; the last one ends at `right`."""
     x = right - sum(text_width(name, 8) + 34 for name in names) + 14
     for name, colour in zip(names, LINES, strict=False):
         cv2.line(page, (x, y - 4), (x + 12, y - 4), colour, 2, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Pictures that follow each other as an mp4 (H.264), written one after another; and what was noted in it, read back."""
+"""A sequence of pictures as an mp4 (H.264), written one by one, with a note that can be read back."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -9,15 +9,16 @@ from typing import BinaryIO
 import av
 import numpy as np
 
-# One thread, and nothing that looks at a picture shrunk for foresight: where a side is no multiple of 16 px, x264's assembly reads memory
-# there that nobody has written, and the bytes differ from run to run.
+# One thread and no lookahead: if a side is no multiple of 16 px, the assembly code of x264's lookahead reads
+# uninitialised memory, and the bytes differ from run to run.
 OPTIONS = {"preset": "fast", "threads": "1", "bf": "0", "x264-params": "mbtree=0:rc-lookahead=0:weightp=0"}
 
 
 class Film:
-    """An mp4 in the making; a context manager. crf: 0 lossless .. 51. `note` is kept in the file.
+    """An mp4 that is being written; a context manager. crf: 0 (lossless) to 51. `note` is stored in the file.
 
-    The same pictures give the same bytes on every number of cores, see OPTIONS. An odd side grows by one pixel, as 4:2:0 needs.
+    The same pictures give the same bytes on any number of cores, see OPTIONS. An odd side grows by one pixel, as 4:2:0
+    needs.
     """
 
     def __init__(self, file: BinaryIO, fps: float, crf: int = 18, note: str = "") -> None:
@@ -56,7 +57,7 @@ def encode_mp4(frames: Iterable[np.ndarray], fps: float, crf: int = 18) -> bytes
 
 
 def read_note(path: Path) -> str:
-    """What was noted in a film; empty where nothing was, or where the file is none."""
+    """The note of a film; empty if it has none, or if the file is no film."""
     try:
         with av.open(str(path)) as container:
             return container.metadata.get("comment", "")

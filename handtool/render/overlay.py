@@ -1,4 +1,4 @@
-"""Hands at their place in a frame: box, side, track, joints; beside it the hands in space, slowly turning."""
+"""Hands drawn into their frame: box, side, track, joints; beside it the hands in 3D, slowly turning."""
 
 from dataclasses import dataclass, replace
 
@@ -17,15 +17,16 @@ SIDE_NAMES = {LEFT: "left", RIGHT: "right"}
 UNKNOWN_COLOUR = (196, 62, 150)
 TRUTH = (236, 236, 232)
 SMALLEST, LARGEST = 480, 960  # px, longer side of a frame in the film
-STRIP = 34  # px, the line below
-PANELS = 2  # hands in space, beside the frame
+STRIP = 34  # px, height of the line of text below
+PANELS = 2  # hands in 3D beside the frame
 TURN_DEG, TURN_SECONDS = 55.0, 6.0
-SAME = 14.0  # mean difference of grey levels up to which a crop is what its frame shows there
+SAME = 14.0  # largest mean difference of grey levels between a crop and its place in the frame
 
 
 @dataclass
 class Marked:
-    """One hand in a picture. box (4,), points and true_points (21, 2): px of the picture, NaN or None where not known; track: -1 none.
+    """One hand in a picture. box (4,), points and true_points (21, 2): px of the picture, NaN or None if unknown;
+    track: -1 none.
 
     joints, truth: (21, 3) m, None unknown. error_mm: NaN unknown.
     """
@@ -40,13 +41,13 @@ class Marked:
     error_mm: float = float("nan")
 
     def moved(self, affine: np.ndarray) -> "Marked":
-        """affine: (2, 3) px -> px. The hand as another picture shows it."""
+        """affine: (2, 3) px -> px. The hand in the pixels of another picture."""
         points, true_points = (None if p is None else apply_affine(affine, p) for p in (self.points, self.true_points))
         return replace(self, box=apply_affine_to_box(affine, self.box), points=points, true_points=true_points)
 
 
 def shows_crop(frame: np.ndarray, crop: np.ndarray, affine: np.ndarray) -> bool:
-    """Whether a crop (s, s, 3) was cut from this frame (h, w, 3) by `affine` (2, 3): coarsely the same picture."""
+    """Whether a crop (s, s, 3) was cut from this frame (h, w, 3) by `affine` (2, 3): both look alike at 16 x 16 px."""
     side = crop.shape[0]
     cut = cv2.warpAffine(frame, affine, (side, side), flags=cv2.INTER_LINEAR)
     coarse = [cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(float) for image in (cut, crop)]
@@ -54,8 +55,8 @@ def shows_crop(frame: np.ndarray, crop: np.ndarray, affine: np.ndarray) -> bool:
 
 
 def film_size(sizes: list[tuple[int, int]], beside: bool) -> tuple[int, int]:
-    """Even width and height of a film of pictures of those sizes (width, height): the largest, brought between SMALLEST and LARGEST, the
-    line below, and the hands in space `beside`."""
+    """Even width and height of a film for pictures of these sizes (width, height): the largest, scaled to
+    SMALLEST..LARGEST, with the line below and, if `beside`, the panels of hands in 3D."""
     scaled = [np.array(size) * np.clip(1.0, SMALLEST / max(size), LARGEST / max(size)) for size in sizes]
     width, height = (np.ceil(np.max(scaled, axis=0) / 2) * 2).astype(int).tolist()
     return width + (panel_side(height) if beside else 0), height + STRIP
@@ -68,9 +69,11 @@ def panel_side(height: int) -> int:
 def draw_picture(
     image: np.ndarray, hands: list[Marked], name: str, told: str, size: tuple[int, int], beside: bool, seconds: float
 ) -> np.ndarray:
-    """image: a frame or a crop, hands: in its pixels. Returns a picture of `size` (width, height), as large in it as there is room.
+    """image: a frame or a crop; hands: in its pixels. Returns a picture of `size` (width, height), which the image
+    fills.
 
-    name: of the video, left below; told: what else, right below; seconds: into the film, which turn the hands in space.
+    name: the video's, below on the left; told: other text, below on the right; seconds: time in the film, which turns
+    the hands in 3D.
     """
     width, height = size[0], size[1] - STRIP
     side = panel_side(height) if beside else 0
@@ -95,14 +98,15 @@ def draw_picture(
 
 
 def seen_in_space(hands: list[Marked], seconds: float) -> list[tuple[Marked, float]]:
-    """Hands and the degrees by which they are turned: the first two, swinging; one alone also from the side."""
+    """The hands of the panels and the degrees by which they are turned: the first two, swinging; a single hand also
+    from the side."""
     swing = TURN_DEG * np.sin(2 * np.pi * seconds / TURN_SECONDS)
     there = [(hand, swing) for hand in hands if hand.joints is not None and np.isfinite(hand.joints).any()][:PANELS]
     return [*there, (there[0][0], 90.0)] if len(there) == 1 else there
 
 
 def draw_hand(picture: np.ndarray, hand: Marked) -> None:
-    """In place: box, joints (the truth in white beneath), and a label at the box."""
+    """In place: box, joints (the true ones in white beneath), and a label at the box."""
     colour = SIDE_COLOURS.get(hand.side, UNKNOWN_COLOUR)
     boxed = np.isfinite(hand.box).all()
     if boxed:
@@ -120,7 +124,7 @@ def draw_hand(picture: np.ndarray, hand: Marked) -> None:
 
 
 def draw_in_place(picture: np.ndarray, points: np.ndarray, single: tuple | None = None) -> None:
-    """In place, on the part of the picture around the hand alone: lines are as thick as the hand is large."""
+    """In place. Line width follows the size of the hand, so the skeleton is drawn on the patch around it."""
     known = drawable(points, picture.shape[:2])
     if not known.any():
         return
@@ -135,7 +139,7 @@ def draw_in_place(picture: np.ndarray, points: np.ndarray, single: tuple | None 
 
 
 def draw_chip(picture: np.ndarray, hand: Marked, x: int, y: int) -> None:
-    """In place: side, track and error on a ground of the side's colour."""
+    """In place: side, track and error on a background of the side's colour."""
     track = f"  #{hand.track}" if hand.track >= 0 else ""
     text = (
         SIDE_NAMES.get(hand.side, "side?") + track + (f"  {hand.error_mm:.0f} mm" if np.isfinite(hand.error_mm) else "")

@@ -1,4 +1,5 @@
-"""One self-contained HTML page: no network, no script, light and dark, for the screen and for paper. Everything from a file is escaped."""
+"""One self-contained HTML page: no network, no script, light and dark mode, for screen and print. Text from files is
+escaped."""
 
 import base64
 from html import escape
@@ -6,12 +7,14 @@ from html import escape
 STYLE = """
 :root {
   color-scheme: light dark;
-  --paper: #fbfbf9; --ink: #25272b; --faint: #6c7078; --rule: #dedfdb; --card: #ffffff; --accent: #1f6fb4; --mark: #c8322f;
+  --paper: #fbfbf9; --ink: #25272b; --faint: #6c7078; --rule: #dedfdb; --card: #ffffff;
+  --accent: #1f6fb4; --mark: #c8322f;
   --c0: #1f6fb4; --c1: #d9822b; --c2: #2f9e5b; --c3: #c8322f; --c4: #7b52ab; --c5: #6b6f76;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --paper: #16181b; --ink: #e6e7e9; --faint: #9aa0a8; --rule: #34383d; --card: #1e2125; --accent: #6aaee8; --mark: #ef7a74;
+    --paper: #16181b; --ink: #e6e7e9; --faint: #9aa0a8; --rule: #34383d; --card: #1e2125;
+    --accent: #6aaee8; --mark: #ef7a74;
     --c0: #6aaee8; --c1: #f0b067; --c2: #7ad09c; --c3: #ef7a74; --c4: #bb9ae0; --c5: #a9aeb5;
   }
 }
@@ -27,7 +30,9 @@ p { margin: .4rem 0 .8rem; }
 .lead, figcaption, .faint { color: var(--faint); }
 nav a { color: var(--accent); margin-right: .8rem; white-space: nowrap; }
 figure { margin: 1rem 0; }
-figure img, figure svg { height: auto; display: block; background: var(--card); border: 1px solid var(--rule); border-radius: 6px; }
+figure img, figure svg {
+  height: auto; display: block; background: var(--card); border: 1px solid var(--rule); border-radius: 6px;
+}
 figure svg { width: 100%; }
 figure img { max-width: 100%; margin: 0 auto; }
 figcaption { font-size: .88rem; margin-top: .35rem; }
@@ -91,7 +96,7 @@ def page(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
 
 
 def table(columns: list[str], rows: list[list[object]]) -> str:
-    """Numbers stand right; None is a dash; everything is escaped."""
+    """Columns of numbers are aligned right; None is a dash; everything is escaped."""
     numeric = [bool(rows) and all(is_number(row[i]) or row[i] is None for row in rows) for i in range(len(columns))]
 
     def cell(value: object, tag: str, right: bool) -> str:
@@ -120,8 +125,9 @@ def as_text(value: object) -> str:
 
 
 def figure(content: str, caption: str) -> str:
-    """content: SVG or an image element, caption: plain text. A chart keeps its size on a phone, and is pushed sideways."""
-    return f"<figure{' class=chart' if content.startswith('<svg') else ''}>{content}<figcaption>{escape(caption)}</figcaption></figure>"
+    """content: SVG or an image element; caption: plain text. On a phone a chart keeps its size and scrolls sideways."""
+    kind = " class=chart" if content.startswith("<svg") else ""
+    return f"<figure{kind}>{content}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def picture(jpeg: bytes, width: int, height: int, description: str) -> str:

@@ -1,4 +1,4 @@
-"""Paper and pen: blank pages, text, pasted tiles, decoded crops. Images are (H, W, 3) uint8 RGB."""
+"""Drawing on a page: blank pages, text, pasted tiles, decoded crops. Images are (H, W, 3) uint8 RGB."""
 
 import cv2
 import numpy as np
@@ -11,9 +11,7 @@ ACCENT = (31, 119, 180)
 CONTRAST = (214, 39, 40)
 OVERSAMPLING = 3
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-PEN = (
-    1 if hasattr(cv2, "FontFace") else OVERSAMPLING
-)  # OpenCV 5 draws outlines under the old name, where thickness is weight
+PEN = 1 if hasattr(cv2, "FontFace") else OVERSAMPLING  # OpenCV 5 draws outline fonts, where thickness is weight
 
 
 def blank(height: int, width: int) -> np.ndarray:
@@ -21,7 +19,7 @@ def blank(height: int, width: int) -> np.ndarray:
 
 
 def decode(jpeg: bytes, side: int) -> np.ndarray:
-    """A crop as a square tile of `side` px; a grey tile where the bytes are no picture."""
+    """A crop as a square tile of `side` px; a grey tile if the bytes are no picture."""
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         return np.full((side, side, 3), RULE, np.uint8)
@@ -30,25 +28,25 @@ def decode(jpeg: bytes, side: int) -> np.ndarray:
 
 
 def paste(page: np.ndarray, tile: np.ndarray, x: int, y: int) -> None:
-    """In place; what would lie outside the page is cut off."""
+    """In place; what lies outside the page is cut off."""
     height, width = min(tile.shape[0], page.shape[0] - y), min(tile.shape[1], page.shape[1] - x)
     if height > 0 and width > 0:
         page[y : y + height, x : x + width] = tile[:height, :width]
 
 
 def text_width(text: str, height: float) -> int:
-    """px; `height` is that of a capital letter."""
+    """Width in px; `height` is that of a capital letter."""
     (width, _), _ = cv2.getTextSize(to_ascii(text), FONT, OVERSAMPLING * height / 21, PEN)
     return -(-width // OVERSAMPLING)
 
 
 def to_ascii(text: str) -> str:
-    """The font has no other letters."""
+    """Text in ASCII: the font has no other letters."""
     return text.replace("\u2026", "...").encode("ascii", "replace").decode()
 
 
 def shorten(text: str, width: float, height: float) -> str:
-    """The end of a text that is too wide, since names of videos differ at the end."""
+    """The text, or only its end if it is too wide: names of videos differ at the end."""
     if text_width(text, height) <= width:
         return text
     while text and text_width("..." + text, height) > width:
@@ -59,7 +57,7 @@ def shorten(text: str, width: float, height: float) -> str:
 def write(
     page: np.ndarray, text: str, x: float, y: float, height: float = 9, colour: tuple = INK, anchor: str = "left"
 ) -> None:
-    """Text in place, its baseline at y. `anchor` left, middle or right: what x is of it."""
+    """In place: text with its baseline at y. `anchor`: whether x is its left end, middle or right end."""
     text = to_ascii(text)
     width = text_width(text, height)
     x = int(round(x - {"left": 0, "middle": width / 2, "right": width}[anchor]))
@@ -78,7 +76,7 @@ def write(
 
 
 def heading(page: np.ndarray, title: str, subtitle: str, x: int = 16) -> int:
-    """Title and subtitle at the top; returns where the page goes on."""
+    """Title and subtitle at the top; returns the y where the page continues."""
     write(page, shorten(title, page.shape[1] - 2 * x, 13), x, 30, 13)
     write(page, shorten(subtitle, page.shape[1] - 2 * x, 8.5), x, 50, 8.5, FAINT)
     return 66

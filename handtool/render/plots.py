@@ -33,7 +33,7 @@ def smooth(values: np.ndarray, share: float = 0.04) -> np.ndarray:
 
 
 class Axes:
-    """A drawing area with ticks; data to pixels by `place`."""
+    """A drawing area with ticks; `place` turns data into pixels."""
 
     def __init__(
         self,
@@ -73,14 +73,14 @@ class Axes:
 
 
 def widen(low: float, high: float) -> tuple[float, float]:
-    """A range that is not empty."""
+    """The range, made 1 wide if it is empty."""
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def plot_curve(
     x: np.ndarray, y: np.ndarray, title: str, subtitle: str, x_name: str = "step", y_name: str = "loss"
 ) -> np.ndarray:
-    """Values and their running mean."""
+    """The values and their running mean."""
     page = blank(460, 860)
     heading(page, title, subtitle)
     known = np.isfinite(y)
@@ -109,7 +109,8 @@ def plot_curve(
 
 
 def bin_counts(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and edges from the least value to the 99.5th percentile; bars of whole numbers are centred on them."""
+    """Counts and edges from the smallest value to the 99.5th percentile. If all values are whole, bins are centred on
+    whole numbers."""
     low, high = widen(float(values.min()), float(np.quantile(values, 0.995)))
     if (values == np.round(values)).all():
         step = max(1, int(np.ceil((high - low + 1) / bins)))

@@ -1,4 +1,4 @@
-"""Pairs to be judged by eye: an anchor and what was found for it, rank by rank."""
+"""A sheet of pairs: each anchor and its positives, rank by rank."""
 
 import cv2
 import numpy as np
@@ -8,14 +8,14 @@ from handtool.render.sheet import Tile, labelled_rows
 
 
 def frame_anchor(tile: Tile) -> Tile:
-    """The anchor wears a border."""
+    """The anchor's tile with a border."""
     image = tile.image.copy()
     cv2.rectangle(image, (0, 0), (image.shape[1] - 1, image.shape[0] - 1), ACCENT, 3)
     return Tile(image, tile.caption, tile.detail)
 
 
 def pairs_sheet(rows: list[tuple[str, list[Tile], np.ndarray, np.ndarray]], title: str, subtitle: str) -> np.ndarray:
-    """rows: (group, the anchor's tile and those of its positives, their distances, their ranks)."""
+    """rows: (group, tiles of the anchor and its positives, distances of the positives, their ranks)."""
     lines, before = [], ""
     for name, (anchor, *positives), distances, ranks in rows:
         for tile, distance, rank in zip(positives, distances, ranks, strict=True):

@@ -1,4 +1,4 @@
-"""Scores in one picture: the share of joints within each error (PCK), and the mean error of every joint."""
+"""Scores in one picture: the share of joints below each error (PCK), and the mean error of every joint."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 836, 40, 46  # px, of the bars' area
 
 
 def pck_curves(pck: dict) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Protocol -> (thresholds mm, share of joints, mean over the joints) of the curves that start at 0 mm."""
+    """Protocol -> (thresholds mm, share of joints, averaged over the joints), for the curves that start at 0 mm."""
     curves = {}
     for name, values in pck.items():
         protocol, _, span = name.rpartition("_0_")
@@ -44,7 +44,7 @@ def scores_sheet(pck: dict, per_joint_mm: dict[str, np.ndarray], title: str, sub
 
 
 def plot_joints(protocol: str, values: np.ndarray) -> np.ndarray:
-    """values (21,) mm: a bar a joint, in its finger's colour, with its figure."""
+    """values (21,) mm: one bar for each joint, in its finger's colour, with its value."""
     page = blank(210, 860)
     write(page, f"{protocol}: mean error of each joint, mm", LEFT, TOP - 14, 8.5, INK)
     bottom, width = page.shape[0] - BOTTOM, (RIGHT - LEFT) / len(JOINTS)

@@ -1,4 +1,4 @@
-"""Contact sheets: tiles in rows and columns with their captions."""
+"""Contact sheets: tiles in rows and columns, with captions."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from handtool.render.paper import FAINT, INK, blank, heading, paste, shorten, wr
 
 GAP = 10  # px between tiles
 MARGIN = 16
-GROUP_GAP = 18  # px more between groups
-LINE = 14  # px, a line of a caption
-LEAST_WIDTH = 560  # px of a page: room for its title
+GROUP_GAP = 18  # additional px between groups
+LINE = 14  # px, height of a line of a caption
+LEAST_WIDTH = 560  # px, so that the title fits
 
 
 @dataclass
@@ -29,8 +29,8 @@ def contact_sheet(tiles: list[Tile], columns: int, title: str, subtitle: str) ->
 def labelled_rows(
     rows: list[tuple[str, list[Tile]]], title: str, subtitle: str, after_first: int = 0, group: int = 0
 ) -> np.ndarray:
-    """Rows of tiles; a row's label stands above it. `after_first`: px of space after the first tile of each row (the anchor of pairs);
-    `group`: so many tiles belong together, and stand apart from the next ones."""
+    """Rows of tiles, each below its label. `after_first`: additional px after the first tile of a row (the anchor of
+    pairs); `group`: number of tiles that belong together, with a gap before the next group."""
     height, width = rows[0][1][0].image.shape[:2]
     columns = max(len(row) for _, row in rows)
     captions = max((LINE * bool(t.caption) + LINE * bool(t.detail) for _, row in rows for t in row), default=0)

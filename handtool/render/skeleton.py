@@ -1,4 +1,4 @@
-"""A hand's bones over its picture, one colour a finger."""
+"""A hand's bones drawn over its picture, one colour for each finger."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ FINGER_COLOURS = {
 }
 WRIST_COLOUR = (240, 240, 240)
 EDGE = (24, 24, 24)
-LAYER = 4  # the layer's pixels per pixel
+LAYER = 4  # pixels of the drawing layer per pixel of the picture
 FRACTION = 4  # bits of sub-pixel coordinates
 
 
@@ -40,9 +40,11 @@ def drawable(points: np.ndarray, shape: tuple) -> np.ndarray:
 def draw_skeleton(
     tile: np.ndarray, points: np.ndarray, valid=None, visible=None, single: tuple | None = None, width: float = 1.0
 ) -> None:
-    """In place. points (21, 2) px of the tile, valid and visible (21,) bool: what is not valid is left out, what is hidden is an open ring.
+    """In place. points (21, 2) px of the tile; valid, visible (21,) bool: invalid joints are left out, hidden ones are
+    open rings.
 
-    `single`: one colour for everything in place of one a finger. Drawn larger on a layer of its own, since thin marks need it.
+    `single`: one colour for all fingers. The drawing is made LAYER times as large and scaled down, which keeps thin
+    lines smooth.
     """
     known = drawable(points, tile.shape[:2]) & (True if valid is None else valid)
     seen = np.ones(NUM_JOINTS, bool) if visible is None else visible

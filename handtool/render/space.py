@@ -1,4 +1,4 @@
-"""A hand's bones in space, turned so that depth can be seen, with a bar that says how large it is."""
+"""A hand's bones in 3D, turned so that depth is visible, with a scale bar."""
 
 import cv2
 import numpy as np
@@ -11,8 +11,8 @@ BARS_MM = (100, 50, 20, 10, 5)
 
 
 def turn(joints: np.ndarray, about_y_deg: float, about_x_deg: float = 0.0) -> np.ndarray:
-    """(…, 3) in the camera's axes (x right, y down, z forward) -> (…, 2), right and down, as seen after turning: 0, 0 from the camera;
-    90, 0 from the side (depth runs to the right); 0, 90 from above (depth runs up)."""
+    """(…, 3) in camera axes (x right, y down, z forward) -> (…, 2), right and down, after turning. 0, 0: seen from the
+    camera; 90, 0: from the side (depth to the right); 0, 90: from above (depth upwards)."""
     a, b = np.deg2rad([about_y_deg, about_x_deg])
     x, y, z = joints[..., 0], joints[..., 1], joints[..., 2]
     depth = z * np.cos(a) - x * np.sin(a)
@@ -22,7 +22,8 @@ def turn(joints: np.ndarray, about_y_deg: float, about_x_deg: float = 0.0) -> np
 def draw_space(
     joints: np.ndarray, side: int, truth: np.ndarray | None = None, about_y_deg: float = 90.0, about_x_deg: float = 0.0
 ) -> np.ndarray:
-    """joints, truth (21, 3) m -> (side, side, 3), wrists laid together. `truth` in grey beneath; the scale is that of the larger hand."""
+    """joints, truth (21, 3) m -> (side, side, 3), with the wrists at one point. `truth` is grey, beneath; the larger
+    hand sets the scale."""
     panel = np.full((side, side, 3), PAPER, np.uint8)
     cv2.rectangle(panel, (0, 0), (side - 1, side - 1), RULE, 1)
     hands = [(truth, TRUTH), (joints, None)] if truth is not None else [(joints, None)]
@@ -39,7 +40,7 @@ def draw_space(
 
 
 def draw_bar(panel: np.ndarray, scale: float, side: int) -> None:
-    """In place: a bar of a round length. scale: px for each metre."""
+    """In place: a bar of a round length. scale: px per metre."""
     length_mm = next((mm for mm in BARS_MM if mm * scale / 1000 < 0.4 * side), BARS_MM[-1])
     end = 7 + round(length_mm * scale / 1000)
     cv2.line(panel, (7, side - 8), (min(end, side), side - 8), FAINT, 1)

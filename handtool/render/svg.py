@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Colours are classes of the page (`page.py`), so that they follow its light or dark."""
+"""Charts as inline SVG. Colours are CSS classes of the page (`page.py`), so that they follow its light or dark mode."""
 
 from html import escape
 
@@ -9,8 +9,9 @@ from handtool.render.plots import bin_counts, nice_ticks, smooth, widen
 
 WIDTH, HEIGHT = 720, 280
 LEFT, TOP, RIGHT, BOTTOM = 62, 26, 16, 40
-MAX_POINTS = 800  # of a line: more than the eye can tell apart
-OPEN_HAND = (  # where the 21 joints stand in a drawing, shares of its width and height: a left palm, or the back of a right hand
+MAX_POINTS = 800  # of a line; more cannot be seen
+# Places of the 21 joints in a drawing, as shares of its width and height: a left palm, or the back of a right hand.
+OPEN_HAND = (
     (0.52, 0.97),
     (0.34, 0.88),
     (0.20, 0.75),
@@ -36,7 +37,7 @@ OPEN_HAND = (  # where the 21 joints stand in a drawing, shares of its width and
 
 
 class Chart:
-    """Axes and ticks; data to SVG units by `x` and `y`. Marks are added to `parts`."""
+    """Axes and ticks; `x` and `y` turn data into SVG units. Marks are added to `parts`."""
 
     def __init__(
         self, x_range: tuple[float, float], y_range: tuple[float, float], x_name: str, y_name: str, what: str
@@ -48,9 +49,8 @@ class Chart:
             self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             self.parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
         for tick in nice_ticks(*self.x_range, 7):
-            self.parts.append(
-                f'<text class="tick" x="{self.x(tick):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{tick:g}</text>'
-            )
+            x, y = self.x(tick), HEIGHT - BOTTOM + 17
+            self.parts.append(f'<text class="tick" x="{x:.1f}" y="{y}" text-anchor="middle">{tick:g}</text>')
         bottom = HEIGHT - BOTTOM
         self.parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
         self.parts.append(
@@ -77,7 +77,7 @@ class Chart:
         self.parts.append(f'<text class="note" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')
 
     def legend(self, names: list[str]) -> None:
-        """Colours and what they stand for, below the axes, where they cover nothing."""
+        """The colours and their names, below the axes."""
         across = 3 if max(map(len, names)) < 24 else 1
         for i, name in enumerate(names):
             x, y = LEFT + (i % across) * (WIDTH - LEFT) // across, HEIGHT + 12 + 17 * (i // across)
@@ -111,7 +111,8 @@ def curve_chart(step: np.ndarray, loss: np.ndarray, what: str) -> str:
 
 
 def histogram_chart(values: np.ndarray, x_name: str, y_name: str, what: str, bins: int = 48) -> str:
-    """Counts of the finite values up to their 99.5th percentile, the median marked; whole numbers get a bar each where they can."""
+    """Counts of the finite values up to their 99.5th percentile, the median marked. Whole numbers get one bar each if
+    they fit."""
     values = np.asarray(values, float)
     values = values[np.isfinite(values)]
     if len(values) == 0:
@@ -122,9 +123,8 @@ def histogram_chart(values: np.ndarray, x_name: str, y_name: str, what: str, bin
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
         if count:
             x, y = chart.x(left), chart.y(count)
-            chart.parts.append(
-                f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{chart.x(right) - x - 1:.1f}" height="{HEIGHT - BOTTOM - y:.1f}"/>'
-            )
+            width, height = chart.x(right) - x - 1, HEIGHT - BOTTOM - y
+            chart.parts.append(f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>')
     middle = float(np.median(values))
     x = chart.x(middle)
     chart.parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
@@ -133,7 +133,7 @@ def histogram_chart(values: np.ndarray, x_name: str, y_name: str, what: str, bin
 
 
 def shares_chart(curves: dict[str, tuple[np.ndarray, np.ndarray]], x_name: str, what: str) -> str:
-    """Several curves of shares in 0..1: name -> (x, share), told apart by colour and by a legend in words."""
+    """Several curves of shares in 0..1: name -> (x, share), with colours and a legend."""
     longest = max(float(np.max(x)) for x, _ in curves.values())
     chart = Chart((0.0, longest), (0.0, 1.0), x_name, "share of joints", what)
     for i, (x, share) in enumerate(curves.values()):
@@ -143,7 +143,7 @@ def shares_chart(curves: dict[str, tuple[np.ndarray, np.ndarray]], x_name: str, 
 
 
 def intervals_chart(rows: list[tuple[str, float, float, float]], x_name: str, what: str) -> str:
-    """(name, mean, low, high) from top to bottom: a point and its interval, which is left out where it is not known."""
+    """(name, mean, low, high) from top to bottom: a point and its interval, which is left out if unknown."""
     row, left = 30, min(330, 30 + 7 * max(len(name) for name, *_ in rows))
     values = np.array([row[1:] for row in rows], float)
     low, high = widen(float(np.nanmin(values)), float(np.nanmax(values)))
@@ -158,9 +158,8 @@ def intervals_chart(rows: list[tuple[str, float, float, float]], x_name: str, wh
         parts.append(f'<text class="tick" x="{place(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
     for i, (name, mean, least, most) in enumerate(rows):
         y = i * row + 22
-        parts.append(
-            f'<text class="name" x="{left - 14}" y="{y + 4}" text-anchor="end">{escape(cut(name, (left - 30) // 7))}</text>'
-        )
+        short = escape(cut(name, (left - 30) // 7))
+        parts.append(f'<text class="name" x="{left - 14}" y="{y + 4}" text-anchor="end">{short}</text>')
         if np.isfinite([least, most]).all():
             parts.append(f'<line class="line" x1="{place(least):.1f}" x2="{place(most):.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="joint" cx="{place(mean):.1f}" cy="{y}" r="4.5"/>')
@@ -170,12 +169,13 @@ def intervals_chart(rows: list[tuple[str, float, float, float]], x_name: str, wh
 
 
 def cut(name: str, most: int) -> str:
-    """Its beginning and its end, where names that are alike differ."""
+    """The beginning and the end of a name that is too long: similar names differ there."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) + 1 + most // 2 - most :]}"
 
 
 def hands_chart(errors_mm: dict[str, np.ndarray], what: str) -> str:
-    """name -> (21,) mm: a drawn hand each, two in a row; the area of a joint is its error, in the scale of its own hand."""
+    """name -> (21,) mm: one drawn hand for each name, two in a row. The area of a joint is its error relative to the
+    largest of its hand."""
     width, height = WIDTH // 2, 330
     parts = []
     for i, (name, values) in enumerate(errors_mm.items()):
@@ -188,15 +188,15 @@ def hands_chart(errors_mm: dict[str, np.ndarray], what: str) -> str:
         for joint, ((x, y), value) in enumerate(zip(points, values, strict=True)):
             if np.isfinite(value):
                 radius = 11 * (max(value, 0.0) / most) ** 0.5
-                parts.append(
-                    f'<circle class="joint" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"><title>{JOINTS[joint]}</title></circle>'
-                )
+                circle = f'<circle class="joint" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+                parts.append(f"{circle}<title>{JOINTS[joint]}</title></circle>")
                 parts.append(f'<text class="tick" x="{x + radius + 3:.1f}" y="{y + 4:.1f}">{value:.1f}</text>')
     return sheet(WIDTH, height * -(-len(errors_mm) // 2), what, parts)
 
 
 def funnel_chart(steps: list[tuple[str, int, str]], what: str) -> str:
-    """(name, count, what became of the rest) from top to bottom. A bar is as long as the square root of its count: small ones are seen."""
+    """(name, count, what happened to the others) from top to bottom. Bar length is the square root of the count, so
+    that small counts are visible."""
     row, left, most = 46, 190, max((count for _, count, _ in steps), default=1)
     parts = []
     for i, (name, count, rest) in enumerate(steps):

@@ -1,4 +1,4 @@
-"""Hands as tiles: the crop, what is known of its joints over it, and where it is from below it."""
+"""Hands as tiles: the crop, its joints if they are known, and below it the video and frame."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,10 @@ from handtool.render.skeleton import draw_skeleton, scale_points
 
 @dataclass
 class DrawnHands:
-    """n hands as they are to be drawn. jpegs: n crops of `size` px; video: their names; frame, side: (n,).
+    """n hands to draw. jpegs: n crops of `size` px; video: names; frame, side: (n,).
 
-    points (n, 21, 2) px of the crop, valid and visible (n, 21) bool: None where nothing is drawn over the crop, or nothing is known of it.
+    points (n, 21, 2) px of the crop, valid and visible (n, 21) bool: None if nothing is to be drawn over the crop, or
+    unknown.
     """
 
     jpegs: list[bytes]
@@ -32,7 +33,8 @@ class DrawnHands:
 
 
 def hand_tiles(hands: DrawnHands, side: int, canonical: bool = False) -> list[Tile]:
-    """A tile of `side` px for each hand. `canonical`: left hands mirrored, so that every hand is a right one, as they are compared."""
+    """A tile of `side` px for each hand. `canonical`: left hands are mirrored, since mining compares them as right
+    hands."""
     tiles = []
     for i, jpeg in enumerate(hands.jpegs):
         image, mirrored = decode(jpeg, side), canonical and hands.side[i] == LEFT

@@ -1,4 +1,4 @@
-"""Truth against prediction: over the picture, and in space from the side and from above."""
+"""Prediction and truth: over the picture, and in 3D from the side and from above."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ TILES = 3  # for each hand
 
 @dataclass
 class Poses:
-    """What was predicted for n hands, and the truth where it is known (else None): points (n, 21, 2) px of the crop, joints (n, 21, 3) m.
+    """Predictions for n hands, and the truth (None if unknown): points (n, 21, 2) px of the crop, joints (n, 21, 3) m.
 
-    error_mm: (n,), NaN where the truth is not known.
+    error_mm: (n,), NaN if the truth is unknown.
     """
 
     points: np.ndarray
@@ -29,7 +29,7 @@ class Poses:
 def predictions_sheet(
     hands: DrawnHands, poses: Poses, groups: list[tuple[str, int]], columns: int, side: int, title: str, told: str
 ) -> np.ndarray:
-    """groups: (name, number of hands), in the order of the hands; `columns` hands a row."""
+    """groups: (name, number of hands), in the order of the hands; `columns` hands in a row."""
     tiles = [
         tile for i, crop in enumerate(hand_tiles(hands, side)) for tile in versus_tiles(crop, poses, i, hands.size)
     ]
@@ -42,7 +42,7 @@ def predictions_sheet(
 
 
 def versus_tiles(tile: Tile, poses: Poses, i: int, size: int) -> list[Tile]:
-    """The crop of hand i (of `size` px) with both poses over it, and both in space; truth is grey."""
+    """The crop of hand i (of `size` px) with both poses over it, and both poses in 3D; the truth is grey."""
     side, error = tile.image.shape[0], float(poses.error_mm[i])
     truth = None if poses.true_joints is None else poses.true_joints[i].astype(float)
     if poses.true_points is not None:
