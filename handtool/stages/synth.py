@@ -27,18 +27,13 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
     num_videos = min(config.num_videos, config.limit or config.num_videos)
     device, started = choose_device(config.device), perf_counter()
     waiting = [video for video in range(num_videos) if not job.has(part_name(video))]
-    for video, made in make_videos(waiting, config, device):
+    for number, (video, made) in enumerate(make_videos(waiting, config, device), 1):
         jpegs = made.pop("jpeg")
         job.save(
             part_name(video), {**made, "jpeg": b"".join(jpegs), "jpeg_length": np.array([len(jpeg) for jpeg in jpegs])}
         )
-        done = sum(map(job.has, map(part_name, range(num_videos))))
-        progress(
-            "videos",
-            done,
-            num_videos,
-            crops_per_s=round((done - num_videos + len(waiting)) * config.frames / (perf_counter() - started)),
-        )
+        rate = number * config.frames / (perf_counter() - started)
+        progress("videos", num_videos - len(waiting) + number, num_videos, crops_per_s=round(rate))
     seconds = perf_counter() - started
     sides = write_rows(sink, job, num_videos, config)
     accounting = Accounting("videos", num_videos), Accounting("hands", num_videos * config.frames)

@@ -173,4 +173,3 @@ ROW_TABLES = (CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PREDICTIONS)  # row i is the
 TABLES = {
     table.group: table for table in (VIDEOS, CROPS, KEYPOINTS, EMBEDDINGS, LABELS, PAIRS, PREDICTIONS, CURVE, TRUTH)
 }
-FREE_GROUPS = ("metrics", "weights", "provenance", "pool")  # groups whose inside is not a table of columns

@@ -15,10 +15,11 @@ from handtool.synth.light import draw_light
 from handtool.synth.motion import FPS
 from handtool.synth.passers import draw_passers
 from handtool.synth.places import draw_place
+from handtool.synth.scene import VIDEO, Scene, see_joints, subject_of, velocity
 from handtool.synth.setting import SETTINGS, Difficulty
 from handtool.synth.things import make_occluder
 from handtool.synth.tracing import FAR
-from handtool.synth.world import VIDEO, Scene, pictures, see_joints, subject_of, velocity
+from handtool.synth.world import pictures
 
 FRAME = (1280, 720)  # px, of the picture that a crop is thought to be cut from
 BOX_SCALE = 1.3

@@ -17,10 +17,11 @@ from handtool.synth.framing import Lane, draw_focal, frame_camera, pan
 from handtool.synth.light import draw_light
 from handtool.synth.passers import draw_passers
 from handtool.synth.places import draw_place
+from handtool.synth.scene import FILM, GUEST, Scene, see_joints, subject_of, velocity
 from handtool.synth.setting import SETTINGS, Difficulty, Setting
 from handtool.synth.things import make_occluder
 from handtool.synth.tracing import FAR
-from handtool.synth.world import FILM, GUEST, Scene, pictures, see_joints, subject_of, velocity
+from handtool.synth.world import pictures
 
 LEAST_INSIDE = 0.5  # share of a hand's joints within the frame for it to be on that frame
 ALONE = 0.25  # films with one hand only

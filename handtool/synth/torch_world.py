@@ -1,4 +1,7 @@
-"""world.render for a GPU: the same scenes, many frames at once. The only files of this room that import torch are this one and torch_tracing.py."""
+"""world.render for a GPU: the same scenes, many frames at once.
+
+Only this file and torch_tracing.py import torch in this room.
+"""
 
 from dataclasses import fields, replace
 
@@ -9,11 +12,11 @@ from torch.nn.functional import avg_pool2d, pad
 from handtool.synth.light import CORNERS, SHADOW_STEPS_M, THICKNESS_M, Light, shade
 from handtool.synth.passers import add_passers
 from handtool.synth.places import sample_background
+from handtool.synth.scene import Scene, solids
 from handtool.synth.skin import Look, look_of, paint
 from handtool.synth.things import OCCLUDER
 from handtool.synth.torch_tracing import trace
 from handtool.synth.tracing import FAR
-from handtool.synth.world import Scene, solids
 
 BATCH_VALUES = 1 << 25  # rays x cones that are looked at together
 

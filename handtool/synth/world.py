@@ -1,72 +1,18 @@
-"""A scene: hands in a place, in one light, before one camera; and the picture of a moment of it.
-
-Everything is drawn from (seed, number of the video), so that a video is the same whatever others are made, by how many workers,
-in which order.
-"""
+"""The pictures of a scene, by numpy one at a time, or by torch_world.py many at once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from handtool.hands.camera import project
 from handtool.synth.actor import Actor
-from handtool.synth.anatomy import Subject, draw_subject
-from handtool.synth.camera_model import CameraModel
-from handtool.synth.cloth import Cloth
 from handtool.synth.flesh import Cones
-from handtool.synth.light import Light, find_corners, find_shadow, shade
-from handtool.synth.passers import Passer, add_passers
+from handtool.synth.light import find_corners, find_shadow, shade
+from handtool.synth.passers import add_passers
 from handtool.synth.places import sample_background
+from handtool.synth.scene import Scene, solids
 from handtool.synth.skin import look_of, paint
-from handtool.synth.things import OCCLUDER, join
+from handtool.synth.things import OCCLUDER
 from handtool.synth.tracing import FAR, trace
-
-VIDEOS_PER_SUBJECT = 2
-SUBJECT, VIDEO, FILM, GUEST = 1, 2, 3, 4  # streams of random numbers
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A video before its pictures are taken; F frames, camera frame, metres."""
-
-    actors: tuple[Actor, ...]
-    in_front: Cones | None  # what comes between hand and camera; one moment
-    in_front_cloth: Cloth
-    subject: Subject
-    place: str
-    light: Light
-    lens: CameraModel
-    canvas: np.ndarray  # the place
-    view: np.ndarray  # (F, 4) centre x, y, zoom, turn of the picture behind the hands
-    passers: list[Passer]
-    focal: float
-    width: int  # px of a frame
-    height: int
-    fps: float
-    rng_key: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.view)
-
-
-def subject_of(seed: int, video: int) -> Subject:
-    """A subject appears in `VIDEOS_PER_SUBJECT` videos."""
-    person = video // VIDEOS_PER_SUBJECT
-    return draw_subject(np.random.default_rng([seed, SUBJECT, person]), f"subject-{person:04d}")
-
-
-def solids(scene: Scene, frame: int) -> tuple[Cones, list[slice]]:
-    """All cones of a moment, and which of them belong to each hand; what comes in front stands last."""
-    parts = [actor.cones(frame) for actor in scene.actors]
-    together, owners, start = None, [], 0
-    for cones in parts:
-        owners.append(slice(start, start + len(cones.group)))
-        start += len(cones.group)
-        together = cones if together is None else join(together, cones)
-    if scene.in_front is not None:
-        together = join(together, scene.in_front)
-    return together, owners
 
 
 def render(scene: Scene, frame: int, camera: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,26 +85,3 @@ def paint_part(scene: Scene, actor: Actor, frame: int, cones: Cones, cone, point
     look = look_of(actor.subject, cones, actor.grain, cloths, actor.glove)
     in_hand = actor.turn[frame].T.astype(np.float32) @ (point - actor.shift[frame].astype(np.float32)[:, None])
     return paint(np, look, cone, point, normal, in_hand)
-
-
-def velocity(actor: Actor, frame: int, camera: np.ndarray, fps: float) -> np.ndarray:
-    """(2,) px a second, of the middle of the hand."""
-    neighbour = frame + 1 if frame + 1 < len(actor.joints) else max(frame - 1, 0)
-    now, then = (project(actor.joints[each], camera).mean(0) for each in (frame, neighbour))
-    return (then - now) * fps
-
-
-def flesh_around(subject: Subject) -> np.ndarray:
-    """(21,) m: how deep each joint may lie under its own flesh, seen aslant; wrist, thumb's root and knuckles lie within the palm."""
-    deep = 1.7 * subject.radii
-    deep[0, 0], deep[1:, 0] = 0.026 * subject.flesh, 0.020 * subject.flesh
-    return np.concatenate([[0.034 * subject.flesh], deep.ravel()]) + 0.002
-
-
-def see_joints(actor: Actor, frame: int, camera: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """(21,) bool: in the picture, and what the ray to the joint meets first is the flesh around that joint. depth: (H, W) m."""
-    joints, (height, width) = actor.joints[frame], depth.shape
-    pixel = np.floor(project(joints, camera) + 0.5).astype(int)
-    inside = ((pixel >= 0) & (pixel < (width, height))).all(1)
-    u, v = np.clip(pixel, 0, (width - 1, height - 1)).T
-    return inside & (depth[v, u] > np.linalg.norm(joints, axis=1) - flesh_around(actor.subject))

@@ -8,7 +8,8 @@ from handtool.hands.camera import project
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.synth.film import draw_film, shoot
 from handtool.synth.framing import NEAREST_M, frame_camera
-from handtool.synth.world import FAR, paint_all, render, solids
+from handtool.synth.scene import solids
+from handtool.synth.world import FAR, paint_all, render
 
 SIZE = (160, 90)
 

@@ -14,9 +14,10 @@ from handtool.synth.kinematics import forward, rotation
 from handtool.synth.motion import UPRIGHT
 from handtool.synth.places import draw_place
 from handtool.synth.poses import named_pose
+from handtool.synth.scene import flesh_around, see_joints, solids
 from handtool.synth.things import fill_grasp
 from handtool.synth.tracing import FAR, trace
-from handtool.synth.world import flesh_around, render, see_joints, solids
+from handtool.synth.world import render
 
 CAMERA = np.array([[150.0, 0, 47.5], [0, 150.0, 47.5], [0, 0, 1]])
 
