@@ -38,7 +38,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.skeleton import RIGHT
 from handtool.sources.dataset_choice import choose_some, choose_split, refuse_choice, tell_missing
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.json_stream import read_entries
+from handtool.sources.large_json import read_items, read_members
 from handtool.sources.multi_camera import MM, as_numbers, find_missing_folders, find_rows, flat_mask, read_world
 
 NAME, TITLE = "assemblyhands", "AssemblyHands"
@@ -181,7 +181,7 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
     images = {name: array("q") for name in ("id", "camera", "sequence", "frame")}
     image, boxes, valid = array("q"), array("d"), bytearray()
     files, numbers = [], {"camera": {}, "sequence": {}}
-    for name, place, item in read_entries(path, "images", "annotations"):
+    for name, place, item in read_items(path, "images", "annotations"):
         try:
             if name == "images":
                 images["id"].append(int(item["id"])), images["frame"].append(int(item["frame_idx"]))
@@ -214,7 +214,7 @@ def read_views(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Sequence -> K (n, 3, 3) px and R | t (n, 3, 4) m of each of its rows, NaN where the file has none for that frame."""
     views = {}
-    for _, sequence, content in read_entries(path, "calibration"):
+    for sequence, content in read_members(path, "calibration"):
         of_it = of_sequence.get(sequence, np.zeros(0, np.int64))
         camera, extrinsics = np.full((len(of_it), 3, 3), np.nan), np.full((len(of_it), 3, 4), np.nan)
         try:
@@ -249,7 +249,7 @@ def read_poses(
     Where the truth is withheld every coordinate is the same number: NaN, and not known.
     """
     poses = {}
-    for _, sequence, content in read_entries(path, "annotations"):
+    for sequence, content in read_members(path, "annotations"):
         frames, pose = np.unique(rows["frame"][of_sequence.get(sequence, np.zeros(0, np.int64))], return_inverse=True)
         joints, known, there = (
             np.full((len(frames), 42, 3), np.nan),

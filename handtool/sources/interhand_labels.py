@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from handtool.errors import HandtoolError
-from handtool.sources.json_stream import read_entries
+from handtool.sources.large_json import read_items, read_members
 from handtool.sources.multi_camera import MM, as_numbers, find_rows, flat_mask
 
 TYPES = {"right": (True, False), "left": (False, True), "interacting": (True, True)}
@@ -23,7 +23,7 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
         "hands": bytearray(),
     }
     files, numbers = [], {"camera": {}, "sequence": {}}
-    for name, place, item in read_entries(path, "images", "annotations"):
+    for name, place, item in read_items(path, "images", "annotations"):
         try:
             if name == "images":
                 for column, value in (
@@ -62,7 +62,7 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
 def read_views(path: Path) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Capture -> camera -> K (3, 3) px and R | t (3, 4) m, from the world to the camera."""
     views = {}
-    for _, capture, content in read_entries(path):
+    for capture, content in read_members(path):
         views[int(capture)] = seen = {}
         for camera in content.get("camrot", {}):
             what = f"camera {camera} of capture {capture}"
@@ -79,7 +79,7 @@ def read_views(path: Path) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]
 def read_poses(path: Path) -> dict[int, dict[int, tuple[np.ndarray, bytes]]]:
     """Capture -> frame -> joints (42, 3) m in the world, and which are known."""
     poses = {}
-    for _, capture, content in read_entries(path):
+    for capture, content in read_members(path):
         poses[int(capture)] = of_it = {}
         for frame, pose in content.items():
             what = f"frame {frame} of capture {capture}"

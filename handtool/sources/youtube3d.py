@@ -27,8 +27,8 @@ from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import LEFT, NUM_VERTICES, RIGHT, UNKNOWN
 from handtool.sources.dataset_choice import choose_some, choose_split, refuse_choice, tell_missing
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.json_stream import read_entries
 from handtool.sources.labelled_frames import BadLabel, Sample, nothing_but_a_box, read_known
+from handtool.sources.large_json import read_items
 
 NAME, TITLE = "youtube3d", "YouTube-3D-Hands"
 BOX_SCALE = config.BOX_SCALE
@@ -75,7 +75,7 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
 def read_labels(path: Path, sides: list[int]) -> tuple[dict[int, tuple[str, int, int]], dict[int, list[Annotation]]]:
     """Of each image, by its id, name, width and height; of those with hands of these sides the hands. Raises HandtoolError."""
     images, hands = {}, {}
-    for kind, place, entry in read_entries(path, "images", "annotations"):
+    for kind, place, entry in read_items(path, "images", "annotations"):
         try:
             if kind == "images":
                 images[entry["id"]] = read_image_entry(entry)
@@ -84,7 +84,7 @@ def read_labels(path: Path, sides: list[int]) -> tuple[dict[int, tuple[str, int,
             if vertices.shape != (NUM_VERTICES, 3):
                 raise ValueError(f"vertices of shape {vertices.shape}")
             if side in sides:
-                hands.setdefault(entry["image_id"], []).append((int(place), side, box_of_points(vertices[:, :2])))
+                hands.setdefault(entry["image_id"], []).append((place, side, box_of_points(vertices[:, :2])))
         except (KeyError, TypeError, ValueError) as error:
             told = f"no {error}" if isinstance(error, KeyError) else error
             raise HandtoolError(

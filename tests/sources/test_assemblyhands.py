@@ -20,6 +20,8 @@ from handtool.sources.read import read_frames
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS
 
+pytest.importorskip("ijson", reason="needs the extra `datasets`")
+
 SEQUENCES = (
     "nusar-2021_action_both_9012-c07c_9012_user_id_2021-02-01_164345",
     "nusar-2021_action_both_9081-c11b_9081_user_id_2021-02-12_161433",

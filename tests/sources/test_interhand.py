@@ -13,13 +13,15 @@ from handtool import store
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.sources import folder_chunks, json_stream
+from handtool.sources import folder_chunks
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Choice, Sampling, Tally
 from handtool.sources.interhand import NAME
 from handtool.sources.read import read_frames
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS, VIDEOS
+
+pytest.importorskip("ijson", reason="needs the extra `datasets`")
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 THEIRS = [f"{finger}{level}" for finger in FINGERS for level in (4, 3, 2, 1)] + [
@@ -388,34 +390,6 @@ def test_a_sequence_is_found_again_by_its_name(tmp_path):
             frames[6 * place + 1].name,
             frames[6 * place + 4].name,
         ]
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 20])
-def test_a_stream_of_json_gives_what_json_gives_wherever_it_is_cut(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(json_stream, "CHUNK", chunk)
-    content = {
-        "info": {"a": [1, {}]},
-        "n": -12.5e-3,
-        "list": [1, 23, 'é\\"]', None, [], {"k": [True]}],
-        "of": {"x": 456, "y": {}},
-        "none": [],
-    }
-    for text in (json.dumps(content), json.dumps(content, indent=2, ensure_ascii=False)):
-        path = tmp_path / "a.json"
-        path.write_text(text)
-        assert {key: value for _, key, value in json_stream.read_entries(path)} == content
-        assert [value for name, _, value in json_stream.read_entries(path, "list", "of") if name == "list"] == content[
-            "list"
-        ]
-        assert {key: value for name, key, value in json_stream.read_entries(path, "of", "none")} == content["of"]
-        for end in (0, 1, len(text) // 2, len(text) - 1):
-            path.write_text(text[:end])
-            with pytest.raises(HandtoolError, match="ends in the middle"):
-                list(json_stream.read_entries(path))
-    for text in ("<html>", "[1]", '{"a" 1}', "{1: 2}"):
-        path.write_text(text)
-        with pytest.raises(HandtoolError, match="cannot be read|ends in the middle"):
-            list(json_stream.read_entries(path))
 
 
 def test_the_real_sample_projects_onto_its_boxes(samples):

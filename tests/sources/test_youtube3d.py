@@ -16,6 +16,8 @@ from handtool.stages.extract import extract
 from handtool.stages.keypoints import ESTIMATED, choose_origin
 from handtool.store import CROPS, LABELS, VIDEOS, open_file
 
+pytest.importorskip("ijson", reason="needs the extra `datasets`")
+
 HANDS = (  # video, frame, is_left: two hands on one image, frames whose order is not that of their names
     ("birdLKWfdpA", 1200, 0),
     ("xyzUVW_-012", 30, 1),
