@@ -1,1 +1,1 @@
-"""Who does the work: a pool of processes on this machine. Knows nothing of hands."""
+"""Who does the work: a pool of worker processes on this machine. Knows nothing of hands."""

@@ -1,6 +1,7 @@
-"""Work in child processes, because decoders and detectors are other people's native code: one that dies or hangs costs one item.
+"""A pool of worker processes on this machine. Decoders and detectors are native code of others: one that dies or hangs
+costs one item.
 
-Children are spawned, never forked: threads and descriptors of the parent stay with the parent, and a killed parent leaves no child behind.
+Workers are spawned, never forked, so that they inherit no threads and no open files. They end when the parent ends.
 """
 
 import contextlib
@@ -26,8 +27,9 @@ TIMEOUT_FACTOR_AT_START = 5  # opening a detector may take this many times as lo
 
 
 class Event(NamedTuple):
-    """`result`: one of an item's results. `heartbeat`: it lives, `value` beats since the last event. `done`: it has no more results.
-    `lost`: its process died or hung, `value` says how."""
+    """What happened to an item. `result`: one of its results. `heartbeat`: it is being worked on, `value` calls of
+    heartbeat since the last event. `done`: it has no more results. `lost`: its process died or hung, `value` says how.
+    """
 
     item: int
     kind: Literal["result", "heartbeat", "done", "lost"]
@@ -35,7 +37,9 @@ class Event(NamedTuple):
 
 
 @dataclass(eq=False)
-class Child:
+class Worker:
+    """A process, and the item that it works on."""
+
     process: object
     pipe: connection.Connection
     last_heard: float = field(default_factory=time.monotonic)
@@ -51,38 +55,43 @@ def count_workers(asked: int, items: int) -> int:
 def run_in_processes(
     open_work: Callable[..., Work], arguments: tuple, items: list, workers: int, timeout_s: float
 ) -> Iterator[Event]:
-    """Event of every item, in the order in which it comes; the results of one item come in their own order.
+    """The events of every item, in the order in which they happen; the results of one item come in their own order.
 
-    Each child calls `open_work(*arguments)` once (importable and picklable), then `work(item, heartbeat)` for the items it is given. A child
-    that neither yields nor beats for `timeout_s` is killed. An exception in `work` is raised here, with the child's traceback in its text.
+    Each worker calls `open_work(*arguments)` once (importable and picklable), then `work(item, heartbeat)` for each
+    item it is given. A worker that sends neither a result nor a heartbeat for `timeout_s` is killed. An exception in
+    `work` is raised here, with the worker's traceback in its text.
     """
     waiting = deque(range(len(items)))
-    children = [start_child(open_work, arguments) for _ in range(count_workers(workers, len(items)))] if items else []
+    pool = [start_worker(open_work, arguments) for _ in range(count_workers(workers, len(items)))] if items else []
     try:
-        while children:
-            spoken = connection.wait([child.pipe for child in children], timeout=min(HEARTBEAT_S, timeout_s / 4))
-            for child in list(children):
-                if child.pipe in spoken:
-                    event = listen(child)
-                elif time.monotonic() - child.last_heard > timeout_s * (1 if child.ready else TIMEOUT_FACTOR_AT_START):
-                    event = lose(child, f"no new frame for {timeout_s:g} s")
+        while pool:
+            readable = connection.wait([worker.pipe for worker in pool], timeout=min(HEARTBEAT_S, timeout_s / 4))
+            for worker in list(pool):
+                if worker.pipe in readable:
+                    event = receive(worker)
+                elif is_late(worker, timeout_s):
+                    event = give_up(worker, f"no new frame for {timeout_s:g} s")
                 else:
                     continue
                 if event is not None:
-                    given = time.monotonic()
+                    before = time.monotonic()
                     yield event
-                    for other in children:  # nobody was listened to meanwhile
-                        other.last_heard += time.monotonic() - given
-                if child.item is None and (child.ready or not child.process.is_alive()):
-                    children.remove(child)
-                    children += give_next(child, waiting, items, open_work, arguments)
+                    for other in pool:  # the time that the caller took is nobody's silence
+                        other.last_heard += time.monotonic() - before
+                if worker.item is None and (worker.ready or not worker.process.is_alive()):
+                    pool.remove(worker)
+                    pool += assign_next(worker, waiting, items, open_work, arguments)
     finally:
-        for child in children:
-            stop(child)
+        for worker in pool:
+            stop(worker)
+
+
+def is_late(worker: Worker, timeout_s: float) -> bool:
+    return time.monotonic() - worker.last_heard > timeout_s * (1 if worker.ready else TIMEOUT_FACTOR_AT_START)
 
 
 def run_here(open_work: Callable[..., Work], arguments: tuple, items: list) -> Iterator[Event]:
-    """The same event without a child: for work of our own that is over before a child would have started."""
+    """The same events without a worker process: for work of our own that takes less time than starting one."""
     work = open_work(*arguments)
     for number, item in enumerate(items):
         for result in work(item, lambda: None):
@@ -91,36 +100,38 @@ def run_here(open_work: Callable[..., Work], arguments: tuple, items: list) -> I
 
 
 @dataclass
-class Pulse:
-    """Beats, told to the parent once a second at most."""
+class HeartbeatCounter:
+    """Counts heartbeats in a worker, and sends the count to the parent once a second at most."""
 
     pipe: connection.Connection
     count: int = 0
-    told: float = 0.0
+    last_sent: float = 0.0
 
     def heartbeat(self) -> None:
         self.count += 1
-        if time.monotonic() - self.told >= HEARTBEAT_S:
-            self.tell()
+        if time.monotonic() - self.last_sent >= HEARTBEAT_S:
+            self.send()
 
-    def tell(self) -> None:
+    def send(self) -> None:
         self.pipe.send(("heartbeat", self.count))
-        self.count, self.told = 0, time.monotonic()
+        self.count, self.last_sent = 0, time.monotonic()
 
 
-def start_child(open_work: Callable[..., Work], arguments: tuple) -> Child:
+def start_worker(open_work: Callable[..., Work], arguments: tuple) -> Worker:
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=live, args=(theirs, open_work, arguments), daemon=True)
-    with one_thread_for_children():
+    process = spawn.Process(target=run_worker, args=(theirs, open_work, arguments), daemon=True)
+    with one_thread_per_worker():
         process.start()
     theirs.close()
-    return Child(process, ours)
+    return Worker(process, ours)
 
 
 @contextlib.contextmanager
-def one_thread_for_children() -> Iterator[None]:
-    """Work is spread over processes: in each of them OpenBLAS and torch use one thread, whose sums are the same on every machine."""
+def one_thread_per_worker() -> Iterator[None]:
+    """Processes started within use one thread in OpenBLAS and torch: the sums are the same on every machine, and the
+    cores are not shared.
+    """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -132,93 +143,94 @@ def one_thread_for_children() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def give_next(
-    child: Child, waiting: deque, items: list, open_work: Callable[..., Work], arguments: tuple
-) -> list[Child]:
-    """The child with its next item, a fresh one in place of a dead one, or nobody when nothing waits."""
+def assign_next(
+    worker: Worker, waiting: deque, items: list, open_work: Callable[..., Work], arguments: tuple
+) -> list[Worker]:
+    """The worker with its next item; a new worker in place of a dead one; nothing where no item waits."""
     if not waiting:
-        stop(child)
+        stop(worker)
         return []
-    if not child.process.is_alive():
-        return [start_child(open_work, arguments)]
+    if not worker.process.is_alive():
+        return [start_worker(open_work, arguments)]
     try:
-        child.pipe.send(items[waiting[0]])
+        worker.pipe.send(items[waiting[0]])
     except OSError:  # it died between two items
-        return [start_child(open_work, arguments)]
-    child.item, child.last_heard = waiting.popleft(), time.monotonic()
-    return [child]
+        return [start_worker(open_work, arguments)]
+    worker.item, worker.last_heard = waiting.popleft(), time.monotonic()
+    return [worker]
 
 
-def listen(child: Child) -> Event | None:
-    """One message of a child. Raises what went wrong in it."""
+def receive(worker: Worker) -> Event | None:
+    """One message of a worker. Raises the error that it reports."""
     try:
-        kind, value = child.pipe.recv()
+        kind, value = worker.pipe.recv()
     except (EOFError, OSError):
-        return lose(child, "")
-    child.last_heard = time.monotonic()
+        return give_up(worker)
+    worker.last_heard = time.monotonic()
     match kind:
         case "ready":
-            child.ready = True
+            worker.ready = True
         case "result" | "heartbeat":
-            return Event(child.item, kind, value)
-        case "done":
-            item, child.item = child.item, None
-            return Event(item, "done", None)
-        case "lost":
-            item, child.item = child.item, None
-            return Event(item, "lost", value)
+            return Event(worker.item, kind, value)
+        case "done" | "lost":
+            item, worker.item = worker.item, None
+            return Event(item, kind, value)
         case "error":
             raise value
     return None
 
 
-def lose(child: Child, reason: str) -> Event:
-    """The child is gone, and the item with it. Raises RuntimeError where it never got as far as an item."""
+def give_up(worker: Worker, reason: str = "") -> Event:
+    """Ends a worker that hangs (`reason` says so) or has died; its item is lost. Raises RuntimeError where it had none
+    yet.
+    """
     if reason:
-        child.process.kill()
-    child.process.join()
-    item, was_ready = child.item, child.ready
-    child.item, child.ready = None, False
-    reason = reason or died(child.process.exitcode)
+        worker.process.kill()
+    worker.process.join()
+    item, was_ready = worker.item, worker.ready
+    worker.item, worker.ready = None, False
+    reason = reason or describe_exit(worker.process.exitcode)
     if not was_ready or item is None:
         raise RuntimeError(f"a worker process came to nothing before its work began: {reason}")
     return Event(item, "lost", reason)
 
 
-def died(exitcode: int) -> str:
-    return (
-        f"its process died ({signal.Signals(-exitcode).name})"
-        if exitcode < 0
-        else f"its process ended with code {exitcode}"
-    )
+def describe_exit(exitcode: int) -> str:
+    if exitcode < 0:
+        return f"its process died ({signal.Signals(-exitcode).name})"
+    return f"its process ended with code {exitcode}"
 
 
 def is_lasting(reason: str) -> bool:
-    """Whether an item that was lost for this reason would be lost again; not where memory was short or somebody else killed the process."""
-    return reason not in (NO_MEMORY, died(-signal.SIGKILL))
+    """Whether an item lost for this reason would be lost again: not where memory was short or somebody else killed the
+    process.
+    """
+    return reason not in (NO_MEMORY, describe_exit(-signal.SIGKILL))
 
 
-def stop(child: Child) -> None:
-    child.pipe.close()
-    child.process.kill()
-    child.process.join()
+def stop(worker: Worker) -> None:
+    worker.pipe.close()
+    worker.process.kill()
+    worker.process.join()
 
 
-def live(pipe: connection.Connection, open_work: Callable[..., Work], arguments: tuple) -> None:
-    """The life of a child. Signals sent to the whole group are the parent's business; without it the pipe ends, and so does the child."""
+def run_worker(pipe: connection.Connection, open_work: Callable[..., Work], arguments: tuple) -> None:
+    """The body of a worker process. Ignores signals sent to the whole group: the parent handles them. Ends when the
+    parent's pipe closes.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)
-    pulse = Pulse(pipe)
+    counter = HeartbeatCounter(pipe)
     try:
         work = open_work(*arguments)
         pipe.send(("ready", None))
         while True:
             item = pipe.recv()
             try:
-                for result in work(item, pulse.heartbeat):
+                for result in work(item, counter.heartbeat):
                     pipe.send(("result", result))
-                pulse.tell()
+                counter.send()
                 pipe.send(("done", None))
             except MemoryError:
                 pipe.send(("lost", NO_MEMORY))

@@ -1,4 +1,4 @@
-"""Child processes: what one item does to its process costs that item, and nothing else."""
+"""Worker processes: what one item does to its process costs that item, and nothing else."""
 
 import multiprocessing
 import os
@@ -49,7 +49,7 @@ def run(items, workers=2, timeout_s=20.0):
     return results, lost, done
 
 
-def test_every_item_is_done_by_some_child_and_its_results_come_in_order():
+def test_every_item_is_done_by_some_worker_and_its_results_come_in_order():
     results, lost, done = run(list("abcdefgh"))
     assert done == set(range(8)) and not lost
     assert [results[number][0] for number in range(8)] == [(7, letter) for letter in "abcdefgh"]
@@ -58,12 +58,12 @@ def test_every_item_is_done_by_some_child_and_its_results_come_in_order():
     }
 
 
-def test_a_child_that_dies_costs_its_item_only():
+def test_a_worker_that_dies_costs_its_item_only():
     results, lost, done = run(["a", "die", "b", "die", "c"])
     assert done == {0, 2, 4} and lost == {1: "its process died (SIGSEGV)", 3: "its process died (SIGSEGV)"}
 
 
-def test_a_child_that_hangs_is_given_up_and_one_that_beats_is_not():
+def test_a_worker_that_hangs_is_given_up_and_one_that_sends_heartbeats_is_not():
     results, lost, done = run(["hang", "heartbeat"], timeout_s=1.5)
     assert lost == {0: "no new frame for 1.5 s"} and done == {1} and results[0] == ["first"]
 
@@ -78,7 +78,7 @@ def test_an_item_too_large_for_memory_is_lost():
     assert lost == {0: "not enough memory for it"} and done == {1}
 
 
-def test_signals_to_the_whole_group_do_not_end_a_child():
+def test_signals_to_the_whole_group_do_not_end_a_worker():
     _, lost, done = run(["deaf"])
     assert done == {0} and not lost
 
@@ -95,7 +95,7 @@ def test_nothing_to_do_starts_nothing():
     assert run([]) == ({}, {}, set())
 
 
-def test_a_reader_that_stops_early_leaves_no_child_behind():
+def test_a_reader_that_stops_early_leaves_no_worker_behind():
     event = run_in_processes(open_squares, (0,), ["a", "hang", "hang"], 2, 20.0)
     next(event)
     assert multiprocessing.active_children()
