@@ -170,8 +170,7 @@ def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.
 
 def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -> None:
     """One line per row; a hand's line begins with its row, video, frame and side. Columns (n, 21, 3) become 63, named by joint and axis."""
-    whose = [] if table is PREDICTIONS else whose_hand(source, table)
-    columns = whose + [column for column in exported_columns(source, table) if column.length != "N+1"]
+    columns = columns_of_lines(source, table)
     count = source.count(table)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -186,6 +185,22 @@ def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -
                 cells.insert(0, np.arange(rows.start, rows.stop).astype(str)[:, None])
             writer.writerows(zip(*(column for block in cells for column in block.T.tolist())))
             progress(f"write {table.group}", rows.stop, count)
+
+
+def columns_of_lines(source: File, table: Table) -> list[Column]:
+    """What a line of csv has: which hand it is, and what has one value per row."""
+    whose = [] if table is PREDICTIONS else whose_hand(source, table)
+    return whose + [column for column in exported_columns(source, table) if column.length != "N+1"]
+
+
+def flat_columns(source: File, table: Table) -> dict[str, np.ndarray]:
+    """The table as csv has it, in memory: name of a cell -> (n,) values."""
+    flat: dict[str, np.ndarray] = {}
+    for column in columns_of_lines(source, table):
+        values = read_values(source, column)
+        names = cell_names(column, values.shape[1:])
+        flat |= dict(zip(names, values.reshape(len(values), len(names)).T))
+    return flat
 
 
 def cell_names(column: Column, shape: tuple[int, ...]) -> list[str]:

@@ -63,6 +63,13 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
             joints[rows], keypoints[rows] = look(model, images, hands.side[rows], hands.camera[rows], config.precision)
             done = rows.stop
             progress("predict", done, len(crops))
+    return in_metres(joints, keypoints, scale, absolute)
+
+
+def in_metres(
+    joints: np.ndarray, keypoints: np.ndarray, scale: np.ndarray, absolute: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The columns of /predictions from what predict_batch says of N hands: scale (N,) m, absolute (N,) whether the camera is known."""
     joints = joints * scale[:, None, None]
     joints = np.where(absolute[:, None, None], joints, joints - joints[:, :1])
     valid = np.isfinite(joints).all((1, 2)) & np.isfinite(keypoints).all((1, 2))

@@ -1,0 +1,1 @@
+"""The public face in Python: what `import handtool` gives (docs/API.md)."""
