@@ -1,6 +1,6 @@
 """Confidence intervals by resampling: how far a mean error would move with other videos, or other hands, of the same kind.
 
-Hands of one video are alike, so whole videos are drawn with replacement (the cluster bootstrap; Davison and Hinkley, Bootstrap Methods,
+Hands of one video are alike, so whole videos (groups of hands/groups.py) are drawn with replacement (the cluster bootstrap; Davison and Hinkley, Bootstrap Methods,
 1997). A percentile interval of few groups is too narrow: its tails are widened as in Hesterberg, arXiv:1411.5279 (expanded percentile).
 """
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
+from handtool.hands.groups import Groups, number_from_0
+
 COVERAGE = 0.95
 MOST_GROUPS = 5_000  # more single hands than that are drawn in so many random heaps: the same variance of the mean, at a bounded cost
 DRAWN_AT_ONCE = 1 << 22  # numbers
@@ -17,21 +19,28 @@ DRAWN_AT_ONCE = 1 << 22  # numbers
 
 @dataclass(frozen=True)
 class Grouping:
-    """of_hand: (n,) the group that each hand is drawn with; `by` names what a group is."""
+    """of_hand: (n,) the group that each hand is drawn with; `by` names what a group is. film: (number,) of each group, where by == "video"."""
 
     of_hand: np.ndarray
     number: int
     by: str
+    film: np.ndarray | None = None
 
 
-def group_hands(video: np.ndarray | None, counted: np.ndarray, seed: int) -> Grouping:
-    """By video where the counted hands are of more than one, else by hand. video: (n,) its number, counted: (n,) bool."""
-    if video is not None and len(np.unique(video[counted])) > 1:
-        return Grouping(video.astype(np.int64), int(video.max()) + 1, "video")
-    number = min(len(counted), MOST_GROUPS)
-    of_hand = np.arange(len(counted)) % max(number, 1)
+def group_hands(groups: Groups | None, counted: np.ndarray, seed: int) -> Grouping:
+    """By video where the counted hands are of more than one, else by hand, with all pictures of it. counted: (n,) bool."""
+    hand = np.arange(len(counted)) if groups is None else groups.hand
+    if groups is not None:
+        number, num_hands = (len(np.unique(each[counted])) for each in (groups.group, hand))
+        if 1 < number and (number < num_hands or len(np.unique(groups.film[counted])) > 1):
+            film = np.zeros(groups.group.max() + 1, np.int64)
+            film[groups.group] = groups.film
+            return Grouping(groups.group, len(film), "video", film)
+    hand = number_from_0(hand)
+    number = min(hand.max(initial=-1) + 1, MOST_GROUPS)
+    heap = np.arange(hand.max(initial=-1) + 1) % max(number, 1)
     return Grouping(
-        np.random.default_rng(seed).permutation(of_hand) if len(counted) > number else of_hand, number, "hand"
+        (np.random.default_rng(seed).permutation(heap) if len(heap) > number else heap)[hand], number, "hand"
     )
 
 
@@ -52,6 +61,11 @@ class GroupSums:
     def means(self) -> np.ndarray:
         """(g,): each group by itself; NaN for one without a hand."""
         return mean_of_ratios(self.total, self.count)
+
+    def merged(self, into: np.ndarray) -> "GroupSums":
+        """The sums of groups of these groups. into: (g,) the number of each."""
+        both = [np.array([np.bincount(into, column) for column in of.T]).T for of in (self.total, self.count)]
+        return GroupSums(*both, self.hands)
 
     def mean(self) -> float:
         """All groups together; NaN without a hand."""

@@ -11,6 +11,7 @@ from handtool.config import EvalConfig, PredictConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.bootstrap import Grouping, group_hands, mean_interval
 from handtool.hands.comparison import compare
+from handtool.hands.groups import Origin, find_groups
 from handtool.hands.metrics import Score, score
 from handtool.hands.pck import mean_of_known
 from handtool.hands.protocols import PROTOCOLS, ScoredHands, applicable, make_hands
@@ -175,8 +176,8 @@ def count_hands(source: File, hands: ScoredHands) -> tuple[Accounting, np.ndarra
 
 
 def group_all(source: File, hands: ScoredHands, config: EvalConfig) -> Grouping:
-    video = store.read_column(source, CROPS.video) if source.has(CROPS) else None
-    return group_hands(video, hands.valid.any(axis=1), config.seed)
+    groups = find_groups([Origin(**store.read_origin(source))]) if source.has(CROPS) else None
+    return group_hands(groups, hands.valid.any(axis=1), config.seed)
 
 
 def score_all(
@@ -206,15 +207,15 @@ def score_all(
 
 def write(sink: Sink, source: File, predicted: Predictions, scores: list[Score], groups: Grouping) -> None:
     """/metrics with one group per protocol; arrays by protocol below METRIC_ARRAYS, with the unit in the name."""
-    arrays = {}
+    arrays, films = {}, films_of_videos(source, groups) if groups.by == "video" else None
     for each in scores:
         name = each.protocol.name
         arrays[f"per_hand/{name}_mm"] = each.per_hand_mm
         arrays[f"per_joint/{name}_mm"] = 1000 * each.per_joint.mean_m
         if not each.protocol.of_mesh:
             arrays[f"per_finger/{name}_mm"] = np.array(list(finger_means_mm(each).values()))
-        if groups.by == "video":
-            arrays[f"per_video/{name}_mm"] = fill_videos(each, source.count(VIDEOS))
+        if films is not None:  # the last mean is that of no film
+            arrays[f"per_video/{name}_mm"] = np.append(each.sums.merged(groups.film).means(), np.nan)[films]
         for of, curve in each.per_joint.curves.items():
             arrays[f"pck/{name}_{of.low_mm}_{of.high_mm}mm"] = curve
             arrays[f"pck/thresholds_{of.low_mm}_{of.high_mm}mm"] = 1000 * of.thresholds_m()
@@ -237,22 +238,24 @@ def finger_means_mm(score: Score) -> dict[str, float]:
     return {name: 1000 * mean_of_known(score.per_joint.mean_m[list(joints)]) for name, joints in FINGERS.items()}
 
 
-def fill_videos(score: Score, count: int) -> np.ndarray:
-    """(V,) the protocol's mean over the hands of each video; NaN where none was scored."""
-    means = np.full(count, np.nan)
-    means[: len(score.sums.total)] = score.sums.means()
-    return means
+def films_of_videos(source: File, groups: Grouping) -> np.ndarray:
+    """(V,) the film that each row of /videos belongs to, -1 without hands."""
+    films = np.full(source.count(VIDEOS), -1)
+    films[store.read_column(source, CROPS.video)] = groups.film[groups.of_hand]
+    return films
 
 
 def by_part(source: File, scores: list[Score], groups: Grouping) -> dict:
-    """Means by finger, and by video where there are several; protocol -> name -> mm."""
+    """Means by finger, and by video where there are several (a film of two people is one); protocol -> name -> mm."""
     parts = {
         "per_finger_mm": {each.protocol.name: finger_means_mm(each) for each in scores if not each.protocol.of_mesh}
     }
     if groups.by == "video":
-        names = video_names(source)
+        names = dict(reversed(list(zip(films_of_videos(source, groups).tolist(), video_names(source)))))
         parts["per_video_mm"] = {
-            each.protocol.name: {names[i]: mean for i, mean in enumerate(each.sums.means()) if mean == mean}
+            each.protocol.name: {
+                names[film]: mean for film, mean in enumerate(each.sums.merged(groups.film).means()) if mean == mean
+            }
             for each in scores
         }
     return parts

@@ -10,6 +10,7 @@ import numpy as np
 from handtool.accounting import Accounting
 from handtool.config import MineConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.groups import Groups, Origin, find_groups, join_keys, number_from_0
 from handtool.hands.skeleton import LEFT, UNKNOWN
 from handtool.progress import Progress, silent
 from handtool.search import (
@@ -19,19 +20,18 @@ from handtool.search import (
     describe_neighbors,
     find_neighbors,
     limit_in_degree,
-    number_groups,
     recall_on_sample,
 )
 from handtool.store import (
     CROPS,
     EMBEDDINGS,
     PAIRS,
-    VIDEOS,
     File,
     Sink,
     open_table,
     read_attrs,
     read_column,
+    read_origin,
     scratch_array,
     video_names,
 )
@@ -91,8 +91,9 @@ def mine(
 ) -> dict:
     """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first; fewer where fewer exist.
 
-    With `pool` the positives are hands of that file, which becomes /pool. Raises HandtoolError where no hand is embedded, all are of one
-    video, no pair is left, or the two files are embedded in different spaces.
+    A video is a group of hands/groups.py: a film whoever appears in it, or one hand of FreiHAND. With `pool` the positives are hands of that
+    file, which becomes /pool. Raises HandtoolError where no hand is embedded, all are of one video, no pair is left, or the two files are
+    embedded in different spaces.
     """
     hands = read_candidates(source, pool, config)
     new = partial(scratch_array, sink.folder) if hands.num_anchors * config.topk * 8 > SCRATCH_BYTES else np.empty
@@ -137,16 +138,16 @@ def read_candidates(source: File, pool: File | None, config: MineConfig) -> Mine
         check_same_space(source, pool)
     vectors = join([read_vectors(file, config.metric) for file in files])
     num_anchors = source.count(CROPS)
-    video = number_videos(files)
-    if config.exclude == "video":
-        check_several_videos(source, pool, video, np.isfinite(vectors).all(axis=1))
+    groups = find_groups([Origin(**read_origin(file)) for file in files])
+    exclusion = make_exclusion(files, groups, config)
+    check_several_groups(source, pool, exclusion.group, np.isfinite(vectors).all(axis=1), config)
     kind = None
     if config.same_side:
         side = join([read_column(file, CROPS.side) for file in files])
         kind = (side == LEFT).astype(np.int8)
         if (side == UNKNOWN).any():
             log.info("%d hands of unknown side count as right hands", (side == UNKNOWN).sum())
-    return Mined(vectors, make_exclusion(files, video, config), kind, num_anchors, pool is not None)
+    return Mined(vectors, exclusion, kind, num_anchors, pool is not None)
 
 
 def read_vectors(file: File, metric: str) -> np.ndarray:
@@ -164,39 +165,21 @@ def join(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def number_videos(files: list[File]) -> np.ndarray:
-    """The video of each hand, (n,) int64, numbered over both files: videos of one path and name are one video (the path of a data set's
-    is its root; the folders before the name depend on how it was given)."""
-    numbers: dict[tuple, int] = {}
-    parts = []
-    for file in files:
-        owner, paths, names = file.owner("videos").uuid, read_column(file, VIDEOS.path), read_column(file, VIDEOS.name)
-        own = [
-            (path, name.rpartition("/")[2]) if path else (owner, row)
-            for row, (path, name) in enumerate(zip(paths, names))
-        ]
-        keys = own if len(files) > 1 else list(range(len(paths)))
-        table = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-        parts.append(table[read_column(file, CROPS.video)])
-    return join(parts)
-
-
-def make_exclusion(files: list[File], video: np.ndarray, config: MineConfig) -> Exclusion:
-    """Who may not pair. A hand without a track is a track of its own."""
-    rows = np.arange(len(video))
+def make_exclusion(files: list[File], groups: Groups, config: MineConfig) -> Exclusion:
+    """Who may not pair: hands of one group, or of one track (a hand without a track is a track of its own), and never a hand with itself."""
     if config.exclude == "video":
-        return Exclusion(video)
-    group = rows
+        return Exclusion(groups.group)
+    group = groups.hand
     if config.exclude == "track":
         track = join([read_column(file, CROPS.track) for file in files]).astype(np.int64)
-        number = number_groups(video * (track.max(initial=0) + 1) + track)
-        group = np.where(track >= 0, number, number.max(initial=-1) + 1 + rows)
+        number = groups.film * (track.max(initial=0) + 1) + track
+        group = number_from_0(join_keys(np.where(track >= 0, number, number.max(initial=0) + 1 + group), group))
     if config.min_gap <= 0:
         return Exclusion(group)
     time = join([read_column(file, CROPS.time) for file in files])
     if np.isnan(time).any():
         log.info("%d hands have no time; they pair with none of their own video", np.isnan(time).sum())
-    return Exclusion(group, video, time, config.min_gap)
+    return Exclusion(group, groups.group, time, config.min_gap)
 
 
 def check_same_space(source: File, pool: File) -> None:
@@ -209,22 +192,23 @@ def check_same_space(source: File, pool: File) -> None:
         )
 
 
-def check_several_videos(source: File, pool: File | None, video: np.ndarray, valid: np.ndarray) -> None:
-    """`video`, `valid` (n,). A pair joins two videos."""
+def check_several_groups(
+    source: File, pool: File | None, group: np.ndarray, valid: np.ndarray, config: MineConfig
+) -> None:
+    """group, valid (n,). A pair joins two groups."""
     if not valid.any():
         raise HandtoolError(f"no hand of {source.path} is embedded", hint=f"handtool info {source.path}")
-    some = video[valid]
-    if (some == some[0]).all():
-        where = f"{source.path} and {pool.path}" if pool else f"{source.path}"
-        name = (
-            video_names(source)[read_column(source, CROPS.video)[valid[: source.count(CROPS)]][0]]
-            if valid[: source.count(CROPS)].any()
-            else "?"
-        )
-        raise HandtoolError(
-            f"all {len(some)} hands of {where} are from one video ({name}), and a pair joins two videos",
-            hint="handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat; or --exclude track",
-        )
+    if (group[valid] != group[valid][0]).any():
+        return
+    where = f"{source.path} and {pool.path}" if pool else f"{source.path}"
+    told, hint = "show one and the same hand", "handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat"
+    if config.exclude == "video":
+        rows = np.flatnonzero(valid[: source.count(CROPS)])
+        name = video_names(source)[read_column(source, CROPS.video, rows[:1])[0]] if len(rows) else "?"
+        told, hint = f"are from one video ({name}), and a pair joins two videos", f"{hint}; or --exclude track"
+    elif config.exclude == "track":
+        told, hint = "are of one track", f"{hint}; or --exclude none"
+    raise HandtoolError(f"all {valid.sum()} hands of {where} {told}", hint=hint)
 
 
 def how_to(config: MineConfig) -> Search:

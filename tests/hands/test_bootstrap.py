@@ -16,10 +16,16 @@ from handtool.hands.bootstrap import (
     resampled_means,
     sum_groups,
 )
+from handtool.hands.groups import Groups
 from handtool.hands.metrics import group_sums_mm, score
 from handtool.hands.protocols import PROTOCOLS, make_hands
 
 RESAMPLES = 2000
+
+
+def of_videos(video):
+    """Hands of some videos, each of them by itself."""
+    return Groups(np.arange(len(video)), video, video, np.zeros(len(video), int), np.zeros(len(video), bool))
 
 
 def draw_errors(videos, per_video, rng, video_mm=3.0, hand_mm=2.0):
@@ -64,7 +70,7 @@ def test_the_42_slots_are_averaged_anew_in_every_draw():
         np.arange(60) // 4,
     )  # few right hands, which weigh as much as the left ones
     hands = make_hands(predicted, truth, valid, side)
-    (result,) = score(hands, ["mpjpe_slots"], group_hands(video, np.ones(60, bool), 0))
+    (result,) = score(hands, ["mpjpe_slots"], group_hands(of_videos(video), np.ones(60, bool), 0))
     assert result.sums.mean() == pytest.approx(result.figures["mean_mm"], rel=1e-12)
 
     def slots(rows):
@@ -104,10 +110,28 @@ def test_a_paired_difference_is_sure_where_two_intervals_overlap():
 def test_very_many_hands_are_drawn_in_heaps_with_the_same_spread():
     rng = np.random.default_rng(6)
     errors = rng.exponential(15, 60_000)
-    groups = group_hands(np.zeros(60_000, int), np.ones(60_000, bool), seed=0)
+    groups = group_hands(of_videos(np.zeros(60_000, int)), np.ones(60_000, bool), seed=0)
     assert (groups.by, groups.number) == ("hand", MOST_GROUPS) and np.ptp(np.bincount(groups.of_hand)) <= 1
     low, high = mean_interval(sum_groups(errors[None], groups.of_hand, groups.number), RESAMPLES, 0)
     assert high - low == pytest.approx(2 * 1.96 * errors.std() / np.sqrt(60_000), rel=0.1)
+
+
+def test_pictures_of_one_hand_are_drawn_together_and_are_no_video():
+    hand, film = np.tile(np.arange(5), 4), np.zeros(20, int)
+    groups = group_hands(Groups(hand, hand, film, film, film > 0), np.ones(20, bool), 0)
+    assert (groups.by, groups.number) == ("hand", 5) and np.array_equal(groups.of_hand, hand)
+    many = np.tile(np.arange(MOST_GROUPS + 300), 2)
+    groups = group_hands(Groups(many, many, np.zeros_like(many), many, many > 0), np.ones(len(many), bool), 0)
+    assert groups.number == MOST_GROUPS and np.array_equal(*np.split(groups.of_hand, 2))
+
+
+def test_a_film_and_single_pictures_together_are_drawn_by_film_and_by_picture():
+    hand, group = np.array([0, 1, 2, 3, 3, 4, 4]), np.array([0, 0, 0, 1, 1, 2, 2])
+    film = np.array([0, 0, 0, 1, 1, 1, 1])
+    groups = group_hands(Groups(hand, group, film, film, film > 9), np.ones(7, bool), 0)
+    assert (groups.by, groups.number, groups.film.tolist()) == ("video", 3, [0, 1, 1])
+    sums = sum_groups(np.arange(7.0)[None], groups.of_hand, groups.number)
+    assert sums.merged(groups.film).means().tolist() == [1, 4.5] and sums.merged(groups.film).mean() == sums.mean() == 3
 
 
 def test_one_group_has_no_interval_and_empty_groups_are_never_drawn():
@@ -126,7 +150,7 @@ def test_each_protocols_sums_give_back_its_own_mean():
     mesh[4] = np.nan
     predicted[7] = np.nan
     hands = make_hands(predicted, truth, valid, side, (mesh + 0.001, mesh))
-    groups = group_hands(np.arange(90) // 9, np.ones(90, bool), 0)
+    groups = group_hands(of_videos(np.arange(90) // 9), np.ones(90, bool), 0)
     for result in score(hands, None, groups):
         assert result.sums.mean() == pytest.approx(result.figures["mean_mm"], rel=1e-9), result.protocol.name
         assert result.sums.hands == result.figures["hands"]

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from footage import run_stage, tables_of, write_image
+from footage import make_freihand, run_stage, tables_of
 
 from handtool import store
 from handtool.config import ExtractConfig
@@ -20,30 +20,6 @@ from handtool.store import CROPS, LABELS
 from handtool.vision.cropping import decode_jpeg
 
 HANDS, EXAMS = 5, 3
-
-
-def make_freihand(root, truth="here"):
-    """5 hands before 4 backgrounds, 3 to be examined on. truth of these: "here", "beside" (in <root>_eval) or None."""
-    rng = np.random.default_rng(11)
-    for split, images, hands in (("training", 4 * HANDS, HANDS), ("evaluation", EXAMS, EXAMS)):
-        for number in range(images):
-            coarse = rng.integers(0, 90, (7, 7, 3), dtype=np.uint8)  # dark: a negative would be bright
-            write_image(root / split / "rgb" / f"{number:08d}.jpg", cv2.resize(coarse, (224, 224)))
-        xyz = rng.uniform(-0.05, 0.05, (hands, 21, 3)) + (0, 0, 0.7)
-        xyz[:, 9] = xyz[:, 0] + (0, -0.09, 0)
-        camera = np.tile([[470.0, 0, 112], [0, 471, 113], [0, 0, 1]], (hands, 1, 1)) + rng.uniform(
-            0, 9, (hands, 1, 1)
-        ) * np.diag((1, 1, 0))
-        content = {"K": camera, "xyz": xyz, "scale": np.linalg.norm(xyz[:, 9] - xyz[:, 10], axis=1)}
-        if split == "evaluation":
-            content |= {"verts": rng.uniform(-0.05, 0.05, (hands, 778, 3)) + (0, 0, 0.7)}
-        for name, values in content.items():
-            apart = split == "evaluation" and name in ("xyz", "verts")
-            folder = root if not apart or truth == "here" else root.with_name(root.name + "_eval")
-            if not apart or truth:
-                folder.mkdir(exist_ok=True)
-                (folder / f"{split}_{name}.json").write_text(json.dumps(values.tolist()))
-    return root
 
 
 def read_set(root, split=None, subset=(), dataset=None):

@@ -14,7 +14,6 @@ from handtool import store
 from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError, Terminated, WrongCommand
 from handtool.nn.files.inference import predict_batch
-from handtool.nn.files.labelled_hands import hold_out, same_hands, take_fraction
 from handtool.nn.files.pose_weights import read_pose
 from handtool.nn.files.weights import write_encoder
 from handtool.nn.models import heatmap_head as heatmap
@@ -295,29 +294,6 @@ def test_gpus_that_are_not_here_are_an_error_with_the_way_to_the_cpu(labelled, t
     with pytest.raises(HandtoolError, match="--gpus 4 asked, no CUDA GPU") as caught:
         run(labelled, tmp_path / "pose.h5", gpus=4)
     assert "--gpus 0" in caught.value.hint
-
-
-def test_held_out_groups_are_whole_and_never_all():
-    groups = np.repeat(np.arange(10), [3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
-    for seed in range(20):
-        held = hold_out(groups, 0.3, seed, "video")
-        assert 0.3 * 39 <= held.sum() < 39
-        assert all(len(set(held[groups == group])) == 1 for group in range(10))
-    assert not hold_out(groups, 0.0, 1, "video").any()
-    with pytest.raises(HandtoolError, match="all labelled hands are of one video"):
-        hold_out(np.zeros(5), 0.2, 1, "video")
-
-
-def test_a_random_fraction_takes_all_backgrounds_of_a_hand_and_head_takes_the_first_rows():
-    joints = np.tile(np.random.default_rng(0).normal(size=(50, 21, 3)), (4, 1, 1)).astype(np.float32)
-    joints[7, 3, 1] = np.nan  # not known: equal to itself all the same
-    joints[57, 3, 1] = joints[107, 3, 1] = joints[157, 3, 1] = np.nan
-    hand = same_hands(joints, np.zeros((200, 21, 2)))
-    assert len(set(hand)) == 50 and (hand.reshape(4, 50) == hand[:50]).all()
-    keep = take_fraction(hand, 0.2, "random", seed=3)
-    assert keep.sum() == 40 and (keep.reshape(4, 50) == keep[:50]).all()
-    assert not np.array_equal(keep, take_fraction(hand, 0.2, "random", seed=4))
-    assert np.flatnonzero(take_fraction(hand, 0.2, "head", seed=3)).tolist() == list(range(40))
 
 
 def test_a_model_that_saw_mirrored_hands_says_so(labelled, tmp_path):

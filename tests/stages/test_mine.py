@@ -350,31 +350,3 @@ def test_a_gpu_that_is_not_there_is_said(tmp_path, handtool):
         "mine", "e.h5", "--index", "exact", "--device", "cuda", "-o", "p.h5", env={"CUDA_VISIBLE_DEVICES": ""}
     )
     assert done.returncode == 1 and "no CUDA GPU here" in done.stderr
-
-
-def test_videos_of_one_data_set_are_told_apart_by_name_over_two_files(tmp_path):
-    named = {"a.h5": ["set/ABF1", "set/SM2"], "b.h5": ["sets/set/SM2", "sets/set/ABF1", "sets/set/SS1"]}
-    for path, names in named.items():
-        with store.create_file(tmp_path / path, record(seed=1)) as sink:
-            count = len(names)
-            columns = {name: np.zeros(count) for name in ("fps", "width", "height", "frames_decoded", "frames_failed")}
-            texts = {
-                "name": names,
-                "path": ["/data/set"] * count,
-                "subject": [""] * count,
-                "place": [""] * count,
-                "status": ["ok"] * count,
-            }
-            store.write_table(sink, store.VIDEOS, columns | texts | {"ordinal": np.arange(count)})
-            write_crops(
-                sink,
-                np.arange(count),
-                np.ones(count, int),
-                make_hands(count, np.random.default_rng(0)),
-                np.random.default_rng(0),
-            )
-            sink.finish({})
-    with store.open_file(tmp_path / "a.h5") as one, store.open_file(tmp_path / "b.h5") as other:
-        assert stage.number_videos([one, other]).tolist() == [0, 1, 1, 0, 2], (
-            "their path, the root of the set, is the same for all"
-        )

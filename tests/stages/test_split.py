@@ -12,7 +12,7 @@ from handtool.config import EmbedConfig, MineConfig, SplitConfig
 from handtool.errors import HandtoolError
 from handtool.stages.embed import embed
 from handtool.stages.mine import mine
-from handtool.stages.split import cut, split
+from handtool.stages.split import split
 from handtool.store import CROPS, VIDEOS
 
 
@@ -100,23 +100,20 @@ def test_a_video_of_an_unknown_person_is_a_person_of_its_own(tmp_path, caplog):
         run_all(make_subjects(tmp_path / "nobody.h5", ["", ""], [2, 2]), tmp_path, by="subject")
 
 
+def test_people_who_share_a_video_are_on_one_side_and_too_few_are_told_the_way(tmp_path):
+    source = make_file(tmp_path / "all.h5", (5, 5, 5))
+    with pytest.raises(HandtoolError, match="has 1 subjects that share no video, 2 parts were asked") as caught:
+        run_all(source, tmp_path, by="subject")
+    assert caught.value.hint.endswith("--by video")
+
+
 def test_fewer_videos_than_parts_is_an_error_with_a_way_out(tmp_path):
     source = make_file(tmp_path / "all.h5", (5, 0))
     with pytest.raises(HandtoolError, match="has 1 videos with hands, 2 parts were asked") as caught:
         run_all(source, tmp_path)
-    assert caught.value.hint.endswith("--by row")
-    with pytest.raises(HandtoolError, match="has 0 hands"):
+    assert "--by row" not in caught.value.hint, "it would put hands of one video on both sides"
+    with pytest.raises(HandtoolError, match="has 0 different hands"):
         run_all(make_file(tmp_path / "none.h5", (0,)), tmp_path, by="row")
-
-
-def test_a_cut_leaves_no_part_empty():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        hands = rng.integers(1, 100, rng.integers(4, 9))
-        shares = tuple(rng.integers(1, 100, rng.integers(2, 5)).astype(float))
-        part = cut(hands, shares)
-        assert (np.diff(part) >= 0).all() and set(part) == set(range(len(shares)))
-    assert cut(np.ones(10), (80.0, 20.0)).tolist() == [0] * 8 + [1] * 2
 
 
 def test_pairs_are_left_out_and_that_is_said(tmp_path):

@@ -14,9 +14,10 @@ from torch import Tensor
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
+from handtool.hands.groups import Groups, Origin, find_groups
 from handtool.hands.skeleton import REFERENCE_BONE, bone_length
 from handtool.nn.views.augmentation import LabelledHands
-from handtool.store import CROPS, LABELS, VIDEOS, File
+from handtool.store import CROPS, LABELS, File
 
 
 class Crops:
@@ -131,9 +132,6 @@ def read_labels(file: File) -> tuple[LabelledHands, StoredHands]:
     return LabelledHands(*map(torch.from_numpy, arrays)), hands
 
 
-def read_groups(file: File, by: str) -> np.ndarray:
-    """(N,) what must stay together in a split: the video, the subject, or nothing ("row")."""
-    video = store.read_column(file, CROPS.video)
-    if by == "row":
-        return np.arange(len(video))
-    return video if by == "video" else store.read_column(file, VIDEOS.subject)[video].astype(str)
+def read_groups(file: File) -> Groups:
+    """Which of its N hands belong together."""
+    return find_groups([Origin(**store.read_origin(file))])

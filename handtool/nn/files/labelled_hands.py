@@ -8,6 +8,8 @@ import numpy as np
 from handtool.accounting import Accounting
 from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError
+from handtool.hands.groups import find_units, number_from_0
+from handtool.hands.shares import draw_parts
 from handtool.nn.files.data import StoredHands, read_groups, read_labels
 from handtool.nn.views.augmentation import LabelledHands
 
@@ -32,10 +34,13 @@ def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
             f"{source.path} has {len(usable)} labelled hands: training needs 2 at least",
             hint="handtool extract LABELLED_FOLDER -o train.h5",
         )
-    held = hold_out(read_groups(source, config.val_by)[usable], config.val_share, config.seed, config.val_by)
+    groups = read_groups(source)
+    held = np.zeros(len(usable), bool)
+    if config.val_share:
+        units = find_units(groups, config.val_by, source.path, "--val-by")
+        held = hold_out(units[usable], config.val_share, config.seed, config.val_by)
     rest = usable[~held]
-    same = same_hands(labels.joints.numpy()[rest], labels.keypoints.numpy()[rest])
-    kept = rest[take_fraction(same, config.label_fraction, config.label_choice, config.seed)]
+    kept = rest[take_fraction(groups.hand[rest], config.label_fraction, config.label_choice, config.seed)]
     accounting.skip(f"not in the label fraction {config.label_fraction:g}", len(rest) - len(kept))
     accounting.done = len(kept) + int(held.sum())
     if len(kept) < 2:
@@ -46,23 +51,18 @@ def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
     return TrainingHands(labels, hands, kept, usable[held], accounting)
 
 
-def hold_out(groups: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:
-    """groups (n,): what must not be torn apart (video, subject, row). Returns (n,) bool, True for about `share` of the hands.
+def hold_out(units: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:
+    """units (n,): what must not be torn apart. Returns (n,) bool, True for as near to `share` of the hands as whole units permit.
 
-    Whole groups in random order until the share is reached; never all of them. Raises HandtoolError where there is one group only.
+    Never none and never all of them. Raises HandtoolError where there is one unit only.
     """
-    held = np.zeros(len(groups), bool)
-    if not share:
-        return held
-    names, member = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        raise HandtoolError(f"--val-share {share:g}: all labelled hands are of one {by}", hint="--val-by row")
-    wanted = share * len(groups)
-    for group in np.random.default_rng((seed, 3)).permutation(len(names))[:-1]:
-        if held.sum() >= wanted:
-            break
-        held |= member == group
-    return held
+    number = number_from_0(units)
+    hands = np.bincount(number)
+    if len(hands) < 2:
+        what = {"video": "one video", "subject": "one subject", "row": "one and the same hand"}[by]
+        hint = "--val-by video" if by == "subject" else "leave out --val-share, or label hands of another video too"
+        raise HandtoolError(f"--val-share {share:g}: all labelled hands are of {what}", hint=hint)
+    return draw_parts(hands, (1 - share, share), np.random.default_rng((seed, 3)))[number] == 1
 
 
 def take_fraction(hand: np.ndarray, fraction: float, choice: str, seed: int) -> np.ndarray:
@@ -77,10 +77,3 @@ def take_fraction(hand: np.ndarray, fraction: float, choice: str, seed: int) -> 
     names, member = np.unique(hand, return_inverse=True)
     chosen = np.random.default_rng((seed, 4)).permutation(len(names))[: max(1, round(fraction * len(names)))]
     return np.isin(member, chosen)
-
-
-def same_hands(joints: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """(n, 21, 3) and (n, 21, 2) labels -> (n,) a number for each different hand: rows whose labels are equal to the last bit."""
-    rows = np.concatenate([joints.reshape(len(joints), -1), keypoints.reshape(len(joints), -1)], axis=1).astype("<f4")
-    packed = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1] * 4)))[:, 0]
-    return np.unique(packed, return_inverse=True)[1].reshape(-1)

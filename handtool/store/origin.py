@@ -1,0 +1,51 @@
+"""Where the hands of a file are from: the columns that tell which of them belong together (hands/groups.py)."""
+
+import numpy as np
+
+from handtool.store.file import File, read_column
+from handtool.store.schema import CROPS, LABELS, VIDEOS
+
+BLOCK_ROWS = 65_536
+FEWEST_POINTS = 3  # labelled points of a hand below which equal labels may be chance
+
+
+def read_origin(file: File) -> dict[str, object]:
+    """The fields of an `Origin`: V videos, N hands. Errors: HandtoolError (no crops), DamagedFile."""
+    file.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
+    video = read_column(file, CROPS.video).astype(np.int64)
+    texts = {column.name: read_column(file, column).tolist() for column in (VIDEOS.name, VIDEOS.path, VIDEOS.subject)}
+    sample_id, key = np.full(len(video), -1), [""] * len(texts["name"])
+    if file.has(LABELS):
+        sample_id = read_column(file, LABELS.sample_id)
+        there, first = np.unique(video, return_index=True)
+        for number, name in zip(there, read_column(file, LABELS.sample_key, first)):
+            key[number] = name
+    label = digest_labels(file) if file.has(LABELS) else np.zeros(len(video), np.uint64)
+    owner = file.owner("crops").uuid
+    return {"owner": owner, "video": video, **texts, "label": label, "sample_id": sample_id, "sample_key": key}
+
+
+def digest_labels(file: File) -> np.ndarray:
+    """(N,) uint64: equal for rows whose labels are equal to the last bit, 0 for rows without one.
+
+    The joints are compared; where fewer than three are known, the keypoints.
+    """
+    digest = np.zeros(file.count(LABELS), np.uint64)
+    for start in range(0, len(digest), BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, len(digest)))
+        for points, valid in ((LABELS.joints, LABELS.valid), (LABELS.keypoints, LABELS.keypoints_valid)):
+            there = read_column(file, valid, rows)
+            told = (there.sum(axis=1) >= FEWEST_POINTS) & (digest[rows] == 0)
+            if told.any():
+                known = np.where(there[:, :, None], read_column(file, points, rows), 0)
+                digest[rows][told] = digest_rows(known[told])
+    return digest
+
+
+def digest_rows(values: np.ndarray) -> np.ndarray:
+    """values (n, …) float32 -> (n,) uint64, never 0: 64 bits of each row, mixed as in splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195)."""
+    bits = np.ascontiguousarray(values, np.float32).reshape(len(values), -1).view(np.uint32).astype(np.uint64)
+    mixed = bits + np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return np.maximum((mixed ^ (mixed >> np.uint64(31))).sum(axis=1, dtype=np.uint64), np.uint64(1))
