@@ -1,4 +1,4 @@
-"""A stage run as the porch runs it, without the porch. Files are our own and fresh, so the gatekeeper (`trusted`) is left out."""
+"""Runs a stage as `handtool.cli` does, without it. Files are fresh and our own, so they are opened as `trusted`."""
 
 from pathlib import Path
 

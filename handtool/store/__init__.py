@@ -1,4 +1,4 @@
-"""The only room that knows HDF5. The file format is specified in SCHEMA.md."""
+"""Files: the only package that uses HDF5. docs/SCHEMA.md specifies the format."""
 
 from handtool.store.checks import find_broken_links, find_faults
 from handtool.store.disk import scratch_array, write_bytes_whole, write_whole

@@ -1,4 +1,5 @@
-"""`handtool check`: is this file whole? Fast looks at the structure and the links, deep reads every byte and every checksum."""
+"""`handtool check`: the fast check looks at structure and links, the deep one reads every byte and verifies every
+checksum."""
 
 import zlib
 from functools import partial
@@ -17,7 +18,8 @@ BLOCK_BYTES = 64 * CHUNK_BYTES
 
 
 def find_faults(file: File, deep: bool = False, progress: Progress = silent) -> list[str]:
-    """What is wrong, one sentence each; an empty list is a sound file. Linked tables are looked at where they lie."""
+    """The faults of a file, one sentence each; empty if the file is sound. Linked tables are checked in their own
+    files."""
     if broken := find_broken_links(file):
         return list(dict.fromkeys(error.message for error in broken))
     faults = find_wrong_numbers(file)
@@ -31,7 +33,8 @@ def find_faults(file: File, deep: bool = False, progress: Progress = silent) -> 
 
 
 def find_broken_links(file: File) -> list[HandtoolError]:
-    """Linked tables, and images left in other files, that are not where they were, are others, or cannot be read."""
+    """Errors of linked tables, and of images kept in other files, that are missing, replaced by others, or
+    unreadable."""
     broken = []
     lookups = [partial(file.owner, name) for name in file.tables] + (
         [partial(open_jpegs, file)] if file.has(CROPS) else []
@@ -46,7 +49,7 @@ def find_broken_links(file: File) -> list[HandtoolError]:
 
 
 def find_wrong_numbers(file: File) -> list[str]:
-    """Row numbers that point nowhere, offsets that do not rise."""
+    """Row numbers of rows that do not exist, and offsets that decrease."""
     faults = []
     for column in (CROPS.video, TRUTH.video, PAIRS.anchor, PAIRS.positive):
         try:

@@ -1,6 +1,6 @@
-"""How one array becomes one dataset and comes back: chunked with fletcher32, or contiguous, always with a crc32 of its own.
+"""One array as one dataset, and back: chunked with fletcher32, or contiguous; always with a crc32 attribute.
 
-fletcher32 cannot tell 0x0000 from 0xFFFF, hence the crc32 attribute; a contiguous dataset has no filter, hence the same.
+The crc32 is needed because fletcher32 cannot tell 0x0000 from 0xFFFF, and because a contiguous dataset has no filter.
 """
 
 import zlib
@@ -16,14 +16,14 @@ CHUNK_BYTES = 65536
 
 
 def storage_dtype(column: Column) -> np.dtype:
-    """The HDF5 type of a column; "utf8" is decided by the data (fixed length)."""
+    """The HDF5 type of a column. Not for "utf8": there the data decide the fixed length."""
     if column.dtype == "side":
         return h5py.enum_dtype(SIDES, basetype="i1")
     return np.dtype("bool" if column.dtype == "bool" else "<" + column.dtype)
 
 
 def to_storage(column: Column, values: object) -> np.ndarray:
-    """Values as the array that is written; assert on a shape that is not the schema's."""
+    """The values as the array that is written. Asserts that their shape is the schema's."""
     if column.dtype == "utf8":
         return encode_all(values)
     array = np.ascontiguousarray(np.asarray(values), dtype=storage_dtype(column))
@@ -63,7 +63,8 @@ def create_chunked(
 def write_array(
     group: h5py.Group, name: str, array: np.ndarray, unit: str | None = None, contiguous: bool = False
 ) -> int:
-    """One whole dataset with its crc32 (returned). Scalars become one element and an attribute that says so."""
+    """Writes a whole dataset with its crc32, which it returns. A scalar becomes one element and the attribute
+    `scalar`."""
     scalar = array.ndim == 0
     array = np.ascontiguousarray(array).reshape(array.shape or (1,))
     if contiguous or array.size == 0:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and a disk that may be full."""
+"""Writing files so that they appear complete or not at all, also when the disk is full."""
 
 import contextlib
 import errno
@@ -16,9 +16,10 @@ from handtool.errors import HandtoolError
 
 
 class DiskFile(io.RawIOBase):
-    """The file under libhdf5, which crashes the process when a write fails: here a failed write is remembered, and the rest dropped.
+    """The file that libhdf5 writes to. libhdf5 crashes the process when a write fails; this class stores the error and
+    drops later writes.
 
-    `error` is the first OSError, or None; whoever closes the HDF5 file looks at it before the file gets its name.
+    `error` is the first OSError, or None; check it after closing the HDF5 file and before giving the file its name.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -26,7 +27,7 @@ class DiskFile(io.RawIOBase):
         self.raw = os.fdopen(descriptor, "w+b", buffering=0)
         self.error: OSError | None = None
 
-    def writable(self) -> bool:  # what libraries ask before they write
+    def writable(self) -> bool:  # libraries ask this before they write
         return True
 
     readable = seekable = writable
@@ -38,7 +39,7 @@ class DiskFile(io.RawIOBase):
                 view = view[self.raw.write(view) :]
             except OSError as error:
                 self.error = error
-            except BaseException:  # libhdf5 may swallow it, but the file is no longer whole
+            except BaseException:  # libhdf5 may swallow the exception, but the file is damaged
                 self.error = OSError(errno.EINTR, "interrupted")
                 raise
         return memoryview(data).nbytes
@@ -73,8 +74,8 @@ class DiskFile(io.RawIOBase):
 
 
 def scratch_array(folder: Path | None, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-    """An array on the disk, in a file without a name that is gone when nobody holds the array. Its space is taken at once, so that a
-    full disk is an error here (HandtoolError) and not a crash while it is filled. `folder` None: the temporary one."""
+    """An array on the disk, in an unnamed file that disappears with the array. Its space is allocated at once, so that
+    a full disk raises HandtoolError here instead of crashing the process later. `folder` None: the temporary folder."""
     size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
@@ -85,13 +86,13 @@ def scratch_array(folder: Path | None, shape: tuple[int, ...], dtype: np.dtype |
 
 
 def disk_error(error: OSError, path: Path | str) -> HandtoolError:
-    """A failed write as one line: which file, why, and where else it could go."""
+    """The error for a failed write: which file, why, and a hint."""
     hint = "free some space, or set TMPDIR to a folder with more (df -h)" if error.errno in (27, 28, 122) else None
     return HandtoolError(f"cannot write {path}: {os.strerror(error.errno or 5).lower()}", hint=hint)
 
 
 def make_neighbour(path: Path) -> tuple[int, Path]:
-    """An open, locked temporary file beside `path`; leftovers there of writers that were killed are removed."""
+    """An open, locked temporary file beside `path`. Removes the temporary files that killed writers left there."""
     prefix, suffix = f".{path.name}.", ".handtool-tmp"
     refuse_no_file(path)
     try:
@@ -101,7 +102,7 @@ def make_neighbour(path: Path) -> tuple[int, Path]:
     except OSError as error:
         raise HandtoolError(f"cannot write into {path.parent}: {(error.strerror or str(error)).lower()}") from error
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    if not os.path.exists(name):  # another writer swept it up before it was locked
+    if not os.path.exists(name):  # another writer removed it before it was locked
         os.close(descriptor)
         return make_neighbour(path)
     os.fchmod(descriptor, 0o666 & ~current_umask())
@@ -109,7 +110,7 @@ def make_neighbour(path: Path) -> tuple[int, Path]:
 
 
 def refuse_no_file(path: Path) -> None:
-    """A folder, a device or a named pipe is not replaced by a file, not even with --force."""
+    """Refuses to replace a folder, a device or a named pipe by a file, even with --force."""
     if path.exists() and not path.is_file():
         kind, hint = (
             ("a folder", f"-o {path / 'FILE'}")
@@ -130,7 +131,8 @@ def current_umask() -> int:
 
 
 def remove_if_abandoned(path: Path) -> None:
-    """A live writer holds the lock on its temporary file; the kernel drops it when the writer dies."""
+    """Removes a temporary file whose writer has died. A living writer holds a lock on it, which the kernel releases at
+    its death."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
@@ -145,7 +147,8 @@ def remove_if_abandoned(path: Path) -> None:
 
 
 def beside(path: Path, name: str) -> Path:
-    """The file that a file at `path` calls `name`: in its own folder; where `path` is a symbolic link, also in that of what it stands for."""
+    """The file that the file at `path` refers to as `name`: in the same folder, or, if `path` is a symbolic link, in
+    its target's folder."""
     near = Path(os.path.normpath(os.path.join(os.path.realpath(path.parent), name)))
     if path.is_symlink() and not near.exists():
         return Path(os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(path)), name)))
@@ -153,7 +156,7 @@ def beside(path: Path, name: str) -> Path:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Gives a finished, fsynced file its name; the folder is fsynced too, so that the name survives a power cut."""
+    """Gives a finished, fsynced file its name, and fsyncs the folder, so that the name survives a power failure."""
     os.replace(temporary, path)
     sync_folder(path.parent)
 
@@ -170,8 +173,9 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def write_whole(path: Path) -> Iterator[DiskFile]:
-    """A file that is no HDF5, to be written in any order: it gets its name when the block ends well. HandtoolError where the disk refuses,
-    at the end of the block: what writes through a library (a film) would lose the exception there."""
+    """A file other than HDF5, written in any order; it gets its name if the `with` block succeeds. A failed write
+    raises HandtoolError at the end of the block, because a library that writes in between (PyAV) would swallow the
+    exception."""
     descriptor, temporary = make_neighbour(path)
     disk = DiskFile(descriptor)
     try:
@@ -186,6 +190,6 @@ def write_whole(path: Path) -> Iterator[DiskFile]:
 
 
 def write_bytes_whole(path: Path, data: bytes) -> None:
-    """A small file (csv, png, html), whole or not at all. HandtoolError where the disk refuses."""
+    """Writes a small file (csv, png, html), whole or not at all. Errors: HandtoolError if a write fails."""
     with write_whole(path) as file:
         file.write(data)

@@ -17,11 +17,11 @@ from handtool.store.provenance import read_chain
 from handtool.store.schema import CROPS, ROW_TABLES, TABLES, VIDEOS, Column, Table
 from handtool.store.text import decode
 
-relocated: list[Path] = []  # where files that were moved are now (--crops PATH); found there by their uuid
+relocated: list[Path] = []  # new places of moved files (--crops PATH), which are recognised by their uuid
 
 
 class File:
-    """An open file. Made by `open_file`; a context manager. `carried` files came by pipe and have no lasting path."""
+    """An open file, made by `open_file`; a context manager. `carried`: it came by pipe and has no lasting path."""
 
     def __init__(self, path: Path, carried: bool = False, trusted: bool = False) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class File:
         self.links: dict[str, dict] = json.loads(decode(self.h5.attrs.get("links", "{}")))
         self.trusted = trusted
         self.opened: dict[str, File] = {}
-        self.verified: set[str] = set()  # columns that were read to their end and matched their crc32
+        self.verified: set[str] = set()  # columns that were read whole and matched their crc32
 
     def __enter__(self) -> "File":
         return self
@@ -52,7 +52,7 @@ class File:
 
     @property
     def tables(self) -> list[str]:
-        """Names of all tables, its own and linked ones, in the schema's order."""
+        """Names of all tables, own and linked, in the schema's order."""
         return [name for name in TABLES if self.has(name)]
 
     def owns(self, name: str) -> bool:
@@ -70,12 +70,12 @@ class File:
             raise HandtoolError(f"{self.path} has no /{name}", hint=hint.format(path=self.path) if hint else None)
 
     def count(self, table: Table) -> int:
-        """Rows: hands, videos, pairs, steps or hands on frames."""
+        """Number of rows: hands, videos, pairs, steps or hands on frames."""
         column = next(c for c in table.columns if c.length in ("N", "V", "M", "T", "H"))
         return dataset_of(self, PAIRS_ANCHOR if table.group == "pairs" else column).shape[0]
 
     def owner(self, name: str) -> "File":
-        """The file in which a table really lies, opened and its uuid verified. Errors: HandtoolError, DamagedFile."""
+        """The file that holds the table, opened and with its uuid verified. Errors: HandtoolError, DamagedFile."""
         if name not in self.links:
             return self
         link = self.links[name]
@@ -108,23 +108,23 @@ class File:
         return other
 
     def own_hands(self) -> int | None:
-        """The length of the tables of hands that lie in this file; None if none does."""
+        """The number of hands in the tables that this file owns; None if it owns no table of hands."""
         for table in ROW_TABLES:
             if self.owns(table.group):
                 return self.count(table)
         return self.h5["pairs/anchor_offset"].shape[0] - 1 if self.owns("pairs") else None
 
     def linked_paths(self) -> list[Path]:
-        """Where the linked tables lie; whether they are there is not looked at."""
+        """Paths of the files with the linked tables. Whether they exist is not checked."""
         return [self.place_of(name) for name in self.links]
 
     def place_of(self, name: str) -> Path:
-        """Where a linked table was when the link was made."""
+        """Path of the file with a linked table, as the link has it."""
         return beside(self.path, self.links[name]["file"])
 
     @cached_property
     def pool(self) -> "File | None":
-        """The hands that the positives of /pairs are rows of, where they were mined in another file; else None."""
+        """The hands that `pairs/positive` counts, if they were mined in another file; else None."""
         owner = self.owner("pairs") if self.has("pairs") else self
         return Pool(owner) if "pool" in owner.h5 else None
 
@@ -154,7 +154,7 @@ PAIRS_ANCHOR = TABLES["pairs"].anchor
 
 
 def find_moved(uuid: str) -> Path | None:
-    """Where the file of that uuid is now, if the user said so."""
+    """The path of the file with that uuid, if the user named it (--crops)."""
     for path in relocated:
         with open_file(path) as candidate:
             if candidate.uuid == uuid:
@@ -163,7 +163,8 @@ def find_moved(uuid: str) -> Path | None:
 
 
 def open_file(path: Path | str, carried: bool = False, trusted: bool = False) -> File:
-    """A file of handtool's, checked first in a child process (unless `trusted`: another process of this run did it).
+    """Opens a handtool file. A child process checks it first, unless `trusted`: another process of this run has done
+    that.
 
     Errors: HandtoolError (no such file), DamagedFile (not HDF5, not ours, damaged, hostile, newer).
     """
@@ -190,7 +191,7 @@ def dataset_of(file: File, column: Column) -> h5py.Dataset:
 
 
 def read_column(file: File, column: Column, rows: slice | np.ndarray | None = None) -> np.ndarray:
-    """A column, whole (its crc32 verified) or some rows of it in the order asked.
+    """A whole column (its crc32 verified), or some rows of it in the given order.
 
     "utf8" gives (n,) str objects, "side" int8. Errors: HandtoolError (no such column), DamagedFile.
     """
@@ -208,7 +209,7 @@ def read_column(file: File, column: Column, rows: slice | np.ndarray | None = No
 
 
 def check_numbers(file: File, column: Column, values: np.ndarray) -> np.ndarray:
-    """The values again. Row numbers of videos and hands must be rows that exist. Errors: DamagedFile."""
+    """The values again, after a check that row numbers of videos and hands exist. Errors: DamagedFile."""
     if column.path not in ("crops/video", "truth/video", "pairs/anchor", "pairs/positive") or not len(values):
         return values
     if column.name == "video":
@@ -223,7 +224,8 @@ def check_numbers(file: File, column: Column, values: np.ndarray) -> np.ndarray:
 
 
 def pick(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """Rows by number, in any order, repeated or not. Many rows: the span is read whole, which libhdf5 does 100 times faster."""
+    """Rows by number, in any order, also repeated. Many rows are cut from one contiguous read, which is 100 times
+    faster in libhdf5."""
     if rows.dtype == bool:
         rows = np.flatnonzero(rows)
     if rows.size == 0:
@@ -236,10 +238,11 @@ def pick(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def read_blocks(file: File, column: Column, size: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
-    """The column in blocks of about `size` rows: (first row, array). The crc32 is verified at the end, the first time."""
+    """Yields the column in blocks of about `size` rows: (first row, array). The first complete pass verifies the crc32
+    at its end."""
     dataset, verified = dataset_of(file, column), file.owner(column.table).verified
     if dataset.chunks and dataset.chunks[0] <= size:
-        size -= size % dataset.chunks[0]  # whole chunks: none is read twice
+        size -= size % dataset.chunks[0]  # whole chunks, so that none is read twice
     path = file.owner(column.table).path
     checksum = 0
     for start in range(0, dataset.shape[0], size):

@@ -1,7 +1,8 @@
-"""The gatekeeper: looks at a file's structure in a child process before anyone opens it.
+"""Checks the structure of a file in a child process before this process opens it.
 
-A damaged or hostile file can crash libhdf5 or make it loop. Here it does so in a process of its own, with ten seconds to live.
-`python -m handtool.store.gatekeeper PATH` prints JSON lines: a verdict on the file and on each file that it links to.
+A damaged or hostile file can crash libhdf5 or make it loop. In a child process, which is killed after ten seconds, this
+does no harm. `python -m handtool.store.gatekeeper PATH` prints JSON lines: a verdict on the file and on each file that
+it links to.
 """
 
 import json
@@ -32,24 +33,25 @@ DONE = {"done": True}
 MOST_OBJECTS = 200_000
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
-LINKING = ("/", "/pool")  # the groups that may hold links to tables of other files
+LINKING = ("/", "/pool")  # groups that may hold links to tables of other files
 STEP_ATTRS = ("program", "version", "uuid", "fingerprint", "parents", "started", "seconds")
 STEP_TEXTS = ("command", "config", "inputs", "report")
-trusted: dict[tuple, dict] = {}  # files seen by this process: (device, inode, size, mtime) -> verdict
+checked: dict[tuple, dict] = {}  # files that this process has checked: (device, inode, size, mtime) -> verdict
 
 
 class Refused(Exception):
-    """What is wrong with the file, in a few words."""
+    """The file is not accepted. Arguments: what is wrong with it, and optionally a hint."""
 
 
 def ensure_sound(path: Path) -> None:
-    """Raises DamagedFile unless the file and all that it links to have been looked at and found sound."""
-    if identity(path) in trusted:
-        return judge(path, trusted[identity(path)])
+    """Checks the file and the files that it links to, once per process. Errors: DamagedFile if this file is not
+    sound."""
+    if identity(path) in checked:
+        return judge(path, checked[identity(path)])
     for verdict in examine(path):
         if verdict["path"] and os.path.exists(verdict["path"]):
-            trusted[identity(Path(verdict["path"]))] = verdict
-    judge(path, trusted.get(identity(path), {"problem": "cannot be examined"}))
+            checked[identity(Path(verdict["path"]))] = verdict
+    judge(path, checked.get(identity(path), {"problem": "cannot be examined"}))
 
 
 def identity(path: Path) -> tuple:
@@ -68,7 +70,7 @@ def judge(path: Path, verdict: dict) -> None:
 
 
 def examine(path: Path) -> list[dict]:
-    """The child's verdicts; a crash or a hang is the verdict on the file that it was looking at."""
+    """The child's verdicts. If it crashed or hung, that is the verdict on the file that it was checking."""
     output, in_time = fork_child(path) if CAN_FORK else start_child(path)
     said = [json.loads(line) for line in output.decode("utf-8", "replace").splitlines() if line.endswith("}")]
     verdicts = [entry for entry in said if "problem" in entry]
@@ -82,13 +84,14 @@ def examine(path: Path) -> list[dict]:
 
 
 def fork_child(path: Path) -> tuple[bytes, bool]:
-    """What the child wrote, and whether it ended within its time. A fork takes 5 ms, a new interpreter 300.
+    """What the child wrote, and whether it ended in time. A fork takes 5 ms, a new interpreter 300 ms.
 
-    No other thread is inside libhdf5 then, since h5py's lock is held; the child uses nothing else that a thread could have left half done.
+    h5py's lock is held, so no other thread is inside libhdf5 at the fork; the child uses no other state that a thread
+    could have left unfinished.
     """
     reader, writer = os.pipe()
     with phil, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # warns of forking a process with threads
         child = os.fork()
     if child == 0:
         be_child(path, writer)
@@ -97,23 +100,23 @@ def fork_child(path: Path) -> tuple[bytes, bool]:
         return read_until(reader, time.monotonic() + SECONDS)
     finally:
         os.close(reader)
-        os.kill(child, signal.SIGKILL)  # what it had to say is said; it may be in a loop
+        os.kill(child, signal.SIGKILL)  # its output is complete, or it hangs
         os.waitpid(child, 0)
 
 
 def be_child(path: Path, writer: int) -> NoReturn:
-    """Of the fork: nothing of the parent's is written, closed or waited for."""
+    """Runs in the forked child. Writes, closes and waits for nothing that belongs to the parent."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a crashing libc has last words
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libc prints to stderr when it crashes
         examine_all(str(path), lambda entry: os.write(writer, json.dumps(entry).encode() + b"\n"))
     finally:
         os._exit(0)
 
 
 def read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
-    """All bytes of a pipe, up to its end (True) or to the deadline (False)."""
+    """The bytes of a pipe, and whether its end came before the deadline."""
     output = b""
     while (left := deadline - time.monotonic()) > 0 and select.select([reader], [], [], left)[0]:
         if not (block := os.read(reader, 1 << 16)):
@@ -123,7 +126,7 @@ def read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
 
 
 def start_child(path: Path) -> tuple[bytes, bool]:
-    """The same by a new interpreter, where forking is unsafe (macOS) or unknown."""
+    """As `fork_child`, with a new interpreter: where forking is unsafe (macOS) or untested."""
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     environment.pop("HDF5_PLUGIN_PATH", None)
@@ -136,7 +139,7 @@ def start_child(path: Path) -> tuple[bytes, bool]:
         return expired.stdout or b"", False
 
 
-def walk(path: str) -> dict:
+def check_file(path: str) -> dict:
     """The verdict on one file: {"path", "problem", "hint", "newer", "links": {table: path}}."""
     verdict = {"path": path, "problem": None, "hint": None, "newer": None, "links": {}}
     try:
@@ -151,7 +154,7 @@ def walk(path: str) -> dict:
             check_history(h5)
     except Refused as refusal:
         verdict["problem"], verdict["hint"] = (*refusal.args, None)[:2]
-    except Exception as error:  # whatever h5py raises on a damaged file, it is the file's fault
+    except Exception as error:  # h5py raises exceptions of many types on damaged files
         verdict["problem"], verdict["hint"] = (
             f"is damaged ({first_line(error)})",
             "make it again; handtool check names damaged files",
@@ -180,7 +183,8 @@ def check_header(h5: h5py.File) -> int:
 
 
 def check_tree(h5: h5py.File, file_size: int) -> None:
-    """Every object below the root: reached once, by a hard link, of a plain type, with a shape that fits the file."""
+    """Checks that every object below the root is reached once, by a hard link, has a plain type and a shape that fits
+    the file."""
     seen, queue = {h5py.h5o.get_info(h5.id).addr}, [h5]
     while queue:
         group = queue.pop()
@@ -188,7 +192,7 @@ def check_tree(h5: h5py.File, file_size: int) -> None:
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink) and group.name in LINKING:
-                continue  # check_links looks at those
+                continue  # check_links checks those
             if not isinstance(link, h5py.HardLink):
                 raise Refused(f"holds a link out of the schema ({group.name.rstrip('/')}/{name})")
             item = group[name]
@@ -208,14 +212,14 @@ def check_tree(h5: h5py.File, file_size: int) -> None:
 
 
 def is_plain(kind: h5py.h5t.TypeID) -> bool:
-    """Of fixed length: integers, floats, strings, enums."""
+    """Whether a type has fixed length: integers, floats, strings, enums."""
     if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
         return False
     return kind.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
 
 
 def check_attributes(item: h5py.Group | h5py.Dataset) -> None:
-    """All of a plain type, and all can be read."""
+    """Checks that all attributes have a plain type and can be read."""
     for name in item.attrs:
         if not is_plain(item.attrs.get_id(name).get_type()):
             raise Refused(f"holds the attribute {name} of {item.name} in a type that handtool does not write")
@@ -240,7 +244,8 @@ def check_dataset(dataset: h5py.Dataset, file_size: int) -> None:
 
 
 def check_links(h5: h5py.File, path: str) -> dict[str, str]:
-    """External links of the root and of /pool, each to the table of its own name, each with its uuid recorded in the attribute `links`."""
+    """Checks the external links of the root and of /pool: each leads to the table of its own name and is recorded with
+    a uuid in the attribute `links`. Returns {table: path}."""
     recorded = json.loads(decode(h5.attrs.get("links", "{}")))
     found = {}
     for group in (h5[name] for name in LINKING if name in h5):
@@ -259,7 +264,7 @@ def check_links(h5: h5py.File, path: str) -> dict[str, str]:
 
 
 def check_history(h5: h5py.File) -> None:
-    """One numbered group for each step, each with what a step says of itself."""
+    """Checks that /provenance has one numbered, complete group for each step."""
     steps = list(h5["provenance"]) if "provenance" in h5 else []
     if not steps or not all(name.isdecimal() for name in steps):
         raise Refused("does not say how it was made (/provenance)")
@@ -273,7 +278,7 @@ def check_history(h5: h5py.File) -> None:
 
 
 def check_tables(h5: h5py.File) -> None:
-    """Columns of the schema's types, as long as their table says; in /pool as in the root."""
+    """Checks the types of all columns and that columns of one table have one length, in the root and in /pool."""
     if "pool" in h5 and not ("pairs" in h5 and isinstance(h5["pool"], h5py.Group)):
         raise Refused("has a pool without pairs")
     for top in (h5, h5["pool"]) if "pool" in h5 else (h5,):
@@ -316,7 +321,8 @@ def check_column(dataset: h5py.Dataset, column: Column) -> None:
 
 
 def examine_all(path: str, tell: Callable[[dict], object]) -> None:
-    """Tells a verdict on the file and on each that it links to, that it begins with one before it does, and the end."""
+    """Reports through `tell`: each file before its check begins, its verdict, and the end. Covers the file and those it
+    links to."""
     queue, seen = [path], set()
     while queue:
         current = queue.pop(0)
@@ -324,7 +330,7 @@ def examine_all(path: str, tell: Callable[[dict], object]) -> None:
             continue
         seen.add(current)
         tell({"path": current, "begun": True})
-        verdict = walk(current)
+        verdict = check_file(current)
         tell(verdict)
         queue.extend(verdict["links"].values())
     tell(DONE)

@@ -1,4 +1,4 @@
-"""The two groups that are no tables: /weights (a state dict) and /metrics (figures per protocol)."""
+"""The groups /weights (a state dict) and /metrics (figures per protocol), which are not tables."""
 
 import h5py
 import numpy as np
@@ -8,11 +8,11 @@ from handtool.store.file import File, plain_attrs
 from handtool.store.sink import Sink
 from handtool.store.text import encode
 
-METRIC_ARRAYS = ("per_hand", "per_joint", "per_finger", "per_video", "pck")  # groups of /metrics that are no protocols
+METRIC_ARRAYS = ("per_hand", "per_joint", "per_finger", "per_video", "pck")  # groups of /metrics other than protocols
 
 
 def write_weights(sink: Sink, weights: dict[str, np.ndarray], attrs: dict) -> None:
-    """A state dict (name -> array, names as torch has them), with the attributes that tell how to use it."""
+    """Writes a state dict (torch's name -> array), with attributes that say how to use it."""
     group = sink.h5.create_group("weights")
     for name, array in weights.items():
         assert "/" not in name, name
@@ -28,7 +28,8 @@ def read_weights(file: File) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def write_metrics(sink: Sink, protocols: dict[str, dict[str, object]], arrays: dict[str, np.ndarray]) -> None:
-    """One group per protocol with its figures as attributes; `arrays` by path below /metrics ("per_hand/mpjpe_mm": in mm)."""
+    """Writes one group per protocol with its figures as attributes, and `arrays` by path below /metrics
+    ("per_hand/mpjpe_mm": in mm)."""
     top = sink.h5.create_group("metrics")
     for protocol, figures in protocols.items():
         write_attrs(top.create_group(protocol), figures)
@@ -39,7 +40,7 @@ def write_metrics(sink: Sink, protocols: dict[str, dict[str, object]], arrays: d
 
 
 def read_metrics(file: File) -> dict:
-    """{protocol: {figure: value}} and, as nested dicts of arrays, what lies below METRIC_ARRAYS."""
+    """{protocol: {figure: value}}, and the groups METRIC_ARRAYS as nested dicts of arrays."""
     file.need("metrics", hint="handtool eval test.h5 --model pose.h5 -o result.h5")
     return read_group(file.h5["metrics"], file)
 

@@ -1,4 +1,4 @@
-"""All crops end to end in one contiguous column, read through a memory map, each verified by its crc32."""
+"""The JPEG bytes of crops: one contiguous column, read through a memory map, each crop verified by its crc32."""
 
 import json
 import mmap
@@ -13,9 +13,9 @@ from handtool.store.schema import CROPS
 
 
 class Jpegs:
-    """`len(jpegs)`, `jpegs[i]` -> bytes. Can be pickled: a worker process maps the files anew on first use.
+    """`len(jpegs)`, `jpegs[i]` -> bytes. Can be pickled: a worker process maps the files itself on first use.
 
-    Row i lies in `files[which[i]]` (path and the byte where its jpeg column starts), `size[i]` bytes from `start[i]`.
+    Row i is in `files[which[i]]` (path, and the byte where its jpeg column starts): `size[i]` bytes from `start[i]`.
     """
 
     def __init__(
@@ -76,7 +76,8 @@ def open_jpegs(file: File) -> Jpegs:
 
 
 def open_jpeg_files(owner: File) -> tuple[list[tuple[str, int]], np.ndarray]:
-    """The files that hold the bytes of a `cat --link`, each with its uuid verified: (path, first byte), and their lengths (k,)."""
+    """The k files with the images of a `cat --link`, uuids verified: [(path, first byte)] and lengths of their columns
+    (k,)."""
     files, ends = [], []
     for entry in read_jpeg_files(owner):
         path = find_moved(entry["uuid"]) or beside(owner.path, entry["file"])
@@ -105,7 +106,7 @@ def read_jpeg_files(owner: File) -> list[dict]:
 
 
 def column_start(owner: File, length: int) -> int:
-    """The byte of the file at which /crops/jpeg begins; an empty column has none."""
+    """The byte of the file at which /crops/jpeg begins; 0 for an empty column."""
     start = owner.h5["crops/jpeg"].id.get_offset()
     if start is None and length:
         raise DamagedFile(f"{owner.path}: /crops/jpeg is not contiguous")

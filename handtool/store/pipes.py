@@ -1,4 +1,4 @@
-"""`-`: standard input and output. HDF5 cannot stream, so a true pipe is spooled to a path, whole, before it is read."""
+"""`-`: standard input and output. HDF5 cannot stream, so a pipe is copied to a temporary file before it is read."""
 
 import logging
 import os
@@ -12,13 +12,13 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.store.disk import disk_error
 
 BLOCK = 1 << 20
-WORTH_SAYING = 1 << 30
-NAP = 0.5  # s
+REPORT_BYTES = 1 << 30
+WAIT_SECONDS = 0.5  # s
 log = logging.getLogger(__name__)
 
 
 def receive() -> tuple[Path, bool]:
-    """What stands on standard input, as a path, and whether that path is a spool of ours (to be removed afterwards).
+    """Standard input as a path, and whether that is a temporary copy (to be removed afterwards).
 
     Errors: WrongCommand (a terminal), HandtoolError (nothing arrived, no room in $TMPDIR).
     """
@@ -37,18 +37,18 @@ def receive() -> tuple[Path, bool]:
 
 def spool() -> Path:
     descriptor, name = tempfile.mkstemp(".h5", "handtool-stdin-")
-    total, said = 0, False
+    total, reported = 0, False
     try:
         with os.fdopen(descriptor, "wb") as file:
             while block := read_block(sys.stdin.fileno()):
                 file.write(block)
                 total += len(block)
-                if total > WORTH_SAYING and not said:
+                if total > REPORT_BYTES and not reported:
                     log.info(
                         "standard input is past 1 GiB; it is kept in %s until it is read (TMPDIR chooses the folder)",
                         name,
                     )
-                    said = True
+                    reported = True
         if total == 0:
             raise HandtoolError(
                 "nothing arrived on standard input", hint="the command before the | failed; its message says why"
@@ -63,13 +63,14 @@ def spool() -> Path:
 
 
 def read_block(descriptor: int) -> bytes:
-    """What is there, b"" at the end. Waits in short naps: a signal that comes just before a read begins would be heard only after it."""
-    while not select.select([descriptor], [], [], NAP)[0]:
+    """The next bytes, b"" at the end. Waits with a timeout in a loop: a blocking read would delay a signal that arrives
+    just before it."""
+    while not select.select([descriptor], [], [], WAIT_SECONDS)[0]:
         pass
     return os.read(descriptor, BLOCK)
 
 
 def refuse_terminal(what: str = "HDF5", reader: str = "handtool info -") -> None:
-    """Bytes on a terminal help nobody. `reader`: a command that could read them."""
+    """Refuses to write bytes to a terminal. `reader`: a command that reads them, for the hint."""
     if sys.stdout is None or sys.stdout.isatty():
         raise WrongCommand(f"{what} would go to the terminal", hint=f"add -o FILE, or pipe it: … | {reader}")

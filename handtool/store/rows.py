@@ -1,4 +1,5 @@
-"""New rows from old ones: hands chosen from several files, written in one order, each saying where it came from."""
+"""New files from rows of old ones: hands chosen from several files, written in a given order, each with its source
+row."""
 
 import json
 import os
@@ -17,25 +18,21 @@ from handtool.store.sink import Sink, open_table, write_table
 
 BLOCK_ROWS = 4096
 OWN_COLUMNS = {"video", "source_row", "jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}
-EMPTY = {
-    "f": np.nan,
-    "b": False,
-    "i": -1,
-    "u": "",
-    "s": UNKNOWN,
-}  # by the first letter of the dtype: where nothing is known
+EMPTY = {"f": np.nan, "b": False, "i": -1, "u": "", "s": UNKNOWN}  # fill values by the first letter of the dtype
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """N rows of some files, in the order in which they are written. `file` (N,) is a place in `files`, `row` (N,) a row there."""
+    """N rows of some files, in the order in which they are written. `file` (N,): index into `files`; `row` (N,): row in
+    that file."""
 
     files: list[File]
     file: np.ndarray
     row: np.ndarray
 
     def read(self, column: Column, block: slice = slice(None)) -> np.ndarray:
-        """The column for a block of the chosen rows; its fill where a file has not got it. One file at least must have it."""
+        """The column for a block of the chosen rows; the fill value for files without it. At least one file must have
+        it."""
         file, row = self.file[block], self.row[block]
         example = read_column(next(f for f in self.files if f.has(column)), column, slice(0, 0))
         values = np.full((len(row), *example.shape[1:]), fill_of(column), dtype=example.dtype)
@@ -45,7 +42,7 @@ class Chosen:
         return values
 
     def new_rows(self) -> list[np.ndarray]:
-        """For each file: old row -> new row, -1 where it was not chosen."""
+        """For each file: old row -> new row, -1 if not chosen."""
         maps = [np.full(file.count(CROPS), -1, np.int64) for file in self.files]
         for n, new in enumerate(maps):
             here = np.flatnonzero(self.file == n)
@@ -58,7 +55,7 @@ def fill_of(column: Column) -> object:
 
 
 def nothing_known(table: Table, count: int, names: Iterable[str] = ()) -> dict[str, object]:
-    """The required columns of a table, and the optional ones among `names`, for `count` hands of which nothing is known."""
+    """Fill values for `count` unknown hands: the required columns of a table, and the optional ones among `names`."""
     columns = [column for column in table.columns if not column.optional or column.name in names]
     texts = {column.name: [column.fill] * count for column in columns if column.dtype == "utf8"}
     return texts | {
@@ -67,12 +64,12 @@ def nothing_known(table: Table, count: int, names: Iterable[str] = ()) -> dict[s
 
 
 def present_columns(files: list[File], table: Table) -> list[Column]:
-    """The columns that any of the files has, in the schema's order."""
+    """The columns that at least one of the files has, in the schema's order."""
     return [column for column in table.columns if any(file.has(column) for file in files)]
 
 
 def copy_rows(sink: Sink, chosen: Chosen, table: Table, attrs: dict, progress: Progress = silent) -> None:
-    """Writes a table of rows (keypoints, embeddings, labels, predictions) for the chosen hands."""
+    """Writes a table of hands (keypoints, embeddings, labels, predictions) for the chosen rows."""
     columns = present_columns(chosen.files, table)
     with open_table(sink, table, attrs) as writer:
         for start in range(0, max(len(chosen.row), 1), BLOCK_ROWS):
@@ -90,9 +87,9 @@ def copy_crops(
     link: bool = False,
     progress: Progress = silent,
 ) -> None:
-    """Writes /crops with new video numbers (N,); the images themselves too, or with `link` where they already are.
+    """Writes /crops with new video numbers (N,), and the images, or with `link` only their places in the old files.
 
-    Raises HandtoolError where `link` is asked for a file that came by pipe.
+    Raises HandtoolError if `link` is asked for a file that came by pipe.
     """
     jpegs = [open_jpegs(file) for file in chosen.files]
     columns = [column for column in present_columns(chosen.files, CROPS) if column.name not in OWN_COLUMNS]
@@ -110,12 +107,12 @@ def copy_crops(
 
 
 class JpegLinks:
-    """Images that stay in other files: the columns that say where."""
+    """The columns that say in which files images are, for images that are not copied."""
 
     def __init__(self, sink: Sink, files: list[File], jpegs: list[Jpegs]) -> None:
         self.jpegs, self.end = jpegs, 0
         self.paths: list[dict] = []
-        self.first = []  # place in `paths` of the first file of each
+        self.first = []  # for each of `files`: index in `paths` of its first file
         for file in files:
             owner = file.owner("crops")
             if owner.carried:
@@ -134,7 +131,7 @@ class JpegLinks:
                 )
 
     def as_json(self) -> str:
-        return json.dumps(self.paths)  # in ASCII: a name need not be UTF-8
+        return json.dumps(self.paths)  # in ASCII, since a file name need not be UTF-8
 
     def columns(self, places: list[tuple[int, int]], first: bool) -> dict[str, np.ndarray]:
         size = np.array([self.jpegs[n].size[row] for n, row in places], np.int64)
@@ -154,14 +151,15 @@ class JpegLinks:
 def copy_videos(
     sink: Sink, files: list[File], file: np.ndarray, row: np.ndarray, ordinal: np.ndarray | None = None
 ) -> None:
-    """Writes /videos: rows `row` (V,) of the files `file` (V,); `ordinal` (V,) instead of theirs if given."""
+    """Writes /videos: rows `row` (V,) of the files `file` (V,), with `ordinal` (V,) replaced if given."""
     chosen = Chosen(files, file, row)
     columns = {column.name: chosen.read(column) for column in present_columns(files, VIDEOS)}
     write_table(sink, VIDEOS, columns if ordinal is None else columns | {"ordinal": ordinal})
 
 
 def copy_pairs(sink: Sink, chosen: Chosen, attrs: dict, progress: Progress = silent) -> int:
-    """Writes /pairs of the chosen hands with the new row numbers; returns how many. Both hands of a pair must be chosen."""
+    """Writes /pairs of the chosen hands with new row numbers; returns their number. Both hands of a pair must be
+    chosen."""
     new_rows, written = chosen.new_rows(), 0
     offsets = [read_column(file, PAIRS.anchor_offset) for file in chosen.files]
     with open_table(sink, PAIRS, attrs) as writer:

@@ -1,6 +1,7 @@
-"""The tables and columns of a handtool file, version 1: names, types, shapes, units. SCHEMA.md says the same in prose.
+"""The tables and columns of a handtool file, version 1: names, types, shapes, units. docs/SCHEMA.md describes them.
 
-Lengths: N hands, V videos, M pairs, P hands of a pool, H hands on frames of videos, B bytes, T training steps. A column is named by attribute: `CROPS.box`.
+Lengths: N hands, V videos, M pairs, H hands on frames of videos, B bytes, T training steps. A column is an attribute of
+its table: `CROPS.box`.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ Length = Literal["N", "N+1", "V", "M", "H", "B", "T"]
 
 @dataclass(frozen=True)
 class Column:
-    """One dataset. `shape` is what follows the first axis; None in it is a free length."""
+    """One dataset. `shape`: lengths of the axes after the first; None: any length."""
 
     name: str
     dtype: str  # numpy's short name, "bool", "side" (enum i1) or "utf8" (fixed length, padded with NUL)
@@ -34,7 +35,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One group and its columns, in the order in which they are written. Its name is `group`, so that VIDEOS.name is a column."""
+    """One group and its columns, in the order in which they are written. Its name is `group`, since VIDEOS.name is a
+    column."""
 
     group: str
     columns: tuple[Column, ...]

@@ -1,4 +1,4 @@
-"""Writing: an output that appears whole or not at all, with its links, its checksums and its history."""
+"""Writing: an output that appears complete or not at all, with links, checksums and provenance."""
 
 import json
 import os
@@ -24,7 +24,7 @@ COPY_BYTES = 1 << 22
 
 
 class Sink:
-    """A file being written under a temporary name. `path` None = a stream to standard output.
+    """A file that is written under a temporary name. `path` None: a stream to standard output.
 
     Use as a context manager; without `finish(report)` nothing is left behind.
     """
@@ -41,7 +41,7 @@ class Sink:
         self.digests: dict[str, int] = {}
         self.links: dict[str, File] = {}
         self.finished = False
-        self.uuid = ""  # known when it is finished
+        self.uuid = ""  # set by finish()
 
     def __enter__(self) -> "Sink":
         return self
@@ -58,19 +58,19 @@ class Sink:
     def close_quietly(self) -> None:
         try:
             self.h5.close()
-        except Exception:  # the disk was full or the run was interrupted; the file is thrown away
+        except Exception:  # the disk is full or the run was interrupted; the file is deleted anyway
             pass
 
     @property
     def folder(self) -> Path | None:
-        """The real one: `..` of a symbolic link to a folder is not what it looks like."""
+        """The real folder of the output, since `..` after a symbolic link to a folder leads elsewhere."""
         return None if self.path is None else Path(os.path.realpath(self.path.parent))
 
     def has(self, name: str) -> bool:
         return name in self.h5 or name in self.links
 
     def inherit_pool(self, pool: File) -> None:
-        """Every table of `pool` under /pool: linked if it has a path, carried if it came by pipe."""
+        """Adds every table of `pool` under /pool: linked if it has a path, copied if it came by pipe."""
         self.h5.require_group("pool")
         for name in pool.tables:
             owner = pool.owner(name)
@@ -80,7 +80,7 @@ class Sink:
                 self.links[f"pool/{name}"] = owner
 
     def inherit(self, source: File, only: tuple[Table, ...] | None = None, but: tuple[Table, ...] = ()) -> None:
-        """Every table of `source` that this sink has not got: linked if it has a path, carried if it came by pipe."""
+        """Adds every table of `source` that this sink lacks: linked if it has a path, copied if it came by pipe."""
         wanted = [t.group for t in only] if only is not None else [n for n in source.tables if n != "curve"]
         for name in wanted:
             if name in {t.group for t in but} or self.has(name) or not source.has(name):
@@ -100,7 +100,8 @@ class Sink:
             self.inherit_pool(owner.pool)
 
     def finish(self, report: dict) -> None:
-        """Links, history, `complete`, fsync, and the final name. HandtoolError on a full disk."""
+        """Writes links, provenance and `complete`, fsyncs, and gives the file its name. Errors: HandtoolError on a full
+        disk."""
         self.write_links()
         product = self.uuid = self.record.product_uuid(self.digests)
         chains = [source.provenance for source in self.sources]
@@ -126,17 +127,17 @@ class Sink:
             text = target if self.folder is None else os.path.relpath(target, self.folder)
             self.h5[name] = h5py.ExternalLink(text, f"/{name.removeprefix('pool/')}")
             recorded[name] = {"file": text, "uuid": owner.uuid}
-        self.h5.attrs["links"] = encode(json.dumps(recorded))  # in ASCII: a name need not be UTF-8
+        self.h5.attrs["links"] = encode(json.dumps(recorded))  # in ASCII, since a file name need not be UTF-8
 
     def copy_to(self, stream: BinaryIO) -> None:
-        """The finished temporary file, to standard output."""
+        """Copies the finished file to a stream."""
         with open(self.temporary, "rb") as file:
             shutil.copyfileobj(file, stream, COPY_BYTES)
         stream.flush()
 
 
 class TableWriter:
-    """Rows appended block by block; made by `open_table`. `attrs` may grow until it closes."""
+    """Writes a table block by block; made by `open_table`. `attrs` may be changed until it closes."""
 
     def __init__(self, sink: Sink, table: Table, attrs: dict | None = None, jpeg_bytes: int | None = None) -> None:
         assert not sink.has(table.group), f"/{table.group} is written already"
@@ -151,7 +152,7 @@ class TableWriter:
         self.written = 0
 
     def open_spool(self, total: int | None) -> "h5py.Dataset | BinaryIO":
-        """Where JPEG bytes go: straight into the contiguous column if their number is known, else through a spool file."""
+        """Where JPEG bytes go: into the contiguous column if their total is known, else into a temporary file."""
         if total:
             return self.group.create_dataset("jpeg", shape=(total,), dtype="u1")
         return tempfile.TemporaryFile(dir=self.sink.folder)
@@ -164,7 +165,7 @@ class TableWriter:
             self.close()
 
     def append(self, block: dict[str, object]) -> None:
-        """One block: column name -> (k, …) values; `jpeg` is a list of k bytes objects."""
+        """Appends a block: column name -> (k, …) values; `jpeg` is a list of k bytes objects."""
         block = dict(block)
         if self.spool is not None and "jpeg" in block:
             self.append_jpegs(block.pop("jpeg"))
@@ -226,7 +227,8 @@ class TableWriter:
             self.group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)
 
     def close_jpegs(self) -> None:
-        """jpeg_offset and jpeg_crc32 follow from the bytes; a `cat --link` gives its own and leaves the bytes where they are."""
+        """Writes jpeg, jpeg_offset and jpeg_crc32. `cat --link` gives the last two itself and leaves the images in
+        their files."""
         if "jpeg_file" in self.datasets:
             self.group.create_dataset("jpeg", shape=(0,), dtype="u1")
             self.note("jpeg", seal(self.group["jpeg"], 0))
@@ -246,7 +248,7 @@ class TableWriter:
         self.note("jpeg", seal(self.group["jpeg"], self.checksums.get("jpeg", 0)))
 
     def write_empty(self, names: list[str]) -> None:
-        """A table without rows still has all its columns."""
+        """Writes empty columns: a table without rows still has all its columns."""
         for name in names:
             column = getattr(self.table, name)
             shape = (0, *(n or 0 for n in column.shape))
@@ -255,23 +257,23 @@ class TableWriter:
 
     def note(self, name: str, checksum: int) -> None:
         if self.table is CURVE and name == "seconds":
-            return  # how long it took is no part of the result, nor of its uuid
+            return  # the time it took does not belong to the result or its uuid
         self.sink.digests[f"{self.table.group}/{name}"] = int(checksum)
 
 
 def open_table(sink: Sink, table: Table, attrs: dict | None = None, jpeg_bytes: int | None = None) -> TableWriter:
-    """A table to be appended to. `jpeg_bytes`: how many bytes of JPEG will come, if known (they are then written once)."""
+    """A table to append to. `jpeg_bytes`: total bytes of JPEG, if known; they are then written only once."""
     return TableWriter(sink, table, attrs, jpeg_bytes)
 
 
 def write_table(sink: Sink, table: Table, columns: dict[str, object], attrs: dict | None = None) -> None:
-    """A whole table at once: {column name: array or list of str}."""
+    """Writes a whole table: {column name: array or list of str}."""
     with open_table(sink, table, attrs) as writer:
         writer.append(columns)
 
 
 def create_file(path: Path | None, record: Record, sources: list[File] | None = None) -> Sink:
-    """An output (None: a stream). Errors: HandtoolError (no such folder, no permission, disk full)."""
+    """Begins an output (None: a stream). Errors: HandtoolError (no such folder, no permission, disk full)."""
     if path is not None and not path.absolute().parent.is_dir():
         raise HandtoolError(
             f"there is no folder {path.absolute().parent} for {path.name}", hint=f"mkdir -p {path.absolute().parent}"
@@ -283,7 +285,8 @@ def create_file(path: Path | None, record: Record, sources: list[File] | None = 
 
 
 def send(sink: Sink) -> None:
-    """The finished stream to standard output. HandtoolError on a full disk; BrokenPipeError passes through."""
+    """Copies a finished stream to standard output. Errors: HandtoolError on a full disk; BrokenPipeError is passed
+    on."""
     try:
         sink.copy_to(sys.stdout.buffer)
     except OSError as error:

@@ -1,4 +1,5 @@
-"""Strings as fixed-length UTF-8: HDF5's variable-length strings read back wrong in silence when a file is damaged."""
+"""Strings as fixed-length UTF-8. HDF5's variable-length strings read back wrong without an error when a file is
+damaged."""
 
 import json
 
@@ -7,8 +8,8 @@ import numpy as np
 
 
 def encode(text: str) -> np.ndarray:
-    """One string as a zero-dimensional fixed-length array, ready to be an attribute."""
-    data = text.encode("utf-8", "replace")  # file names can hold bytes that are no UTF-8
+    """One string as a zero-dimensional fixed-length array, for an attribute."""
+    data = text.encode("utf-8", "replace")  # file names can hold bytes other than UTF-8
     assert b"\0" not in data, "NUL pads fixed-length strings, so it cannot be part of one"
     return np.array(data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
 
@@ -30,7 +31,7 @@ def decode_all(values: np.ndarray) -> np.ndarray:
 
 
 def json_bytes(value: object) -> np.ndarray:
-    """Any JSON-able value as a u1 array: long texts have no length limit there, and the array carries a checksum."""
+    """A value as JSON in a u1 array, which has no length limit and has a checksum."""
     return np.frombuffer(
         json.dumps(value, ensure_ascii=False, default=plain).encode("utf-8", "replace"), dtype=np.uint8
     )
@@ -41,7 +42,7 @@ def from_json_bytes(data: np.ndarray) -> object:
 
 
 def plain(value: object) -> object:
-    """numpy scalars and arrays, paths and the like as JSON's own types."""
+    """numpy scalars and arrays, paths and so on as types of JSON."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -18,7 +18,7 @@ from handtool.store.gatekeeper import SIGNATURE
 
 @pytest.fixture(autouse=True)
 def seen_by_nobody(monkeypatch):
-    monkeypatch.setattr(gatekeeper, "trusted", {})
+    monkeypatch.setattr(gatekeeper, "checked", {})
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ def linked_pair(folder):
     ):
         sink.inherit(source)
         sink.finish({})
-    gatekeeper.trusted.clear()
+    gatekeeper.checked.clear()
     return folder / "linking.h5"
 
 
 @pytest.mark.parametrize("ending", ["crashes", "hangs"])
 def test_a_crash_or_a_hang_is_the_verdict_on_the_file_being_looked_at(tmp_path, monkeypatch, children, ending):
-    path, look = linked_pair(tmp_path), gatekeeper.walk
+    path, look = linked_pair(tmp_path), gatekeeper.check_file
     monkeypatch.setattr(gatekeeper, "SECONDS", 0.5)
 
     def fall(name):
@@ -64,7 +64,7 @@ def test_a_crash_or_a_hang_is_the_verdict_on_the_file_being_looked_at(tmp_path, 
             return look(name)
         os.kill(os.getpid(), signal.SIGKILL) if ending == "crashes" else time.sleep(60)
 
-    monkeypatch.setattr(gatekeeper, "walk", fall)
+    monkeypatch.setattr(gatekeeper, "check_file", fall)
     verdicts = {os.path.basename(verdict["path"]): verdict["problem"] for verdict in gatekeeper.examine(path)}
     assert verdicts == {"linking.h5": None, "crops.h5": f"{ending} the HDF5 library"}
     assert_none_is_left(children)
@@ -109,7 +109,7 @@ def test_looking_while_other_threads_are_inside_libhdf5(tmp_path, monkeypatch):
 
 def test_the_child_dies_with_the_wait_for_it(tmp_path, monkeypatch, children):
     path = make_file(tmp_path / "f.h5")
-    monkeypatch.setattr(gatekeeper, "walk", lambda _: time.sleep(60))
+    monkeypatch.setattr(gatekeeper, "check_file", lambda _: time.sleep(60))
 
     def interrupt(*_):
         raise KeyboardInterrupt
