@@ -1,4 +1,5 @@
-"""What is known of hands, in numpy alone: skeleton, boxes, cameras, the canonical right hand, descriptors, alignment, metrics.
+"""Geometry and metrics of hands: skeleton, boxes, cameras, canonical right hand, descriptors, alignment. numpy and
+scipy only.
 
-Units: pixels with centres at integers for points, metres for joints, unless a name says otherwise.
+Units: points in pixels with centres at integers, joints in metres, unless a name says otherwise.
 """

@@ -1,6 +1,7 @@
-"""Bringing a prediction onto its truth before errors are taken: each function is one alignment of method and literature.
+"""Alignments of a prediction with its truth, before errors are taken; one function for each published alignment.
 
-predicted, truth: (n, k, 3), any one length unit (metres in published figures); results have predicted's shape and the inputs' precision.
+predicted, truth: (n, k, 3), any one length unit (metres in published figures). Results have predicted's shape and the
+inputs' precision.
 """
 
 import numpy as np
@@ -9,12 +10,13 @@ from handtool.hands.skeleton import MIDDLE_MCP, WRIST
 
 
 def relative_to(joints: np.ndarray, root: int = WRIST) -> np.ndarray:
-    """(n, k, 3) -> each joint minus the hand's own root."""
+    """(n, k, 3) -> each joint minus the root of its hand."""
     return joints - joints[:, root : root + 1]
 
 
 def wrist_error(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Mean distance over the valid joints, (n,), after laying the wrists together; valid: (n, k) bool. NaN where the wrist is not valid."""
+    """Mean distance (n,) over the valid joints, with the wrists moved together. valid: (n, k) bool. NaN if the wrist
+    is not valid."""
     counted = valid & valid[:, WRIST, None]
     distance = np.where(counted, np.linalg.norm(relative_to(predicted) - relative_to(truth), axis=-1), 0.0)
     return np.divide(distance.sum(1), counted.sum(1), out=np.full(len(counted), np.nan), where=counted.any(1))
@@ -23,9 +25,9 @@ def wrist_error(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> 
 def bone_scaled(
     predicted: np.ndarray, truth: np.ndarray, root: int = WRIST, bone: tuple[int, int] = (WRIST, MIDDLE_MCP)
 ) -> np.ndarray:
-    """Moved onto the true root and scaled until the bone is as long as the true one; not turned.
+    """Moves the prediction onto the true root and scales it to the true length of the bone, without rotation.
 
-    HO-3D's scale-translation alignment and SiMHand's "bone alignment". No division where the predicted bone has length 0.
+    HO-3D's scale-translation alignment and SiMHand's "bone alignment". A predicted bone of length 0 is not scaled.
     """
     start, end = bone
     true_length = np.linalg.norm(truth[:, end] - truth[:, start], axis=-1)
@@ -37,12 +39,14 @@ def bone_scaled(
 def similarity(
     predicted: np.ndarray, truth: np.ndarray, allow_reflection: bool = True, valid: np.ndarray | None = None
 ) -> np.ndarray:
-    """Orthogonal Procrustes: the best translation, scale and rotation in the least squares sense (Schonemann 1966; Umeyama 1991).
+    """Orthogonal Procrustes: the translation, scale and rotation with least squared error (Schonemann 1966; Umeyama
+    1991).
 
-    allow_reflection=True is the rule of FreiHAND, HO-3D and DexYCB: each hand is divided by its Frobenius norm + 1e-8 (metres), and
-    a mirrored hand aligns perfectly. False is Ego-Exo4D's: a proper rotation (where it would mirror, the last singular vector and value
-    change sign) and no 1e-8. valid: (n, k) bool, the joints on which the transform is fitted; it is applied to all.
-    Returns (n, k, 3); every joint at the true mean where all predicted joints are in one place; NaN where an input is not finite.
+    allow_reflection=True is the rule of FreiHAND, HO-3D and DexYCB: each hand is divided by its Frobenius norm + 1e-8
+    (metres), and a mirrored hand aligns perfectly. False is Ego-Exo4D's rule: a proper rotation (instead of a
+    reflection, the last singular vector and value change sign) and no 1e-8. valid: (n, k) bool, the joints to which the
+    transform is fitted; it is applied to all. Returns (n, k, 3). If all predicted joints coincide, every joint is at
+    the true mean; if an input is not finite, the result is NaN.
     """
     dtype = np.result_type(predicted, truth, np.float32)
     predicted, truth = np.asarray(predicted, dtype=np.float64), np.asarray(truth, dtype=np.float64)
@@ -58,7 +62,8 @@ def similarity(
 def _centred_unit(
     points: np.ndarray, valid: np.ndarray | None, epsilon: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean (n, 1, 3) of the valid joints, the hand about it at norm 1 (invalid joints at 0), and that norm (n,)."""
+    """Mean (n, 1, 3) of the valid joints; the hand minus it, with norm 1 (invalid joints at 0); and the former norm
+    (n,)."""
     if valid is None:
         mean = np.einsum("nkc->nc", points)[:, None] / points.shape[1]
         centred = points - mean
@@ -74,10 +79,11 @@ def _centred_unit(
 
 
 def _orthogonal_procrustes(covariance: np.ndarray, allow_reflection: bool) -> tuple[np.ndarray, np.ndarray]:
-    """covariance: (n, 3, 3) truth^T predicted. Returns R (n, 3, 3) with truth ~ predicted R^T, and the sum of the singular values (n,)."""
+    """covariance: (n, 3, 3), truth^T predicted. Returns R (n, 3, 3) with truth ~ predicted R^T, and the sums of the
+    singular values (n,)."""
     finite = np.isfinite(covariance).all(
         axis=(1, 2)
-    )  # the others would end the whole batch; their means are NaN already
+    )  # svd raises for the whole batch on the others; their means are NaN already
     left, stretch, right = np.linalg.svd(np.where(finite[:, None, None], covariance, 0.0))
     if not allow_reflection:
         mirrored = np.linalg.det(left) * np.linalg.det(right) < 0

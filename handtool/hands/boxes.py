@@ -1,20 +1,22 @@
-"""Boxes, and the affine maps between a frame and a crop.
+"""Boxes, and affine maps between frame and crop.
 
-A point (u, v) has pixel centres at integers: the first pixel's centre is 0. A box `x0 y0 x1 y1` is written by its edges, so that a whole
-image is `0 0 width height` and pixel i covers i..i+1: the point u lies at u + 0.5 on the scale of a box.
-Enlarging by s and moving by t is therefore u' = s (u + 0.5) - 0.5 + t. Affines are (..., 2, 3), as OpenCV's warpAffine takes them forward.
+Points (u, v) have pixel centres at integers: the centre of the first pixel is 0. A box `x0 y0 x1 y1` gives edges: a
+whole image is `0 0 width height`, and pixel i covers i..i+1, so that the point u is at u + 0.5 in box coordinates.
+Scaling by s and moving by t is therefore u' = s (u + 0.5) - 0.5 + t. Affine maps are (..., 2, 3), from source to
+target.
 """
 
 import numpy as np
 
 
 def whole_image(width: int, height: int) -> np.ndarray:
-    """Returns (4,) px: the box that covers the image."""
+    """Returns (4,) px: the box of the whole image."""
     return np.array([0.0, 0.0, width, height])
 
 
 def box_of_points(points: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """points: (..., k, 2) px, valid: (..., k). Returns (..., 4) px: the box around the valid, finite ones; NaN where there is none."""
+    """points: (..., k, 2) px, valid: (..., k). Returns (..., 4) px: the box around the valid, finite points; NaN if
+    there are none."""
     points = np.asarray(points, dtype=float)
     known = np.isfinite(points).all(axis=-1)
     if valid is not None:
@@ -40,12 +42,13 @@ def square(box: np.ndarray) -> np.ndarray:
 
 
 def clip(box: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(..., 4) px -> the part of the box inside the image (no area where it lies outside)."""
+    """(..., 4) px -> the part of the box inside the image; without area if the box is outside."""
     return np.clip(box, 0.0, np.array([width, height, width, height], dtype=float))
 
 
 def iou(box: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Boxes (..., 4), broadcast against each other (`iou(a[:, None], b)`: all pairs). Returns shared / joint area, 0 without area."""
+    """Boxes (..., 4), broadcast against each other (`iou(a[:, None], b)`: all pairs). Returns intersection / union,
+    0 without area."""
     box, other = np.asarray(box, dtype=float), np.asarray(other, dtype=float)
     low, high = np.maximum(box[..., :2], other[..., :2]), np.minimum(box[..., 2:], other[..., 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=-1)
@@ -54,11 +57,12 @@ def iou(box: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def crop_affine(box: np.ndarray, size: int, box_scale: float = 1.3) -> np.ndarray:
-    """From frame pixels to the pixels of a square crop; what lies outside the frame is padded, never stretched or clipped.
+    """The map from frame pixels to the pixels of a square crop. It never stretches; what is outside the frame is to be
+    padded.
 
-    box: (..., 4) px of the frame; it is enlarged by `box_scale` about its centre and squared to its larger side.
-    size: px, side of the crop. Returns (..., 2, 3): (u, v)_crop = A (u, v, 1)_frame. Identity for a whole square image of that size
-    with box_scale 1.
+    box: (..., 4) px of the frame; it is enlarged by `box_scale` about its centre and made square by its larger side.
+    size: px, side of the crop. Returns A (..., 2, 3): (u, v)_crop = A (u, v, 1)_frame; the identity for a whole square
+    image of that size and box_scale 1.
     """
     region = square(enlarge(np.asarray(box, dtype=float), box_scale))
     scale = size / (region[..., 2] - region[..., 0])
@@ -74,7 +78,8 @@ def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def apply_affine_to_box(affine: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """affine: (..., 2, 3) of pixel centres, box: (..., 4) px by its edges. Returns the upright box (..., 4) around its moved corners."""
+    """affine: (..., 2, 3) of pixel centres; box: (..., 4) px, edges. Returns the axis-aligned box (..., 4) around
+    its mapped corners."""
     box = np.asarray(box, dtype=float)
     corners = np.stack([box[..., [0, 1]], box[..., [2, 1]], box[..., [2, 3]], box[..., [0, 3]]], axis=-2)
     moved = apply_affine(affine, corners - 0.5) + 0.5
@@ -88,12 +93,12 @@ def as_3x3(affine: np.ndarray) -> np.ndarray:
 
 
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """(..., 2, 3) each. Returns the map that does `first`, then `second`."""
+    """(..., 2, 3) each. Returns the map that applies `first`, then `second`."""
     return second @ as_3x3(first)
 
 
 def invert(affine: np.ndarray) -> np.ndarray:
-    """(..., 2, 3) -> the map back, (..., 2, 3). Raises LinAlgError where the map is not one to one."""
+    """(..., 2, 3) -> the inverse map, (..., 2, 3). Raises LinAlgError if there is none."""
     linear = np.linalg.inv(affine[..., :2])
     return np.concatenate([linear, -linear @ affine[..., 2:]], axis=-1)
 

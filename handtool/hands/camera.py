@@ -1,7 +1,8 @@
 """Pinhole cameras: projection, the camera of a crop, and 2.5D poses lifted to 3D.
 
-Camera frame: x right, y down, z forward, metres. A camera K is the full 3x3 matrix from that frame to homogeneous pixels (u, v, 1) with
-pixel centres at integers; a view that turns the hand makes it K' = A K R^T, which is no longer upper triangular.
+Camera frame: x right, y down, z forward, metres. A camera K is the full 3x3 matrix from that frame to homogeneous
+pixels (u, v, 1) with pixel centres at integers; for a view that rotates the hand it is K' = A K R^T, which is no longer
+upper triangular.
 """
 
 import numpy as np
@@ -9,18 +10,19 @@ import numpy as np
 from handtool.hands.boxes import as_3x3
 from handtool.hands.skeleton import REFERENCE_BONE
 
-LEAST_EXTENT = 1e-12  # rays squared and summed: keypoints that lie on one spot say nothing of the depth
+LEAST_EXTENT = 1e-12  # summed squares of rays: keypoints at one point do not determine the depth
 
 
 def project(joints: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """joints: (..., k, 3) m in the camera frame, camera: (..., 3, 3). Returns (..., k, 2) px; inf or NaN at depth 0."""
+    """joints: (..., k, 3) m in the camera frame; camera: (..., 3, 3). Returns (..., k, 2) px; inf or NaN at depth 0."""
     image = joints @ np.swapaxes(camera, -1, -2)
     with np.errstate(divide="ignore", invalid="ignore"):
         return image[..., :2] / image[..., 2:]
 
 
 def rays(uv: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """uv: (..., k, 2) px, camera: (..., 3, 3). Returns (..., k, 2): X/Z and Y/Z of what is seen there. A camera with NaN gives NaN."""
+    """uv: (..., k, 2) px; camera: (..., 3, 3). Returns (..., k, 2): X/Z and Y/Z of the ray through each pixel. A
+    camera with NaN gives NaN."""
     homogeneous = np.concatenate([uv, np.ones_like(uv[..., :1])], axis=-1)
     direction = homogeneous @ np.swapaxes(np.linalg.inv(camera), -1, -2)
     return direction[..., :2] / direction[..., 2:]
@@ -32,7 +34,7 @@ def crop_camera(crop_from_frame: np.ndarray, camera: np.ndarray) -> np.ndarray:
 
 
 def mirror_points(uv: np.ndarray, width: int) -> np.ndarray:
-    """uv: (..., 2) px in an image `width` px wide. Returns them as the mirrored image shows them: u' = width - 1 - u."""
+    """uv: (..., 2) px in an image `width` px wide. Returns the points in the mirrored image: u' = width - 1 - u."""
     mirrored = np.array(uv)
     mirrored[..., 0] = width - 1 - uv[..., 0]
     return mirrored
@@ -46,7 +48,8 @@ def mirror_joints(joints: np.ndarray) -> np.ndarray:
 
 
 def mirror_camera(camera: np.ndarray, width: int) -> np.ndarray:
-    """camera: (..., 3, 3) of an image `width` px wide. Returns M K diag(-1, 1, 1): cx' = width - 1 - cx, skew' = -skew."""
+    """camera: (..., 3, 3) of an image `width` px wide. Returns M K diag(-1, 1, 1): cx' = width - 1 - cx, skew' =
+    -skew."""
     flip_image = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     return (flip_image @ camera @ np.diag([-1.0, 1.0, 1.0])).astype(camera.dtype, copy=False)
 
@@ -54,11 +57,12 @@ def mirror_camera(camera: np.ndarray, width: int) -> np.ndarray:
 def lift_25d(
     uv: np.ndarray, z_rel: np.ndarray, camera: np.ndarray, scale: np.ndarray, depth_range: tuple[float, float] = (4, 50)
 ) -> np.ndarray:
-    """From 2.5D to camera-frame joints (Iqbal et al. 2018, arXiv:1804.09534, eqs. 5-8).
+    """Camera-frame joints from a 2.5D pose (Iqbal et al. 2018, arXiv:1804.09534, eqs. 5-8).
 
-    uv: (n, 21, 2) px; z_rel: (n, 21) depth behind the root in units of the reference bone, joints in standard order (whatever point slot 0
-    holds is lifted like the others); camera: (n, 3, 3); scale: (n,) m, the length of the reference bone (middle MCP - PIP).
-    depth_range: the root's depth is kept within it, in units of the bone. Returns (n, 21, 3) m.
+    uv: (n, 21, 2) px; z_rel: (n, 21), depth behind the root in units of the reference bone; joints in standard order
+    (slot 0 may hold another point, which is lifted like the others); camera: (n, 3, 3); scale: (n,) m, length of the
+    reference bone (middle MCP - PIP). depth_range: the root's depth is clipped to it, in units of the bone.
+    Returns (n, 21, 3) m.
     """
     dtype = np.result_type(uv, z_rel, camera, scale, np.float32)
     uv, z_rel, camera, scale = (np.asarray(each, dtype=dtype) for each in (uv, z_rel, camera, scale))
@@ -71,7 +75,8 @@ def lift_25d(
 def root_depth(xy: np.ndarray, z_rel: np.ndarray, depth_range: tuple[float, float] = (4, 50)) -> np.ndarray:
     """The depth at which the reference bone has length 1: the larger root of a z^2 + b z + c = 0.
 
-    xy: (n, 21, 2) rays (X/Z, Y/Z); z_rel: (n, 21), bone lengths. Returns (n,), bone lengths, within `depth_range`.
+    xy: (n, 21, 2) rays (X/Z, Y/Z); z_rel: (n, 21), in bone lengths. Returns (n,), in bone lengths, clipped to
+    `depth_range`.
     """
     m, n = REFERENCE_BONE
     (xm, ym), (xn, yn) = np.moveaxis(xy[:, m], -1, 0), np.moveaxis(xy[:, n], -1, 0)
@@ -85,11 +90,12 @@ def root_depth(xy: np.ndarray, z_rel: np.ndarray, depth_range: tuple[float, floa
 
 
 def place_root(relative: np.ndarray, uv: np.ndarray, camera: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Where a root-relative hand must stand so that its joints lie on the rays of its keypoints: linear least squares.
+    """The translation that puts the joints of a root-relative hand on the rays of its keypoints: linear least squares.
 
-    With the ray (X, Y) of joint k at relative place r, (r + t)_x - X (r + t)_z = 0, and likewise for y: 2 x 21 equations in t.
-    relative: (n, 21, 3) m; uv: (n, 21, 2) px; camera: (n, 3, 3); valid: (n, 21), the joints that count (default: all).
-    Returns t (n, 3) m, to be added to `relative`; NaN where the camera is unknown or no place in front of it fits.
+    For the ray (X, Y) of a joint at relative position r: (r + t)_x - X (r + t)_z = 0, and likewise for y. 2 x 21
+    equations in t. relative: (n, 21, 3) m; uv: (n, 21, 2) px; camera: (n, 3, 3); valid: (n, 21), the joints that count
+    (default: all). Returns t (n, 3) m, to be added to `relative`; NaN if the camera is unknown or no position in front
+    of it fits.
     """
     seen = rays(np.asarray(uv, dtype=float), np.asarray(camera, dtype=float))
     relative = np.asarray(relative, dtype=float)
@@ -97,7 +103,7 @@ def place_root(relative: np.ndarray, uv: np.ndarray, camera: np.ndarray, valid: 
     seen, relative = np.where(counts[..., None] > 0, seen, 0.0), np.where(counts[..., None] > 0, relative, 0.0)
     total = counts.sum(axis=1)[:, None, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        miss = relative[..., :2] - seen * relative[..., 2:]  # what t_xy - (X, Y) t_z has to cancel
+        miss = relative[..., :2] - seen * relative[..., 2:]  # to be cancelled by t_xy - (X, Y) t_z
         spread = (seen - seen.sum(axis=1, keepdims=True) / total) * counts[..., None]
         extent = (spread * seen).sum(axis=(1, 2))
         depth = (spread * miss).sum(axis=(1, 2)) / np.where(extent > LEAST_EXTENT, extent, np.nan)

@@ -1,7 +1,7 @@
-"""The canonical right hand: left hands mirrored, so that one model and one embedding serve both sides.
+"""The canonical right hand: left hands are mirrored, so that one model and one embedding serve both sides.
 
-Hands are stored as seen; this is the one place where a left hand becomes a right one. A hand of unknown side counts as right.
-Mirroring is its own inverse: the same call brings a prediction back to the hand as it was seen.
+Files store hands as seen; only this module turns left hands into right ones. A hand of unknown side counts as right.
+Mirroring is its own inverse: the same call turns a prediction back into the hand as seen.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from handtool.hands.skeleton import LEFT
 
 
 def canonical_keypoints(xy: np.ndarray, side: np.ndarray, width: int) -> np.ndarray:
-    """xy: (n, 21, 2) px in a crop `width` px wide, side: (n,). Returns (n, 21, 2) px, left hands mirrored (u' = width - 1 - u)."""
+    """xy: (n, 21, 2) px in a crop `width` px wide, side: (n,). Returns (n, 21, 2) px, left hands mirrored (u' =
+    width - 1 - u)."""
     return _mirror_left(side, xy, lambda left: mirror_points(left, width))
 
 
@@ -23,7 +24,8 @@ def canonical_joints(joints: np.ndarray, side: np.ndarray) -> np.ndarray:
 
 
 def canonical_camera(camera: np.ndarray, side: np.ndarray, width: int) -> np.ndarray:
-    """camera: (n, 3, 3) of a crop `width` px wide, side: (n,). Returns (n, 3, 3), from canonical joints to canonical keypoints."""
+    """camera: (n, 3, 3) of a crop `width` px wide, side: (n,). Returns (n, 3, 3): the camera that projects canonical
+    joints to canonical keypoints."""
     return _mirror_left(side, camera, lambda left: mirror_camera(left, width))
 
 

@@ -1,6 +1,6 @@
-"""A hand as a few numbers: 42 of its 2D keypoints, then their principal axes (the published system keeps 14).
+"""Descriptors of hands: the 42 numbers of the 2D keypoints, reduced by PCA (the published system keeps 14).
 
-The moments are gathered block by block in float64, so that millions of hands need no more memory than one block.
+Mean and covariance are accumulated block by block in float64, so that millions of hands need the memory of one block.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from handtool.hands.canonical import canonical_joints, canonical_keypoints
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import KNUCKLES, WRIST
 
-SLICE = 128  # rows of a product that no BLAS shares between threads
+SLICE = 128  # rows; a product this small is not split between threads by any BLAS
 NORMALIZATIONS = ("crop", "wrist-scale", "similarity")
 
 
 def describe(xy: np.ndarray, side: np.ndarray, normalization: str, crop_size: int) -> np.ndarray:
-    """The keypoints of the canonical right hand as one row each.
+    """One row for each hand: the keypoints of the canonical right hand.
 
-    xy: (n, 21, 2) px in the crop, as seen; side: (n,); crop_size: px, side of the crop.
-    `crop`: shares of the crop's side, place and size kept. `wrist-scale`: wrist at 0, root mean square distance from it 1.
-    `similarity`: that, turned until the direction from the wrist to the mean of the four knuckles points up.
-    Returns (n, 42) float32, x before y for each joint; NaN where keypoints are missing or all in one place.
+    xy: (n, 21, 2) px in the crop, as seen; side: (n,); crop_size: px, side of the crop. `crop`: fractions of the crop's
+    side; position and size are kept. `wrist-scale`: wrist at 0, root mean square distance from it 1. `similarity`: the
+    same, rotated so that the direction from the wrist to the mean of the four knuckles points up. Returns (n, 42)
+    float32, x before y for each joint; NaN if keypoints are missing or all coincide.
     """
     points = canonical_keypoints(np.asarray(xy), side, crop_size)
     if normalization == "crop":
-        points += points.dtype.type(0.5)  # float32 stays, and in place: millions of hands are as many bytes
+        points += points.dtype.type(0.5)  # in place and in float32, to save memory for millions of hands
         points /= points.dtype.type(crop_size)
     elif normalization == "wrist-scale":
         points = _wrist_at_zero_size_one(points.astype(np.float64))
@@ -38,11 +38,12 @@ def describe(xy: np.ndarray, side: np.ndarray, normalization: str, crop_size: in
 
 
 def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) -> np.ndarray:
-    """The 3D joints of the canonical right hand as one row each: what a miner would look at that knew the truth.
+    """One row for each hand: the 3D joints of the canonical right hand. Mining by these is the oracle of the studies.
 
-    joints: (n, 21, 3) m in the camera frame; side: (n,). `wrist-scale`: wrist at 0, root mean square distance from it 1, as the camera
-    sees the hand. `similarity`: that, turned into the frame of the palm (y from the wrist to the mean of the knuckles, z out of it).
-    Returns (n, 63) float32, x, y, z of each joint; NaN where a joint is missing or all are in one place.
+    joints: (n, 21, 3) m in the camera frame; side: (n,). `wrist-scale`: wrist at 0, root mean square distance
+    from it 1, in camera axes. `similarity`: the same, rotated into the frame of the palm (y from the wrist to the mean
+    of the knuckles, z out of the palm). Returns (n, 63) float32, x, y, z of each joint; NaN if a joint is missing or
+    all coincide.
     """
     points = _wrist_at_zero_size_one(canonical_joints(np.asarray(joints, dtype=np.float64), side))
     if normalization == "similarity":
@@ -53,10 +54,11 @@ def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) ->
 
 
 def _rows_whole_or_nan(points: np.ndarray) -> np.ndarray:
-    """(n, 21, k) -> (n, 21 k) float32; a row with a NaN or infinity is NaN throughout, so that its first number tells."""
+    """(n, 21, k) -> (n, 21 k) float32. A row with NaN or infinity becomes NaN throughout, so that checking its first
+    number suffices."""
     flat = points.reshape(len(points), -1).astype(np.float32, copy=False)
     finite = np.isfinite(flat)
-    if not finite.all():  # row by row takes five times as long
+    if not finite.all():  # testing row by row takes five times as long
         flat[~finite.all(axis=1)] = np.nan
     return flat
 
@@ -68,7 +70,8 @@ def _wrist_at_zero_size_one(points: np.ndarray) -> np.ndarray:
 
 
 def _knuckles_up(points: np.ndarray) -> np.ndarray:
-    """Image y points down: up is (0, -1). A hand whose knuckles lie on its wrist has no direction and is left as it is."""
+    """Rotates hands upright. Image y points down: up is (0, -1). A hand whose knuckles lie on its wrist is not
+    rotated."""
     x, y = points[:, KNUCKLES].mean(axis=1).T
     length = np.hypot(x, y)
     known = length > 1e-9
@@ -82,7 +85,8 @@ def _knuckles_up(points: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Basis:
-    """Principal axes: mean (D,), basis (dim, D) orthonormal rows by falling variance, explained_variance (dim,); all float64."""
+    """Principal axes: mean (D,), basis (dim, D) orthonormal rows by falling variance, explained_variance (dim,); all
+    float64."""
 
     mean: np.ndarray
     basis: np.ndarray
@@ -90,7 +94,7 @@ class Basis:
 
     @classmethod
     def of_raw(cls, num: int) -> "Basis":
-        """No axes at all: the numbers as they are."""
+        """No PCA: the numbers unchanged."""
         return cls(np.zeros(num), np.eye(num), np.full(num, np.nan))
 
     @property
@@ -98,29 +102,31 @@ class Basis:
         return bool(np.isnan(self.explained_variance).any())
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
-        """vectors: (n, D). Returns (n, dim) float32: the coordinates along the axes, about the mean."""
+        """vectors: (n, D). Returns (n, dim) float32: coordinates along the axes, relative to the mean."""
         if self.is_raw:
             return np.asarray(vectors, np.float32)
         return _in_slices(lambda rows: rows @ self.basis.T, vectors - self.mean).astype(np.float32)
 
 
 def _in_slices(product: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """product(rows) by SLICE rows each. BLAS shares larger products between threads, which gains little on 42 columns, and on a machine with
-    other work costs ten times the product: each waits for the slowest. It would also make the last digits depend on the number of threads."""
+    """product(rows), computed for SLICE rows at a time. BLAS splits larger products between threads. With 42 columns
+    that gains little, takes ten times as long on a busy machine, because all threads wait for the slowest, and makes
+    the last digits depend on the number of threads."""
     whole = len(rows) // SLICE * SLICE
     parts = product(rows[:whole].reshape(-1, SLICE, rows.shape[1]))
     return np.concatenate((parts.reshape(whole, parts.shape[2]), product(rows[whole:])))
 
 
 def _sum_of_products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """first^T second, in slices as well. first: (n, D), second: (n, E). Returns (D, E)."""
+    """first^T second, also in slices. first: (n, D), second: (n, E). Returns (D, E)."""
     whole = len(first) // SLICE * SLICE
     stacks = (rows[:whole].reshape(-1, SLICE, rows.shape[1]) for rows in (first, second))
     return (next(stacks).transpose(0, 2, 1) @ next(stacks)).sum(axis=0) + first[whole:].T @ second[whole:]
 
 
 class RunningMoments:
-    """Mean and covariance of rows that arrive in blocks, each about the mean of those before it (Welford 1962, by blocks)."""
+    """Mean and covariance of rows that arrive in blocks, each block relative to the mean so far (Welford 1962, by
+    blocks)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -128,15 +134,13 @@ class RunningMoments:
         self.scatter = np.zeros((0, 0))  # sum of (x - mean)(x - mean)^T
 
     def add(self, vectors: np.ndarray) -> None:
-        """vectors: (n, D), finite. Raises ValueError on NaN: one such row would spoil every axis."""
+        """vectors: (n, D), finite. Raises ValueError on NaN or infinity."""
         if len(vectors) == 0:
             return
         if self.count == 0:
             self.mean, self.scatter = vectors.mean(axis=0, dtype=np.float64), np.zeros(2 * vectors.shape[1:])
         rows = vectors - self.mean
-        sums = _sum_of_products(np.ones((len(rows), 1)), rows)[
-            0
-        ]  # three times as fast as numpy's own sum along columns
+        sums = _sum_of_products(np.ones((len(rows), 1)), rows)[0]  # three times as fast as numpy's sum along columns
         if not np.isfinite(sums).all():
             raise ValueError("vectors hold NaN or infinite numbers; leave invalid hands out")
         self.count += len(rows)
@@ -146,11 +150,11 @@ class RunningMoments:
 
     @property
     def total_variance(self) -> float:
-        """The variance summed over all D dimensions (unbiased)."""
+        """The sum of the variances of all D dimensions (unbiased)."""
         return float(np.trace(self.scatter)) / max(self.count - 1, 1)
 
     def principal_axes(self, dim: int) -> Basis:
-        """The `dim` directions of largest variance; each axis is signed so that its largest component is positive.
+        """The `dim` directions of largest variance. The sign of each axis makes its largest component positive.
 
         Raises ValueError without rows, or if fewer than `dim` dimensions exist.
         """

@@ -1,16 +1,17 @@
-"""F-score between two point sets: how much of each lies near the other (Knapitsch et al. 2017, Tanks and Temples)."""
+"""F-score of two point sets: how much of each is near the other (Knapitsch et al. 2017, Tanks and Temples)."""
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 
 def f_scores(predicted: np.ndarray, truth: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
-    """predicted, truth: (n, k, 3), finite, one unit, in which the thresholds are too. Returns (n, thresholds).
+    """predicted, truth: (n, k, 3), finite, in the unit of the thresholds. Returns (n, thresholds).
 
-    F = 2rp / (r + p), r = share of predicted points closer than t (strictly) to a true one, p the other way round; 0 where both are 0.
+    F = 2rp / (r + p); r: share of predicted points closer than t (strictly) to a true point, p: the converse. 0 if both
+    are 0.
     """
     scores = np.empty((len(truth), len(thresholds)))
-    reach = max(thresholds) * (1 + 1e-6)  # farther neighbours need not be found: they come back as infinity
+    reach = max(thresholds) * (1 + 1e-6)  # farther neighbours are not searched and give infinity
     for row, (one, other) in enumerate(zip(predicted, truth, strict=True)):
         one_tree, other_tree = (cKDTree(points, compact_nodes=False, balanced_tree=False) for points in (one, other))
         recall = _share_closer(other_tree.query(one, distance_upper_bound=reach)[0], thresholds)

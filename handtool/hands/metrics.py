@@ -1,4 +1,4 @@
-"""Errors of predicted hands under every published protocol: one call, one figure per protocol and metric, each with its unit."""
+"""Errors of predicted hands under every published protocol: one figure for each protocol and metric, with its unit."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,41 +21,43 @@ from handtool.hands.protocols import (
 )
 from handtool.hands.skeleton import LEFT
 
-REFLECTION_MATTERS = 0.01  # relative: beyond it, some predictions are mirrored hands, and both figures have to be read
+REFLECTION_MATTERS = 0.01  # relative difference above which some predictions are mirrored hands, so both figures matter
 
 
 @dataclass(frozen=True)
 class Score:
-    """One protocol's result: figures as `evaluate` returns them, and what they were made of."""
+    """One protocol's result: the figures that `evaluate` returns, and the arrays behind them."""
 
     protocol: Protocol
     figures: dict[str, float]
     left_out: dict[str, int]  # reason -> hands
     failed: np.ndarray  # rows whose prediction is not finite
-    per_hand_mm: np.ndarray  # (n,) mean over the hand's counted joints; NaN where it was not scored
+    per_hand_mm: np.ndarray  # (n,) mean over the hand's counted joints; NaN if it was not scored
     per_joint: JointFigures  # of all hands together
-    sums: GroupSums | None = None  # mm; what the protocol's mean is made of, where hands were given in groups
+    sums: GroupSums | None = None  # mm; the sums behind the protocol's mean, if hands were given in groups
 
     @property
     def reflection_matters(self) -> bool:
-        """Whether forbidding mirrored alignments changes the mean by more than 1 % (and by more than rounding)."""
+        """Whether the mean grows by more than 1 % (and by more than rounding) without reflections in the alignment."""
         mean_mm = self.figures["mean_mm"]
         gain_mm = self.figures.get("mean_without_reflection_mm", mean_mm) - mean_mm
         return gain_mm > max(REFLECTION_MATTERS * mean_mm, 1e-3)
 
 
 def evaluate(predicted, truth, valid=None, side=None, vertices=None, absolute=None) -> dict[str, dict[str, float]]:
-    """Every protocol that applies, by name: {"pa_mpjpe": {"mean_mm": 8.2, "median_mm": 7.1, "auc_0_50mm": 0.84, "hands": 355, ...}, ...}.
+    """Every protocol that applies, by name: {"pa_mpjpe": {"mean_mm": 8.2, "median_mm": 7.1, "auc_0_50mm": 0.84,
+    "hands": 355, ...}, ...}.
 
     predicted, truth: (n, 21, 3) m, camera frame, standard joint order.
-    valid: (n, 21) bool; by default, joints whose truth is finite, and none of a hand whose truth is all -1.
-    side: (n,) LEFT 0, RIGHT 1; unknown counts as right (only `mpjpe_slots` asks).
-    vertices: (predicted, truth), each (m, 778, 3) m, NaN truth where a hand has none; meshes are scored by themselves.
-    absolute: (n,) bool, predictions that stand in the camera frame rather than at their wrist (default: all).
+    valid: (n, 21) bool; default: joints whose truth is finite, but none of a hand whose truth is all -1.
+    side: (n,) LEFT 0, RIGHT 1; unknown counts as right (only `mpjpe_slots` uses it).
+    vertices: (predicted, truth), each (m, 778, 3) m, truth NaN for a hand without mesh; meshes are scored separately.
+    absolute: (n,) bool, predictions in the camera frame, not relative to their wrist (default: all).
 
-    `hands` were scored. `failed` have a NaN or infinite prediction and enter no figure; `left_out` lack the truth (or the absolute
-    position) that the protocol needs. `pa_*` add `mean_without_reflection_mm`; `mpjpe_slots` its mean for each side. A figure without a
-    single hand is NaN. Raises ValueError where shapes do not fit.
+    `hands`: number scored. `failed`: number with a NaN or infinite prediction, which enter no figure. `left_out`:
+    number without the truth (or the absolute position) that the protocol needs. `pa_*` add
+    `mean_without_reflection_mm`, `mpjpe_slots` its mean for each side. A figure without any hand is NaN. Raises
+    ValueError if shapes do not fit.
     """
     hands = make_hands(predicted, truth, valid, side, vertices, absolute)
     return {result.protocol.name: result.figures for result in score(hands)}
@@ -64,9 +66,9 @@ def evaluate(predicted, truth, valid=None, side=None, vertices=None, absolute=No
 def score(
     hands: ScoredHands, protocols: Iterable[str] | None = None, groups: Grouping | None = None
 ) -> Iterator[Score]:
-    """One `Score` after the other: the errors of all hands are held for one protocol at a time. Default: all that apply.
+    """Yields the `Score` of each protocol; only one protocol's errors are in memory at a time. Default: all that apply.
 
-    `groups`: also sum the errors of each group of hands, which is what intervals and figures by video are made of.
+    `groups`: also sum the errors of each group of hands, for intervals and for figures by video.
     """
     for name in applicable(hands) if protocols is None else protocols:
         yield score_protocol(hands, PROTOCOLS[name], groups)
@@ -90,7 +92,7 @@ def score_protocol(hands: ScoredHands, protocol: Protocol, groups: Grouping | No
 
 
 def group_sums_mm(hands: ScoredHands, protocol: Protocol, groups: Grouping) -> GroupSums:
-    """What the protocol's mean is made of, without its other figures."""
+    """The sums behind the protocol's mean, without its other figures."""
     errors = measure(hands, protocol)
     return _sums_mm(errors, protocol, 1000 * hand_means(errors.errors_m), hands.side, groups)
 
@@ -98,7 +100,8 @@ def group_sums_mm(hands: ScoredHands, protocol: Protocol, groups: Grouping) -> G
 def _sums_mm(
     errors: Errors, protocol: Protocol, per_hand_mm: np.ndarray, side: np.ndarray, groups: Grouping
 ) -> GroupSums:
-    """The protocol's mean group by group. Where all joints of a hand count, joint first and hand first are the same mean."""
+    """The sums behind the protocol's mean, by group. If all joints of a hand count, "joint first" and "hand first"
+    agree."""
     of_hand = groups.of_hand[errors.rows]
     if protocol.average != "slots":
         return sum_groups(per_hand_mm[None], of_hand, groups.number)
@@ -110,7 +113,8 @@ def _sums_mm(
 def _averages(
     errors: Errors, protocol: Protocol, joints: JointFigures, per_hand_mm: np.ndarray, side: np.ndarray
 ) -> dict[str, float]:
-    """The protocol's own mean; medians are taken per joint over the hands, then averaged over joints, whatever the protocol."""
+    """Mean and median. The mean is the protocol's; the median is always taken per joint over the hands, then
+    averaged over joints."""
     if protocol.average == "slots":
         return _slots(errors, side[errors.rows] == LEFT)
     mean_mm = mean_of_known(per_hand_mm) if protocol.average == "hand first" else 1000 * mean_of_known(joints.mean_m)
@@ -118,7 +122,8 @@ def _averages(
 
 
 def _slots(errors: Errors, left: np.ndarray) -> dict[str, float]:
-    """AssemblyHands: a mean for each joint of each side, then the mean of those; both sides weigh the same however many hands they have."""
+    """AssemblyHands: the mean of the means of each joint of each side; both sides have the same weight, whatever
+    their number of hands."""
     means_mm = {
         which: 1000 * joint_means(errors.errors_m[:, rows]) for which, rows in (("left", left), ("right", ~left))
     }
@@ -129,6 +134,6 @@ def _slots(errors: Errors, left: np.ndarray) -> dict[str, float]:
 
 
 def _mean_without_reflection_mm(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> float:
-    """The mean over the same hands when a mirrored hand may not be mirrored back."""
+    """The mean over the same hands, aligned without reflection."""
     errors_m = distances_m(hands, replace(protocol, alignment="rigid"), rows)
     return 1000 * mean_of_known(joint_means(errors_m))

@@ -1,11 +1,11 @@
-"""The frame of the palm: which way a hand points and faces, as a rotation. The one definition of it; SCHEMA.md repeats it.
+"""The frame of the palm: where a hand points and faces, as a rotation. docs/SCHEMA.md has the same definition.
 
     y  from the wrist to the mean of the four knuckles (MCP of index to little finger)
-    z  out of the palm, the way the fingers close: normal to y and to the line between the knuckles of index and little finger
-    x  = y x z: on a right hand to the side of the thumb, on a left hand away from it
+    z out of the palm, where the fingers close: normal to y and to the line between the knuckles of index and little finger
+    x = y x z: on a right hand towards the thumb, on a left hand away from it
 
-y and z mean the same on both hands, and the frame is right-handed on both; so it is x that changes its side. A left hand and its mirror
-image M (x -> -x) have the rotations R and M R M. A hand of unknown side counts as right.
+y and z mean the same on both hands, and the frame is right-handed on both, so x changes its side. A left hand and its
+mirror image M (x -> -x) have the rotations R and M R M. A hand of unknown side counts as right.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ from handtool.hands.skeleton import KNUCKLES, LEFT, WRIST
 
 
 def palm_rotation(joints: np.ndarray, side: np.ndarray | None = None) -> np.ndarray:
-    """joints: (n, 21, 3), any unit and place; side: (n,), None: all right.
+    """joints: (n, 21, 3), any unit and origin; side: (n,), None: all right.
 
-    Returns (n, 3, 3): the columns are x, y, z of the palm in the frame of the joints, so that a point p of the palm's frame lies at
-    wrist + R p. NaN where a joint of it is not finite or where wrist and knuckles span no plane.
+    Returns R (n, 3, 3): its columns are x, y, z of the palm in the frame of the joints, so that a point p of the palm's
+    frame is at wrist + R p. NaN if one of these joints is not finite or wrist and knuckles span no plane.
     """
     index, little = joints[:, KNUCKLES[0]], joints[:, KNUCKLES[-1]]
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""Errors of many hands brought to figures joint by joint: mean, median, share of correct keypoints (PCK) and its area (AUC)."""
+"""Figures of each joint over many hands: mean, median, share of correct keypoints (PCK) and the area under it (AUC)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from scipy.integrate import trapezoid
 
 
 class PckRange(NamedTuple):
-    """Thresholds from `low_mm` to `high_mm`, both ends among them."""
+    """Thresholds from `low_mm` to `high_mm`, both included."""
 
     low_mm: int
     high_mm: int
@@ -28,25 +28,27 @@ COARSE = PckRange(20, 50, 15)  # SiMHand, and the older two-hand literature
 
 @dataclass(frozen=True)
 class JointFigures:
-    """Per joint (k,): mean and median error in metres; curves: PCK (k, steps) per range. NaN for a joint that no hand counts."""
+    """Per joint: mean and median error (k,) in metres; curves: PCK (k, steps) per range. NaN for a joint without
+    valid hands."""
 
     mean_m: np.ndarray
     median_m: np.ndarray
     curves: dict[PckRange, np.ndarray]
 
     def area(self, of: PckRange) -> float:
-        """AUC: the trapezoid under each joint's curve over its range, then the mean over joints."""
+        """AUC: the trapezoidal area under each joint's curve, divided by its range, then the mean over joints."""
         areas = trapezoid(self.curves[of], of.thresholds_m(), axis=1) / (of.thresholds_m()[-1] - of.thresholds_m()[0])
         return mean_of_known(areas)
 
 
 def joint_means(errors_m: np.ndarray) -> np.ndarray:
-    """errors_m: (k, n) metres, NaN where a hand's joint does not count. Returns (k,): the mean over the hands; NaN without any."""
+    """errors_m: (k, n) metres, NaN if a hand's joint does not count. Returns (k,): the mean over the hands; NaN
+    without any."""
     return np.array([mean_of_known(row) for row in errors_m])
 
 
 def joint_figures(errors_m: np.ndarray, ranges: tuple[PckRange, ...] = ()) -> JointFigures:
-    """errors_m: (k, n) metres, one row per joint, NaN where a hand's joint does not count."""
+    """errors_m: (k, n) metres, one row per joint, NaN if a hand's joint does not count."""
     median = np.full(len(errors_m), np.nan)
     curves = {each: np.full((len(errors_m), each.steps), np.nan) for each in ranges}
     for joint, row in enumerate(errors_m):
@@ -60,7 +62,8 @@ def joint_figures(errors_m: np.ndarray, ranges: tuple[PckRange, ...] = ()) -> Jo
 
 
 def _counts_within(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """How many errors are <= each threshold. Comparing a hundred times what fits the cache is quicker than sorting it."""
+    """How many errors are <= each threshold. A hundred comparisons of a block in the cache are faster than sorting
+    it."""
     counts = np.zeros(len(thresholds), dtype=np.int64)
     for start in range(0, len(errors), 16384):
         block = errors[start : start + 16384]
@@ -69,7 +72,8 @@ def _counts_within(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def hand_means(errors_m: np.ndarray) -> np.ndarray:
-    """errors_m: (k, n), NaN where a joint does not count. Returns (n,): each hand's mean over its counted joints; NaN without any."""
+    """errors_m: (k, n), NaN if a joint does not count. Returns (n,): each hand's mean over its counted joints; NaN
+    without any."""
     counted = ~np.isnan(errors_m)
     number = counted.sum(axis=0)
     total = np.where(counted, errors_m, 0.0).sum(axis=0)
@@ -77,6 +81,6 @@ def hand_means(errors_m: np.ndarray) -> np.ndarray:
 
 
 def mean_of_known(values: np.ndarray) -> float:
-    """The mean of what is not NaN; NaN (and no warning) where nothing is."""
+    """The mean of the values that are not NaN; NaN, without a warning, if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")

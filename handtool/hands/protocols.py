@@ -1,6 +1,7 @@
-"""The ways in which hand-pose errors are published: which hands are scored, how they are aligned, how errors are averaged.
+"""The protocols by which hand-pose errors are published: which hands are scored, how they are aligned, how errors are
+averaged.
 
-Every number names its protocol, because the same predictions give 8, 17, 21 or 25 mm depending on it.
+Every figure names its protocol, because the same predictions can give 8, 17, 21 or 25 mm.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from handtool.hands.fscore import f_scores
 from handtool.hands.pck import COARSE, FULL, PckRange
 from handtool.hands.skeleton import NUM_JOINTS, NUM_VERTICES, UNKNOWN, WRIST
 
-BLOCK = 2048  # hands aligned at once: a block stays in the cache
+BLOCK = 2048  # hands aligned at once, so that a block stays in the cache
 F_THRESHOLDS_M = (0.005, 0.015)
 LEAST_JOINTS = 10  # AssemblyHands leaves out hands with fewer
 
@@ -33,7 +34,7 @@ WHY_LEFT_OUT: dict[Rows, str] = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """`words` says the alignment to a reader; `absolute`: needs predictions that stand in the camera frame."""
+    """`words`: the alignment, for a reader; `absolute`: it needs predictions in the camera frame."""
 
     name: str
     words: str
@@ -80,25 +81,26 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class ScoredHands:
-    """What is scored: arrays as `metrics.evaluate` takes them, checked by `make_hands`."""
+    """The hands to score: arrays as `metrics.evaluate` takes them, checked by `make_hands`."""
 
     predicted: np.ndarray  # (n, 21, 3) m
     truth: np.ndarray  # (n, 21, 3) m
-    valid: np.ndarray  # (n, 21) bool, and the truth there is finite
+    valid: np.ndarray  # (n, 21) bool; the truth is finite there
     side: np.ndarray  # (n,)
     absolute: np.ndarray  # (n,) bool
     vertices: tuple[np.ndarray, np.ndarray] | None  # predicted, truth: (m, 778, 3) m
 
 
 def make_hands(predicted, truth, valid=None, side=None, vertices=None, absolute=None) -> ScoredHands:
-    """Arguments of `metrics.evaluate`, with what is not given filled in. Raises ValueError naming the argument whose shape is wrong."""
+    """The arguments of `metrics.evaluate` with defaults filled in. Raises ValueError with the name of an argument of
+    wrong shape."""
     predicted, truth = np.asarray(predicted), np.asarray(truth)
     count = len(truth)
     _check("truth", truth, (count, NUM_JOINTS, 3))
     _check("predicted", predicted, (count, NUM_JOINTS, 3))
     known = np.isfinite(truth).all(axis=2)
     if valid is None:
-        known &= ~(truth == -1).all(axis=(1, 2))[:, None]  # DexYCB's mark of a hand that is not there
+        known &= ~(truth == -1).all(axis=(1, 2))[:, None]  # DexYCB marks a missing hand so
     else:
         _check("valid", np.asarray(valid), (count, NUM_JOINTS))
         known &= np.asarray(valid, dtype=bool)
@@ -114,7 +116,7 @@ def make_hands(predicted, truth, valid=None, side=None, vertices=None, absolute=
 
 
 def applicable(hands: ScoredHands) -> list[str]:
-    """The protocols for which these hands hold what is needed, in the order of PROTOCOLS."""
+    """The protocols that can score these hands, in the order of PROTOCOLS."""
     return [
         name
         for name, protocol in PROTOCOLS.items()
@@ -124,22 +126,24 @@ def applicable(hands: ScoredHands) -> list[str]:
 
 @dataclass(frozen=True)
 class Errors:
-    """One protocol's errors. Row numbers count the hands that were given."""
+    """One protocol's errors. Row numbers refer to the given hands."""
 
     rows: np.ndarray  # (m,) the hands scored
-    failed: np.ndarray  # hands whose truth could be scored, but whose prediction is NaN, infinite or beyond reason
+    failed: (
+        np.ndarray
+    )  # rows with a usable truth, but a prediction that is NaN, infinite or so large that its square is
     left_out: dict[str, int]  # reason -> hands
-    errors_m: np.ndarray  # (k, m) metres, a row per joint or vertex; NaN where a joint does not count
+    errors_m: np.ndarray  # (k, m) metres, a row per joint or vertex; NaN if a joint does not count
 
 
 def measure(hands: ScoredHands, protocol: Protocol) -> Errors:
-    """Chooses the protocol's hands, aligns them and takes the distances."""
+    """Chooses the protocol's hands, aligns them and measures the distances."""
     rows, failed, left_out = _choose(hands, protocol)
     return Errors(rows, failed, left_out, distances_m(hands, protocol, rows))
 
 
 def distances_m(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> np.ndarray:
-    """The aligned distances of the hands in `rows`: (k, m) metres, NaN where a joint does not count."""
+    """The distances of the aligned hands in `rows`: (k, m) metres, NaN if a joint does not count."""
     errors_m = np.empty((_pair(hands, protocol)[1].shape[1], len(rows)))
     for start, aligned, true, counts in _aligned_blocks(hands, protocol, rows):
         gap = aligned - true
@@ -149,13 +153,13 @@ def distances_m(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> np.
 
 
 def mesh_f_scores(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> np.ndarray:
-    """F of the aligned meshes in `rows` at 5 and 15 mm: (m, 2)."""
+    """F-scores of the aligned meshes in `rows` at 5 and 15 mm: (m, 2)."""
     scores = [f_scores(aligned, true, F_THRESHOLDS_M) for _, aligned, true, _ in _aligned_blocks(hands, protocol, rows)]
     return np.concatenate([np.empty((0, len(F_THRESHOLDS_M))), *scores])
 
 
 def _aligned_blocks(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) -> Iterator[tuple]:
-    """Yields (start, prediction and truth as they are compared, counted joints or None) of a few hands after the other, in float64."""
+    """Yields (start, aligned prediction, truth, counted joints or None) for blocks of hands, in float64."""
     predicted, truth = _pair(hands, protocol)
     step = BLOCK // 32 if protocol.of_mesh else BLOCK
     for start in range(0, len(rows), step):
@@ -167,11 +171,12 @@ def _aligned_blocks(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) ->
 def align_by(
     alignment: Alignment, predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """predicted, truth: (n, k, 3) m, float64; valid: (n, k), on which a rigid fit is made. Returns what to compare: prediction, truth."""
+    """predicted, truth: (n, k, 3) m, float64; valid: (n, k), for the rigid fit. Returns prediction and truth, ready
+    to compare."""
     match alignment:
         case "none":
             return predicted, truth
-        case "wrist":  # each minus its own, so that a perfect hand has no error at all, not even of rounding
+        case "wrist":  # each minus its own wrist, so that a perfect hand has no rounding error
             return align.relative_to(predicted), align.relative_to(truth)
         case "bone":
             return align.bone_scaled(predicted, truth), truth
@@ -186,13 +191,13 @@ def _pair(hands: ScoredHands, protocol: Protocol) -> tuple[np.ndarray, np.ndarra
 
 
 def _choose(hands: ScoredHands, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Returns the rows to score, the failed rows, and how many were left out for which reason."""
+    """Returns the rows to score, the failed rows, and the number left out for each reason."""
     predicted, truth = _pair(hands, protocol)
     number = hands.valid.sum(axis=1)
     match protocol.rows:
         case "all valid":
             chosen = number == NUM_JOINTS
-        case "ten valid":  # an invalid wrist is subtracted all the same, as long as something is stored there
+        case "ten valid":  # an invalid wrist is subtracted too, if a position is stored
             chosen = (number >= LEAST_JOINTS) & np.isfinite(truth[:, WRIST]).all(axis=1)
         case "any valid":
             chosen = number > 0

@@ -1,4 +1,4 @@
-"""The 21 joints of a hand: names, parents, fingers, bones, and the orders in which others store them.
+"""The 21 joints of a hand: names, parents, fingers, bones, and the joint orders of other formats.
 
 Standard order: 0 wrist, then thumb, index, middle, ring and little finger, each from the palm to its tip.
 """
@@ -34,7 +34,7 @@ JOINTS = (
     "little_dip",
     "little_tip",
 )
-PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)  # -1: the wrist has none
+PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)  # -1: none
 FINGERS = {
     "thumb": (1, 2, 3, 4),
     "index": (5, 6, 7, 8),
@@ -43,7 +43,7 @@ FINGERS = {
     "little": (17, 18, 19, 20),
 }
 TIPS = (4, 8, 12, 16, 20)
-KNUCKLES = (5, 9, 13, 17)  # the MCP joints of the four fingers; with the wrist they span the palm
+KNUCKLES = (5, 9, 13, 17)  # the MCP joints of the four fingers
 BONES = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent >= 0)  # 20 pairs (parent, child)
 
 # standard[i] = theirs[MAP[i]]
@@ -54,19 +54,20 @@ FROM_INTERHAND_LEFT = tuple(i + NUM_JOINTS for i in FROM_INTERHAND_RIGHT)
 FROM_RHD_LEFT = (0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17)
 FROM_RHD_RIGHT = tuple(i + NUM_JOINTS for i in FROM_RHD_LEFT)
 
-# The 2.5D head writes level by level: slot 0, 5 MCP (the thumb's CMC among them), 5 PIP, 5 DIP, 5 tips.
+# Order of the 2.5D head, level by level: slot 0, 5 MCP (with the thumb's CMC), 5 PIP, 5 DIP, 5 tips.
 # level_major[k] = standard[LEVEL_MAJOR[k]] and standard[i] = level_major[FROM_LEVEL_MAJOR[i]].
 LEVEL_MAJOR = (0, *(finger[level] for level in range(4) for finger in FINGERS.values()))
 FROM_LEVEL_MAJOR = tuple(LEVEL_MAJOR.index(joint) for joint in range(NUM_JOINTS))
 
 
 def bone_length(joints: np.ndarray, bone: tuple[int, int] = REFERENCE_BONE) -> np.ndarray:
-    """joints: (..., 21, 2 or 3), any unit. Returns (...,), same unit: the distance between the bone's two ends."""
+    """joints: (..., 21, 2 or 3), any unit. Returns (...,), same unit: the length of the bone."""
     return np.linalg.norm(joints[..., bone[1], :] - joints[..., bone[0], :], axis=-1)
 
 
 def palm_from_wrist(points: np.ndarray) -> np.ndarray:
-    """(..., 21, d) in standard order with the wrist in slot 0 -> a copy with the palm there: midpoint of wrist and middle MCP."""
+    """(..., 21, d) in standard order -> a copy with the palm (midpoint of wrist and middle MCP) instead of the
+    wrist."""
     moved = np.array(points)
     moved[..., WRIST, :] = (points[..., WRIST, :] + points[..., MIDDLE_MCP, :]) / 2
     return moved

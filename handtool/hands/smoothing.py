@@ -1,8 +1,8 @@
-"""Trajectories without their jitter: the One-Euro filter (Casiez, Roussel and Vogel 2012, doi:10.1145/2207676.2208639).
+"""Smooth trajectories: the One-Euro filter (Casiez, Roussel and Vogel 2012, doi:10.1145/2207676.2208639).
 
-A low-pass of first order whose cut-off frequency rises with speed: a hand at rest is smoothed most, a fast one follows with little lag.
-Time runs on real stamps, so that frames may come at any interval. The lag behind a steady motion is 1 / (2 pi cut-off), that is at most
-1 / (2 pi beta) of way, however fast it is.
+A first-order low-pass filter whose cut-off frequency rises with speed: a resting hand is smoothed most, a fast one
+follows with little lag. It uses the time stamps, so frames may be unevenly spaced. The lag behind a steady motion is 1
+/ (2 pi cut-off), which is at most 1 / (2 pi beta) metres at any speed.
 """
 
 from collections.abc import Iterator
@@ -12,25 +12,26 @@ import numpy as np
 
 from handtool.hands.skeleton import WRIST
 
-MAX_GAP_S = 0.5  # after a longer one a trajectory begins anew: what was so long ago says nothing of now
+MAX_GAP_S = 0.5  # after a longer gap the filter starts again, since the old position says little
 
 
 @dataclass(frozen=True)
 class OneEuro:
-    """min_cutoff: Hz at rest; beta: Hz for each m/s; derivative_cutoff: Hz, of the low-pass on the speed."""
+    """min_cutoff: Hz at rest; beta: Hz per m/s; derivative_cutoff: Hz, of the low-pass filter of the speed."""
 
     min_cutoff: float
     beta: float
     derivative_cutoff: float
 
     def filter(self, points: np.ndarray, time: np.ndarray, metres: float = 1.0) -> np.ndarray:
-        """points: (t, k, d), k points on their way; time: (t,) s, not falling; metres: length of one unit of the points.
+        """points: (t, k, d), k moving points; time: (t,) s, not decreasing; metres: length of one unit of the points.
 
-        The speed is that of the point, over all d axes, from one raw sample to the next: no axis is preferred. Frames with a number that is
-        not finite stay as they are and are passed over; after a gap of more than MAX_GAP_S the filter begins anew. Returns (t, k, d) float64.
+        The speed of a point is taken over all d axes together, between successive raw samples. Frames with NaN or
+        infinity are left unchanged and skipped; after a gap of more than MAX_GAP_S the filter starts again. Returns (t,
+        k, d) float64.
         """
         smooth = np.array(points, dtype=np.float64)
-        for rows in stretches(smooth, time):
+        for rows in split_at_gaps(smooth, time):
             last, velocity = rows[0], np.zeros(smooth.shape[1:])
             raw = smooth[rows]
             for place, row in enumerate(rows[1:], start=1):
@@ -42,33 +43,34 @@ class OneEuro:
                     smooth[row] = smooth[last] + share(self.min_cutoff + self.beta * speed, step) * (
                         raw[place] - smooth[last]
                     )
-                else:  # a stamp that is there twice: no time in which anything could have changed
+                else:  # two frames with one time stamp
                     smooth[row] = smooth[last]
                 last = row
         return smooth
 
     def filter_hand(self, points: np.ndarray, time: np.ndarray, metres: float = 1.0) -> np.ndarray:
-        """points: (t, 21, d). The wrist's way and the pose about the wrist, each by its own speed: the depth of a hand trembles more than
-        its fingers, and would else let their jitter pass. Returns (t, 21, d); NaN throughout where a joint of the frame is not finite."""
+        """points: (t, 21, d). Filters the path of the wrist and the pose relative to it separately, each by its own
+        speed: the estimated depth of a hand jitters more than its fingers, and would otherwise raise the cut-off for
+        the fingers too. Returns (t, 21, d); a frame with a joint that is not finite is NaN throughout."""
         points = np.where(np.isfinite(points).all(axis=(1, 2), keepdims=True), points, np.nan)
         wrist = points[:, WRIST : WRIST + 1]
         return self.filter(wrist, time, metres) + self.filter(points - wrist, time, metres)
 
 
 def share(cutoff: np.ndarray | float, step: float) -> np.ndarray | float:
-    """What a new sample counts for, `step` s after the last: 1 / (1 + tau / step), tau = 1 / (2 pi cutoff)."""
+    """The weight of a new sample `step` s after the last: 1 / (1 + tau / step), tau = 1 / (2 pi cutoff)."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff * step))
 
 
-def stretches(points: np.ndarray, time: np.ndarray) -> Iterator[np.ndarray]:
-    """The finite frames of (t, k, d) between two long gaps: their row numbers, in order."""
+def split_at_gaps(points: np.ndarray, time: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the row numbers of the finite frames of (t, k, d), split at gaps of more than MAX_GAP_S."""
     rows = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))
     yield from (part for part in np.split(rows, np.flatnonzero(np.diff(time[rows]) > MAX_GAP_S) + 1) if len(part))
 
 
 def trajectories(time: np.ndarray, track: np.ndarray, *same: np.ndarray) -> list[np.ndarray]:
-    """The rows of each hand on its way, by time. track: (n,), -1: none; same: (n,) each, what else one trajectory has in common, such as
-    video and side. Rows without a track or a time are in none."""
+    """The rows of each trajectory, by time. track: (n,), -1: none; same: (n,) each, further keys of a trajectory,
+    such as video and side. Rows without a track or a time belong to none."""
     rows = np.flatnonzero((track >= 0) & np.isfinite(time))
     if not len(rows):
         return []
@@ -78,9 +80,11 @@ def trajectories(time: np.ndarray, track: np.ndarray, *same: np.ndarray) -> list
 
 
 def metres_per_pixel(joints: np.ndarray, keypoints: np.ndarray) -> float:
-    """How long a pixel is at the hand, by weak perspective: joints (t, 21, 3) m, camera axes; keypoints (t, 21, 2) px of the frame.
+    """Metres per pixel at the hand, by weak perspective. joints: (t, 21, 3) m, camera axes; keypoints: (t, 21, 2) px of
+    the frame.
 
-    The median over the frames of the spread of the joints across the view, over that of the keypoints; 1 where nothing is finite.
+    The median over the frames of the spread of the joints in the image plane divided by that of the keypoints; 1 if
+    none is finite.
     """
     spread = [
         np.sqrt(((points - points.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)))
