@@ -19,10 +19,11 @@ NORMALIZATIONS = ("crop", "wrist-scale", "similarity")
 def describe(xy: np.ndarray, side: np.ndarray, normalization: str, crop_size: int) -> np.ndarray:
     """One row for each hand: the keypoints of the canonical right hand.
 
-    xy: (n, 21, 2) px in the crop, as seen; side: (n,); crop_size: px, side of the crop. `crop`: fractions of the crop's
-    side; position and size are kept. `wrist-scale`: wrist at 0, root mean square distance from it 1. `similarity`: the
-    same, rotated so that the direction from the wrist to the mean of the four knuckles points up. Returns (n, 42)
-    float32, x before y for each joint; NaN if keypoints are missing or all coincide.
+    xy: (n, 21, 2) px in the crop, as seen; side: (n,); crop_size: px, side of the crop. normalization:
+    `crop`: fractions of the crop's side; position and size are kept.
+    `wrist-scale`: wrist at 0, root mean square distance from it 1.
+    `similarity`: the same, rotated so that the direction from the wrist to the mean of the four knuckles points up.
+    Returns (n, 42) float32, x before y for each joint; NaN if keypoints are missing or all coincide.
     """
     points = canonical_keypoints(np.asarray(xy), side, crop_size)
     if normalization == "crop":

@@ -1,8 +1,8 @@
 """The frame of the palm: where a hand points and faces, as a rotation. docs/SCHEMA.md has the same definition.
 
     y  from the wrist to the mean of the four knuckles (MCP of index to little finger)
-    z out of the palm, where the fingers close: normal to y and to the line between the knuckles of index and little finger
-    x = y x z: on a right hand towards the thumb, on a left hand away from it
+    z  out of the palm, where the fingers close: normal to y and to the line between the index and little knuckles
+    x  = y x z: on a right hand towards the thumb, on a left hand away from it
 
 y and z mean the same on both hands, and the frame is right-handed on both, so x changes its side. A left hand and its
 mirror image M (x -> -x) have the rotations R and M R M. A hand of unknown side counts as right.

@@ -1,8 +1,8 @@
 """Smooth trajectories: the One-Euro filter (Casiez, Roussel and Vogel 2012, doi:10.1145/2207676.2208639).
 
 A first-order low-pass filter whose cut-off frequency rises with speed: a resting hand is smoothed most, a fast one
-follows with little lag. It uses the time stamps, so frames may be unevenly spaced. The lag behind a steady motion is 1
-/ (2 pi cut-off), which is at most 1 / (2 pi beta) metres at any speed.
+follows with little lag. It uses the time stamps, so frames may be unevenly spaced. Behind a steady motion it lags by
+1 / (2 pi cut-off) seconds, which is at most 1 / (2 pi beta) metres at any speed.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ class OneEuro:
         """points: (t, k, d), k moving points; time: (t,) s, not decreasing; metres: length of one unit of the points.
 
         The speed of a point is taken over all d axes together, between successive raw samples. Frames with NaN or
-        infinity are left unchanged and skipped; after a gap of more than MAX_GAP_S the filter starts again. Returns (t,
-        k, d) float64.
+        infinity are left unchanged and skipped; after a gap of more than MAX_GAP_S the filter starts again.
+        Returns (t, k, d) float64.
         """
         smooth = np.array(points, dtype=np.float64)
         for rows in split_at_gaps(smooth, time):
