@@ -81,9 +81,8 @@ def _centred_unit(
 def _orthogonal_procrustes(covariance: np.ndarray, allow_reflection: bool) -> tuple[np.ndarray, np.ndarray]:
     """covariance: (n, 3, 3), truth^T predicted. Returns R (n, 3, 3) with truth ~ predicted R^T, and the sums of the
     singular values (n,)."""
-    finite = np.isfinite(covariance).all(
-        axis=(1, 2)
-    )  # svd raises for the whole batch on the others; their means are NaN already
+    # svd raises for the whole batch if one is not finite; the means of these are NaN already
+    finite = np.isfinite(covariance).all(axis=(1, 2))
     left, stretch, right = np.linalg.svd(np.where(finite[:, None, None], covariance, 0.0))
     if not allow_reflection:
         mirrored = np.linalg.det(left) * np.linalg.det(right) < 0

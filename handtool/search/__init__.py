@@ -1,4 +1,4 @@
-"""Hands alike: exact and hnswlib neighbours with an exclusion key."""
+"""Nearest neighbours, exact or by hnswlib, with an exclusion key."""
 
 from handtool.search.degree import limit_in_degree
 from handtool.search.exclusion import Exclusion

@@ -1,7 +1,7 @@
-"""No hand the positive of thousands: pairs are given out nearest first, and a row that has its share is passed over.
+"""A limit on how often one hand is a positive (its in-degree).
 
-The rule: all candidate pairs in order of (distance, anchor, row); a pair is taken if its anchor has fewer than k positives and its row is
-the positive of fewer than `most` anchors.
+The rule: go through all candidate pairs in order of (distance, anchor, row); accept a pair if its anchor has fewer than
+k positives and its row is the positive of fewer than `most` anchors.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import numpy as np
 
 from handtool.progress import Progress, silent
 
-DEEPER = 4
-DEEPEST = 1024  # nearest rows that an anchor looks at
+GROWTH = 4
+DEEPEST = 1024  # nearest rows considered for an anchor
 
 
 def limit_in_degree(
@@ -23,16 +23,17 @@ def limit_in_degree(
     num_rows: int,
     progress: Progress = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """positive, distance (m, k'): candidates, nearest first, -1 where fewer exist. Returns (m, topk) each, -1 and inf where fewer are left.
+    """positive, distance (m, k'): candidates, nearest first, -1 where fewer exist. Returns (m, topk) each, -1 and inf
+    where fewer are left.
 
-    `ask(places, depth)` gives deeper lists (len(places), depth) for some anchors; they are asked for as long as an anchor came out short
-    and its list was cut off, down to the 1,024 nearest. `num_rows`: rows of the pool.
+    `ask(places, depth)` returns longer lists (len(places), depth) for some anchors. It is called, up to the 1,024
+    nearest, while anchors have fewer than k positives and longer lists exist. `num_rows`: rows of the pool.
     """
     lists = [(np.arange(len(positive)), positive, distance)]
     depth = positive.shape[1]
     while True:
         anchor, row, apart = _flatten(lists)
-        taken = give_out(anchor, row, apart, topk, most, len(positive))
+        taken = accept_pairs(anchor, row, apart, topk, most, len(positive))
         got = np.bincount(anchor[taken], minlength=len(positive))
         cut_off = np.zeros(len(positive), bool)
         for places, rows, _ in lists:
@@ -41,19 +42,19 @@ def limit_in_degree(
         short = np.flatnonzero((got < topk) & cut_off)
         if len(short) == 0 or depth >= min(DEEPEST, num_rows):
             return _as_table(anchor[taken], row[taken], apart[taken], topk, len(positive))
-        depth = min(DEEPER * depth, DEEPEST, num_rows)
+        depth = min(GROWTH * depth, DEEPEST, num_rows)
         keep = [~np.isin(places, short) for places, _, _ in lists]
         lists = [(places[k], rows[k], aparts[k]) for k, (places, rows, aparts) in zip(keep, lists)]
         lists.append((short, *ask(short, depth)))
 
 
-def give_out(
+def accept_pairs(
     anchor: np.ndarray, row: np.ndarray, distance: np.ndarray, topk: int, most: int, num_anchors: int
 ) -> np.ndarray:
-    """Which of the candidate pairs (c,) are taken, (c,) bool.
+    """Which of the candidate pairs (c,) are accepted, (c,) bool.
 
-    In rounds: a pair that is among the first of its anchor's and of its row's pairs that still have room is taken whatever comes
-    after it, so all such pairs are taken at once; pairs whose anchor or row is full then fall away.
+    Works in rounds. A pair is certain if few enough pairs of its anchor and of its row come before it; all certain
+    pairs are accepted at once, then pairs whose anchor or row is full are dropped.
     """
     taken = np.zeros(len(anchor), bool)
     alive = np.lexsort((row, anchor, distance))
@@ -61,7 +62,7 @@ def give_out(
     room = np.full(int(row.max(initial=-1)) + 1, most)
     while len(alive):
         a, r = anchor[alive], row[alive]
-        sure = (_turn(a) < need[a]) & (_turn(r) < room[r])
+        sure = (_rank_among_equals(a) < need[a]) & (_rank_among_equals(r) < room[r])
         taken[alive[sure]] = True
         need -= np.bincount(a[sure], minlength=len(need))
         room -= np.bincount(r[sure], minlength=len(room))
@@ -69,8 +70,8 @@ def give_out(
     return taken
 
 
-def _turn(key: np.ndarray) -> np.ndarray:
-    """How many equal keys stand before each."""
+def _rank_among_equals(key: np.ndarray) -> np.ndarray:
+    """For each key, the number of equal keys before it."""
     order = np.argsort(key, kind="stable")
     start = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0])
     turn = np.empty(len(key), np.int64)
@@ -91,7 +92,7 @@ def _as_table(
 ) -> tuple[np.ndarray, np.ndarray]:
     order = np.lexsort((row, distance, anchor))
     anchor, row, distance = anchor[order], row[order], distance[order]
-    place = _turn(anchor)
+    place = _rank_among_equals(anchor)
     positive = np.full((num_anchors, topk), -1, row.dtype)
     apart = np.full((num_anchors, topk), np.inf, np.float32)
     positive[anchor, place], apart[anchor, place] = row, distance

@@ -1,4 +1,4 @@
-"""Rows that hold the very same vector: searched once, answered for all."""
+"""Rows with equal vectors: searched once, and the answer given to all."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from handtool.search.exclusion import Exclusion
 
 @dataclass(frozen=True)
 class Distinct:
-    """u distinct vectors of a pool. `members` are the rows that can be anyone's neighbour, w per vector at most."""
+    """The u distinct vectors of a pool. `members`: rows that can be a neighbour, at most w per vector."""
 
-    members: np.ndarray  # (u, w) rows in rising order, -1 where fewer
-    anchors: np.ndarray  # (a,) one row for each distinct (vector, group), the lowest
-    vector: np.ndarray  # (a,) int64, their distinct vectors; -1 where the pool has no such vector
-    answer: np.ndarray  # (m,) int64, for each anchor given: its place in `anchors`
+    members: np.ndarray  # (u, w) rows in rising order, -1 if fewer
+    anchors: np.ndarray  # (a,) the lowest row of each distinct (vector, group)
+    vector: np.ndarray  # (a,) int64, number of their distinct vector; -1 if the pool lacks it
+    answer: np.ndarray  # (m,) int64, for each given anchor: index into `anchors`
 
     @property
     def first(self) -> np.ndarray:
@@ -27,8 +27,9 @@ def find_distinct(
 ) -> Distinct:
     """vectors (n, d); anchors (m,) and pool (p,) rows, rising. Equal means equal bits.
 
-    Of rows with one vector, an anchor needs the lowest `topk` outside its own group: `topk` of each group, and of those the lowest
-    2 x `topk`, are enough for every anchor. Where more than groups decides who may pair, every row stands for itself.
+    Of rows with one vector, an anchor needs the lowest `topk` outside its own group. For every anchor it suffices to
+    keep `topk` of each group, and of these the lowest 2 x `topk`. If not only groups decide which rows pair, every row
+    is its own distinct vector.
     """
     if not exclusion.is_equivalence:
         place = np.searchsorted(pool, anchors)
@@ -46,7 +47,7 @@ def find_distinct(
     group = exclusion.group[anchors]
     order = np.lexsort((anchors, group, of_anchor))
     new = np.r_[True, (np.diff(of_anchor[order]) != 0) | (np.diff(group[order]) != 0)][: len(order)]
-    kept = np.sort(order[new])  # in the order of rows: the lowest of each
+    kept = np.sort(order[new])  # in the order of rows
     answer = np.empty(len(anchors), np.int64)
     answer[order] = np.searchsorted(kept, order[new])[np.cumsum(new) - 1]
     return Distinct(
@@ -55,7 +56,7 @@ def find_distinct(
 
 
 def _members(vector: np.ndarray, group: np.ndarray, rows: np.ndarray, topk: int) -> np.ndarray:
-    """(u, w): of each vector the rows that can be asked for. vector (p,) numbers from 0, rows (p,) rising."""
+    """(u, w): the rows of each vector that can be needed. vector (p,): numbers from 0; rows (p,): rising."""
     if len(rows) == 0 or vector.max() + 1 == len(rows):
         return rows[np.argsort(vector)][:, None]
     order = np.lexsort((rows, group, vector))
@@ -70,13 +71,13 @@ def _members(vector: np.ndarray, group: np.ndarray, rows: np.ndarray, topk: int)
 
 
 def _place_in_run(new: np.ndarray) -> np.ndarray:
-    """0, 1, 2, … from each True on."""
+    """0, 1, 2, … counted from each True."""
     start = np.flatnonzero(new)
     return np.arange(len(new)) - start[np.cumsum(new) - 1]
 
 
 def _label(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A number for each row's vector, below len(rows) and without gaps. (m,) int64."""
+    """A number for the vector of each row, from 0 and without gaps. (m,) int64."""
     key = _hash(vectors, rows)
     order = np.argsort(key, kind="stable")
     new = np.r_[True, np.diff(key[order]) != 0][: len(order)]

@@ -1,11 +1,12 @@
-"""Exact nearest neighbours among the rows that an anchor may pair with: a blocked float32 product proposes, float64 decides.
+"""Exact nearest neighbours among the rows that an anchor may pair with: float32 products propose rows, float64 decides.
 
-||a - b||^2 = |a|^2 - 2 a.b + |b|^2; what the product says is within its rounding bound of the k-th distance so far is measured again in
-float64, so the order is that of a double loop in float64. Cells whose ball lies beyond the k-th distance are never multiplied
-(branch and bound, Fukunaga & Narendra 1975, doi:10.1109/T-C.1975.224297).
+||a - b||^2 = |a|^2 - 2 a.b + |b|^2. Rows whose product is within its rounding bound of the k-th distance so far are
+measured again in float64, so the order is that of a double loop in float64. Cells whose ball is beyond the k-th
+distance are skipped (branch and bound, Fukunaga & Narendra 1975, doi:10.1109/T-C.1975.224297).
 
-In many dimensions a ball is nearly empty at its rim: a cell's nearest row lies about half a radius from its middle, seldom nearer to
-the anchor. A search with `rim` < 1 believes only that share of each radius and is several times faster, no longer exact.
+In many dimensions few rows are near the surface of a ball: the row of a cell that is nearest to an anchor is about half
+a radius in front of the middle, seldom farther. With `radius_share` < 1 the search uses only that share of each radius;
+it is several times faster and not exact.
 """
 
 import os
@@ -20,19 +21,18 @@ from handtool.progress import Progress, silent
 from handtool.search.cells import WIDTH, Cells
 from handtool.search.exclusion import Exclusion
 
-CELLS_AT_ONCE = 24  # 1.5 megabytes of scores: stays near the core, and is worth a call of numpy
-SEED_CELLS = 8  # looked at first, for a first k-th distance
-SMALL_PRODUCT = (
-    2**18
-)  # multiplications; larger ones OpenBLAS cuts up for threads of its own, which wait for each other beside ours
-NOBODY = np.iinfo(np.int64).max
+CELLS_AT_ONCE = 24  # 1.5 MB of scores: fits the core's cache and outweighs the cost of a numpy call
+SEED_CELLS = 8  # searched first, for a first k-th distance
+# multiplications; OpenBLAS splits larger products between its own threads, which compete with ours
+SMALL_PRODUCT = 2**18
+NO_ROW = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class Exact:
-    positive: np.ndarray  # (m, k) int64, -1 where fewer exist
-    distance: np.ndarray  # (m, k) float64, inf where fewer exist
-    compared: int  # distances looked at, of m x n
+    positive: np.ndarray  # (m, k) int64, -1 if fewer exist
+    distance: np.ndarray  # (m, k) float64, inf if fewer exist
+    compared: int  # distances computed, of m x n
 
 
 def find_exact(
@@ -42,20 +42,21 @@ def find_exact(
     cells: Cells,
     topk: int,
     threads: int = 0,
-    rim: float = 1.0,
+    radius_share: float = 1.0,
     progress: Progress = silent,
     near: Cells | None = None,
 ) -> Exact:
     """The `topk` nearest rows of `cells` that may pair with each anchor; nearest first, equal distances by row.
 
-    vectors (n, d), anchors (m,) rows of vectors in any order; `cells` made with the groups of `exclusion`. `rim` 1: exact. `near`: cells that
-    hold the anchors, if `cells` does not. Memory: a few MB per thread beside the result.
+    vectors (n, d); anchors (m,): rows of vectors in any order; `cells`: made with the groups of `exclusion`;
+    `radius_share` 1: exact; `near`: cells with the anchors, if `cells` lacks them. Memory: a few MB per thread beside
+    the result.
     """
     positive = np.full((len(anchors), topk), -1, np.int64)
     distance = np.full((len(anchors), topk), np.inf)
     compared = 0
     for places, row, squared, count in search_blocks(
-        vectors, exclusion, anchors, cells, topk, threads, rim, progress, near
+        vectors, exclusion, anchors, cells, topk, threads, radius_share, progress, near
     ):
         positive[places], distance[places] = row, np.sqrt(squared)
         compared += count
@@ -69,26 +70,27 @@ def search_blocks(
     cells: Cells,
     topk: int,
     threads: int = 0,
-    rim: float = 1.0,
+    radius_share: float = 1.0,
     progress: Progress = silent,
     near: Cells | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """As `find_exact`, block by block: (places in `anchors` (b,), rows (b, k), squared distances (b, k) float64, distances looked at)."""
+    """As `find_exact`, block by block. Yields (places in `anchors` (b,), rows (b, k), squared distances (b, k)
+    float64, number of distances computed)."""
     step = int(np.clip(2**18 // (WIDTH * cells.points.shape[1]), 16, WIDTH))
     blocks = _make_blocks(near or cells, anchors, len(vectors), step)
-    balls = _make_balls(cells, rim)
+    balls = _make_balls(cells, radius_share)
     own = threading.local()
 
     def work(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         if not hasattr(own, "buffers"):
             own.buffers = _Buffers(step, cells.points.shape[1])
-        search = _Block(vectors, exclusion, anchors[block], cells, balls, topk, rim, own.buffers)
+        search = _Block(vectors, exclusion, anchors[block], cells, balls, topk, radius_share, own.buffers)
         search.run()
-        return block, np.where(search.row == NOBODY, -1, search.row), search.squared, search.compared
+        return block, np.where(search.row == NO_ROW, -1, search.row), search.squared, search.compared
 
     done = 0
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for start in range(0, len(blocks), 1024):  # no more answers wait than these
+        for start in range(0, len(blocks), 1024):  # limits the answers held in memory
             for answer in pool.map(work, blocks[start : start + 1024]):
                 done += len(answer[0])
                 progress("search exactly", done, len(anchors))
@@ -96,7 +98,8 @@ def search_blocks(
 
 
 def _make_blocks(cells: Cells, anchors: np.ndarray, num_rows: int, size: int) -> list[np.ndarray]:
-    """Places in `anchors`, at most `size` together, never half of a cell unless it has more: near anchors leave out the same cells."""
+    """Blocks of places in `anchors`, at most `size` each. A cell is split only if it is larger, because near anchors
+    skip the same cells."""
     of_anchor = cells.cell_of(num_rows)[anchors]
     order = np.argsort(of_anchor, kind="stable")
     cuts = np.flatnonzero(np.diff(of_anchor[order])) + 1
@@ -114,15 +117,16 @@ def _make_blocks(cells: Cells, anchors: np.ndarray, num_rows: int, size: int) ->
     return blocks
 
 
-def _make_balls(cells: Cells, rim: float) -> np.ndarray:
-    """One row a cell: middle m, |m|^2 - r^2, 1 and r, so that a product with an anchor's row tells whether its ball is reached."""
-    radius = np.float32(rim) * cells.radius
+def _make_balls(cells: Cells, radius_share: float) -> np.ndarray:
+    """One row per cell: middle m, |m|^2 - r^2, 1 and r. Its product with an anchor's row tells whether the ball is
+    within reach."""
+    radius = np.float32(radius_share) * cells.radius
     square = np.einsum("cd,cd->c", cells.middle, cells.middle)
     return np.column_stack([cells.middle, square - radius**2, np.ones_like(radius), radius]).astype(np.float32)
 
 
 class _Buffers:
-    """What a thread writes its products into, again and again."""
+    """Arrays that one thread reuses for its products."""
 
     def __init__(self, num_anchors: int, height: int) -> None:
         self.points = np.empty((CELLS_AT_ONCE, height, WIDTH), np.float32)
@@ -130,27 +134,36 @@ class _Buffers:
 
 
 class _Block:
-    """Up to WIDTH anchors against all cells. b anchors, k best, g cells at once."""
+    """The search of b anchors, at most WIDTH, through all cells: k nearest rows, g cells at a time."""
 
     def __init__(
-        self, vectors, exclusion: Exclusion, anchors, cells: Cells, balls, topk: int, rim: float, buffers: _Buffers
+        self,
+        vectors,
+        exclusion: Exclusion,
+        anchors,
+        cells: Cells,
+        balls,
+        topk: int,
+        radius_share: float,
+        buffers: _Buffers,
     ) -> None:
         self.vectors, self.exclusion, self.anchors = vectors, exclusion, anchors
         self.cells, self.balls = cells, balls
-        self.topk, self.rim, self.buffers = topk, rim, buffers
+        self.topk, self.radius_share, self.buffers = topk, radius_share, buffers
         self.group = exclusion.group[anchors]
         self.one_group = bool((self.group == self.group[0]).all())
         self.exact = vectors[anchors].astype(np.float64)
         self.point = (self.exact - cells.centre).astype(np.float32)
         self.norm = np.linalg.norm(self.point.astype(np.float64), axis=1)
         self.query = np.concatenate([-2 * self.point, np.ones((len(anchors), 1), np.float32)], axis=1)
-        self.row = np.full((len(anchors), topk), NOBODY, np.int64)
+        self.row = np.full((len(anchors), topk), NO_ROW, np.int64)
         self.squared = np.full((len(anchors), topk), np.inf)
         self.proposed: list[tuple[np.ndarray, np.ndarray]] = []
         self.compared = 0
 
     def run(self) -> None:
-        """Fills `row` and `squared`: the nearest cells first; after each doubling, only those that the better k-th distance still reaches."""
+        """Fills `row` and `squared`, nearest cells first. Each time the number of cells has doubled, cells beyond
+        the new k-th distance are dropped."""
         todo, nearest = self._nearest_cells()
         if len(todo) == 0:
             return
@@ -168,7 +181,8 @@ class _Block:
             todo, count = todo[self._reached(todo, limit)], seen
 
     def _nearest_cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Cells that may hold a neighbour, and how near to any anchor of the block a row of each can be (a lower bound)."""
+        """Cells that may hold a neighbour, and for each a lower bound of the distance between its rows and the
+        anchors of the block."""
         cells = self.cells
         todo = np.arange(len(cells.group))
         if self.one_group:
@@ -176,18 +190,18 @@ class _Block:
         middle = self.point.mean(axis=0)
         radius = np.linalg.norm(self.point - middle, axis=1).max()
         apart = np.linalg.norm(cells.middle[todo] - middle, axis=1)
-        return todo, apart * (1 - 1e-5) - radius * (1 + 1e-5) - self.rim * cells.radius[todo] - 1e-6 * float(
+        return todo, apart * (1 - 1e-5) - radius * (1 + 1e-5) - self.radius_share * cells.radius[todo] - 1e-6 * float(
             self.norm.max()
         )
 
     def _slack(self, reach: np.ndarray) -> np.ndarray:
-        """Bound on the rounding of |a|^2 - 2 a.b + |b|^2 in float32, inputs rounded to float32 included. (b,)"""
+        """Bound on the rounding error of |a|^2 - 2 a.b + |b|^2 in float32, including that of the inputs. (b,)"""
         steps = self.query.shape[1] / 4 + 4
         return steps * np.finfo(np.float32).eps * (self.norm + float(reach.max())) ** 2
 
     def _score(self, some: np.ndarray) -> np.ndarray:
-        """|b|^2 - 2 a.b for every row of some cells and every anchor. (WIDTH, g, b) float32: the smallest of a cell is found along the first
-        axis, in long runs, twice as fast as along any other."""
+        """|b|^2 - 2 a.b for every row of some cells and every anchor. (WIDTH, g, b) float32: the minimum over the
+        rows of a cell is taken along the first axis, which is twice as fast as along another."""
         shape = (WIDTH, len(some), len(self.query))
         points = np.take(self.cells.points, some, axis=0, out=self.buffers.points[: len(some)], mode="clip")
         scores = self.buffers.scores[: np.prod(shape)].reshape(shape)
@@ -196,7 +210,7 @@ class _Block:
         return scores
 
     def _first_limit(self, seeds: np.ndarray) -> np.ndarray:
-        """An upper bound of each anchor's k-th squared distance; inf where the seeds hold too few. (b,)"""
+        """An upper bound of each anchor's k-th squared distance; inf if the seeds hold too few rows. (b,)"""
         nearest = []
         for start in range(0, len(seeds), CELLS_AT_ONCE):
             some = seeds[start : start + CELLS_AT_ONCE]
@@ -210,7 +224,8 @@ class _Block:
         return np.where(kth > 1e38, np.inf, np.maximum(kth + self.norm**2, 0) + self._slack(self.cells.reach[seeds]))
 
     def _reached(self, todo: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        """Which cells' balls come within an anchor's limit: |a - m|^2 <= (l + r)^2, all of it one product. (len(todo),) bool."""
+        """Which cells have a ball within some anchor's limit: |a - m|^2 <= (l + r)^2, as one product. (len(todo),)
+        bool."""
         distance = np.minimum(np.sqrt(limit) * (1 + 1e-6), 1e18)
         steps = self.query.shape[1] / 4 + 6
         slack = steps * np.finfo(np.float32).eps * (self.norm + distance + 2 * float(self.cells.reach.max())) ** 2
@@ -229,7 +244,8 @@ class _Block:
         return np.concatenate(nearest)[: len(todo)] < 0 if nearest else np.zeros(0, bool)
 
     def _propose(self, some: np.ndarray, limit: np.ndarray) -> None:
-        """Notes the rows that the product cannot rule out. Cells without one are known by their smallest score."""
+        """Adds the rows that the product cannot rule out to `proposed`. A cell's smallest score tells whether it has
+        any."""
         scores = self._score(some)
         for g in () if self.one_group else np.flatnonzero(np.isin(self.cells.group[some], self.group)):
             scores[:, g, self.group == self.cells.group[some[g]]] = np.inf
@@ -244,7 +260,7 @@ class _Block:
                 self._decide()
 
     def _decide(self) -> None:
-        """Measures the proposals in float64 and keeps the best of each anchor."""
+        """Measures the proposed rows in float64 and keeps the best of each anchor."""
         if not self.proposed:
             return
         anchor, row = (np.concatenate(parts) for parts in zip(*self.proposed))
@@ -258,7 +274,8 @@ class _Block:
 def keep_best(
     distance: np.ndarray, row: np.ndarray, anchor: np.ndarray, new_distance: np.ndarray, new_row: np.ndarray
 ) -> None:
-    """Merges m proposals into the (b, k) best so far, in place; nearest first, equal distances by row. No row is proposed twice."""
+    """Merges m proposals into the (b, k) best so far, in place; nearest first, equal distances by row. No row may be
+    proposed twice."""
     touched, at = np.unique(anchor, return_inverse=True)
     topk = distance.shape[1]
     owner = np.concatenate([np.repeat(np.arange(len(touched)), topk), at])

@@ -1,4 +1,4 @@
-"""Who may not be whose positive: hands of one group (a video, a track), and hands of one video that lie too near in time."""
+"""Which hands never pair: those of one group (a video, a track), and those of one video that are too near in time."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Of n rows: `group` (n,) int64 >= 0, two rows of one group never pair.
+    """The rule for n rows. `group` (n,) int64 >= 0: two rows of one group never pair.
 
-    With `gap_s` > 0 neither do rows of one `video` (n,) whose `time` (n,) s differs by less; a row without a time (NaN) pairs with none
-    of its own video.
+    With `gap_s` > 0, rows of one `video` (n,) whose `time` (n,) s differs by less do not pair either; a row without a
+    time (NaN) pairs with no row of its own video.
     """
 
     group: np.ndarray
@@ -20,7 +20,7 @@ class Exclusion:
 
     @property
     def is_equivalence(self) -> bool:
-        """Whether the group alone decides, so that rows of one group are refused alike."""
+        """Whether the group alone decides, so that all rows of one group are excluded alike."""
         return self.gap_s <= 0
 
     def allows(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""The exact search on a GPU through torch: a few more than k by a float32 product, measured in float64, and a proof that none is missing.
+"""Exact search on a GPU with torch: float32 products give a few more than k candidates, which float64 measures and
+orders.
 
-Where rounding could hide a neighbour (many rows at nearly the k-th distance), the anchor is searched again on the CPU, so that both
-devices give the same answer.
+If rounding could have hidden a neighbour (many rows at nearly the k-th distance), the anchor is searched again on the
+CPU, so that both devices give the same answer.
 
 Shapes: B anchors of a block, W rows of the pool at once, K kept.
 """
@@ -30,7 +31,8 @@ def search_blocks_on(
     topk: int,
     progress: Progress = silent,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """As `exact.search_blocks` with rim 1, on a torch device. Raises HandtoolError where torch cannot use it."""
+    """As `exact.search_blocks` with radius_share 1, on a torch device. Raises HandtoolError if torch cannot use the
+    device."""
     pool = GpuPool(device, vectors, exclusion, cells)
     keep = topk + SPARE
     for start in range(0, len(anchors), ANCHORS_AT_ONCE):
@@ -42,17 +44,17 @@ def search_blocks_on(
         squared = np.where(row >= 0, np.einsum("bkd,bkd->bk", apart, apart), np.inf)
         order = np.lexsort((np.where(row >= 0, row, len(vectors)), squared))[:, :topk]
         best, distance = np.take_along_axis(row, order, 1), np.take_along_axis(squared, order, 1)
-        last = score[:, -1] + pool.norm(exact) ** 2 - pool.slack(exact)  # nothing that was not kept is nearer
-        unsure = np.flatnonzero(np.isfinite(score[:, -1]) & (distance[:, -1] >= last))
-        if len(unsure):
-            again = find_exact(vectors, exclusion, own[unsure], cells, topk)
-            best[unsure], distance[unsure] = again.positive, again.distance**2
+        last = score[:, -1] + pool.norm(exact) ** 2 - pool.slack(exact)  # a lower bound for all rows that were not kept
+        uncertain = np.flatnonzero(np.isfinite(score[:, -1]) & (distance[:, -1] >= last))
+        if len(uncertain):
+            again = find_exact(vectors, exclusion, own[uncertain], cells, topk)
+            best[uncertain], distance[uncertain] = again.positive, again.distance**2
         progress("search exactly", places[-1] + 1, len(anchors))
         yield places, best, distance, len(own) * len(pool.rows)
 
 
 class GpuPool:
-    """The rows of `cells` on the device, relative to their mean, with what decides who may pair with them."""
+    """The rows of `cells` on the device, relative to their mean, with the keys that decide which rows pair."""
 
     def __init__(self, device: str, vectors: np.ndarray, exclusion: Exclusion, cells: Cells) -> None:
         import torch
@@ -77,11 +79,12 @@ class GpuPool:
         return np.linalg.norm(exact - self.centre, axis=1)
 
     def slack(self, exact: np.ndarray) -> np.ndarray:
-        """Bound on the rounding of |b|^2 - 2 a.b in float32 (any order of summation), inputs rounded to float32 included. (B,)"""
+        """Bound on the rounding error of |b|^2 - 2 a.b in float32, in any order of summation, including that of the
+        inputs. (B,)"""
         return 2 * (exact.shape[1] + 4) * np.finfo(np.float32).eps * (self.norm(exact) + self.reach) ** 2
 
     def nearest(self, anchors: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores |b|^2 - 2 a.b (B, keep) float64, rising, and rows (B, keep) int64; inf and -1 where fewer may pair."""
+        """Scores |b|^2 - 2 a.b (B, keep) float64, rising, and rows (B, keep) int64; inf and -1 if fewer may pair."""
         torch = self.torch
         points_BD = self.move((self.vectors[anchors] - self.centre).astype(np.float32))
         own = [self.move(key[anchors]) for key in self.all_keys()]
@@ -98,7 +101,7 @@ class GpuPool:
         return score, np.where(np.isfinite(score), self.rows[place], -1)
 
     def excluded(self, own: list, others: list):
-        """(B, W) bool, as `Exclusion.allows` says it, reversed."""
+        """(B, W) bool: the negation of `Exclusion.allows`."""
         no_BW = own[0][:, None] == others[0]
         if len(own) > 1:
             apart_BW = (own[2][:, None] - others[2]).abs() >= self.exclusion.gap_s

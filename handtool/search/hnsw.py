@@ -1,7 +1,8 @@
-"""Approximate neighbours with hnswlib (Malkov & Yashunin 2018, arXiv:1603.09320), asked for more than needed so that many may be dropped.
+"""Approximate neighbours with hnswlib (Malkov & Yashunin 2018, arXiv:1603.09320).
 
-hnswlib itself takes NaN rows and answers a repeated vector only in part, so it is given finite vectors, each once. It is built and asked in
-an order in which near rows follow each other: what one walk through the graph has brought into the cache serves the next.
+hnswlib accepts rows with NaN and finds only some copies of a repeated vector, so it gets finite, distinct vectors. The
+graph is built and queried in an order in which near rows follow each other, so that one query finds in the cache what
+the one before it has loaded.
 """
 
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ import numpy as np
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 
-BUILD_ROWS = 50_000  # between two words of progress
+BUILD_ROWS = 50_000  # between two reports of progress
 QUERY_ROWS = 8_192
-SKELETON = 0.2  # share of the rows that are inserted first, at random: a graph grown from one corner has few long links
+FIRST_SHARE = 0.2  # of the rows, inserted first in random order: a graph that grows from one corner has few long links
 
 
 class Graph:
@@ -30,15 +31,15 @@ class Graph:
         seed: int,
         progress: Progress = silent,
     ) -> None:
-        """vectors (n, d), finite at `rows` (u,), u >= 1; `order`: the places 0..u-1, near rows after each other.
+        """vectors (n, d), finite at `rows` (u,), u >= 1; `order`: the places 0..u-1, with near rows after each other.
 
-        Raises HandtoolError where hnswlib cannot be imported.
+        Raises HandtoolError if hnswlib cannot be imported.
         """
         self.vectors, self.size, self.threads = vectors, len(rows), threads or -1
         self.index = _hnswlib().Index(space="l2", dim=vectors.shape[1])
         self.index.init_index(max_elements=len(rows), M=m, ef_construction=ef_construction, random_seed=seed)
         rng = np.random.default_rng(seed)
-        first = rng.random(len(order)) < SKELETON
+        first = rng.random(len(order)) < FIRST_SHARE
         order = np.concatenate([rng.permutation(order[first]), order[~first]])
         for start in range(0, len(order), BUILD_ROWS):
             place = order[start : start + BUILD_ROWS]
@@ -46,7 +47,8 @@ class Graph:
             progress("build hnsw", start + len(place), len(order))
 
     def ask(self, anchors: np.ndarray, count: int, ef: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yields (slice of anchors, (b, count) int64 places in `rows`, nearest first); all -1 where hnswlib found too few."""
+        """Yields (slice of anchors, (b, count) int64 places in `rows`, nearest first); all -1 if hnswlib found too
+        few."""
         count = min(count, self.size)
         self.index.set_ef(max(ef, count))
         for start in range(0, len(anchors), QUERY_ROWS):
@@ -56,9 +58,7 @@ class Graph:
     def _query(self, queries: np.ndarray, count: int) -> np.ndarray:
         try:
             return self.index.knn_query(queries, k=count, num_threads=self.threads)[0].astype(np.int64)
-        except (
-            RuntimeError
-        ):  # "Cannot return the results in a contiguous 2D array": some query reached fewer than `count`
+        except RuntimeError:  # "Cannot return the results in a contiguous 2D array": a query found fewer than `count`
             if len(queries) == 1:
                 return np.full((1, count), -1, np.int64)
             half = len(queries) // 2
@@ -73,8 +73,10 @@ def _hnswlib():
     try:
         import hnswlib
     except ImportError as error:
+        problem = f"hnswlib cannot be imported ({error}): PyPI has only its source"
+        install = "apt-get install g++ && pip install --force-reinstall --no-cache-dir hnswlib"
         raise HandtoolError(
-            f"hnswlib cannot be imported ({error}): PyPI has only its source, which a C++ compiler (g++ or clang++) must build",
-            hint="apt-get install g++ && pip install --force-reinstall --no-cache-dir hnswlib   (or mine with --index exact)",
+            f"{problem}, which a C++ compiler (g++ or clang++) must build",
+            hint=f"{install}   (or mine with --index exact)",
         ) from error
     return hnswlib

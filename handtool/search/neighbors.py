@@ -1,8 +1,9 @@
-"""The nearest rows that an anchor may pair with: complete, sorted, and never one that is excluded.
+"""The nearest rows that an anchor may pair with: complete lists, sorted, without excluded rows.
 
-hnsw: a graph answers most anchors, asked for more than needed. Those that came out short, because their neighbourhood is their own group,
-are asked again with more, or looked up by a scan of all cells, whichever looks at less. Where the graph would leave most anchors short
-and the scan is cheaper than the graph, none is built.
+hnsw: a graph is queried for more rows than needed, because excluded ones are dropped. Anchors that then have too few
+neighbours, because near rows belong to their own group, are queried again for more rows, or found by a scan of all
+cells, whichever is estimated to be cheaper. No graph is built if it would leave most anchors with too few neighbours
+and the scan is cheaper.
 """
 
 from collections.abc import Callable
@@ -20,31 +21,31 @@ from handtool.search.exact import Exact, find_exact, search_blocks
 from handtool.search.exclusion import Exclusion
 from handtool.search.hnsw import Graph
 
-Index = Literal["hnsw", "exact", "scan"]  # scan: the exact search, as sure of the rims of its cells as it need be
-RIMS = (0.45, 0.5, 0.55, 0.6, 0.8, 1.0)  # shares of a cell's radius that a scan may believe (handtool/docs/LOG.md)
-ENOUGH = 0.993  # of the true neighbours of a few cells' anchors: the smallest share that finds so many is believed
+Index = Literal["hnsw", "exact", "scan"]  # scan: exact search with cell radii shrunk as far as recall allows
+RADIUS_SHARES = (0.45, 0.5, 0.55, 0.6, 0.8, 1.0)  # shares of the cells' radii that a scan may use (docs/LOG.md)
+LEAST_RECALL = 0.993  # a scan uses the smallest share with this recall on the anchors of a few cells
 DEEPEST_EF = 1024
-STEPS_PER_EF = 400  # distances of a matrix product that take the time of one unit of ef in the graph
-GRAPH_STEPS = 100_000  # and of building the graph and asking it once, per row
+STEPS_PER_EF = 400  # distances of a matrix product that take as long as one unit of ef in the graph
+GRAPH_STEPS = 100_000  # distances that take as long as building and querying the graph, per row
 PROBE_CELLS = 4
-RIM_CELLS = 8
-WORTH_ASKING = 0.5  # share of anchors that a graph must answer to be built whatever a scan costs
+SHARE_CELLS = 8
+LEAST_SOLVED = 0.5  # share of anchors answered by the graph above which it is always built
 
 
 @dataclass
 class Neighbors:
-    """m anchors, k asked for. Distances are Euclidean."""
+    """k neighbours of m anchors. Distances are Euclidean."""
 
-    positive: np.ndarray  # (m, k) int, -1 where fewer exist or the anchor is not finite
+    positive: np.ndarray  # (m, k) int, -1 if fewer exist or the anchor is not finite
     distance: np.ndarray  # (m, k) float32, inf there
-    rejected: float = 0.0  # share of the graph's answers that the anchor may not pair with
-    asked_again: int = 0  # anchors asked a second time with more
-    scanned: int = 0  # anchors that the graph left short, looked up cell by cell
+    rejected: float = 0.0  # share of the graph's answers that are excluded
+    asked_again: int = 0  # anchors queried again for more rows
+    scanned: int = 0  # anchors with too few neighbours by the graph, found by a scan
 
 
 @dataclass(frozen=True)
 class Search:
-    """How to look: as the options of `handtool mine`."""
+    """How to search: the options of `handtool mine`."""
 
     index: Index = "hnsw"
     m: int = MineConfig.m
@@ -67,10 +68,12 @@ def neighbors_in_other_groups(
     seed: int = MineConfig.seed,
     progress: Progress = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """vectors (n, d) float, groups (n,) of any kind. Returns positive (n, topk) int64 and Euclidean distance (n, topk) float32.
+    """vectors (n, d) float, groups (n,) of any kind. Returns positive (n, topk) int64 and Euclidean distance (n, topk)
+    float32.
 
-    Nearest first, equal distances: the lower row first; -1 and +inf where fewer exist. A row with a NaN or infinity has no neighbours
-    and is nobody's. `exact` has the order of a float64 double loop; `hnsw` is approximate in which rows it finds, not in anything else.
+    Nearest first, equal distances: the lower row first; -1 and +inf if fewer exist. A row with NaN or infinity has no
+    neighbours and is no neighbour. `exact` gives the order of a double loop in float64; `hnsw` may miss rows, and is
+    otherwise exact.
     """
     exclusion = Exclusion(number_groups(groups))
     found = find_neighbors(
@@ -80,7 +83,7 @@ def neighbors_in_other_groups(
 
 
 def number_groups(groups: np.ndarray) -> np.ndarray:
-    """Groups of any kind as numbers from 0. (n,) int64."""
+    """Groups of any type as numbers from 0. (n,) int64."""
     return np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
@@ -95,9 +98,10 @@ def find_neighbors(
     new: Callable = np.empty,
     progress: Progress = silent,
 ) -> Neighbors:
-    """The `topk` nearest rows of `pool` for each of `anchors` (both: rows of vectors, rising; None: all), of the same `kind` (n,) if given.
+    """The `topk` nearest rows of `pool` for each of `anchors` (both: rising rows of vectors; None: all), of the same
+    `kind` (n,) if given.
 
-    `new(shape, dtype)` makes the arrays of the result; one that lies on the disk keeps large results out of memory.
+    `new(shape, dtype)` makes the arrays of the result, for example on the disk to keep large results out of memory.
     """
     vectors = np.asarray(vectors)
     if vectors.dtype not in (np.float32, np.float64):
@@ -132,7 +136,7 @@ def finite_rows(vectors: np.ndarray) -> np.ndarray:
 
 
 class _Search:
-    """One set of anchors, one pool."""
+    """The search for one set of anchors in one pool."""
 
     def __init__(
         self, vectors, exclusion: Exclusion, topk: int, how: Search, anchors, pool, progress: Progress
@@ -146,8 +150,8 @@ class _Search:
         self.near = self.cells if same else make_cells(vectors, exclusion.group, self.anchors)
 
     def write(self, found: Neighbors, places: np.ndarray) -> None:
-        """The answers, into rows `places` of the result."""
-        alone = len(self.anchors) == len(self.distinct.answer)  # every anchor has its own answer, in its own order
+        """Writes the answers into rows `places` of the result."""
+        alone = len(self.anchors) == len(self.distinct.answer)  # no duplicates: answer i belongs to anchor i
         straight = alone and len(places) == len(found.positive)
         shape = (len(self.anchors), self.topk)
         positive = found.positive if straight else np.empty(shape, found.positive.dtype)
@@ -175,46 +179,51 @@ class _Search:
                 self.how.device, self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk, self.progress
             )
         else:
-            rim = 1.0 if self.how.index == "exact" else self.rim
+            radius_share = 1.0 if self.how.index == "exact" else self.radius_share
             given = self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk
-            blocks = search_blocks(*given, self.how.threads, rim, self.progress, self.near)
+            blocks = search_blocks(*given, self.how.threads, radius_share, self.progress, self.near)
         for places, row, squared, _ in blocks:
             positive[todo[places]], distance[todo[places]] = row, np.sqrt(squared)
 
     def use_graph(self) -> bool:
-        """Whether a graph is worth building: measured on the anchors of a few cells, counted in distances, so that the same data give
-        the same course."""
+        """Whether a graph is worth building, measured on the anchors of a few cells. Costs are counted in distances
+        instead of seconds, so that the same data give the same decision."""
         probe = self.anchors[self.probe(np.arange(len(self.anchors)), PROBE_CELLS)]
         rank = count_within(self.vectors, probe, self.distinct.first, self.scan_some(probe, 1.0).distance[:, -1])
         solved = float((rank <= max(self.how.ef, 2 * (self.topk + 1)) // 2).mean())
-        return solved >= WORTH_ASKING or solved * self.scan_some(probe, self.rim).compared > GRAPH_STEPS * len(probe)
+        return solved >= LEAST_SOLVED or solved * self.scan_some(probe, self.radius_share).compared > GRAPH_STEPS * len(
+            probe
+        )
 
     @cached_property
-    def rim(self) -> float:
-        """What a scan believes of the cells' radii, measured on the anchors of a few cells: in few dimensions balls are full to the rim."""
-        probe = self.anchors[self.probe(np.arange(len(self.anchors)), RIM_CELLS)]
+    def radius_share(self) -> float:
+        """The share of the cells' radii that a scan uses, measured on the anchors of a few cells. In few dimensions
+        it is 1, since rows are near the surface of their ball."""
+        probe = self.anchors[self.probe(np.arange(len(self.anchors)), SHARE_CELLS)]
         truth = self.scan_some(probe, 1.0).distance
         there = np.isfinite(truth)
         last = np.where(there, truth, -np.inf).max(axis=1, keepdims=True) * (1 + 1e-12)
         return next(
-            rim
-            for rim in RIMS
-            if rim == 1 or (self.scan_some(probe, rim).distance <= last).sum() >= ENOUGH * there.sum()
+            radius_share
+            for radius_share in RADIUS_SHARES
+            if radius_share == 1
+            or (self.scan_some(probe, radius_share).distance <= last).sum() >= LEAST_RECALL * there.sum()
         )
 
-    def scan_some(self, anchors: np.ndarray, rim: float) -> Exact:
+    def scan_some(self, anchors: np.ndarray, radius_share: float) -> Exact:
         return find_exact(
-            self.vectors, self.exclusion, anchors, self.cells, self.topk, self.how.threads, rim, near=self.near
+            self.vectors, self.exclusion, anchors, self.cells, self.topk, self.how.threads, radius_share, near=self.near
         )
 
     def probe(self, todo: np.ndarray, num_cells: int) -> np.ndarray:
-        """The anchors of a few cells: together, because that is how a scan takes them."""
+        """The anchors of a few whole cells, since a scan takes anchors cell by cell."""
         cell = self.near.cell_of(len(self.vectors))[self.anchors[todo]]
         some = np.unique(cell)
         return todo[np.isin(cell, some[:: -(-len(some) // num_cells)])]
 
     def ask_graph(self, found: Neighbors, positive: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """Answers by the graph; returns the places of the anchors that it left short and that a scan finishes sooner."""
+        """Writes the graph's answers. Returns the places of the anchors with too few neighbours for which a scan is
+        cheaper."""
         how, anchors = self.how, self.anchors
         place = np.full(len(self.vectors), -1, np.int64)
         place[self.distinct.first] = np.arange(len(self.distinct.first))
@@ -238,23 +247,28 @@ class _Search:
             else:
                 found.asked_again = max(found.asked_again, len(todo))
             todo, ef = todo[short], 4 * ef
-            if len(todo) == 0 or ef > min(DEEPEST_EF, graph.size) or not self.pays(graph, todo, ef, positive, distance):
+            if (
+                len(todo) == 0
+                or ef > min(DEEPEST_EF, graph.size)
+                or not self.is_cheaper(graph, todo, ef, positive, distance)
+            ):
                 return todo
 
-    def pays(self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray) -> bool:
-        """Whether asking the graph with `ef` saves more of the scan than it costs."""
+    def is_cheaper(self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray) -> bool:
+        """Whether querying the graph with `ef` costs less than the scan that it saves."""
         probe = self.probe(todo, PROBE_CELLS)
-        scan = self.scan_some(self.anchors[probe], self.rim)
+        scan = self.scan_some(self.anchors[probe], self.radius_share)
         short, _ = self.ask(graph, probe, ef, positive, distance)
         return STEPS_PER_EF * ef * len(probe) < float((~short).mean()) * scan.compared
 
     def ask(
         self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray
     ) -> tuple[np.ndarray, float]:
-        """Writes the answers of the anchors `todo`. Returns which came out short (bool), and the share of answers that were excluded.
+        """Writes the answers of the anchors `todo`. Returns which have too few neighbours (bool), and the share of
+        answers that were excluded.
 
-        Only the first half of what the graph looks at is asked for, since its recall is lower in the second. Short is also who was
-        not found at its own place: the graph can fall apart between tight clusters.
+        Only `ef` / 2 rows are asked for, since recall is lower among the last ones. An anchor that the graph does not
+        find itself also counts as having too few: between tight clusters the graph can be disconnected.
         """
         short = np.zeros(len(todo), bool)
         dropped = asked = 0
@@ -274,7 +288,8 @@ class _Search:
         return short, dropped / max(asked, 1)
 
     def best(self, anchors: np.ndarray, rows: np.ndarray, fits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The `topk` nearest of the first 2 x topk that fit, by (float64 distance, row). rows, fits (b, c), nearest first."""
+        """The `topk` nearest of the first 2 x topk allowed rows, by (float64 distance, row). rows, fits (b, c),
+        nearest first."""
         owner, column = np.nonzero(fits)
         place = np.arange(len(owner)) - np.searchsorted(owner, np.arange(len(anchors)))[owner]
         owner, column, place = (values[place < 2 * self.topk] for values in (owner, column, place))
@@ -287,7 +302,7 @@ class _Search:
 
 
 def count_within(vectors: np.ndarray, anchors: np.ndarray, rows: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """How many of `rows` lie within `distance` (b,) of each anchor (b,), to float32. (b,) int64."""
+    """How many of `rows` are within `distance` (b,) of each anchor (b,), in float32. (b,) int64."""
     points = vectors[anchors].astype(np.float32)
     limit = (distance**2 * (1 + 1e-6) - np.einsum("bd,bd->b", points, points, dtype=np.float64)).astype(np.float32)
     count = np.zeros(len(anchors), np.int64)

@@ -1,4 +1,4 @@
-"""How good mined neighbours are: recall against the exact answer on a sample, distances, and who is everybody's neighbour."""
+"""Quality of mined neighbours: recall against exact search on a sample, distances, and in-degree."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from handtool.search.neighbors import Search, find_neighbors, finite_rows
 
 SAMPLE = 1_000
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-QUANTILE_ANCHORS = 1_000_000  # more than these: their quantiles are those of a sample
+QUANTILE_ANCHORS = 1_000_000  # above this number, quantiles are those of a sample
 BLOCK_ROWS = 1 << 18
 
 
@@ -23,10 +23,10 @@ def recall_on_sample(
     pool: np.ndarray | None = None,
     kind: np.ndarray | None = None,
 ) -> float:
-    """Share of the true k nearest that were found, over at most `sample` anchors; NaN where none has any.
+    """Share of the true k nearest that were found, for at most `sample` anchors; NaN if none has neighbours.
 
-    positive, distance (m, k) of `anchors` (m,), or of all rows. A neighbour at the distance of the true last one counts (float32), so that
-    exact ties cost nothing.
+    positive, distance (m, k) of `anchors` (m,), or of all rows. A neighbour at the (float32) distance of the true k-th
+    one counts as found, so that ties do not lower the recall.
     """
     anchors = np.arange(len(vectors)) if anchors is None else anchors
     usable = np.flatnonzero(np.isin(anchors, finite_rows(vectors)))
@@ -44,10 +44,11 @@ def recall_on_sample(
 def describe_neighbors(
     positive: np.ndarray, distance: np.ndarray, pool: slice = slice(None), last: float = np.inf, seed: int = 5
 ) -> dict:
-    """Distance quantiles over all pairs and at rank 1, and in-degree (how many anchors have the row as their positive).
+    """Quantiles of the distance over all pairs and at rank 1, and of the in-degree (the number of anchors with the row
+    as a positive).
 
-    positive, distance (m, k), read in blocks; pairs farther than `last` are left out. `pool`: the rows that can be positives (all
-    that the anchors are). Quantiles of more than 1,000,000 anchors are those of as many drawn.
+    positive, distance (m, k), read in blocks; pairs farther than `last` are left out. `pool`: the rows that can be
+    positives (default: the anchors). Quantiles of more than 1,000,000 anchors are those of a sample of that size.
     """
     first, stop = pool.start or 0, len(positive) if pool.stop is None else pool.stop
     degree = np.zeros(max(stop - first, 1), np.int64)

@@ -20,7 +20,7 @@ from handtool.search.cells import make_cells
 from handtool.search.exact import find_exact
 from handtool.search.gpu import search_blocks_on
 from handtool.search.hnsw import Graph
-from handtool.search.neighbors import RIM_CELLS, RIMS, _Search
+from handtool.search.neighbors import RADIUS_SHARES, SHARE_CELLS, _Search
 
 
 def loop_over_everything(vectors, groups, topk):
@@ -197,19 +197,21 @@ def test_a_scan_believes_as_much_of_the_rims_as_finds_99_in_a_hundred(dim, sprea
 
 @pytest.mark.parametrize("enough", [0.0, 0.9999, 2.0])
 def test_the_smallest_rim_that_finds_enough_is_believed_and_all_of_it_where_none_does(monkeypatch, enough):
-    monkeypatch.setattr("handtool.search.neighbors.ENOUGH", enough)
+    monkeypatch.setattr("handtool.search.neighbors.LEAST_RECALL", enough)
     rng = np.random.default_rng(9)
     groups = np.repeat(np.arange(60), 250)
     vectors = (rng.normal(size=(60, 14))[groups] + 0.3 * rng.normal(size=(15000, 14))).astype(np.float32)
     search = _Search(vectors, Exclusion(groups), 5, Search("scan"), np.arange(15000), np.arange(15000), silent)
-    recall = {rim: recall_of(search, rim) for rim in RIMS}
-    assert search.rim == next((rim for rim in RIMS if recall[rim] >= enough), 1.0)
-    assert recall[RIMS[0]] < 0.9999 and recall[1.0] == 1
+    recall = {radius_share: recall_of(search, radius_share) for radius_share in RADIUS_SHARES}
+    assert search.radius_share == next(
+        (radius_share for radius_share in RADIUS_SHARES if recall[radius_share] >= enough), 1.0
+    )
+    assert recall[RADIUS_SHARES[0]] < 0.9999 and recall[1.0] == 1
 
 
-def recall_of(search: _Search, rim: float) -> float:
-    probe = search.probe(np.arange(15000), RIM_CELLS)
-    found, truth = search.scan_some(probe, rim).positive, search.scan_some(probe, 1.0).positive
+def recall_of(search: _Search, radius_share: float) -> float:
+    probe = search.probe(np.arange(15000), SHARE_CELLS)
+    found, truth = search.scan_some(probe, radius_share).positive, search.scan_some(probe, 1.0).positive
     return np.mean([len(set(f) & set(t)) / 5 for f, t in zip(found, truth)])
 
 
