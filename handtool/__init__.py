@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from handtool.api.hand_dataset import HandDataset as HandDataset
     from handtool.api.models import load_encoder as load_encoder
     from handtool.api.models import load_pose as load_pose
+    from handtool.api.running import run as run
 
 __version__ = "0.2.0"
 
 PUBLIC = {
     "open": "files",
     "HandDataset": "hand_dataset",
+    "run": "running",
     "load_encoder": "models",
     "load_pose": "models",
 }  # name -> module of handtool.api

@@ -1,20 +1,26 @@
 """The public face in Python: `import handtool`."""
 
+import dataclasses
+import json
+import os
 import pickle
+import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from making import make_file, record, write_crops, write_videos
-from running import read, run_stage
+from running import read, read_tables, run_stage, same_tables
 
 import handtool as package
 from handtool import store
+from handtool.cli import state
 from handtool.config import MineConfig, PredictConfig
-from handtool.errors import DamagedFile, HandtoolError
+from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.nn.files.pose_weights import write_pose
 from handtool.nn.files.weights import write_encoder
 from handtool.nn.models.encoder import make_encoder, make_projection_head
@@ -44,7 +50,7 @@ def test_opening_a_file_does_not_load_torch(tmp_path):
 
 
 def test_dir_names_the_public_face_and_an_unknown_name_is_an_attribute_error():
-    assert {"open", "HandDataset", "load_encoder", "load_pose", "__version__"} <= set(dir(package))
+    assert {"open", "HandDataset", "run", "load_encoder", "load_pose", "__version__"} <= set(dir(package))
     with pytest.raises(AttributeError, match="no attribute 'lead_pose'"):
         _ = package.lead_pose
 
@@ -325,3 +331,146 @@ def test_an_encoders_transform_mirrors_left_hands(weights):
     np.testing.assert_allclose(encoder.transform(images, "left"), seen.flip(3), atol=1e-5)
     np.testing.assert_allclose(encoder.transform(torch.from_numpy(images), ["left", "right"])[1], seen[1], atol=1e-6)
     assert list(encoder.state_dict()) == list(make_encoder("resnet18").state_dict())
+
+
+@pytest.fixture
+def embedded(tmp_path, monkeypatch) -> Path:
+    """e.h5 in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return make_file(Path("e.h5"), (5, 4), ("keypoints", "labels", "embeddings"))
+
+
+def test_run_makes_the_tables_and_the_report_of_the_command(embedded, handtool):
+    report = package.run("mine", "e.h5", "pairs.h5", topk=2, threads=1, metric="cosine", max_distance=1.5)
+    options = ("--topk", 2, "--threads", 1, "--metric", "cosine", "--max-distance", 1.5)
+    done = handtool("mine", "e.h5", "-o", "other.h5", *options, "--json")
+    assert json.loads(done.stdout)["report"] == json.loads(json.dumps(report))
+    assert same_tables(read_tables(Path("pairs.h5")), read_tables(Path("other.h5")))
+
+
+def test_the_history_of_what_run_made_is_a_line_of_shell_that_makes_the_same(embedded, handtool):
+    package.run("mine", embedded, Path("pairs.h5"), topk=2, same_side=True, max_in_degree=None, threads=np.int64(1))
+    [line] = package.run("info", "pairs.h5")["commands"][-1:]
+    assert line == "handtool mine e.h5 --topk 2 --same-side --threads 1 -o pairs.h5"
+    assert "pairs.h5 is up to date" in handtool(*shlex.split(line)[1:]).stderr
+
+
+def test_run_keeps_what_is_up_to_date_and_refuses_to_overwrite_what_is_not(embedded):
+    first = package.run("mine", "e.h5", "pairs.h5", topk=2, threads=1)
+    before = Path("pairs.h5").stat().st_mtime_ns
+    assert package.run("mine", "e.h5", "pairs.h5", topk=2, threads=1) == json.loads(json.dumps(first))
+    with pytest.raises(HandtoolError, match="topk 2 instead of 3"):
+        package.run("mine", "e.h5", "pairs.h5", topk=3, threads=1)
+    assert Path("pairs.h5").stat().st_mtime_ns == before
+    assert package.run("mine", "e.h5", "pairs.h5", topk=3, threads=1, force=True)["topk"] == 3
+
+
+def test_run_prints_nothing_and_leaves_the_settings_of_the_command_line_alone(embedded, capfd):
+    before = vars(state).copy()
+    package.run("mine", "e.h5", "pairs.h5", topk=2, threads=1)
+    package.run("check", ["e.h5", "pairs.h5"], deep=True)
+    with pytest.raises(HandtoolError):
+        package.run("mine", "none.h5", "other.h5")
+    embedded.unlink()
+    assert package.run("info", "pairs.h5")["missing"]
+    assert capfd.readouterr() == ("", "") and vars(state) == before
+
+
+@pytest.mark.parametrize(
+    "arguments, settings, message, hint",
+    [
+        (("mine", "e.h5", "p.h5"), {"topq": 3}, "'topq' is no setting of mine", "topk"),
+        (("mime", "e.h5", "p.h5"), {}, "'mime' is no command", "mine"),
+        (("mine", "e.h5", "p.h5"), {"as_json": True}, "'as_json' is no setting", "topk"),
+        (("mine", "e.h5", "p.h5"), {"topk": 0}, "0 is not in the range", "mine --help"),
+        (("mine", "e.h5", "p.h5"), {"metric": "manhattan"}, "not one of 'euclidean', 'cosine'", "--help"),
+        (("mine", "e.h5", "p.h5"), {"same_side": "no"}, "same_side='no': True or False", None),
+        (("mine", "e.h5"), {}, "mine needs an output", "FILE.h5"),
+        (("mine", None, "p.h5"), {}, "mine needs a source", "FILE.h5"),
+        (("mine", "-", "p.h5"), {}, "not the name of a file", "./-"),
+        (("doctor", "e.h5"), {}, "takes no source", None),
+        (("info", "e.h5", "p.h5"), {}, "writes no file", None),
+        (("split", "e.h5", ["one.h5"]), {}, "2 parts, 1 outputs", None),
+    ],
+)
+def test_a_call_that_no_command_line_could_say_is_refused_with_what_is_meant(
+    embedded, arguments, settings, message, hint
+):
+    with pytest.raises(WrongCommand) as error:
+        package.run(*arguments, **settings)
+    assert message in error.value.message and (hint is None or hint in error.value.hint)
+    assert os.listdir() == ["e.h5"]
+
+
+def test_several_sources_several_outputs_and_further_inputs(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    test = weights / "test.h5"
+    report = package.run("predict", test, "p.h5", model=weights / "pose.h5", bone=25, workers=1, device="cpu")
+    assert report["accounting"][0]["done"] == 9 and report["scale_source"] == "given"
+    parts = package.run("split", "p.h5", ["a.h5", "b.h5"], by="row", shares=(70, 30), seed=1)["parts"]
+    assert [part["accounting"][0]["done"] for part in parts] == [6, 3]
+    assert package.run("cat", ["a.h5", "b.h5"], "c.h5")["files"] == 2
+    assert package.run("eval", "c.h5", protocols=["mpjpe", "pa_mpjpe"], resamples=0)["results"][0][
+        "protocols"
+    ].keys() == {"mpjpe", "pa_mpjpe"}
+    package.run("export", "c.h5", "c.npz", table="predictions")
+    assert np.load("c.npz")["joints"].shape == (9, 21, 3)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    from handtool.stages import synth
+
+    monkeypatch.chdir(tmp_path)
+    settings = {"num_videos": 3, "frames": 1, "size": 32, "workers": 1, "device": "cpu"}
+    make_videos, made = synth.make_videos, []
+
+    def interrupted(waiting, *rest):
+        made.append(len(waiting))
+        for number, video in enumerate(make_videos(waiting, *rest)):
+            yield video
+            if len(made) == 1 and number == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(synth, "make_videos", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        package.run("synth", output="crops.h5", **settings)
+    assert Path("crops.h5.partial").is_dir() and not Path("crops.h5").exists()
+    assert package.run("synth", output="crops.h5", **settings)["accounting"][0]["done"] == 3
+    assert made == [3, 1] and os.listdir() == ["crops.h5"]
+
+
+def test_calls_of_several_threads_do_not_mix(embedded):
+    def mine_with(topk: int) -> int:
+        return package.run("mine", "e.h5", f"{topk}.h5", topk=topk, threads=1)["topk"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(mine_with, (1, 2, 3, 4))) == [1, 2, 3, 4]
+
+
+NOT_ON_THE_COMMAND_LINE = {
+    "batch_size_cuda", "batch_size_cpu", "base_rate", "checkpoint_seconds", "timeout_s", "part", "precision",
+    "warmup", "weight_decay",
+}  # fmt: skip
+
+
+def test_every_setting_of_a_config_has_its_name_in_run():
+    """But for those that the command line has not either."""
+    from handtool import config
+    from handtool.api.running import load_command, settings_of
+
+    for command in (
+        "extract",
+        "keypoints",
+        "embed",
+        "mine",
+        "pretrain",
+        "finetune",
+        "eval",
+        "cat",
+        "split",
+        "export",
+        "report",
+    ):
+        fields = {field.name for field in dataclasses.fields(getattr(config, f"{command.capitalize()}Config"))}
+        assert fields - set(settings_of(load_command(command)[1])) <= NOT_ON_THE_COMMAND_LINE, command
+    assert {"pool", "topk", "force"} <= set(settings_of(load_command("mine")[1]))

@@ -9,7 +9,7 @@ HOUSE = Path(__file__).resolve().parents[1] / "handtool"
 GROUND = {"config", "errors", "progress", "accounting"}
 ROOMS = {
     "cli": {"stages", "store"},
-    "api": {"stages", "store", "nn"},
+    "api": {"cli", "stages", "store", "nn"},
     "stages": {"store", "hands", "sources", "vision", "search", "engine", "nn", "synth", "render"},
     "sources": {"hands"},
     "vision": {"hands"},

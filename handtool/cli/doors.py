@@ -51,6 +51,8 @@ def guarded(function: Callable, name: str) -> Callable:
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
         state.command = name
+        if state.reports is not None:  # whoever called from Python handles errors and signals
+            return function(*args, **kwargs)
         start_logging()
         signal.signal(signal.SIGTERM, interrupt)
         if (
@@ -65,7 +67,10 @@ def guarded(function: Callable, name: str) -> Callable:
 
 
 def run_to_code(call: Callable[[], None]) -> int:
-    """0, or the exit code of the known error that ended the call, said in one line."""
+    """0, or the exit code of the known error that ended the call, said in one line. Called from Python, errors pass through."""
+    if state.reports is not None:
+        call()
+        return 0
     try:
         call()
         sys.stdout.flush()
@@ -125,8 +130,8 @@ def run_stage(
     report_only: bool = False,
     check: Callable[[], None] | None = None,
     table: Callable[[dict], list[str]] | None = None,
-) -> None:
-    """Runs a stage between its sources and its output, and shows its report.
+) -> dict:
+    """Runs a stage between its sources and its output, and shows and returns its report.
 
     `raw`: sources are paths, not handtool files; `listed`: a file that names further ones. `extra`: further input files, given to the
     stage by keyword. `report_only`: no output named means none is written. `check` looks at the machine before anything else. `table`
@@ -166,7 +171,7 @@ def run_stage(
         if target is None:
             store.send(sink)
         log.debug("wrote %s, uuid %s", target or "standard output", sink.uuid)
-        print_report(report, as_json, target, table=table)
+        return print_report(report, as_json, target, table=table)
 
 
 def takes_list(stage: Callable) -> bool:
@@ -179,7 +184,7 @@ def make_record(config: Any, inputs: list, streamed: bool) -> "Record":
     from handtool.store.provenance import command_line
 
     values = dataclasses.asdict(config)
-    command = command_line() + (f" < {shlex.quote(str(state.redirected))}" if state.redirected else "")
+    command = (state.line or command_line()) + (f" < {shlex.quote(str(state.redirected))}" if state.redirected else "")
     return Record(f"handtool {state.command}", values, inputs, command, values.get("seed", -1), streamed)
 
 

@@ -33,6 +33,8 @@ def start_logging() -> None:
 
 def say(message: str, hint: str | None = None) -> None:
     """One line on standard error, and a hint to paste."""
+    if state.reports is not None:
+        return logging.getLogger(__name__).warning("%s", message)
     print(f"handtool {state.command}: {message}", file=sys.stderr)
     if hint:
         print(f"  hint: {hint}", file=sys.stderr)
@@ -45,8 +47,11 @@ def print_report(
     target: Path | None,
     up_to_date: bool = False,
     table: Callable[[dict], list[str]] | None = None,
-) -> None:
-    """To standard output, unless an HDF5 stream goes there; then to standard error."""
+) -> dict:
+    """To standard output, unless an HDF5 stream goes there; then to standard error. Returns the report."""
+    if state.reports is not None:
+        state.reports.append(report)
+        return report
     stream = sys.stderr if state.streaming else sys.stdout
     if up_to_date and not state.quiet:
         say(f"{target} is up to date")
@@ -62,6 +67,7 @@ def print_report(
         for line in (table or lay_out)(report):
             print(line, file=stream)
     stream.flush()
+    return report
 
 
 def clean(value: Any) -> Any:

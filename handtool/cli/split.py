@@ -62,14 +62,7 @@ def split(
         # What exists comes first: if it is of another split, nothing is written, and no two parts of different splits stand side by side.
         for part in sorted(range(len(outputs)), key=lambda part: not Path(outputs[part]).exists()):
             config = SplitConfig(by.value, numbers, part, in_order, seed)
-            run_stage(
-                stage,
-                [path],
-                outputs[part],
-                config,
-                force=force,
-                table=lambda report: reports.update({part: report}) or [],
-            )
+            reports[part] = run_stage(stage, [path], outputs[part], config, force=force, table=lambda report: [])
     parts = [{"output": output} | reports[part] for part, output in enumerate(outputs)]
     print_report({"parts": parts}, as_json, None, table=lay_out_parts)
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 command = "handtool"
+line: str | None = None  # the command line that a call from Python stands for; None: sys.argv
+reports: list[dict] | None = None  # of a call from Python: reports are kept here, nothing is printed
 quiet = False
 verbose = False
 streaming = False  # standard output carries HDF5, so the report goes to standard error
