@@ -46,8 +46,8 @@ def group_hands(groups: Groups | None, counted: np.ndarray, seed: int) -> Groupi
 
 @dataclass(frozen=True)
 class GroupSums:
-    """What a mean is made of, group by group: (g, k) sums and (g, k) counts. The mean of some groups together is the mean over the k
-    columns of sum / count; k is 1 for a mean over hands, 42 where each joint of each side is averaged first. hands: all of them."""
+    """The sums and counts (g, k) of each group behind a mean. The mean of several groups is the mean over the k columns of
+    sum / count; k is 1 for a mean over hands, 42 if each joint of each side is averaged first. hands: their number."""
 
     total: np.ndarray
     count: np.ndarray
@@ -55,11 +55,11 @@ class GroupSums:
 
     @property
     def scored(self) -> np.ndarray:
-        """The groups that hold a hand."""
+        """(g,) bool: the groups with a hand."""
         return self.count.any(axis=1)
 
     def means(self) -> np.ndarray:
-        """(g,): each group by itself; NaN for one without a hand."""
+        """(g,): the mean of each group; NaN for one without a hand."""
         return mean_of_ratios(self.total, self.count)
 
     def merged(self, into: np.ndarray) -> "GroupSums":
@@ -68,12 +68,12 @@ class GroupSums:
         return GroupSums(*both, self.hands)
 
     def mean(self) -> float:
-        """All groups together; NaN without a hand."""
+        """The mean of all groups together; NaN without a hand."""
         return float(mean_of_ratios(self.total.sum(axis=0)[None], self.count.sum(axis=0)[None])[0])
 
 
 def sum_groups(values: np.ndarray, groups: np.ndarray, number: int) -> GroupSums:
-    """values: (k, m), NaN where nothing is to be counted; groups: (m,) in [0, number)."""
+    """values: (k, m), NaN is not counted; groups: (m,) in [0, number)."""
     known = ~np.isnan(values)
     total = [np.bincount(groups[yes], row[yes], number) for row, yes in zip(values, known, strict=True)]
     count = [np.bincount(groups[yes], minlength=number) for yes in known]
@@ -81,14 +81,15 @@ def sum_groups(values: np.ndarray, groups: np.ndarray, number: int) -> GroupSums
 
 
 def mean_of_ratios(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """(r, k), (r, k) -> (r,): the mean over the columns that count anything; NaN where none does."""
+    """(r, k), (r, k) -> (r,): the mean of total / count over the columns with a count; NaN if there are none."""
     ratio = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     columns = (count > 0).sum(axis=1)
     return np.divide(ratio.sum(axis=1), columns, out=np.full(len(total), np.nan), where=columns > 0)
 
 
 def resampled_means(sums: GroupSums, resamples: int, seed: int) -> np.ndarray:
-    """(resamples,): the mean of as many groups as there are, drawn with replacement. The same seed draws the same groups."""
+    """(resamples,): means of as many groups as exist, drawn with replacement. The same seed draws the same
+    groups."""
     scored = sums.scored
     total, count = sums.total[scored], sums.count[scored]
     drawn = [mean_of_ratios(times @ total, times @ count) for times in draw_groups(int(scored.sum()), resamples, seed)]
@@ -96,7 +97,7 @@ def resampled_means(sums: GroupSums, resamples: int, seed: int) -> np.ndarray:
 
 
 def draw_groups(number: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields (r, number) float64, r resamples after the other: how often each group was drawn."""
+    """Yields (r, number) float64, r resamples at a time: how often each group was drawn."""
     rng, step = np.random.default_rng(seed), max(1, DRAWN_AT_ONCE // max(number, 1))
     for start in range(0, resamples if number else 0, step):
         rows = min(step, resamples - start)
@@ -105,9 +106,10 @@ def draw_groups(number: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def interval(drawn: np.ndarray, groups: int) -> tuple[float, float]:
-    """The interval that holds the mean in 95 % of such samples. NaN twice where there are fewer than two groups, or no resamples.
+    """The 95 % confidence interval of the mean. (NaN, NaN) for fewer than two groups, or without resamples.
 
-    The tails are Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees of freedom: of two groups that is all that was drawn, of many 2.5 %.
+    The tails are Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees of freedom. For many groups that is 2.5 %; for two groups
+    the interval spans everything that was drawn.
     """
     if groups < 2 or not len(drawn):
         return float("nan"), float("nan")
@@ -117,14 +119,15 @@ def interval(drawn: np.ndarray, groups: int) -> tuple[float, float]:
 
 
 def mean_interval(sums: GroupSums, resamples: int, seed: int) -> tuple[float, float]:
-    """Of one mean, in the unit of its sums."""
+    """The interval of one mean, in the unit of its sums."""
     return interval(resampled_means(sums, resamples, seed), int(sums.scored.sum()))
 
 
 def difference_interval(sums: GroupSums, first: GroupSums, resamples: int, seed: int) -> tuple[float, float]:
-    """Of `sums` - `first`, two results on the same hands: both take part in the same draws, so that what is hard for both cancels out.
+    """The interval of `sums` - `first`, two results on the same hands. Both use the same draws, so that what is hard for
+    both cancels out.
 
-    Raises ValueError where they do not count the same hands.
+    Raises ValueError if they do not count the same hands.
     """
     if not np.array_equal(sums.count, first.count):
         raise ValueError("a paired difference needs two results on the same hands")

@@ -1,4 +1,4 @@
-"""Several predictions of the same hands: how far each is from the first, and how sure that is."""
+"""Comparison of several predictions of the same hands: the difference of each from the first, with its interval."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,10 +12,11 @@ from handtool.hands.protocols import PROTOCOLS, ScoredHands
 
 @dataclass(frozen=True)
 class Difference:
-    """One protocol, one result against the first, over the hands that all results predicted. low, high: 95 %, NaN where unknown."""
+    """One result compared with the first under one protocol, over the hands that all results predicted. low, high:
+    95 % interval, NaN if unknown."""
 
     protocol: str
-    result: int  # place in the list, from 1
+    result: int  # index in the list; 0 is the first
     hands: int
     mean_mm: float
     difference_mm: float
@@ -31,7 +32,7 @@ class Difference:
 def compare(
     results: list[ScoredHands], names: list[str], groups: Grouping, resamples: int, seed: int
 ) -> Iterator[Difference]:
-    """Every protocol of `names`, every result but the first; all score the same hands."""
+    """Yields the difference for every protocol of `names` and every result but the first; all score the same hands."""
     results = keep_common(results)
     for name in names:
         first, *others = [group_sums_mm(hands, PROTOCOLS[name], groups) for hands in results]
@@ -42,7 +43,8 @@ def compare(
 
 
 def keep_common(results: list[ScoredHands]) -> list[ScoredHands]:
-    """A hand that one result lacks has no truth in any; absolute position counts where all have one."""
+    """Makes hands invalid in all results if one result lacks them; absolute positions count if all results have
+    them."""
     common = np.logical_and.reduce([np.isfinite(hands.predicted).all(axis=(1, 2)) for hands in results])
     absolute = np.logical_and.reduce([hands.absolute for hands in results])
     meshes = None

@@ -1,4 +1,4 @@
-"""OUT.partial/: the state of a long stage, so that it goes on where it was killed."""
+"""OUT.partial/: the saved state of a long stage, from which it continues after a kill."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ SUFFIX = ".part.h5"
 
 
 class Job:
-    """A folder of finished parts, each an HDF5 file written whole, fsynced and checksummed. Locked while open."""
+    """A folder of finished parts, each a complete, fsynced HDF5 file with checksums. Locked while open."""
 
     def __init__(self, folder: Path, lasting: bool = True) -> None:
         self.folder, self.lasting = folder, lasting
@@ -30,7 +30,7 @@ class Job:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.lasting or (self.lock is not None and not self.names()):  # nothing to go on from
+        if not self.lasting or (self.lock is not None and not self.names()):  # nothing to continue from
             shutil.rmtree(self.folder, ignore_errors=True)
         if self.lock is not None:
             os.close(self.lock)
@@ -48,7 +48,8 @@ class Job:
         self.path(name).unlink(missing_ok=True)
 
     def save(self, name: str, values: dict[str, object], attrs: dict | None = None) -> None:
-        """numpy arrays and bytes become datasets, everything else is kept as JSON. Replaces a part of that name at once."""
+        """Writes a part: numpy arrays and bytes as datasets, everything else as JSON. Replaces a part of that name
+        atomically."""
         descriptor, temporary = make_neighbour(self.path(name))
         disk = DiskFile(descriptor)
         try:
@@ -69,7 +70,7 @@ class Job:
             temporary.unlink(missing_ok=True)
 
     def load(self, name: str) -> dict:
-        """What `save` was given. Errors: DamagedFile."""
+        """The values that `save` wrote. Errors: DamagedFile."""
         path = self.path(name)
         try:
             with h5py.File(path, "r", locking=False) as h5:
@@ -100,9 +101,9 @@ def read_value(key: str, item: h5py.Dataset | h5py.Group, values: dict, path: Pa
 
 
 def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
-    """The state folder of one output. A stream has one too, but it does not outlive the run.
+    """The state folder of an output. That of a stream is temporary.
 
-    Errors: HandtoolError where another process works there, or where another job left it (way out: --restart).
+    Errors: HandtoolError if another process uses it, or if it belongs to another job (hint: --restart).
     """
     if output is None:
         return Job(Path(tempfile.mkdtemp(prefix="handtool-")), lasting=False)

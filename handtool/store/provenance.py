@@ -1,4 +1,4 @@
-"""The chain of programs that made a file: who, with which settings, from what, and what it reported."""
+"""Provenance: the chain of programs that made a file, with settings, inputs and reports."""
 
 import errno
 import hashlib
@@ -38,12 +38,18 @@ LIBRARIES = (
     "onnx",
     "onnxruntime",
 )
-LONG_TEXTS = ("command", "config", "inputs", "report", "libraries")  # u1 datasets; everything else is an attribute
+LONG_TEXTS = (
+    "command",
+    "config",
+    "inputs",
+    "report",
+    "libraries",
+)  # stored as u1 datasets; everything else as attributes
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file of ours (its uuid) or raw material (path, size and time; a folder: a digest of those of its files)."""
+    """A handtool file (its uuid) or a raw file (path, size and time; for a folder a digest of those of its files)."""
 
     path: str
     size: int
@@ -108,7 +114,7 @@ class Record:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what is installed, by name; nothing is imported for it."""
+    """Versions of the installed libraries, by name, without importing them."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -119,7 +125,7 @@ def library_versions() -> dict[str, str]:
 
 
 def stamp_raw(path: Path) -> Input:
-    """Raw material as an input. A folder stands for the files below it."""
+    """A raw file as an input; a folder stands for all files below it."""
     path = Path(path)
     files = find_material(path) if path.is_dir() else [(path.name, path.stat().st_size, path.stat().st_mtime_ns)]
     digest = hashlib.sha256(
@@ -129,7 +135,7 @@ def stamp_raw(path: Path) -> Input:
 
 
 def stamp_list(name: str, paths: list[Path]) -> Input:
-    """A list of raw material as one input: what it names, not when it was written; what is not there is stamped as that."""
+    """A list of raw files as one input: the files that it names, not the time of the list. A missing file has size 0."""
     stamps = [stamp_raw(path) if path.exists() else Input(str(path.absolute()), 0) for path in paths]
     digest = hashlib.sha256("\n".join(item.identity for item in stamps).encode("utf-8", "surrogateescape")).hexdigest()[
         :16
@@ -138,8 +144,9 @@ def stamp_list(name: str, paths: list[Path]) -> Input:
 
 
 def find_material(folder: Path) -> list[tuple[str, int, int]]:
-    """All files below, by the parts of their names, each with its size and time in ns, but what a run leaves there: hidden files, HDF5 (an
-    output may lie beside its videos) and OUT.partial/. No more than one look at each of a million."""
+    """All files below, sorted by the parts of their paths, each with its size and time in ns. Left out is what handtool
+    writes: hidden files, HDF5 (an output may be beside its videos) and OUT.partial/. One `stat` per file, since there
+    may be a million."""
     found, seen = [], set()
     for here, below, names in os.walk(folder, followlinks=True):
         if os.path.realpath(here) in seen:
@@ -159,7 +166,7 @@ def find_material(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def stat_or_none(path: str) -> os.stat_result | None:
-    """None where there is no plain file: a link to nowhere, a socket."""
+    """None if it is no regular file, such as a broken link or a socket."""
     try:
         file = os.stat(path)
     except OSError as error:
@@ -174,7 +181,7 @@ def command_line() -> str:
 
 
 def merge_chains(chains: list[list[dict]]) -> list[dict]:
-    """Several histories as one, oldest first, each step once."""
+    """Several chains as one, oldest first, each step once."""
     merged: dict[str, dict] = {}
     for chain in chains:
         for entry in chain:
@@ -194,7 +201,7 @@ def write_chain(h5: h5py.File, chain: list[dict]) -> None:
 
 
 def read_chain(h5: h5py.File, path: object) -> list[dict]:
-    """Every step, oldest first. Errors: DamagedFile."""
+    """All steps, oldest first. Errors: DamagedFile."""
     chain = []
     for name in sorted(h5["provenance"], key=int) if "provenance" in h5 else []:
         group = h5["provenance"][name]
@@ -207,9 +214,9 @@ def read_chain(h5: h5py.File, path: object) -> list[dict]:
 
 
 def rebuild_commands(chain: list[dict], path: str | None = None) -> list[str]:
-    """The shell lines that make the file again, pipes written as pipes. `path`: of the file itself.
+    """The shell lines that make the file again, with pipes. `path`: of the file itself.
 
-    What a step wrote to standard output and a later one read by name was redirected to that name.
+    A file that one step wrote to standard output and another read by name appears as a redirection.
     """
     names = {
         item["uuid"]: item["path"]
@@ -217,7 +224,7 @@ def rebuild_commands(chain: list[dict], path: str | None = None) -> list[str]:
         for item in entry["inputs"]
         if item.get("uuid") and item["path"] != "-"
     }
-    lines: dict[str, str] = {}  # uuid of what the line makes -> line
+    lines: dict[str, str] = {}  # uuid of the file that the line makes -> line
     streamed = set()
     for entry in chain:
         parents = entry["parents"].split(" ")
