@@ -153,7 +153,7 @@ def make_boxes(path: Path, hands: dict[str, list[list[float]]], **more: object) 
 def run_stage(
     stage, source: list[Path] | Path, output: Path, config, keep_job: bool = False, **keywords: object
 ) -> dict:
-    """Runs a resumable stage as the porch does, and returns its report. source: raw paths, or a handtool file."""
+    """Runs a resumable stage as `handtool.cli` does, and returns its report. source: raw paths, or a handtool file."""
     record = store.Record(f"handtool {stage.__name__}", dataclasses.asdict(config), [])
     files = [] if isinstance(source, list) else [store.open_file(source)]
     with store.open_job(output, record) as job, store.create_file(output, record, files) as sink:

@@ -1,4 +1,4 @@
-"""One door to every kind of footage."""
+"""Frames of every kind of source, by one function."""
 
 from collections.abc import Iterator
 

@@ -1,1 +1,1 @@
-"""The hall: one file per verb, one public function each, read top to bottom. Stages never import each other."""
+"""Stages: one file and one public function for each command, read top to bottom. Stages never import each other."""
