@@ -1,10 +1,10 @@
-"""What a model must heartbeat: an answer that never looks at the picture.
+"""A baseline that a model must beat: it predicts the mean hand and never looks at the picture.
 
     python examples/mean_pose.py TRAIN TEST [RESULT]
 
-Predicts the mean hand of TRAIN (seen as a right hand, wrists together) for every hand of TEST, mirrored for left hands and scaled to the
-true reference bone, as `handtool eval` scales a model's. Prints its errors, beside those in RESULT (from `handtool eval -o`) if given.
-An example of reading handtool's files with bare h5py, too.
+Predicts the mean hand of TRAIN (as a right hand, relative to the wrist) for every hand of TEST, mirrored for left hands
+and scaled to the true reference bone, as `handtool eval` scales a model's predictions. Prints the errors, beside those
+in RESULT (from `handtool eval -o`) if given. It is also an example of reading handtool's files with bare h5py.
 """
 
 import sys
@@ -14,7 +14,7 @@ import numpy as np
 
 from handtool.hands.metrics import evaluate
 
-LEFT, WRIST, REFERENCE_BONE = 0, 0, (9, 10)  # SCHEMA.md: sides, and the order of the joints
+LEFT, WRIST, REFERENCE_BONE = 0, 0, (9, 10)  # numbers of a side and of joints, see docs/SCHEMA.md
 PROTOCOLS = {"mpjpe_root": "wrist on wrist", "pa_mpjpe": "after Procrustes"}
 
 
@@ -25,7 +25,7 @@ def read_labels(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def as_right(joints: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """A left hand mirrored, X' = -X; the same way back."""
+    """Left hands mirrored, X' = -X; the same call mirrors them back."""
     return np.where((side == LEFT)[:, None, None], joints * [-1, 1, 1], joints)
 
 
@@ -46,7 +46,7 @@ def predict_mean(train: str, test: str) -> dict[str, dict[str, float]]:
 
 def main(train: str, test: str, result: str | None = None) -> None:
     rows = {
-        "the mean training hand, always": {
+        "always the mean training hand": {
             name: figures["mean_mm"] for name, figures in predict_mean(train, test).items()
         }
     }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Many videos over the cores of one machine, or over several machines, with GNU parallel: a shard each, joined at the end.
+# Many videos on several machines with GNU parallel: each job extracts one shard of the videos; the shards are joined at the end.
 #   examples/parallel.sh VIDEOS OUT [OPTIONS of handtool extract...]
-# SHARDS=8 and JOBS=2 (at a time, on each machine) may be set; NODES=FILE names machines, one a line, that see the same folders (ssh, GNU
-# parallel's --sshloginfile). On one machine alone `handtool extract --workers` does the same. Run it again: it goes on where it stopped.
+# Optional variables: SHARDS=8, JOBS=2 (at a time on each machine), NODES=FILE (machines with the same folders, one a line: parallel's
+# --sshloginfile). On one machine `handtool extract --workers` does the same. Run it again to continue where it stopped.
 set -euo pipefail
 if [ $# -lt 2 ]; then sed -n '2,5p' "$0" | cut -c3-; exit 2; fi
 videos=$(realpath "$1") out=$2 shards=${SHARDS:-8}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The light stages joined by pipes: no file between crops and pairs. The tables are the ones that a chain of files gives
-# (exactly so with `mine --threads 1`: several threads build another graph each time).
+# The three light stages joined by pipes, without files between crops and pairs. The tables are those of the chain with files
+# (exactly, with `mine --threads 1`: several threads build a slightly different graph each time).
 #   examples/piped.sh CROPS OUT
-# CROPS: what `handtool extract` or `handtool synth` wrote. OUT: a folder; pairs.h5 appears in it.
+# CROPS: a file of `handtool extract` or `handtool synth`. OUT: a folder for pairs.h5.
 set -euo pipefail
 if [ $# -ne 2 ]; then sed -n '2,5p' "$0" | cut -c3-; exit 2; fi
 mkdir -p "$2"

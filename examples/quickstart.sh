@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The whole method on synthetic hands, in a few minutes on two CPU cores: no data, no download of any, no GPU.
+# The whole method on synthetic hands, in a few minutes on two CPU cores. Needs no data and no GPU.
 #   examples/quickstart.sh [OUT]
-# OUT: a folder for the results (default: demo). Its first run makes a Python environment in OUT/env and installs handtool there; with
-# HANDTOOL=handtool an installed one is used instead. Run it again: it goes on where it stopped. VIDEOS, FRAMES, STEPS, EPOCHS: how much.
+# OUT: a folder for the results (default: demo). The first run makes a Python environment in OUT/env and installs handtool there;
+# HANDTOOL=handtool uses an installed one. Run it again to continue where it stopped. VIDEOS, FRAMES, STEPS, EPOCHS: sizes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-demo}
@@ -13,7 +13,7 @@ if [ -n "${HANDTOOL:-}" ]; then
 else
     HANDTOOL=$out/env/bin/handtool python=$out/env/bin/python
     if [ ! -e "$out/env/installed" ]; then
-        echo "== an environment in $out/env (once; torch is large)"
+        echo "== installing into $out/env (once; up to 6 GB, mostly torch)"
         "${PYTHON:-python3}" -m venv "$out/env"
         "$python" -m pip install --quiet --disable-pip-version-check "$here/.."
         touch "$out/env/installed"
@@ -23,7 +23,7 @@ handtool() { command "$HANDTOOL" "$@"; }
 VIDEOS=${VIDEOS:-32} FRAMES=${FRAMES:-30} STEPS=${STEPS:-600} EPOCHS=${EPOCHS:-24}
 SECONDS=0
 
-echo; echo "== a world of hands: $VIDEOS videos to learn from without labels, $VIDEOS labelled ones of other people in other places"
+echo; echo "== synthetic hands: $VIDEOS videos without labels, $VIDEOS labelled ones of other people in other places"
 handtool synth --num-videos "$VIDEOS" --frames "$FRAMES" --size 128 --seed 5 -o "$out/crops.h5"
 handtool synth --num-videos "$VIDEOS" --frames "$FRAMES" --size 128 --seed 6 -o "$out/labelled.h5"
 
@@ -32,13 +32,13 @@ handtool keypoints "$out/crops.h5" -o "$out/keypoints.h5"
 handtool embed "$out/keypoints.h5" -o "$out/embeddings.h5"
 handtool mine "$out/embeddings.h5" --topk 5 -o "$out/pairs.h5"
 
-echo; echo "== an encoder that brings such pairs together, a pose model on top of it"
-small=(--gpus 0 --input-size 32) # for two CPU cores; a GPU takes --input-size 128, resnet50 and its default epochs
+echo; echo "== pre-train an encoder on these pairs, fine-tune a pose model on top"
+small=(--gpus 0 --input-size 32) # for two CPU cores; on a GPU use --input-size 128, resnet50 and the default epochs
 handtool pretrain "$out/pairs.h5" "${small[@]}" --arch resnet18 --init scratch --learning-rate 1e-3 --steps "$STEPS" -o "$out/encoder.h5"
 handtool split "$out/labelled.h5" --by video --shares 75,25 --seed 5 -o "$out/train.h5" -o "$out/test.h5"
 handtool finetune "$out/train.h5" "${small[@]}" --head regression --encoder "$out/encoder.h5" --epochs "$EPOCHS" -o "$out/pose.h5"
 
-echo; echo "== its numbers on people and places that it never saw"
+echo; echo "== its errors on people and places that were not in the training"
 handtool eval "$out/test.h5" --model "$out/pose.h5" -o "$out/result.h5"
 echo
 "$python" "$here/mean_pose.py" "$out/train.h5" "$out/test.h5" "$out/result.h5"
@@ -53,17 +53,17 @@ handtool report "$out/crops.h5" "$out/pairs.h5" "$out/encoder.h5" "$out/pose.h5"
 
 cat <<END
 
-Done in $((SECONDS / 60)) min $((SECONDS % 60)) s, the installation apart. A toy: small pictures, few hands, minutes of training; but every step is the real one.
+Done in $((SECONDS / 60)) min $((SECONDS % 60)) s, without the installation. The sizes are small (pictures, hands, minutes of training); the steps are the real ones.
 
-Look at   $out/labels.png        the hands, with their joints: open rings are hidden ones
-          $out/pairs.png         a hand, and the hands most like it in other videos
+Look at   $out/labels.png        the hands with their joints; open rings are hidden joints
+          $out/pairs.png         a hand, and the most similar hands from other videos
           $out/embeddings.png    a map of all hands by pose
-          $out/pretraining.png   the contrastive loss falls, positive and negative pairs part
-          $out/predictions.png   truth against prediction, worst, median and best hands; predictions.mp4 shows them all
+          $out/pretraining.png   the contrastive loss, and the similarity of positive and negative pairs
+          $out/predictions.png   prediction and truth of the worst, median and best hands; predictions.mp4 shows all
           $out/report.html       all of it on one page
           handtool info $out/result.h5     what is in a file, and the commands that made it
 
 Next      bash $here/real_video.sh VIDEOS LABELLED OUT
           the same steps with your own videos and labelled hands (format of LABELLED: handtool/docs/DATA.md; needs: pip install '.[mediapipe]')
-          handtool show OUT/keypoints.h5 --video -o overlay.mp4     then shows your videos with the hands that were found
+          handtool show OUT/keypoints.h5 --video -o overlay.mp4     shows the hands found in your videos
 END

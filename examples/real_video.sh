@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# From real videos and a folder of labelled hands to a 3D-pose number, step by step, one file a step.
+# From real videos and a folder of labelled hands to a 3D-pose error, step by step, one file per step.
 #   examples/real_video.sh VIDEOS LABELLED OUT [MORE_SOURCES...]
-# VIDEOS and MORE_SOURCES: videos or folders of videos or images (two at least: a hand's positive comes from another video).
-# LABELLED: hands with known joints (format: handtool/docs/DATA.md). Needs the extra `mediapipe`. Run it again: it goes on where it stopped.
-# Small settings for two CPU cores; for real work raise FPS, ARCH, SIZE, EPOCHS and drop GPUS=0.
+# VIDEOS and MORE_SOURCES: videos, or folders of videos or images; at least two videos, since a hand's positive is from another video.
+# LABELLED: hands with known joints (format: handtool/docs/DATA.md). Needs the extra `mediapipe`. Run it again to
+# continue where it stopped.
+# The defaults suit two CPU cores; for real work set FPS, ARCH, SIZE, EPOCHS, FINETUNE_EPOCHS and GPUS.
 set -euo pipefail
-if [ $# -lt 3 ]; then sed -n '2,6p' "$0" | cut -c3-; exit 2; fi
+if [ $# -lt 3 ]; then sed -n '2,7p' "$0" | cut -c3-; exit 2; fi
 videos=$1 labelled=$2 out=$3
 shift 3
 FPS=${FPS:-5} GPUS=${GPUS:-0} ARCH=${ARCH:-resnet18} SIZE=${SIZE:-64} EPOCHS=${EPOCHS:-30} FINETUNE_EPOCHS=${FINETUNE_EPOCHS:-60}
@@ -27,5 +28,5 @@ handtool show "$out/pairs.h5" -o "$out/pairs.png"
 handtool show "$out/result.h5" -o "$out/predictions.png"
 handtool report "$out/crops.h5" "$out/pairs.h5" "$out/encoder.h5" "$out/pose.h5" "$out/result.h5" -o "$out/report.html"
 echo
-echo "Look at $out/pairs.png (a hand and the hands most like it in other videos), $out/predictions.png and $out/report.html."
+echo "Look at $out/pairs.png (a hand and the most similar hands from other videos), $out/predictions.png and $out/report.html."
 echo "See the hands in your videos: handtool show $out/keypoints.h5 --video -o $out/overlay.mp4"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Ten thousand videos on a SLURM cluster: an array of jobs, each with its share of the videos, and one job that joins what they made.
+# Many videos on a SLURM cluster: an array of jobs, each of which extracts one shard of the videos, and one job that joins the shards.
 #   examples/slurm_array.sh VIDEOS OUT [OPTIONS of handtool extract...]
-# Run it on the login node: it submits itself. SHARDS=16 CPUS=8 HOURS=4 and SBATCH="--partition=…" may be set. Run it again after a failure:
-# shards that are finished say so at once, the others go on video by video, and a job that was requeued does so by itself.
+# Run it on the login node: it submits itself. Optional variables: SHARDS=16 CPUS=8 HOURS=4 SBATCH="--partition=…". Run it again after
+# a failure: finished shards are up to date, the others continue video by video. A requeued job continues by itself.
 set -euo pipefail
 if [ $# -lt 2 ]; then sed -n '2,5p' "$0" | cut -c3-; exit 2; fi
 videos=$1 out=$2 shards=${SHARDS:-16}

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Does it help to pre-train on similar hands from other videos, and how much? A world in which everything is controlled.
+# Does pre-training on similar hands from other videos help, and how much? A controlled study on synthetic hands.
 #   examples/study.sh small|medium|large [OUT]
-# small: for two CPU cores (FINETUNE=1000 shows what mining brings, and takes about three hours instead of one and a half); medium: for one GPU;
-# large: for a node with GPUS=8. OUT: a folder (default: study-SCALE). An encoder by each method, with the same steps, network and hands; pose models on few and
-# on all labels of other people in other places; a table, and OUT/report.html. Run it again: it goes on where it stopped.
-# TEST_SEED: of the test set, to be chosen last and used once.
+# small: two CPU cores, an hour and a half (FINETUNE=1000: about three hours, which shows the effect of mining); medium: one GPU;
+# large: a node with GPUS=8. OUT: a folder (default: study-SCALE). Trains an encoder by each method, with the same steps, network and
+# hands; then pose models on few and on all labels of other people in other places. Writes tables and OUT/report.html. Run it again to
+# continue where it stopped. TEST_SEED: of the test set; choose it last and use it once.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 scale=${1:-}
@@ -12,7 +12,7 @@ case $scale in
 small)
     VIDEOS=${VIDEOS:-400} FRAMES=${FRAMES:-12} LABELLED=${LABELLED:-200} STEPS=${STEPS:-450} BATCH=${BATCH:-64} FINETUNE=${FINETUNE:-400}
     FRACTIONS=${FRACTIONS:-0.1 1} SEEDS=${SEEDS:-1 2 3} SIZE=64 network=(--arch resnet18 --input-size 64 --gpus 0) head=(--head regression --batch-size 32 --rotation 15 --colour .3) ablations=
-    JOBS=${JOBS:-2} # each on one core: a small network gains little from a second
+    JOBS=${JOBS:-2} # one core each, since a small network gains little from a second one
     ;;
 medium)
     VIDEOS=${VIDEOS:-1000} FRAMES=${FRAMES:-40} LABELLED=${LABELLED:-200} STEPS=${STEPS:-6000} BATCH=${BATCH:-512} FINETUNE=${FINETUNE:-1500}
@@ -30,24 +30,24 @@ mkdir -p "$out"
 cd "$out"
 [ "$JOBS" = 1 ] || export OMP_NUM_THREADS=1 HANDTOOL_WORKERS=1
 quiet() { "$HANDTOOL" "$@" --quiet > /dev/null; }
-running=() silence=() # with several at a time their bars would overwrite each other
+running=() silence=() # progress bars of several jobs would overwrite each other
 [ "$JOBS" = 1 ] || silence=(--quiet)
-start() { # start NAME COMMAND...: beside those that run, JOBS at a time
+start() { # start NAME COMMAND...: in the background, JOBS at a time
     echo "   $(date +%H:%M) $1"; shift
     "$HANDTOOL" "$@" ${silence[@]+"${silence[@]}"} > /dev/null &
     running+=($!)
     [ ${#running[@]} -lt "$JOBS" ] || finish
 }
-finish() { # wait for all; the first that failed ends the study
+finish() { # wait for all jobs; if one failed, end the study
     local pid failed=0
     for pid in ${running[@]+"${running[@]}"}; do wait "$pid" || failed=$?; done
     running=()
     [ $failed = 0 ] || exit $failed
 }
-trap 'kill ${running[@]+"${running[@]}"} 2> /dev/null || true; wait; exit 130' INT TERM # each saves what it has
+trap 'kill ${running[@]+"${running[@]}"} 2> /dev/null || true; wait; exit 130' INT TERM # each job saves its state
 world() { quiet synth --num-videos "$1" --frames "$FRAMES" --size "$SIZE" --difficulty medium --seed "$2" -o "$3"; }
 
-echo "== hands without labels, labelled ones of other people in other places, and as many to be tested on"
+echo "== hands without labels; labelled hands of other people in other places, for training and for testing"
 world "$VIDEOS" 101 pool.h5
 world "$LABELLED" 202 labelled.h5
 world "$LABELLED" "$TEST_SEED" test.h5
@@ -68,7 +68,7 @@ train() { # train NAME PAIRS METHOD-OPTIONS...
     local name=$1 pairs=$2; shift 2
     start "$name" pretrain "$pairs" "${network[@]}" --init scratch --batch-size "$BATCH" --steps "$STEPS" --seed 5 "$@" -o "encoder-$name.h5"
 }
-tune() { # tune NAMES FRACTIONS: pose models on top of encoder-NAME.h5 (scratch: of none), and their errors
+tune() { # tune NAMES FRACTIONS: pose models on top of encoder-NAME.h5 (scratch: without an encoder), and their errors
     local name fraction seed from results=() result
     for name in $1; do for fraction in $2; do for seed in $SEEDS; do
         from=(--encoder "encoder-$name.h5") result=$name-$fraction-$seed
@@ -89,11 +89,11 @@ train simclr pairs-mined.h5 --method simclr
 train peclr pairs-mined.h5 --method peclr
 train simhand-unweighted pairs-mined.h5 --method simhand --weights none
 train simhand pairs-mined.h5 --method simhand
-train oracle pairs-oracle.h5 --method simhand --weights none # beside simhand-unweighted: what better mining could still bring
+train oracle pairs-oracle.h5 --method simhand --weights none # compared with simhand-unweighted: what perfect mining would bring
 finish
 methods="scratch simclr peclr simhand-unweighted simhand oracle"
 
-echo "== what the encoders know before fine-tuning: poses read off frozen features"
+echo "== before fine-tuning: poses predicted from frozen features"
 "$PYTHON" "$here/study_probe.py" . peclr "$FRACTIONS" "$SEEDS" ${methods#scratch } | tee probe.txt
 
 echo "== pose models: $FINETUNE steps, at label fractions $FRACTIONS, seeds $SEEDS"
@@ -101,7 +101,7 @@ tune "$methods" "$FRACTIONS"
 "$PYTHON" "$here/study_table.py" . peclr $methods | tee table.txt
 
 if [ -n "$ablations" ]; then
-    echo "== what matters: the rank, the constraint, the keypoints, the size of the pool"
+    echo "== ablations: rank of the positive, excluded hands, noise of the keypoints, size of the pool"
     train rank-5 pairs-mined.h5 --method simhand --positives 5
     train rank-any pairs-mined.h5 --method simhand --positives sample
     mine same-video -- --exclude none
@@ -115,7 +115,7 @@ if [ -n "$ablations" ]; then
         KEYPOINTS=keypoints-estimated.h5 mine estimated
         train estimated pairs-estimated.h5 --method simhand
     else
-        echo "   (without an estimator's keypoints, for the reason above)"
+        echo "   (the ablation with estimated keypoints is left out, for the reason above)"
     fi
     quiet split pool.h5 --by video --shares 25,75 -o quarter.h5 -o rest.h5
     quiet keypoints quarter.h5 -o keypoints-quarter.h5

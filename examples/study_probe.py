@@ -1,11 +1,12 @@
-"""What the encoders of a study know before any fine-tuning: the pose that can be read off their frozen features.
+"""How well the pose can be predicted from the frozen features of a study's encoders, before any fine-tuning.
 
     python examples/study_probe.py FOLDER REFERENCE FRACTIONS SEEDS METHOD...
 
-Features of FOLDER/encoder-METHOD.h5 on labelled.h5 and test.h5. Ridge regression (its strength by a fifth of the labels) and the mean of the 10
-nearest hands by cosine answer with the joints of a right hand about its wrist, in lengths of the bone 9-10; the test hand's true bone makes
-millimetres of them. Printed as the study's table is: the mean over seeds, each with labels of its own, and what is gained in ridge's PA-MPJPE.
-"mean hand" answers with the mean of the labels.
+Takes the features of FOLDER/encoder-METHOD.h5 on labelled.h5 and test.h5. Ridge regression (its strength chosen on a
+fifth of the labels) and the mean of the 10 nearest hands by cosine predict the joints of a right hand relative to its
+wrist, in lengths of the bone 9-10; the test hand's true bone turns them into millimetres. Prints a table like
+study_table.py: means over seeds, each with its own labels, and the gain in PA-MPJPE by ridge regression.
+"mean hand" always predicts the mean of the labels.
 """
 
 import sys
@@ -85,9 +86,8 @@ def main() -> None:
         name: tuple(read_features(folder / f"{of}.h5", folder / f"encoder-{name}.h5") for of in ("labelled", "test"))
         for name in methods
     }
-    print(
-        f"{'labels':>7s} {'frozen':22s} {'nearest: PA, mm':>16s} {'root':>6s} {'ridge: PA, mm':>14s} {'root':>6s}  gain over {reference}, %"
-    )
+    head = f"{'labels':>7s} {'frozen':22s} {'nearest: PA, mm':>16s} {'root':>6s} {'ridge: PA, mm':>14s} {'root':>6s}"
+    print(f"{head}  gain over {reference}, %")
     for fraction in fractions:
         chosen = {
             seed: np.random.default_rng(int(seed)).permutation(len(poses))[: round(float(fraction) * len(poses))]
@@ -115,7 +115,8 @@ def main() -> None:
             near_pa, near_root, line_pa, line_root = np.mean(
                 [[error.mean() for errors in each for error in errors] for each in of.values()], 0
             )
-            line = f"{100 * float(fraction):6g}% {name:22s} {near_pa:16.2f} {near_root:6.2f} {line_pa:14.2f} {line_root:6.2f}"
+            line = f"{100 * float(fraction):6g}% {name:22s} {near_pa:16.2f} {near_root:6.2f}"
+            line += f" {line_pa:14.2f} {line_root:6.2f}"
             if name != reference:
                 line += "  {:+6.1f} ({:+.1f} to {:+.1f})".format(*gain(ridges[name], ridges[reference]))
             print(line, flush=True)

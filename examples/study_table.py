@@ -1,10 +1,11 @@
-"""The table of a study: errors of every method at every label fraction, and what each gains over one of them.
+"""The table of a study: errors of every method at every label fraction, and the gain of each over one of them.
 
     python examples/study_table.py FOLDER REFERENCE METHOD...
 
-Reads FOLDER/result-METHOD-FRACTION-SEED.h5. A figure is the mean over seeds, with the smallest and the largest of them. The gain is how
-much lower the mean PA-MPJPE is than the reference's, in percent; its 95 % interval draws test videos and seeds with replacement, the same
-for both (the cluster bootstrap), because hands of one video are alike and so are models of one seed.
+Reads FOLDER/result-METHOD-FRACTION-SEED.h5. A figure is the mean over seeds, with the smallest and largest. The gain
+says by how many percent the mean PA-MPJPE is lower than the reference's. Its 95 % interval draws test videos and seeds
+with replacement, the same for both (the cluster bootstrap), because hands of one video are alike, and so are models of
+one seed.
 """
 
 import re
@@ -60,9 +61,8 @@ def gain(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
 def main() -> None:
     folder, reference, *methods = Path(sys.argv[1]), *sys.argv[2:]
     results = read_results(folder, [*methods, reference])
-    print(
-        f"{'labels':>7s} {'method':22s} {'PA-MPJPE, mm':>22s} {'root-relative, mm':>22s} {'AUC 0-50':>9s}  gain over {reference}, %"
-    )
+    head = f"{'labels':>7s} {'method':22s} {'PA-MPJPE, mm':>22s} {'root-relative, mm':>22s} {'AUC 0-50':>9s}"
+    print(f"{head}  gain over {reference}, %")
     for fraction in sorted({fraction for _, fraction in results}, key=float):
         for method in methods:
             if not (seeds := results.get((method, fraction))):

@@ -1,4 +1,4 @@
-"""`python -m handtool` is the same door as the `handtool` command."""
+"""`python -m handtool` does the same as the command `handtool`."""
 
 from handtool.cli.app import main
 

@@ -1,4 +1,4 @@
-"""What became of every item: in = done + skipped(reason) + failed(reason)."""
+"""Counts of the items of a run: in = done + skipped (by reason) + failed (by reason)."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Accounting:
-    """Counts one kind of item ("hands", "videos"); `as_report()` is what is printed and kept in the file."""
+    """Counts one kind of item ("hands", "videos"); `as_report()` is printed and stored in the file."""
 
     what: str
     done: int = 0

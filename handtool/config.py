@@ -1,13 +1,12 @@
-"""Every default, once: one frozen dataclass per stage. Units are in the names or beside them."""
+"""All defaults: one frozen dataclass per stage. Units are in the names or in the comments."""
 
 import dataclasses
 from functools import partial
 
-dataclass = partial(
-    dataclasses.dataclass, eq=False, repr=False
-)  # nobody compares or prints them, and every --help would wait for the code of it
+# eq and repr are off: generating them costs start-up time in every --help.
+dataclass = partial(dataclasses.dataclass, eq=False, repr=False)
 
-# Settings of the machine, not of the result: an output made with others of these is still up to date.
+# Settings that do not change the result: an output made with other ones is up to date.
 MACHINE_SETTINGS = frozenset(
     {"workers", "device", "checkpoint_every", "checkpoint_seconds", "timeout_s", "compile", "tensorboard"}
 )
@@ -23,31 +22,31 @@ class ExtractConfig:
     detector: str = "mediapipe"
     onnx: tuple[str, ...] = ()  # KEY=VALUE: what an ONNX detector expects, where its metadata do not say it
     device: str = "auto"  # of an ONNX detector
-    whole: bool = False  # each image is a hand already
+    whole: bool = False  # each image is already the crop of a hand
     camera: str | None = None  # fx,fy,cx,cy in px
     size: int = 224  # px, side of a crop
     box_scale: float | None = None  # None: as the data set says, else BOX_SCALE
     quality: int = 95  # JPEG
     min_score: float = 0.5
     min_hand: float = 0.0  # px, larger side of the hand's box in the frame
-    min_change: float = 0.0  # mean difference to the same hand as it was last kept, of the range from black to white
-    track_fps: float = 0.0  # frames a second that are looked at for the tracks' sake; 0 = the kept ones alone
+    min_change: float = 0.0  # mean difference from the last kept picture of the hand, as a share of black to white
+    track_fps: float = 0.0  # frames a second that are searched for tracking; 0 = only the kept ones
     limit: int | None = None  # videos or images
     dataset: str | None = None  # a published data set; None: as the layout of the folder says
-    split: str | None = None  # of a published data set, in its own words
-    subset: tuple[str, ...] = ()  # likewise; none: all of it
-    cameras: tuple[str, ...] = ()  # likewise, where it was filmed by several
-    shard: str | None = None  # "2/8": only the second of eight shares of the videos
+    split: str | None = None  # of a published data set, by its own name
+    subset: tuple[str, ...] = ()  # of a published data set; (): all of it
+    cameras: tuple[str, ...] = ()  # of a published data set with several cameras; (): all of them
+    shard: str | None = None  # "2/8": the second of eight shards of the videos
     workers: int = 0  # 0 = one per core
     timeout_s: float = 60.0  # without a new frame, a video is given up
 
 
 @dataclass(frozen=True)
 class KeypointsConfig:
-    estimator: str = "auto"  # labels where the source knew them, landmarks where the detector kept them, else mediapipe
+    estimator: str = "auto"  # keypoints of the labels if any, else the detector's landmarks, else mediapipe
     onnx: tuple[str, ...] = ()  # KEY=VALUE: what an ONNX model expects, where its metadata do not say it
     min_score: float = 0.5
-    noise_px: float = 0.0  # standard deviation, added to what was found
+    noise_px: float = 0.0  # standard deviation of noise added to the keypoints
     seed: int = 5  # of the noise
     device: str = "auto"
     workers: int = 0  # 0 = one per core
@@ -69,11 +68,11 @@ class EmbedConfig:
 class MineConfig:
     topk: int = 5
     metric: str = "euclidean"  # or cosine: 1 - cos
-    exclude: str = "video"  # what no pair joins: hands of one video, of one track, or none but a hand with itself
+    exclude: str = "video"  # hands that never pair: those of one video, of one track, or only a hand with itself
     min_gap: float = 0.0  # s between two hands of one video (with exclude track or none)
     max_distance: float | None = None  # in units of the metric
     same_side: bool = False  # left hands with left hands only
-    max_in_degree: int | None = None  # anchors that a hand may be the positive of
+    max_in_degree: int | None = None  # largest number of anchors of which a hand is a positive
     index: str = "hnsw"  # or exact
     m: int = 16
     ef_construction: int = 100
@@ -148,9 +147,8 @@ class HeadPreset:
 
 
 HEAD_PRESETS = {
-    "heatmap": HeadPreset(
-        epochs=120, rotation_deg=90.0, blur_px=0.5
-    ),  # as SiMHand fine-tunes, with 128 hands a step and Adam at 1e-3
+    # As SiMHand fine-tunes, with 128 hands a step and Adam at 1e-3.
+    "heatmap": HeadPreset(epochs=120, rotation_deg=90.0, blur_px=0.5),
     "regression": HeadPreset(epochs=100, rotation_deg=45.0, blur_px=0.0),  # PeCLR's 2.5D
 }
 
@@ -158,9 +156,7 @@ HEAD_PRESETS = {
 @dataclass(frozen=True)
 class FinetuneConfig:
     head: str = "heatmap"  # or regression
-    loss: str = (
-        "hand"  # of the heat-map head: norms of directions and locations per hand, or published (over the batch)
-    )
+    loss: str = "hand"  # of the heat-map head: norms of directions and locations per hand; or published: over the batch
     arch: str | None = None  # None: the encoder file's, else resnet50
     init: str = "imagenet"  # of the encoder; or scratch, or a file of weights
     normalization: str = "encoder"  # of the input: as the encoder was trained, or published (0..1 less 0.5)
@@ -171,9 +167,7 @@ class FinetuneConfig:
     epochs: int | None = None  # None: the head's own
     steps: int | None = None  # instead of epochs
     learning_rate: float = 1e-3
-    layer_decay: float = (
-        1.0  # of the learning rate from the head down: layer4 x decay, layer3 x decay^2, ..., stem x decay^5
-    )
+    layer_decay: float = 1.0  # of the learning rate: layer4 x decay, layer3 x decay^2, ..., stem x decay^5
     warmup: float = 0.05  # share of the steps
     weight_decay: float = 1e-6
     freeze: bool = False  # train the head alone
@@ -203,8 +197,8 @@ class PredictConfig:
     precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
     device: str = "auto"
     workers: int = 0  # 0 = one per core
-    flip: bool = False  # the mean of what is said of each hand and of its mirror image
-    smooth: bool = False  # each track, by a One-Euro filter; what follows is of it
+    flip: bool = False  # average the predictions for each hand and for its mirror image
+    smooth: bool = False  # along each track, by a One-Euro filter with the settings below
     min_cutoff: float = 1.0  # Hz, of a hand at rest
     beta: float = 30.0  # Hz for each m/s
     derivative_cutoff: float = 1.0  # Hz, of the speed
@@ -212,7 +206,7 @@ class PredictConfig:
 
 @dataclass(frozen=True)
 class PredictFootageConfig(ExtractConfig, PredictConfig):
-    """`predict` on videos and images: the settings of both, but for two."""
+    """`predict` on videos and images: the settings of both, with two other defaults."""
 
     every: int | None = 1  # every frame
     box_scale: float | None = None  # None: as the model was trained
@@ -223,7 +217,7 @@ class EvalConfig:
     protocols: tuple[str, ...] = ()  # () = all that apply
     resamples: int = 2000  # of the videos (or hands), for the 95 % interval of each mean; 0 = no interval
     seed: int = 5  # of the resamples
-    bone: str = PredictConfig.bone  # this and what follows: how `model` predicts, if one is given
+    bone: str = PredictConfig.bone  # from here on: how `model` predicts, if one is given
     batch_size: int = PredictConfig.batch_size
     precision: str = PredictConfig.precision
     device: str = PredictConfig.device
@@ -246,7 +240,7 @@ class SynthConfig:
 
 @dataclass(frozen=True)
 class SynthVideosConfig:
-    """`synth --videos`: files of several hands, in place of crops of one."""
+    """`synth --videos`: video files of several hands instead of crops."""
 
     num_videos: int = 12
     frames: int = 100  # of each video
@@ -263,7 +257,7 @@ class SynthVideosConfig:
 
 @dataclass(frozen=True)
 class CatConfig:
-    link: bool = False  # images stay where they are
+    link: bool = False  # do not copy the images
 
 
 @dataclass(frozen=True)
@@ -271,21 +265,19 @@ class SplitConfig:
     by: str = "video"  # what stays together: video, subject or row
     shares: tuple[float, ...] = (80.0, 20.0)  # of the hands, one per output
     part: int = 0  # the output that is made, from 0
-    in_order: bool = False  # the first hands to the first part, instead of drawn
+    in_order: bool = False  # the first hands to the first output, instead of at random
     seed: int = 5
 
 
 @dataclass(frozen=True)
 class ExportConfig:
     format: str | None = None  # None: by the suffix of -o; csv to standard output; or that of a data set's submissions
-    table: str | None = None  # None: the last one that the file has of its own
+    table: str | None = None  # None: the last table that the file owns
 
 
 @dataclass(frozen=True)
 class ShowConfig:
-    kind: str = (
-        "auto"  # what the file itself holds: predictions, pairs, curve, embeddings, keypoints, labels, crops, metrics
-    )
+    kind: str = "auto"  # a table that the file owns: predictions, pairs, curve, embeddings, keypoints, labels, …
     order: str = "random"  # of the hands: random, video (a row each), score (lowest first)
     rows: int = 0  # of tiles; 0 = what suits the kind
     columns: int = 0
@@ -295,7 +287,7 @@ class ShowConfig:
 
 @dataclass(frozen=True)
 class OverlayConfig:
-    kind: str = "auto"  # what the file itself holds: predictions, keypoints, labels, crops
+    kind: str = "auto"  # a table that the file owns: predictions, keypoints, labels, crops
     fps: float | None = None  # pictures a second; None: as they were sampled, 2 to 30
     frames: int = 600  # pictures at most; 0 = all
 
@@ -303,5 +295,5 @@ class OverlayConfig:
 @dataclass(frozen=True)
 class ReportConfig:
     tile: int = 132  # px, side of a tile on the sheets
-    max_bytes: int = 12_000_000  # of the page; sheets beyond are left out, and said
+    max_bytes: int = 12_000_000  # of the page; sheets beyond are left out, which the page says
     seed: int = 5

@@ -1,4 +1,4 @@
-"""The two ways in which a run can fail through no fault of ours, and their exit codes."""
+"""Errors that are not bugs of handtool, and the exit codes."""
 
 COULD_NOT = 1  # a known cause: missing input, no hands at all, a device that is not there, a full disk
 WRONG_COMMAND = 2  # the command line itself
@@ -9,9 +9,9 @@ TERMINATED = 143
 
 
 class HandtoolError(Exception):
-    """Something the user can mend: one clear line, and a hint to paste.
+    """An error that the user can fix: one line, and a hint to paste.
 
-    `message` names what was asked and what was found; `hint` is a command line or a remedy, or None.
+    `message` says what was asked and what was found; `hint` is a command line or other advice, or None.
     """
 
     exit_code = COULD_NOT
@@ -23,7 +23,7 @@ class HandtoolError(Exception):
 
 
 class WrongCommand(HandtoolError):
-    """The options contradict each other, or lack something that only the program can see (exit 2)."""
+    """The command line is wrong in a way that the option parser cannot see (exit 2)."""
 
     exit_code = WRONG_COMMAND
 
@@ -35,9 +35,9 @@ class DamagedFile(HandtoolError):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived (pre-emption). Not an Exception, so that nothing swallows it on its way to exit 143."""
+    """SIGTERM arrived (pre-emption). Not an Exception, so that no handler swallows it before exit 143."""
 
 
 def first_line(error: object) -> str:
-    """What somebody else's error says, as one line of at most 160 characters; its type where it says nothing."""
+    """The first line of a library's error, at most 160 characters; its type if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -1,6 +1,6 @@
-"""The shape of a progress callback, and the silent one.
+"""The type of a progress callback, and one that does nothing.
 
-A stage calls `progress("decode", done, total, faces=3.0)` as often as it likes; the porch decides whether a bar is drawn.
+A stage may call `progress("decode", done, total, faces=3.0)` at any rate; `handtool.cli` decides whether to draw a bar.
 """
 
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 
 class Progress(Protocol):
     def __call__(self, what: str, done: float, total: float | None = None, **figures: float) -> None:
-        """`what` names the work (one bar each), `done` of `total` units (None: unknown), `figures` are shown beside it."""
+        """`what`: name of the work, one bar each; `done` of `total` units (None: unknown); `figures`: shown beside it."""
 
 
 def silent(what: str, done: float, total: float | None = None, **figures: float) -> None:

@@ -129,9 +129,7 @@ class Errors:
     """One protocol's errors. Row numbers refer to the given hands."""
 
     rows: np.ndarray  # (m,) the hands scored
-    failed: (
-        np.ndarray
-    )  # rows with a usable truth, but a prediction that is NaN, infinite or so large that its square is
+    failed: np.ndarray  # rows with a usable truth, but a prediction that is not finite or overflows when squared
     left_out: dict[str, int]  # reason -> hands
     errors_m: np.ndarray  # (k, m) metres, a row per joint or vertex; NaN if a joint does not count
 
