@@ -12,6 +12,16 @@ MACHINE_SETTINGS = frozenset(
 )
 
 
+# Settings that leave something open. A training's plan says what was chosen, and takes their place in its fingerprint.
+OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch_size_cpu", "base_rate"})
+
+# Which result a stage makes, where it is not 1, that of version 0.1.0. The number goes up when a fix changes what the stage makes of the same
+# settings and inputs; outputs of a lower one are no longer `up to date`.
+RESULT_VERSIONS = {
+    "pretrain": 2,  # the fingerprint holds the plan as it was chosen
+    "finetune": 2,  # likewise; --freeze holds with several processes
+}
+
 BOX_SCALE = 1.3  # side of a crop / side of the hand's box, where neither the user nor a data set says otherwise
 
 
@@ -101,7 +111,35 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class TrainingConfig:
+    """What pretrain and finetune have in common; the defaults here are those of pretrain."""
+
+    init: str = "imagenet"  # of the encoder; or scratch, or a file of weights
+    input_size: int = 128  # px
+    batch_size: int | None = None  # items over all processes; None: the two figures below, per process
+    batch_size_cuda: int = 1024
+    batch_size_cpu: int = 32
+    accumulate: int = 1  # forward passes a step; the loss sees the items of one
+    epochs: int | None = 100
+    steps: int | None = None  # instead of epochs
+    learning_rate: float | None = None  # None: base_rate x sqrt(items per process x accumulate)
+    base_rate: float = 1e-4
+    warmup: float = 0.1  # share of the steps
+    optimizer: str = "adam"  # or adamw, or lars-adam, the published one of pre-training
+    weight_decay: float = 1e-6
+    precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU; or fp16
+    seed: int = 5
+    gpus: int | None = None  # None: one if there is one; 0: the CPU
+    processes: int = 1  # on the CPU
+    workers: int = 0  # 0 = one per core
+    checkpoint_every: int = 0  # steps; 0 = every checkpoint_seconds
+    checkpoint_seconds: float = 300.0
+    compile: bool = False
+    tensorboard: str | None = None  # a folder
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TrainingConfig):
     method: str = "simhand"
     weights: str | None = None  # None: the method's own
     weight_side: str = "both"
@@ -113,28 +151,6 @@ class PretrainConfig:
     positives: str = "1"  # the K-th mined neighbour, "sample" or "all"
     temperature: float = 0.5
     arch: str = "resnet50"
-    init: str = "imagenet"
-    input_size: int = 128  # px
-    batch_size: int | None = None  # pairs over all processes; None: the two figures below, per process
-    batch_size_cuda: int = 1024
-    batch_size_cpu: int = 32
-    accumulate: int = 1  # forward passes a step; the loss sees the pairs of one
-    epochs: int = 100
-    steps: int | None = None  # instead of epochs
-    learning_rate: float | None = None  # None: base_rate x sqrt(pairs per process x accumulate)
-    base_rate: float = 1e-4
-    warmup: float = 0.1  # share of the steps
-    optimizer: str = "adam"  # or adamw, or lars-adam, the published one
-    weight_decay: float = 1e-6
-    precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU; or fp16, the published one
-    seed: int = 5
-    gpus: int | None = None  # None: one if there is one
-    processes: int = 1  # on the CPU
-    workers: int = 0  # 0 = one per core
-    checkpoint_every: int = 0  # steps; 0 = every checkpoint_seconds
-    checkpoint_seconds: float = 300.0
-    compile: bool = False
-    tensorboard: str | None = None  # a folder
 
 
 @dataclass(frozen=True)
@@ -154,22 +170,17 @@ HEAD_PRESETS = {
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
-    head: str = "heatmap"  # or regression
-    loss: str = "hand"  # of the heat-map head: norms of directions and locations per hand; or published: over the batch
-    arch: str | None = None  # None: the encoder file's, else resnet50
-    init: str = "imagenet"  # of the encoder; or scratch, or a file of weights
-    normalization: str = "encoder"  # of the input: as the encoder was trained, or published (0..1 less 0.5)
-    input_size: int = 128  # px
-    batch_size: int | None = None  # hands over all processes; None: the two figures below, per process
+class FinetuneConfig(TrainingConfig):
     batch_size_cuda: int = 128
     batch_size_cpu: int = 16
     epochs: int | None = None  # None: the head's own
-    steps: int | None = None  # instead of epochs
-    learning_rate: float = 1e-3
+    learning_rate: float | None = 1e-3
+    warmup: float = 0.05
+    head: str = "heatmap"  # or regression
+    loss: str = "hand"  # of the heat-map head: norms of directions and locations per hand; or published: over the batch
+    arch: str | None = None  # None: the encoder file's, else resnet50
+    normalization: str = "encoder"  # of the input: as the encoder was trained, or published (0..1 less 0.5)
     layer_decay: float = 1.0  # of the learning rate: layer4 x decay, layer3 x decay^2, ..., stem x decay^5
-    warmup: float = 0.05  # share of the steps
-    weight_decay: float = 1e-6
     freeze: bool = False  # train the head alone
     rotation_deg: float | None = None  # augmentation: turns within [-rotation, rotation]; None: the head's own
     shift: float = 0.1  # of the crop's side, either way
@@ -182,12 +193,6 @@ class FinetuneConfig:
     val_share: float = 0.0  # of the labelled hands, held out
     val_by: str = "video"  # or subject, row
     patience: int = 0  # epochs without a better validation error before training ends; 0: never
-    precision: str = "auto"  # bf16 on CUDA, fp32 on the CPU
-    seed: int = 5
-    gpus: int | None = None  # None: one if there is one; 0: the CPU
-    processes: int = 1  # on the CPU
-    workers: int = 0  # 0 = one per core
-    checkpoint_seconds: float = 300.0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,13 +130,16 @@ def run_stage(
     extra: dict[str, str | None] | None = None,
     report_only: bool = False,
     check: Callable[[], None] | None = None,
+    plan: Callable[..., dict] | None = None,
+    lead: Callable[[], AbstractContextManager] | None = None,
     table: Callable[[dict], list[str]] | None = None,
 ) -> dict:
     """Runs a stage between its sources and its output, and shows and returns its report.
 
     `raw`: sources are paths, not handtool files; `listed`: a file that names further ones. `extra`: further input files, given to the
-    stage by keyword. `report_only`: no output named means none is written. `check` looks at the machine before anything else. `table`
-    lays the report out.
+    stage by keyword. `report_only`: no output named means none is written. `check` looks at the machine before anything else. `plan` says
+    of source and config what a training would really do. `lead`: around everything, on rank 0 of several; gives what sends the others into the
+    stage. `table` lays the report out.
     """
     from handtool import store
 
@@ -146,24 +150,27 @@ def run_stage(
     if state.streaming:
         store.refuse_terminal()
     with contextlib.ExitStack() as stack:
+        send_others = stack.enter_context(lead()) if lead else lambda: None
         paths = open_raw(sources) if raw and (sources or listed is None) else []
         named = {"listed": read_list(listed)} if listed is not None else {}
         files = [] if raw else stack.enter_context(open_sources(sources))
         others = {key: stack.enter_context(open_extra(name)) for key, name in (extra or {}).items() if name}
         inputs = [*map(store.stamp_raw, paths), *map(stamp, files), *map(stamp, others.values())]
         inputs += [store.stamp_list(str(listed), given) for given in named.values()]
-        record = make_record(config, inputs, streamed=target is None)
+        given = [paths] if raw else files[:1] if len(sources) == 1 and not takes_list(stage) else [files]
+        planned = plan(*given, config, **others) if plan else {}
+        record = make_record(config, inputs, streamed=target is None, plan=planned)
         log.debug("settings %s", record.settings)
         if target is not None and not force and (kept := read_kept_report(target, record)) is not None and not restart:
             return print_report(kept, as_json, target, up_to_date=True, table=table)
         refuse_own_input(target, [*paths, *files, *others.values()])
         parents = [*files, *(f for f in others.values() if isinstance(f, store.File))]
-        given = [paths] if raw else files[:1] if len(sources) == 1 and not takes_list(stage) else [files]
         if output is None and report_only:
             return print_report(stage(*given, None, config, progress=bars(stack), **others), as_json, None, table=table)
         job = stack.enter_context(store.open_job(target, record, restart)) if resumable else None
         keywords = {**others, **named, **({"job": job} if job else {})}
         sink = stack.enter_context(store.create_file(target, record, parents))
+        send_others()
         report = stage(*given, sink, config, progress=bars(stack), **keywords)
         sink.finish(report)
         if job:
@@ -179,13 +186,13 @@ def takes_list(stage: Callable) -> bool:
     return next(iter(stage.__annotations__)) == "sources"
 
 
-def make_record(config: Any, inputs: list, streamed: bool) -> "Record":
+def make_record(config: Any, inputs: list, streamed: bool, plan: dict | None = None) -> "Record":
     from handtool.store import Record
     from handtool.store.provenance import command_line
 
     values = dataclasses.asdict(config)
     command = (state.line or command_line()) + (f" < {shlex.quote(str(state.redirected))}" if state.redirected else "")
-    return Record(f"handtool {state.command}", values, inputs, command, values.get("seed", -1), streamed)
+    return Record(f"handtool {state.command}", values, inputs, command, values.get("seed", -1), streamed, plan or {})
 
 
 def bars(stack: contextlib.ExitStack) -> Callable:

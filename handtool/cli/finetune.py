@@ -1,24 +1,30 @@
 """handtool finetune: a pose model from labelled hands."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from handtool.cli.doors import run_stage
 from handtool.cli.options import (
+    Accumulate,
     BatchSize,
+    CheckpointEvery,
+    Compile,
+    DryRun,
     Force,
     Gpus,
     InputSize,
     Json,
     Moved,
     NamedOutput,
+    Optimizer,
+    Precision,
     Processes,
     Quiet,
     Restart,
     Seed,
     Source,
+    Tensorboard,
     Verbose,
     Workers,
 )
@@ -153,6 +159,7 @@ def finetune(
         ),
     ] = FinetuneConfig.mirror,
     batch_size: BatchSize = FinetuneConfig.batch_size,
+    accumulate: Accumulate = FinetuneConfig.accumulate,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -184,10 +191,12 @@ def finetune(
             rich_help_panel=TRAINING,
         ),
     ] = FinetuneConfig.layer_decay,
-    precision: Annotated[
-        Literal["auto", "bf16", "fp32"],
-        typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", rich_help_panel=TRAINING),
-    ] = FinetuneConfig.precision,
+    optimizer: Optimizer = FinetuneConfig.optimizer,
+    precision: Precision = FinetuneConfig.precision,
+    checkpoint_every: CheckpointEvery = FinetuneConfig.checkpoint_every,
+    compile: Compile = FinetuneConfig.compile,
+    tensorboard: Tensorboard = FinetuneConfig.tensorboard,
+    dry_run: DryRun = False,
     seed: Seed = FinetuneConfig.seed,
     gpus: Gpus = FinetuneConfig.gpus,
     processes: Processes = FinetuneConfig.processes,
@@ -215,6 +224,7 @@ def finetune(
         normalization=normalization,
         input_size=input_size,
         batch_size=batch_size,
+        accumulate=accumulate,
         epochs=epochs,
         steps=steps,
         learning_rate=learning_rate,
@@ -231,14 +241,21 @@ def finetune(
         val_share=val_share,
         val_by=val_by,
         patience=patience,
+        optimizer=optimizer,
         precision=precision,
+        checkpoint_every=checkpoint_every,
+        compile=compile,
+        tensorboard=tensorboard,
         seed=seed,
         gpus=gpus,
         processes=processes,
         workers=workers,
     )
-    if stage.is_other_rank():
-        return stage.run_other_rank(source, config, moved or [], finished=Path(output).exists() and not force)
+    extra = {"encoder": None if config.init in ("imagenet", "scratch") else config.init}
+    if (code := stage.run_other_rank(source, config, moved or [], dry_run)) is not None:
+        raise typer.Exit(code)
+    if dry_run:
+        return run_stage(stage.dry_run, [source], None, config, as_json=as_json, report_only=True, extra=extra)
     run_stage(
         stage.finetune,
         [source],
@@ -248,6 +265,7 @@ def finetune(
         as_json=as_json,
         resumable=True,
         restart=restart,
-        extra={"encoder": None if config.init in ("imagenet", "scratch") else config.init},
-        check=lambda: stage.check_machine(config),
+        extra=extra,
+        plan=stage.plan,
+        lead=lambda: stage.lead(source, config),
     )

@@ -1,7 +1,7 @@
 """Options that several commands share: one name for one thing, everywhere."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -81,3 +81,30 @@ Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes on
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Per step, over all processes.")]
 InputSize = Annotated[int, typer.Option("--input-size", min=32, help="Side of the network's input, px.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")]
+
+# Of pretrain and finetune.
+TRAINING = {"rich_help_panel": "Training"}
+Accumulate = Annotated[int, typer.Option(min=1, help="Forward passes a step; each has a loss of its own.", **TRAINING)]
+Optimizer = Annotated[
+    Literal["adam", "adamw", "lars-adam"],
+    typer.Option(help="lars-adam: the published one of pre-training.", **TRAINING),
+]
+Precision = Annotated[
+    Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)
+]
+CheckpointEvery = Annotated[
+    int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the network first: minutes, then faster steps; other last digits.", **TRAINING
+    ),
+]
+Tensorboard = Annotated[
+    str | None,
+    typer.Option("--tensorboard", metavar="DIR", help="Write the curve there too, for TensorBoard.", **TRAINING),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say shapes, steps, learning rate and memory; train nothing.", **TRAINING)
+]

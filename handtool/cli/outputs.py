@@ -50,12 +50,8 @@ def read_kept_report(target: Path, record: "Record") -> dict | None:
 
 def difference(last: dict, record: "Record") -> str:
     """What sets an existing output apart from the one asked for, in words."""
-    if last["program"] != record.program:
-        return f"by `{last['program']}`"
-    settings = record.settings
-    changed = [f"{k} {last['config'].get(k)} instead of {v}" for k, v in settings.items() if last["config"].get(k) != v]
-    if changed:
-        return "with " + ", ".join(changed)
+    if made := record.difference(last):
+        return made
     have = [item["uuid"] or item["stamp"] for item in last["inputs"]]
     names = [item.path for item in record.inputs if (item.uuid or item.stamp) not in have]
     return "from other inputs" + (f" ({', '.join(names)} differs)" if names else "")

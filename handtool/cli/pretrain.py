@@ -1,23 +1,29 @@
 """handtool pretrain: an encoder from unlabelled hands, by contrastive learning."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from handtool.cli.doors import run_stage
 from handtool.cli.options import (
+    Accumulate,
+    CheckpointEvery,
+    Compile,
+    DryRun,
     Force,
     Gpus,
     InputSize,
     Json,
     Moved,
     NamedOutput,
+    Optimizer,
+    Precision,
     Processes,
     Quiet,
     Restart,
     Seed,
     Source,
+    Tensorboard,
     Verbose,
     Workers,
 )
@@ -69,7 +75,6 @@ BatchSize = Annotated[
         **TRAINING,
     ),
 ]
-Accumulate = Annotated[int, typer.Option(min=1, help="Forward passes a step; each has a loss of its own.", **TRAINING)]
 LearningRate = Annotated[
     float | None,
     typer.Option(min=0.0, help="At its peak.", show_default="1e-4 x sqrt(pairs a step of one process)", **TRAINING),
@@ -79,30 +84,8 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs
 Warmup = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate rises.", **TRAINING)
 ]
-Optimizer = Annotated[
-    Literal["adam", "adamw", "lars-adam"], typer.Option(help="lars-adam: the published one.", **TRAINING)
-]
 WeightDecay = Annotated[
     float, typer.Option(min=0.0, help="Of matrices and kernels, not of biases and norms.", **TRAINING)
-]
-Precision = Annotated[
-    Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)
-]
-Checkpoint = Annotated[
-    int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)
-]
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile", help="Compile the network first: minutes, then faster steps; other last digits.", **TRAINING
-    ),
-]
-Board = Annotated[
-    str | None,
-    typer.Option("--tensorboard", metavar="DIR", help="Write the curve there too, for TensorBoard.", **TRAINING),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say shapes, steps, learning rate and memory; train nothing.", **TRAINING)
 ]
 
 
@@ -131,9 +114,9 @@ def pretrain(
     optimizer: Optimizer = Default.optimizer,
     weight_decay: WeightDecay = Default.weight_decay,
     precision: Precision = Default.precision,
-    checkpoint_every: Checkpoint = Default.checkpoint_every,
+    checkpoint_every: CheckpointEvery = Default.checkpoint_every,
     compile: Compile = Default.compile,
-    tensorboard: Board = Default.tensorboard,
+    tensorboard: Tensorboard = Default.tensorboard,
     dry_run: DryRun = False,
     seed: Seed = Default.seed,
     gpus: Gpus = Default.gpus,
@@ -184,14 +167,10 @@ def pretrain(
         tensorboard=tensorboard,
     )
     extra = {"init_from": None if init in ("imagenet", "scratch") else init}
+    if (code := stage.run_other_rank(source, config, moved or [], dry_run)) is not None:
+        raise typer.Exit(code)
     if dry_run:
-        return (
-            None
-            if stage.is_other_rank()
-            else run_stage(stage.dry_run, [source], None, config, as_json=as_json, report_only=True, extra=extra)
-        )
-    if stage.is_other_rank():
-        return stage.run_other_rank(source, config, moved or [], finished=Path(output).exists() and not force)
+        return run_stage(stage.dry_run, [source], None, config, as_json=as_json, report_only=True, extra=extra)
     run_stage(
         stage.pretrain,
         [source],
@@ -202,5 +181,6 @@ def pretrain(
         resumable=True,
         restart=restart,
         extra=extra,
-        check=lambda: stage.check_machine(config),
+        plan=stage.plan,
+        lead=lambda: stage.lead(source, config),
     )

@@ -132,16 +132,11 @@ def claim(job: Job, record: Record, restart: bool, output: Path) -> None:
         for part in job.names():
             job.drop(part)
     elif job.names() and state["fingerprint"] != record.fingerprint:
-        changed = sorted(
-            k for k in {**state["config"], **record.settings} if state["config"].get(k) != record.settings.get(k)
-        )
-        what = f"other settings ({', '.join(changed)})" if changed else "other inputs"
+        made = record.difference(state) or "from other inputs"
         os.close(job.lock)
         raise HandtoolError(
-            f"{job.folder} holds the beginning of a run with {what}",
+            f"{job.folder} holds the beginning of another run, made {made}",
             hint="add --restart to begin anew, or choose another -o",
         )
-    text = json.dumps(
-        {"program": record.program, "fingerprint": record.fingerprint, "config": record.settings}, indent=1
-    )
-    write_bytes_whole(note, text.encode())
+    said = {"program": record.program, "fingerprint": record.fingerprint, "result": record.result}
+    write_bytes_whole(note, json.dumps(said | {"config": record.settings}, indent=1).encode())

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from handtool import __version__
-from handtool.config import MACHINE_SETTINGS
+from handtool.config import MACHINE_SETTINGS, OPEN_SETTINGS, RESULT_VERSIONS
 from handtool.store.columns import read_array, write_array
 from handtool.store.text import decode, encode, from_json_bytes, json_bytes, plain
 
@@ -63,7 +63,7 @@ class Input:
 
 @dataclass
 class Record:
-    """One step, before it has run."""
+    """One step, before it has run. `plan`: of a training, what was chosen where the config leaves it open; under the names of the config."""
 
     program: str
     config: dict
@@ -71,23 +71,43 @@ class Record:
     command: str = ""
     seed: int = -1
     streamed: bool = False
+    plan: dict = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
     def settings(self) -> dict:
-        """The part of the config that can change the result."""
-        return json.loads(
-            json.dumps({k: v for k, v in self.config.items() if k not in MACHINE_SETTINGS}, default=plain)
-        )
+        """The part of the config, and of the plan, that can change the result."""
+        left_out = MACHINE_SETTINGS | OPEN_SETTINGS if self.plan else MACHINE_SETTINGS
+        chosen = {key: value for key, value in self.config.items() if key not in left_out} | self.plan
+        return json.loads(json.dumps(chosen, default=plain))
+
+    @property
+    def result(self) -> int:
+        """Which result this program makes of the same settings and inputs; 1 is that of version 0.1.0."""
+        return RESULT_VERSIONS.get(self.program.removeprefix("handtool "), 1)
 
     @property
     def fingerprint(self) -> str:
-        """Same program, settings and inputs: the same text. What `up to date` and a resumed job compare."""
-        identities = [item.identity for item in self.inputs]
-        return hashlib.sha256(
-            json.dumps([self.program, self.settings, identities], sort_keys=True).encode()
-        ).hexdigest()
+        """Same program, result version, settings, plan and inputs: the same text. What `up to date` and a resumed job compare."""
+        said = [self.program, self.settings, [item.identity for item in self.inputs]]
+        said += [self.result] if self.result > 1 else []  # what 0.1.0 made is up to date where nothing has changed
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def difference(self, other: dict) -> str:
+        """How `other` (a step of a file, or the note of a job) was made, as far as that is not this step's way; empty: from other inputs."""
+        if other["program"] != self.program:
+            return f"by `{other['program']}`"
+        if (result := other.get("result", 1)) != self.result:
+            name, age = self.program.removeprefix("handtool "), "an older" if result < self.result else "a newer"
+            return f"by {age} version of {name} (result {result}, now {self.result})"
+        then = other["config"]
+        changed = [
+            f"{key} {then.get(key)} instead of {value}"
+            for key, value in self.settings.items()
+            if then.get(key) != value
+        ]
+        return "with " + ", ".join(changed) if changed else ""
 
     def product_uuid(self, digests: dict[str, int]) -> str:
         inputs = [item.uuid for item in self.inputs if item.uuid]
@@ -99,6 +119,7 @@ class Record:
             "version": __version__,
             "uuid": product,
             "fingerprint": self.fingerprint,
+            "result": self.result,
             "parents": " ".join(parents),
             "seed": int(self.seed),
             "streamed": bool(self.streamed),
@@ -106,7 +127,7 @@ class Record:
             "seconds": round(time.monotonic() - self.began, 3),
             "host": socket.gethostname(),
             "command": self.command,
-            "config": json.loads(json.dumps(self.config, default=plain)),
+            "config": json.loads(json.dumps(self.config | self.plan, default=plain)),
             "inputs": [item.__dict__ for item in self.inputs],
             "report": report,
             "libraries": library_versions(),

@@ -270,7 +270,7 @@ def make_labelled() -> tuple[torch.Tensor, LabelledHands]:
 
 def pose_loss(network, losses: PoseLosses, inputs: torch.Tensor, hands: LabelledHands) -> torch.Tensor:
     head = losses.model.head
-    return (torch.tensor(head.loss_weights) * network(inputs, head.targets(hands), False)).sum()
+    return (torch.tensor(head.loss_weights) * network(inputs, head.targets(hands), None)).sum()
 
 
 def fine_tune_one_step(folder: Path, progress=silent) -> None:

@@ -6,6 +6,7 @@ import torch
 from making import make_hands
 from torch import nn
 
+from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError
 from handtool.hands.camera import place_root as numpy_place_root
 from handtool.hands.camera import project
@@ -13,8 +14,9 @@ from handtool.hands.camera import rays as numpy_rays
 from handtool.hands.skeleton import PARENTS
 from handtool.nn.models.encoder import make_encoder
 from handtool.nn.models.heatmap_head import HeatmapHead, gaussians, losses_of_maps, make_targets, read_out
-from handtool.nn.models.pose_model import Contract, PoseModel, layer_shares
-from handtool.nn.training.optimiser import make_adam, set_learning_rate
+from handtool.nn.models.pose_model import Contract, PoseModel
+from handtool.nn.models.pose_objective import layer_shares
+from handtool.nn.training.optimiser import make_optimiser, set_learning_rate
 from handtool.nn.views.augmentation import (
     AugmentRanges,
     LabelledHands,
@@ -238,7 +240,7 @@ def test_maps_are_in_float32_under_autocast():
 
 def test_layers_learn_at_shares_of_the_rate_that_fall_from_the_head_down():
     model = PoseModel(make_encoder("resnet18"), Contract(size=32, head="heatmap"))
-    optimiser = make_adam(model, 1.0, 1e-6, layer_shares(model, 0.5))
+    optimiser = make_optimiser(model, FinetuneConfig(), 1.0, layer_shares(0.5))
     set_learning_rate(optimiser, 0.8)
     rate = {parameter: group["lr"] for group in optimiser.param_groups for parameter in group["params"]}
     decay = {parameter: group["weight_decay"] for group in optimiser.param_groups for parameter in group["params"]}
@@ -255,12 +257,12 @@ def test_layers_learn_at_shares_of_the_rate_that_fall_from_the_head_down():
         part = name.removeprefix("encoder.").split(".")[0]
         assert rate[parameter] == pytest.approx(0.8 * expected[part]), name
         assert decay[parameter] == (1e-6 if parameter.ndim > 1 else 0.0)
-    assert len(make_adam(model, 1.0, 1e-6, layer_shares(model, 1.0)).param_groups) == 2
+    assert len(make_optimiser(model, FinetuneConfig(), 1.0, layer_shares(1.0)).param_groups) == 2
 
 
 def test_one_rate_for_all_is_what_it_was_without_shares():
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    groups = make_adam(model, 1e-3, 0.1).param_groups
+    groups = make_optimiser(model, FinetuneConfig(), 1e-3).param_groups
     assert [[tuple(value.shape) for value in group["params"]] for group in groups] == [[(4, 3)], [(4,), (4,), (4,)]]
 
 

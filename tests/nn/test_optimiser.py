@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from handtool.config import PretrainConfig
-from handtool.nn.training.optimiser import learning_rate, make_adam, make_optimiser, square_root_rate
+from handtool.nn.training.optimiser import learning_rate, make_optimiser, square_root_rate
 
 
 def test_the_square_root_rule_gives_both_published_rates():
@@ -26,7 +26,7 @@ def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_the_last_step(steps, 
 def test_biases_and_norms_do_not_decay():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    optimiser = make_adam(model, 1e-3, 0.1)
+    optimiser = make_optimiser(model, PretrainConfig(weight_decay=0.1), 1e-3)
     for value in model.parameters():
         value.grad = torch.zeros_like(value)
     optimiser.step()

@@ -3,7 +3,6 @@
 import itertools
 import os
 import signal
-import sys
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from handtool.nn.files.pose_weights import read_pose
 from handtool.nn.files.weights import write_encoder
 from handtool.nn.models import heatmap_head as heatmap
 from handtool.nn.models.encoder import make_encoder, make_projection_head
+from handtool.nn.training import loop
 from handtool.progress import silent
 from handtool.stages.finetune import finetune
 from handtool.store import CROPS, CURVE, LABELS
@@ -101,15 +101,14 @@ def decode(data):
 
 def kill_at_step(monkeypatch, step):
     """SIGTERM to this process in the middle of a step, as a scheduler sends it."""
-    module = sys.modules["handtool.stages.finetune"]
-    calls, original = itertools.count(1), module.set_learning_rate
+    calls, original = itertools.count(1), loop.set_learning_rate
 
     def set_and_kill(optimiser, rate):
         if next(calls) == step:
             os.kill(os.getpid(), signal.SIGTERM)
         original(optimiser, rate)
 
-    monkeypatch.setattr(module, "set_learning_rate", set_and_kill)
+    monkeypatch.setattr(loop, "set_learning_rate", set_and_kill)
 
 
 def test_killed_and_run_again_ends_in_the_same_bits(labelled, tmp_path, monkeypatch):

@@ -24,13 +24,14 @@ from handtool.config import METHODS, PretrainConfig
 from handtool.errors import HandtoolError, Terminated, WrongCommand
 from handtool.nn.files.weights import read_encoder
 from handtool.nn.models import contrastive
-from handtool.nn.training import curve, pretraining
+from handtool.nn.training import curve, loop
 from handtool.progress import silent
 from handtool.stages.pretrain import dry_run, pretrain
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
 QUICK = {"arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 6, "steps": 8, "gpus": 0, "workers": 1}
 TOPK = 3
+CURVE_COLUMNS = curve.ALWAYS.keys() | contrastive.ContrastiveObjective.figures
 
 
 def add_pairs(source, path):
@@ -101,7 +102,7 @@ def assert_same_result(one, other):
     assert weights.keys() == others.keys()
     for name, value in weights.items():
         assert np.array_equal(value, others[name]), name
-    for name in set(curve.COLUMNS) - {"seconds"}:
+    for name in CURVE_COLUMNS - {"seconds"}:
         assert curve_of(one, getattr(CURVE, name)) == curve_of(other, getattr(CURVE, name)), name
 
 
@@ -251,7 +252,7 @@ def test_a_run_killed_ends_in_the_same_last_bit_whatever_was_chosen(pairs, small
 @pytest.fixture
 def gradients(monkeypatch):
     """Every step's gradients as the optimiser sees them, of the first kernel."""
-    seen, make = [], pretraining.make_optimiser
+    seen, make = [], loop.make_optimiser
 
     def make_and_listen(*args):
         optimiser = make(*args)
@@ -260,7 +261,7 @@ def gradients(monkeypatch):
         )
         return optimiser
 
-    monkeypatch.setattr(pretraining, "make_optimiser", make_and_listen)
+    monkeypatch.setattr(loop, "make_optimiser", make_and_listen)
     return seen
 
 
@@ -496,7 +497,7 @@ def test_the_board_shows_the_curve_once_also_of_a_run_that_went_on(pairs, small,
         run(pairs, tmp_path / "e.h5", checkpoint_every=2, tensorboard=str(board))
     run(pairs, tmp_path / "e.h5", checkpoint_every=2, tensorboard=str(board))
     events = EventAccumulator(str(board)).Reload()
-    assert set(events.Tags()["scalars"]) == set(curve.COLUMNS) - {"step", "seconds"}
+    assert set(events.Tags()["scalars"]) == CURVE_COLUMNS - {"step", "seconds"}
     for name in events.Tags()["scalars"]:
         assert [event.step for event in events.Scalars(name)] == list(range(8))
         assert [event.value for event in events.Scalars(name)] == pytest.approx(
@@ -506,7 +507,7 @@ def test_the_board_shows_the_curve_once_also_of_a_run_that_went_on(pairs, small,
 
 def test_a_compiled_network_trains_like_the_plain_one(pairs, small, trained_small, tmp_path, monkeypatch):
     """Traced and differentiated ahead of time; what writes machine code from that needs a minute and is left out here."""
-    monkeypatch.setattr(pretraining.torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(loop.torch, "compile", partial(torch.compile, backend="aot_eager"))
     run(pairs, tmp_path / "e.h5", compile=True)
     assert weights_of(tmp_path / "e.h5").keys() == weights_of(trained_small).keys()
     assert curve_of(tmp_path / "e.h5") == pytest.approx(curve_of(trained_small), abs=0.01)
@@ -516,7 +517,7 @@ def test_a_network_that_cannot_be_compiled_ends_the_run_with_the_reason(pairs, s
     def broken(*_):
         raise OSError("no compiler here")
 
-    monkeypatch.setattr(pretraining.torch, "compile", partial(torch.compile, backend=broken))
+    monkeypatch.setattr(loop.torch, "compile", partial(torch.compile, backend=broken))
     with pytest.raises(HandtoolError, match="could not be compiled: .*no compiler here") as told:
         run(pairs, tmp_path / "e.h5", compile=True)
     assert told.value.hint == "leave --compile out" and not (tmp_path / "e.h5").exists()
@@ -524,14 +525,14 @@ def test_a_network_that_cannot_be_compiled_ends_the_run_with_the_reason(pairs, s
 
 def test_out_of_memory_is_one_line_and_its_batch_size_fits(pairs, small, tmp_path, monkeypatch):
     """A device that takes 8 crops at once."""
-    forward = pretraining.ForwardPass.__call__
+    forward = contrastive.ContrastiveObjective.__call__
 
-    def take_eight(self, crops, *rest):
+    def take_eight(self, network, batch, crops):
         if len(crops) > 8:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        return forward(self, crops, *rest)
+        return forward(self, network, batch, crops)
 
-    monkeypatch.setattr(pretraining.ForwardPass, "__call__", take_eight)
+    monkeypatch.setattr(contrastive.ContrastiveObjective, "__call__", take_eight)
     with pytest.raises(
         HandtoolError, match=r"^out of memory on the CPU: 6 pairs on each process need about \d+\.\d GiB$"
     ) as told:

@@ -14,11 +14,12 @@ import torch
 from handtool.config import EmbedConfig
 from handtool.hands.skeleton import LEFT
 from handtool.nn.files.data import Crops, read_stored_hands
-from handtool.nn.files.inference import find_device
+from handtool.nn.files.inference import SMALLER, find_device
 from handtool.nn.files.loader import count_workers, in_order, read_crops
 from handtool.nn.files.transfer import move_ahead
 from handtool.nn.files.weights import read_encoder
 from handtool.nn.views.augmentation import render_inputs, whole_crop
+from handtool.nn.views.device import shortage_said
 from handtool.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -39,13 +40,15 @@ def encode_crops(
     """
     device = find_device(config.device)
     network, _, attrs = read_encoder(encoder)
-    network = network.to(device).eval()
+    network.eval()
     crops, hands = Crops(source), read_stored_hands(source)
     if abs(hands.box_scale - float(attrs["box_scale"])) > 0.01:
         log.warning("crops are cut at box scale %g, the encoder was trained at %g", hands.box_scale, attrs["box_scale"])
     half = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
     workers, done = count_workers(config.workers) if len(crops) > config.batch_size else 0, 0
-    with closing(move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)) as batches:
+    reading = move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)
+    with closing(reading) as batches, shortage_said(device, config.batch_size, SMALLER):
+        network.to(device)
         for images in batches:
             view = whole_crop(len(images), images.shape[1], int(attrs["size"]))
             flipped = torch.from_numpy(hands.side[done : done + len(images)] == LEFT)

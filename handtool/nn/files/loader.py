@@ -27,9 +27,10 @@ AHEAD = 2  # pieces that each worker has been given and has not handed back
 LEAST = 64  # crops of a piece, where a batch has as many: handing a piece over takes half as long as decoding a crop
 
 
-def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int) -> Iterator[Tensor]:
+def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int, processes: int = 1) -> Iterator[Tensor]:
     """Decoded batches (B, S, S, 3) uint8 in the order of `batches` (arrays of rows, none longer than the first).
 
+    `processes`: of this machine that read at the same time, each with so many workers; its shared memory is divided among them.
     A batch lasts until the one after the next is asked for: then its memory holds another. workers 0 decodes here, without a process.
     Close the generator when leaving it early: the workers live until then. Raises DamagedFile as Crops.decode.
     """
@@ -38,7 +39,7 @@ def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int) -> Ite
     if first is None:
         return
     everything = chain([first], batches)
-    workers = fit_workers(workers, len(first), crops.size)
+    workers = fit_workers(workers, len(first), crops.size, processes)
     if not workers:
         yield from map(crops.decode, everything)
         return
@@ -84,22 +85,23 @@ def count_slots(workers: int, batch: int) -> int:
     return -(-AHEAD * workers // count_pieces(workers, batch)) + 2
 
 
-def fit_workers(workers: int, batch: int, size: int) -> int:
-    """As many workers as shared memory has room for; 0 where not even one worker's batches fit (containers often come with 64 MiB)."""
+def fit_workers(workers: int, batch: int, size: int, processes: int = 1) -> int:
+    """As many workers as this process' part of shared memory has room for; 0 where not even one worker's batches fit (containers often come with 64 MiB)."""
     try:
         found = os.statvfs("/dev/shm")
     except OSError:
         return workers
-    room = found.f_bavail * found.f_frsize
+    room = found.f_bavail * found.f_frsize // processes
     fits = next(
         (fewer for fewer in range(workers, 0, -1) if count_slots(fewer, batch) * batch * size**2 * 3 <= room), 0
     )
     if fits < workers:
         log.warning(
-            "%d decoding processes instead of %d: /dev/shm has room for %d MiB (docker run --shm-size, or a smaller batch)",
+            "%d decoding processes instead of %d: /dev/shm has room for %d MiB%s (docker run --shm-size, or a smaller batch)",
             fits,
             workers,
             room >> 20,
+            " each" if processes > 1 else "",
         )
     return fits
 

@@ -7,10 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from handtool.nn.models.collectives import total
+from handtool.nn.views.precision import raise_half
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """nn.BatchNorm1d and 2d whose statistics in training are those of the joined batch. Same parameters, same names."""
+    """nn.BatchNorm1d and 2d whose statistics in training are those of the joined batch. Same parameters, same names.
+
+    Half precision is summed in float32 and given back as it came, as torch's own do under autocast.
+    """
 
     def _check_input_dim(self, images: Tensor) -> None:
         assert images.ndim >= 2
@@ -20,13 +24,15 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(images)
         axes = [axis for axis in range(images.ndim) if axis != 1]
         shape = (1, -1) + (1,) * (images.ndim - 2)
-        count = total(images.new_tensor([images.numel() / images.shape[1]]))
-        mean_C = total(images.sum(axes)) / count
+        values = raise_half(images)
+        count = total(values.new_tensor([values.numel() / values.shape[1]]))
+        mean_C = total(values.sum(axes)) / count
         # Two passes: the mean of squares less the square of the mean would cancel in float32.
-        centred = images - mean_C.view(shape)
+        centred = values - mean_C.view(shape)
         variance_C = total((centred * centred).sum(axes)) / count
         self._remember(mean_C.detach(), (variance_C * count / (count - 1)).detach())
-        return centred * (torch.rsqrt(variance_C + self.eps) * self.weight).view(shape) + self.bias.view(shape)
+        scaled = centred * (torch.rsqrt(variance_C + self.eps) * self.weight).view(shape) + self.bias.view(shape)
+        return scaled.to(images.dtype)
 
     @torch.no_grad()
     def _remember(self, mean_C: Tensor, variance_C: Tensor) -> None:
@@ -36,14 +42,14 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def share_batch_norm(model: nn.Module, device: str) -> nn.Module:
-    """The model with every batch norm replaced by one over all processes; parameters and their names stay."""
+    """The model with every batch norm replaced by one over all processes. Parameters and buffers stay the same tensors, frozen ones frozen."""
     if device == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for name, module in model.named_children():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             shared = SharedBatchNorm(module.num_features, module.eps, module.momentum)
-            shared.load_state_dict(module.state_dict())
-            setattr(model, name, shared.to(module.weight.dtype))
+            shared._parameters, shared._buffers, shared.training = module._parameters, module._buffers, module.training
+            setattr(model, name, shared)
         else:
             share_batch_norm(module, device)
     return model

@@ -1,18 +1,29 @@
-"""The contrastive model, the loss of one process' share of a batch, and what tells a collapse.
+"""The contrastive objective: its model, the loss of one process' share of a batch, and what tells a collapse.
 
 Shapes: N pairs on this process, V views of each, J keypoints, D numbers per projection, A views of all processes.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from handtool.config import METHODS, PretrainConfig
 from handtool.nn.models import collectives
 from handtool.nn.models.encoder import make_encoder, make_projection_head
 from handtool.nn.models.losses.adaptive_weights import Spread, all_distances, find_spread, pair_distance, weigh
 from handtool.nn.models.losses.nt_xent import nt_xent_rows
+from handtool.nn.models.objective import Figures, Objective
+from handtool.nn.views.device import send
+from handtool.nn.views.equivariance import undo_views
+from handtool.nn.views.precision import raise_half
+from handtool.nn.views.views import DRAWS, ViewRanges, Views, make_views, render
+
+COLLAPSED = 0.99  # mean similarity of views of different hands
 
 
 class ContrastiveModel(nn.Module):
@@ -25,6 +36,85 @@ class ContrastiveModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.projection_head(self.encoder(images))
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """This process' share of a batch of pairs: V views of each, of which the first two are compared with all others."""
+
+    xy: Tensor  # (V N, J, 2) keypoints in the canonical crops, px
+    flipped: Tensor  # (V N,) bool: a left hand, shown mirrored
+    drawn: np.ndarray  # (V, N, DRAWS) random numbers, which choose the views
+    with_itself: bool  # both views are of one crop, which is decoded once
+
+
+class ContrastiveObjective(Objective):
+    """NT-Xent between views of hands that are alike, as `config` (a PretrainConfig that leaves neither weights nor inverse open) says."""
+
+    item = "pairs"
+    figures = ("positive_similarity", "negative_similarity", "alignment", "uniformity")
+
+    def __init__(self, model: ContrastiveModel, config: PretrainConfig, half: torch.dtype | None) -> None:
+        super().__init__(model)
+        self.config, self.half, self.everywhere = config, half, config.negatives == "global"
+        self.ranges = ViewRanges(METHODS[config.method].rotation_deg, METHODS[config.method].shift_px)
+        self.batch_loss = BatchLoss(
+            config.temperature,
+            config.weights,
+            config.weight_side,
+            config.lambda_pos,
+            config.lambda_neg,
+            config.negatives,
+        )
+
+    def __call__(self, network: nn.Module, batch: PairBatch, crops: Tensor) -> Figures:
+        """The loss, and what `watch` says of the first two views; the mean over views beyond the second."""
+        num_views, size, device = len(batch.drawn), self.config.input_size, crops.device
+        views = make_views(batch.xy, batch.drawn.reshape(-1, DRAWS), self.ranges, size, crops.shape[1])
+        pixels = render(crops.repeat(2, 1, 1, 1) if batch.with_itself else crops, views, batch.flipped)
+        weighed = views.xy if self.config.weight_keypoints == "augmented" else resize(batch.xy, crops, size)
+        xy = send(weighed.float(), device).chunk(num_views)
+        with torch.autocast(device.type, self.half, enabled=self.half is not None):
+            projections = network(pixels)
+        z = undo(projections, views, self.config.inverse).chunk(num_views)
+        loss = torch.stack([self.batch_loss(z[0], z[view], xy[0], xy[view]) for view in range(1, num_views)]).mean()
+        return loss, watch(z[0], z[1])
+
+    def imagine(self, images: int) -> Tensor:
+        """The network alone."""
+        pixels = torch.zeros(images, 3, self.config.input_size, self.config.input_size)
+        with torch.autocast("cpu", self.half, enabled=self.half is not None):
+            projections = self.network(pixels)
+        return projections.float().square().mean()
+
+    def imagine_loss(self, pairs: int) -> Tensor:
+        """Of two views, all on this process."""
+        width = self.model.projection_head(torch.zeros(2, self.model.encoder.num_features)).shape[1]
+        z = [torch.zeros(pairs, width, requires_grad=True) for _ in range(2)]
+        xy = [torch.zeros(pairs, 21, 2) for _ in range(2)]
+        return replace(self.batch_loss, negatives="local")(*z, *xy)
+
+    def warning(self, figures: Mapping[str, float]) -> str | None:
+        """All hands have one projection: the same direction, or none at all (rows of zeros are alike, and yet have a similarity of 0)."""
+        similarity = figures["negative_similarity"]
+        if similarity > COLLAPSED:
+            return f"collapse: all hands have nearly the same projection (mean similarity {similarity:.3f} of different hands)"
+        if figures["alignment"] == 0 and figures["positive_similarity"] < 0.5:
+            return "collapse: all projections are 0"
+        return None
+
+
+def resize(xy: Tensor, crops: Tensor, size: int) -> Tensor:
+    """Keypoints (A, J, 2) of whole crops (A, S, S, 3), in px of crops of `size`: the unit in which the weights take distances."""
+    return (xy + 0.5) * (size / crops.shape[1]) - 0.5
+
+
+def undo(projections: Tensor, views: Views, inverse: str) -> Tensor:
+    """Raw projections (A, D) -> unit rows, without what the views did to them."""
+    if inverse == "none":
+        return normalize(raise_half(projections), dim=1)
+    shift = views.shift_fraction() if inverse == "exact" else views.shift_px / views.size
+    return undo_views(projections, send(views.angle_deg, projections.device), send(shift, projections.device))
 
 
 @dataclass(frozen=True)
@@ -81,7 +171,7 @@ def share_spread(distance: Tensor, everywhere: bool) -> Spread:
 
 @torch.no_grad()
 def watch(z1: Tensor, z2: Tensor) -> Tensor:
-    """(4,), as `curve.WATCHED` names them, of unit rows (N, D).
+    """(4,), as ContrastiveObjective.figures names them, of unit rows (N, D).
 
     Mean similarity of partners and of all other views: 1 and 1 is a collapsed encoder. Alignment, the mean squared distance of
     partners, 0 at best. Uniformity, the log of the mean of exp(-2 squared distance) of different hands in the same view: 0 where

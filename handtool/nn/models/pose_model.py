@@ -57,23 +57,16 @@ class PoseModel(nn.Module):
 
 
 class PoseLosses(nn.Module):
-    """Model and losses as one module, whose gradients DDP can average: inputs and targets -> (3,) parts of the loss."""
+    """Model and losses as one module, whose gradients DDP can average: inputs and targets -> (P,) parts of the loss."""
 
     def __init__(self, model: PoseModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, inputs: Tensor, targets: object, half: bool) -> Tensor:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
+    def forward(self, inputs: Tensor, targets: object, half: torch.dtype | None) -> Tensor:
+        with torch.autocast(inputs.device.type, half, enabled=half is not None):
             outputs = self.model(inputs)
         return torch.stack(self.model.head.losses(outputs, targets))
-
-
-def layer_shares(model: PoseModel, decay: float) -> dict[nn.Module, float]:
-    """Layer-wise learning rates: the head at the whole rate, each stage of the encoder below it at `decay` times that of the one above."""
-    encoder = model.encoder
-    stages = [(encoder.layer4,), (encoder.layer3,), (encoder.layer2,), (encoder.layer1,), (encoder.conv1, encoder.bn1)]
-    return {part: decay**depth for depth, parts in enumerate(stages, 1) for part in parts}
 
 
 def assumed_camera(side: int, focal: float) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """What a training says of itself step by step, and when to look, to save, to warn."""
 
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -10,63 +9,51 @@ from torch import Tensor
 
 from handtool.errors import HandtoolError
 
-log = logging.getLogger(__name__)
-
-WATCHED = ("positive_similarity", "negative_similarity", "alignment", "uniformity")
-COLUMNS = {"step": "i8", "loss": "f4", "learning_rate": "f8", "seconds": "f8"} | dict.fromkeys(WATCHED, "f4")
-COLLAPSED = 0.99  # mean similarity of views of different hands
+ALWAYS = {"step": "i8", "loss": "f4", "learning_rate": "f8", "seconds": "f8"}
+VALIDATION = "validation_mm"  # NaN at steps that do not end an epoch
 
 
 class Curve:
-    """One value a step in each of COLUMNS. Figures stay on the device until someone looks, so that a GPU need not wait."""
+    """One value a step in each column. Figures stay on the device until someone looks, so that a GPU need not wait."""
 
-    def __init__(self, state: Mapping[str, np.ndarray] | None) -> None:
-        self.values = {name: list(state[f"curve/{name}"]) if state else [] for name in COLUMNS}
+    def __init__(self, figures: tuple[str, ...], validated: bool, state: Mapping[str, np.ndarray] | None) -> None:
+        """`figures`: what the objective says of a pass beside the loss; `state`: a checkpoint to go on from."""
+        self.figures = figures
+        self.columns = ALWAYS | dict.fromkeys((*figures, VALIDATION) if validated else figures, "f4")
+        self.values = {name: state[f"curve/{name}"].tolist() if state else [] for name in self.columns}
         self.pending: list[Tensor] = []
-        self.warned = False
 
     def __len__(self) -> int:
         return len(self.values["step"])
 
-    def append(self, step: int, rate: float, seconds: float, figures: Tensor) -> None:
-        """`figures`: (5,) the loss, then WATCHED."""
-        for name, value in (("step", step), ("learning_rate", rate), ("seconds", seconds)):
-            self.values[name].append(value)
+    def append(self, rate: float, seconds: float, figures: Tensor, validation_mm: float = math.nan) -> None:
+        """The next step; `figures`: (1 + F,) the loss, then the objective's."""
+        values = {"step": len(self), "learning_rate": rate, "seconds": seconds, VALIDATION: validation_mm}
+        for name in values.keys() & self.values.keys():
+            self.values[name].append(values[name])
         self.pending.append(figures)
 
     def fetch(self) -> None:
-        """Brings pending figures over. Raises HandtoolError where the loss is no number any more."""
+        """Brings pending figures over. Raises HandtoolError where the loss is not finite any more."""
         for figures in self.pending:
-            for name, value in zip(("loss", *WATCHED), figures.tolist(), strict=True):
+            step, numbers = len(self.values["loss"]), figures.tolist()
+            for name, value in zip(("loss", *self.figures), numbers, strict=True):
                 self.values[name].append(value)
-        self.pending.clear()
-        for step, loss in zip(self.values["step"], self.values["loss"], strict=True):
-            if not math.isfinite(loss):
+            if not math.isfinite(numbers[0]):
                 raise HandtoolError(
-                    f"the loss is {loss} at step {step}, learning rate {self.values['learning_rate'][step]:.3g}",
+                    f"the loss is {numbers[0]} at step {step}, learning rate {self.values['learning_rate'][step]:.3g}",
                     hint="a lower --learning-rate, or --precision fp32; and --restart",
                 )
-        if not self.warned and (why := self.collapse()):
-            self.warned = True
-            log.warning("collapse: %s at step %d", why, self.values["step"][-1])
+        self.pending.clear()
 
-    def collapse(self) -> str | None:
-        """What is wrong with the last projections, if all hands have one: the same direction, or none at all (rows of zeros are alike,
-        and yet have a similarity of 0)."""
-        similarity = self.last("negative_similarity")
-        if similarity > COLLAPSED:
-            return f"all hands have nearly the same projection (mean similarity {similarity:.3f} of different hands)"
-        if self.last("alignment") == 0 and self.last("positive_similarity") < 0.5:
-            return "all projections are 0"
-        return None
-
-    def last(self, name: str) -> float:
-        return float(self.values[name][-1])
+    def last(self) -> dict[str, float]:
+        """The newest values that were fetched."""
+        return {name: float(values[-1]) for name, values in self.values.items() if values}
 
     def as_arrays(self) -> dict[str, np.ndarray]:
         """`curve/<column>` -> (T,) array."""
         self.fetch()
-        return {f"curve/{name}": np.array(self.values[name], dtype) for name, dtype in COLUMNS.items()}
+        return {f"curve/{name}": np.array(self.values[name], dtype) for name, dtype in self.columns.items()}
 
 
 class Clock:

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +11,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from handtool.errors import HandtoolError, WrongCommand
+from handtool.config import TrainingConfig
+from handtool.errors import COULD_NOT, HandtoolError, WrongCommand
 from handtool.nn.models.collectives import extreme, processes
+
+GO = (
+    0  # what rank 0 tells the others where there is something to train; otherwise 1 + the exit code with which they end
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,13 @@ class Place:
         """Which of a batch's items are this process'."""
         size = batch_size // self.processes
         return slice(self.rank * size, (self.rank + 1) * size)
+
+
+def find_place(config: TrainingConfig, command: str) -> tuple[Place, bool]:
+    """Where this process stands, and whether the other processes of the run are ours to start. Raises as `find_devices`."""
+    device, processes = find_devices(config.gpus, config.processes, command)
+    given = place_from_environment(device)
+    return given or Place(device, processes=processes, local_processes=processes), given is None
 
 
 def find_devices(gpus: int | None, processes: int, command: str) -> tuple[str, int]:
@@ -77,6 +89,12 @@ def place_from_environment(device: str, env: Mapping[str, str] = os.environ) -> 
     return None
 
 
+def is_other_rank() -> bool:
+    """Whether torchrun or SLURM started this process as another one than the first."""
+    place = place_from_environment("cpu")
+    return place is not None and place.rank > 0
+
+
 def meeting_point(env: Mapping[str, str] = os.environ) -> str:
     """Where the processes meet, as an init_method: torchrun says it; under SLURM the step's first host, a port from the job."""
     if "MASTER_ADDR" in env:
@@ -85,18 +103,72 @@ def meeting_point(env: Mapping[str, str] = os.environ) -> str:
     return f"tcp://{first}:{20000 + int(env['SLURM_JOB_ID']) % 20000}"
 
 
-@contextmanager
-def joined(place: Place) -> Iterator[None]:
-    """Within, the processes of the run can talk: NCCL between GPUs (gloo beside it for CPU tensors), gloo between CPUs."""
+def meet(place: Place) -> None:
+    """From here on the processes of the run can talk: NCCL between GPUs (gloo beside it for CPU tensors), gloo between CPUs."""
     if place.device == "cuda":
         torch.cuda.set_device(place.torch_device)
-    if place.processes == 1:
-        yield
-        return
-    backend = "cpu:gloo,cuda:nccl" if place.device == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=meeting_point(), rank=place.rank, world_size=place.processes)
+    if place.processes > 1 and not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if place.device == "cuda" else "gloo"
+        dist.init_process_group(backend, init_method=meeting_point(), rank=place.rank, world_size=place.processes)
+
+
+@contextmanager
+def joined(place: Place) -> Iterator[None]:
+    """Within, the processes of the run can talk."""
+    meet(place)
     yield
-    dist.destroy_process_group()  # not after an error: the others would hear of a closed connection before they hear of the error
+    part()  # not after an error: the others would hear of a closed connection before they hear of the error
+
+
+def part() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextmanager
+def leading(place: Place, ours: bool, source: str) -> Iterator[Callable[[], None]]:
+    """On rank 0, around all that it does: gives a function that sends the other ranks into the training. Where it is not called, because
+    there is nothing to train or an error came first, they are told so at the end, and end too. `ours`: we start them when it is time."""
+    if ours:
+        yield lambda: None
+        return
+    told = []
+
+    def tell(decision: int) -> None:
+        if not told:
+            told.append(broadcast(decision))
+
+    check_source(source)
+    meet(place)
+    try:
+        yield lambda: tell(GO)
+    except BaseException as error:
+        with suppress(RuntimeError):  # another rank is gone: what we have to say is the error
+            tell(1 + getattr(error, "exit_code", COULD_NOT))
+        raise
+    tell(1)
+    part()
+
+
+def wait_for_rank_0(place: Place, source: str) -> int | None:
+    """On another rank: None where there is something to train, else the exit code with which to end."""
+    check_source(source)
+    meet(place)
+    decision = broadcast(None)
+    if decision == GO:
+        return None
+    part()
+    return decision - 1
+
+
+def check_source(source: str) -> None:
+    if source == "-":
+        raise WrongCommand("several processes cannot share a pipe: name the file")
+
+
+def spread(network: nn.Module, place: Place) -> nn.Module:
+    """The network as one of several that have the same weights and average their gradients; itself where there is one process."""
+    return DistributedDataParallel(network) if place.processes > 1 else network
 
 
 def averaging(network: nn.Module, now: bool) -> AbstractContextManager:

@@ -16,9 +16,39 @@ from collections.abc import Callable
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from handtool.config import TrainingConfig
 from handtool.engine.parent import end_with_parent
 from handtool.errors import TERMINATED, HandtoolError, Terminated, first_line
-from handtool.progress import Progress
+from handtool.nn.files.reopen import Reopen
+from handtool.nn.training.distributed import Place, find_place, place_from_environment, wait_for_rank_0
+from handtool.progress import Progress, silent
+
+
+def train_in_processes(
+    place: Place, read: Callable, train: Callable, reopen: Reopen, config: TrainingConfig, progress: Progress
+) -> None:
+    """`train_as_one_of_many` in as many new processes as there are in the run."""
+    launch(train_as_one_of_many, place.processes, (read, train, place.device, reopen, config), progress)
+
+
+def train_as_one_of_many(
+    read: Callable, train: Callable, device: str, reopen: Reopen, config: TrainingConfig, progress: Progress = silent
+) -> None:
+    """In a process of its own, where everything is opened again: train(place, source, read(source, config), config, job, progress). Rank 0
+    keeps the checkpoints."""
+    place = place_from_environment(device)
+    with reopen.open() as source:
+        train(place, source, read(source, config), config, reopen.open_job() if place.rank == 0 else None, progress)
+
+
+def run_other_rank(
+    read: Callable, train: Callable, reopen: Reopen, config: TrainingConfig, settle: Callable, command: str
+) -> int:
+    """Another rank than 0, started by torchrun or SLURM: train where rank 0 says so, never write. Returns the exit code."""
+    place, _ = find_place(config, command)
+    if (code := wait_for_rank_0(place, str(reopen.path))) is None:
+        train_as_one_of_many(read, train, place.device, reopen, settle(config))
+    return code or 0
 
 
 def launch(function: Callable, processes: int, arguments: tuple, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Optimisers and learning rate of the contrastive methods.
+"""Optimisers and learning rate.
 
 Chen et al. 2020 (arXiv:2002.05709, appendix B.9): rate by the square root of the batch, warm-up, cosine, no decay on norms.
 """
@@ -10,43 +10,39 @@ import torch
 from torch import nn
 from torch.optim import Adam, AdamW
 
-from handtool.config import PretrainConfig
+from handtool.config import TrainingConfig
 
 
-def make_optimiser(model: nn.Module, config: PretrainConfig, learning_rate: float) -> Adam:
-    """The one that config.optimizer names. AdamW's decay stands beside the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
-    matrices, vectors = split_parameters(model)
-    if config.optimizer == "lars-adam":
-        return LarsAdam(
-            [{"params": matrices, "decay": config.weight_decay}, {"params": vectors, "decay": 0.0}], learning_rate
-        )
-    kind = {"adam": Adam, "adamw": AdamW}[config.optimizer]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return kind(groups, lr=learning_rate, fused=True)
-
-
-def make_adam(
-    model: nn.Module, learning_rate: float, weight_decay: float, shares: Mapping[nn.Module, float] | None = None
+def make_optimiser(
+    model: nn.Module, config: TrainingConfig, learning_rate: float, shares: Mapping[str, float] | None = None
 ) -> Adam:
-    """Adam with `weight_decay` on matrices and kernels only: biases and norms (one axis) have none.
+    """The one that config.optimizer names, with weight decay on matrices and kernels only: biases and norms (one axis) have none.
 
-    `shares`: parts of the model that learn at this share of the rate; the others at the whole.
+    `shares`: how parameters whose names begin so learn at this share of the rate; the others at the whole. AdamW's decay stands beside the
+    gradient (Loshchilov and Hutter 2019, arXiv:1711.05101).
     """
-    share = {parameter: factor for module, factor in (shares or {}).items() for parameter in module.parameters()}
+    own = "decay" if config.optimizer == "lars-adam" else "weight_decay"
     groups = []
-    for parameters, decay in zip(split_parameters(model), (weight_decay, 0.0)):
-        for factor in sorted({share.get(parameter, 1.0) for parameter in parameters}, reverse=True):
-            chosen = [parameter for parameter in parameters if share.get(parameter, 1.0) == factor]
-            groups.append({"params": chosen, "weight_decay": decay, "share": factor})
-    return Adam(groups, lr=learning_rate, fused=True)
+    for parameters, decay in zip(split_parameters(model), (config.weight_decay, 0.0)):
+        by_share: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in parameters.items():
+            share = next((share for start, share in (shares or {}).items() if name.startswith(start)), 1.0)
+            by_share.setdefault(share, []).append(parameter)
+        groups += [{"params": by_share[share], own: decay, "share": share} for share in sorted(by_share, reverse=True)]
+    match config.optimizer:
+        case "lars-adam":
+            return LarsAdam(groups, learning_rate)
+        case "adamw":
+            return AdamW(groups, lr=learning_rate, fused=True)
+        case "adam":
+            return Adam(groups, lr=learning_rate, fused=True)
+    raise AssertionError(config.optimizer)
 
 
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """Matrices and kernels, which decay; biases and norms, which do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [parameter for parameter in trained if parameter.ndim > 1], [
-        parameter for parameter in trained if parameter.ndim <= 1
-    ]
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return tuple({name: p for name, p in trained.items() if (p.ndim > 1) == matrix} for matrix in (True, False))
 
 
 class LarsAdam(Adam):

@@ -1,11 +1,12 @@
 """The curve on TensorBoard, for those who watch many runs. Optional: the extra `tensorboard`."""
 
+import math
 from importlib.util import find_spec
 
 from handtool.errors import HandtoolError
-from handtool.nn.training.curve import WATCHED, Curve
+from handtool.nn.training.curve import Curve
 
-FIGURES = ("loss", "learning_rate", *WATCHED)
+LEFT_OUT = ("step", "seconds")
 
 
 class TensorBoard:
@@ -30,8 +31,9 @@ class TensorBoard:
         """All steps that are fetched and not yet written."""
         if self.writer:
             for place in range(self.written, len(curve.values["loss"])):
-                for name in FIGURES:
-                    self.writer.add_scalar(name, curve.values[name][place], curve.values["step"][place])
+                for name in curve.columns.keys() - LEFT_OUT:
+                    if not math.isnan(curve.values[name][place]):
+                        self.writer.add_scalar(name, curve.values[name][place], place)
         self.written = len(curve.values["loss"])
 
 

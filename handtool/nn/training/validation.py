@@ -1,6 +1,7 @@
 """How good a pose model is on hands that it does not train on, while it trains."""
 
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,37 +21,53 @@ BATCH = 64
 FEW = 1024  # hands that are decoded sooner than worker processes start
 
 
-def validate(model: PoseModel, crops: Crops, hands: TrainingHands, place: Place, workers: int, precision: str) -> float:
-    """Mean distance of the joints of the held-out hands from the truth, each hand relative to its wrist, with the true bone length, in mm.
+@dataclass(frozen=True)
+class Validation:
+    """The held-out hands, and how long to go on without doing better on them."""
 
-    Every process looks at its share of them, all hear the mean. Leaves the model in evaluation mode. Raises HandtoolError where none of
-    the hands can be scored.
-    """
-    device = next(model.parameters()).device
-    model.eval()
-    sums, done = torch.zeros(2, dtype=torch.float64), 0
-    rows = hands.held[place.rank :: place.processes]
-    batches = [rows[batch] for batch in in_order(len(rows), BATCH)]
-    many = count_workers(workers, place.local_processes) if len(rows) > FEW else 0
-    with closing(move_ahead(read_crops(crops, batches, many), device)) as reading:
-        for images in reading:
-            here = rows[done : done + len(images)]
-            done += len(here)
-            truth, side = hands.labels.rows(here), hands.hands.side[here]
-            predicted, _ = predict_batch(model, images, side, hands.hands.camera[here], precision)
-            predicted = predicted * truth.bone.numpy()[:, None, None]
-            joints, valid = (
-                canonical_joints(truth.joints.numpy(), side),
-                truth.valid.numpy(),
-            )  # mirrored back, as the prediction is
-            error = np.linalg.norm((predicted - predicted[:, :1]) - (joints - joints[:, :1]), axis=2)
-            scored = valid & valid[:, :1] & np.isfinite(error)
-            sums += torch.tensor([error[scored].sum(), scored.sum()])
-    total, count = collectives.total(sums).tolist()
-    if not count:
-        raise HandtoolError(
-            "no held-out hand has a wrist, another joint and a bone length to be scored by", hint="--val-share 0"
-        )
-    return float(
-        np.float32(1000 * total / count)
-    )  # as the curve keeps it, so that a resumed run compares the same numbers
+    crops: Crops
+    hands: TrainingHands
+    place: Place
+    workers: int
+    half: bool  # predict in bf16
+    patience: int  # epochs; 0: for ever
+
+    def score(self, model: PoseModel) -> float:
+        """Mean distance of the joints of the held-out hands from the truth, each hand relative to its wrist, with the true bone length, in mm.
+
+        Every process looks at its share of them, all hear the mean. Leaves the model in evaluation mode. Raises HandtoolError where none of
+        the hands can be scored.
+        """
+        device, hands, stored = next(model.parameters()).device, self.hands, self.hands.hands
+        model.eval()
+        sums, done = torch.zeros(2, dtype=torch.float64), 0
+        rows = hands.held[self.place.rank :: self.place.processes]
+        batches = [rows[batch] for batch in in_order(len(rows), BATCH)]
+        many = count_workers(self.workers, self.place.local_processes) if len(rows) > FEW else 0
+        with closing(move_ahead(read_crops(self.crops, batches, many, self.place.local_processes), device)) as reading:
+            for images in reading:
+                here = rows[done : done + len(images)]
+                done += len(here)
+                truth, side = hands.labels.rows(here), stored.side[here]
+                predicted, _ = predict_batch(model, images, side, stored.camera[here], "bf16" if self.half else "fp32")
+                predicted = predicted * truth.bone.numpy()[:, None, None]
+                joints, valid = (
+                    canonical_joints(truth.joints.numpy(), side),
+                    truth.valid.numpy(),
+                )  # mirrored back, as the prediction is
+                error = np.linalg.norm((predicted - predicted[:, :1]) - (joints - joints[:, :1]), axis=2)
+                scored = valid & valid[:, :1] & np.isfinite(error)
+                sums += torch.tensor([error[scored].sum(), scored.sum()])
+        total, count = collectives.total(sums).tolist()
+        if not count:
+            raise HandtoolError(
+                "no held-out hand has a wrist, another joint and a bone length to be scored by", hint="--val-share 0"
+            )
+        return float(
+            np.float32(1000 * total / count)
+        )  # as the curve keeps it, so that a resumed run compares the same numbers
+
+    def is_over(self, scores: list[float]) -> bool:
+        """Whether so many epochs have passed since the best score; NaN is no epoch's."""
+        finite = np.array([score for score in scores if np.isfinite(score)])
+        return bool(self.patience and len(finite)) and len(finite) - 1 - int(np.argmin(finite)) >= self.patience

@@ -5,6 +5,7 @@ Turning a view by R about its centre turns the world about the optical axis: K' 
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
 from handtool.hands.skeleton import LEFT, RIGHT
+from handtool.nn.views.device import send
 from handtool.nn.views.views import affine, mirror, move_points, normalize, rotation, warp, window
 
 
@@ -127,9 +129,9 @@ def render_inputs(
     side = crops.shape[1]
     images = warp(crops, view.matrix @ mirror(flipped, side), view.size, oversample=2 if side > view.size else 1)
     if sigma is not None:
-        images = blur(images, sigma.to(images))
+        images = blur(images, sigma.to(images.dtype))
     if colour is not None:
-        images = jitter(images, colour.to(images))
+        images = jitter(images, send(colour.to(images.dtype), images.device))
     return normalize(images, mean, std)
 
 
@@ -145,11 +147,11 @@ def draw_blurs(num: int, ranges: AugmentRanges, rng: np.random.Generator) -> Ten
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """(B, C, H, W) under a Gaussian of sigma (B,) px each, cut off at three times the largest; the rim is repeated outwards."""
+    """(B, C, H, W) under a Gaussian of sigma (B,) px each, on the CPU, cut off at three times the largest; the rim is repeated outwards."""
     (num, channels, high, wide), reach = images.shape, max(1, int(torch.ceil(3 * sigma.max())))
     steps = torch.arange(-reach, reach + 1).to(sigma)
     kernel = torch.exp(-(steps**2) / (2 * sigma[:, None].clamp(min=1e-3) ** 2))
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    kernel = send((kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0), images.device)
     rows = functional.pad(images, (reach,) * 4, "replicate").reshape(
         1, num * channels, high + 2 * reach, wide + 2 * reach
     )
@@ -163,12 +165,21 @@ def jitter(images: Tensor, colour: Tensor) -> Tensor:
     One 3x3 matrix per image in YIQ, where saturation scales the plane of colours and hue turns it.
     """
     brightness, contrast, saturation, hue = (value[:, None, None, None] for value in colour.unbind(1))
-    to_yiq = images.new_tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    to_yiq, from_yiq = yiq(images.device, images.dtype)
     images = images * brightness
     grey = torch.einsum("c,bchw->bhw", to_yiq[0], images).mean(dim=(1, 2))[:, None, None, None]
     images = grey + contrast * (images - grey)
     cos, sin = (saturation * hue.cos())[:, 0, 0, 0], (saturation * hue.sin())[:, 0, 0, 0]
     plane = affine(torch.ones_like(cos), torch.zeros_like(cos), torch.zeros_like(cos), torch.zeros_like(cos), cos, -sin)
     plane[:, 2, 1], plane[:, 2, 2] = sin, cos
-    matrix = torch.linalg.inv(to_yiq) @ plane @ to_yiq
+    matrix = from_yiq @ plane @ to_yiq
     return torch.einsum("bij,bjhw->bihw", matrix, images).clamp(0, 1)
+
+
+@lru_cache(maxsize=8)
+def yiq(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(3, 3) YIQ from RGB, and its inverse; made once."""
+    matrix = torch.tensor(
+        [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=device, dtype=dtype
+    )
+    return matrix, torch.linalg.inv(matrix)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from handtool.nn.views import view_kernel
+from handtool.nn.views.device import constant, send
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -128,9 +129,7 @@ def warp(crops: Tensor, matrix: Tensor, size: int, oversample: int = OVERSAMPLE)
     theta_B33 = edges_from_pixels(side) @ torch.linalg.inv(matrix.double().cpu() @ torch.eye(3, dtype=torch.float64))
     theta_B33 = theta_B33 @ torch.linalg.inv(edges_from_pixels(size))
     fine = (len(crops), 3, size * oversample, size * oversample)
-    grid_BHW2 = functional.affine_grid(
-        theta_B33[:, :2].float().to(crops.device, non_blocking=True), fine, align_corners=False
-    )
+    grid_BHW2 = functional.affine_grid(send(theta_B33[:, :2].float(), crops.device), fine, align_corners=False)
     planes_B3SS = crops.permute(0, 3, 1, 2).float().div_(255)
     views_B3HW = functional.grid_sample(planes_B3SS, grid_BHW2, "bilinear", "zeros", align_corners=False)
     return functional.avg_pool2d(views_B3HW, oversample) if oversample > 1 else views_B3HW
@@ -156,7 +155,7 @@ def render(
         here = slice(start, start + BLOCK)
         block = warp(crops[here], matrix_B33[here], views.size)
         if views.gains is not None:
-            block = scale_hsv(block, views.gains[here].float().to(block.device, non_blocking=True))
+            block = scale_hsv(block, send(views.gains[here].float(), block.device))
         blocks.append(normalize(block, mean, std))
     return torch.cat(blocks)
 
@@ -189,5 +188,5 @@ def hsv_channel(offset: int, sixths: Tensor, chroma: Tensor, value: Tensor) -> T
 
 def normalize(images: Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD) -> Tensor:
     """(B, 3, H, W) in 0..1 -> zero mean, unit deviation by channel, as the encoder was pre-trained."""
-    shape = (1, 3, 1, 1)
-    return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
+    mean_3, std_3 = (constant(tuple(values), images.device, images.dtype) for values in (mean, std))
+    return (images - mean_3.view(3, 1, 1)) / std_3.view(3, 1, 1)

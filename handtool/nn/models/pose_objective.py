@@ -1,0 +1,64 @@
+"""The pose objective: labelled hands, seen under augmentation, and the losses of a pose head."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from handtool.nn.models.objective import Figures, Objective
+from handtool.nn.models.pose_model import PoseLosses, PoseModel
+from handtool.nn.views.augmentation import LabelledHands, Window, render_inputs, see_through
+from handtool.nn.views.device import constant
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """This process' share of a batch of B labelled hands, and how augmentation shows them."""
+
+    labels: LabelledHands  # of the canonical crops, mirrored where the view is
+    view: Window
+    flipped: Tensor  # (B,) bool: the crop as stored is shown mirrored
+    colour: Tensor | None  # (B, 4)
+    blur: Tensor | None  # (B,) px of the input, standard deviation
+
+
+class PoseObjective(Objective):
+    """The weighted sum of what the head's losses say; the parts are its figures."""
+
+    def __init__(self, model: PoseModel, half: torch.dtype | None, freeze: bool = False) -> None:
+        """freeze: the encoder learns nothing, and its batch norms keep their statistics."""
+        super().__init__(model, PoseLosses(model))
+        self.half, self.freeze = half, freeze
+        self.figures = self.shown = model.head.part_names
+        model.encoder.requires_grad_(not freeze)
+
+    def __call__(self, network: nn.Module, batch: LabelledBatch, crops: Tensor) -> Figures:
+        self.model.train()
+        if self.freeze:
+            self.model.encoder.eval()
+        contract = self.model.contract
+        targets = self.model.head.targets(see_through(batch.labels, batch.view)).to(crops.device)
+        inputs = render_inputs(crops, batch.view, batch.flipped, batch.colour, contract.mean, contract.std, batch.blur)
+        parts = network(inputs.contiguous(memory_format=torch.channels_last), targets, self.half)
+        return (constant(self.model.head.loss_weights, crops.device) * parts).sum(), parts.detach()
+
+    def imagine(self, images: int) -> Tensor:
+        """The losses themselves only where they are maps as large as the picture: those of a few numbers take no memory to speak of."""
+        size, head = self.model.contract.size, self.model.head
+        with torch.autocast("cpu", self.half, enabled=self.half is not None):
+            outputs = self.model(torch.zeros(images, 3, size, size))
+        if not head.spatial:
+            return torch.stack([output.float().square().mean() for output in outputs]).sum()
+        seen = torch.ones(images, 21, dtype=torch.bool)
+        joints, camera = torch.zeros(images, 21, 3).double(), torch.zeros(images, 3, 3).double()
+        labels = LabelledHands(joints, seen, joints[..., :2], seen, torch.zeros(images).double(), camera)
+        return torch.stack(head.losses(outputs, head.targets(labels))).sum()
+
+
+def layer_shares(decay: float) -> dict[str, float]:
+    """Layer-wise learning rates: the head at the whole rate, each stage of the encoder below it at `decay` times that of the one above.
+
+    By the beginning of the parameters' names.
+    """
+    stages = [("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1")]
+    return {f"encoder.{part}.": decay**depth for depth, parts in enumerate(stages, 1) for part in parts}

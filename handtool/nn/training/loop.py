@@ -1,0 +1,168 @@
+"""The one training loop, of pretrain and finetune: crops in, checkpoints out. Knows nothing of files but the crops and the job that it is given.
+
+What is trained and to what end says the objective (nn/models/objective.py), on which hands its data source (nn/files/draws.py), how long
+and in what portions the plan.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.amp import GradScaler
+
+from handtool.config import TrainingConfig
+from handtool.nn.files.draws import DataSource
+from handtool.nn.files.loader import count_workers, read_crops
+from handtool.nn.files.transfer import move_ahead
+from handtool.nn.models import collectives
+from handtool.nn.models.batch_norm import share_batch_norm
+from handtool.nn.models.objective import Objective
+from handtool.nn.training import distributed
+from handtool.nn.training.checkpoint import pack, unpack
+from handtool.nn.training.curve import VALIDATION, Clock, Curve
+from handtool.nn.training.distributed import Place
+from handtool.nn.training.interrupt import Sigterm
+from handtool.nn.training.optimiser import learning_rate, make_optimiser, set_learning_rate
+from handtool.nn.training.plan import Plan
+from handtool.nn.training.step_memory import shortage_named
+from handtool.nn.training.tensorboard import TensorBoard
+from handtool.nn.training.validation import Validation
+from handtool.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointStore(Protocol):
+    """Where checkpoints are kept: a job of the store."""
+
+    def has(self, name: str) -> bool: ...
+
+    def load(self, name: str) -> dict: ...
+
+    def save(self, name: str, values: dict) -> None: ...
+
+
+def train(
+    place: Place,
+    plan: Plan,
+    config: TrainingConfig,
+    make_objective: Callable[[], Objective],
+    start: Callable[[nn.Module], dict],
+    data: DataSource,
+    job: CheckpointStore | None,
+    progress: Progress,
+    validation: Validation | None = None,
+    shares: Mapping[str, float] | None = None,
+) -> None:
+    """From the last checkpoint to the last step; rank 0 has a job, and ends with a checkpoint in it.
+
+    `start` fills a new model with the weights that it begins with, and says what it found. With `validation` the checkpoint holds the
+    best weights too (`best/…`), and training may end early. `shares`: parts of the model that learn at a share of the rate.
+    Raises HandtoolError where the loss is not finite any more or memory does not suffice, Terminated on SIGTERM, after a checkpoint.
+    """
+    device = place.torch_device
+    with distributed.joined(place), Sigterm() as sigterm, shortage_named(make_objective, plan, place, data):
+        objective, state = make_objective(), distributed.broadcast(load_state(job, plan))
+        model, started = objective.model, state["started"] if state else begin(start, objective.model, place)
+        if place.processes > 1:
+            share_batch_norm(objective.network, place.device)
+        objective.network.to(device, memory_format=torch.channels_last).train()
+        optimiser = make_optimiser(model, config, plan.peak_rate, shares)
+        scaler = GradScaler(
+            place.device, enabled=plan.precision == "fp16"
+        )  # gradients of fp16 vanish unless they are scaled up
+        if state:
+            unpack(state, model, optimiser, scaler)
+        parallel = distributed.spread(objective.network, place)
+        network = torch.compile(parallel) if config.compile else parallel
+
+        curve, best, warned = Curve(objective.figures, validation is not None, state), best_of(state), None
+        best_mm = min(filter(math.isfinite, curve.values.get(VALIDATION, [])), default=math.inf)
+        clock = Clock(curve.last().get("seconds", 0.0), config.checkpoint_every, config.checkpoint_seconds)
+        end = 0 if state and state["ended"] else plan.steps
+        passes = range(len(curve) * plan.accumulate, end * plan.accumulate)
+        workers = count_workers(config.workers, place.local_processes)
+        crops = read_crops(data.crops, map(data.rows, passes), workers, place.local_processes)
+        with (
+            closing(move_ahead(crops, device)) as batches,
+            TensorBoard(config.tensorboard if job else None, curve) as board,
+        ):
+            figures = 0.0
+            for number, images in zip(passes, batches):
+                step, whole = number // plan.accumulate, (number + 1) % plan.accumulate == 0
+                with distributed.averaging(parallel, now=whole):
+                    loss, said = objective(network, data.batch(number), images)
+                    scaler.scale(loss / plan.accumulate).backward()
+                figures = figures + torch.cat((loss.detach()[None], said)) / plan.accumulate
+                if not whole:
+                    continue
+
+                rate = learning_rate(step, plan.steps, plan.warmup_steps, plan.peak_rate)
+                set_learning_rate(optimiser, rate)
+                scaler.step(optimiser)
+                scaler.update()
+                optimiser.zero_grad()
+
+                ended, score = step + 1 == plan.steps, math.nan
+                if validation and plan.ends_epoch(step):
+                    score = validation.score(model)
+                    if score < best_mm:
+                        best_mm = score
+                        best = {
+                            f"best/{name}": value.cpu().numpy().copy() for name, value in model.state_dict().items()
+                        }
+                    ended = ended or validation.is_over([*curve.values[VALIDATION], score])
+                curve.append(rate, clock.seconds(), collectives.total(figures) / place.processes, score)
+                figures = 0.0
+                stopped = distributed.any_process(sigterm.received)
+                if clock.tick() or ended or stopped:
+                    curve.fetch()
+                    board.write(curve)
+                    last, speed = curve.last(), {f"{plan.item}_per_s": clock.steps_per_s() * plan.items_per_step}
+                    if not warned and (warned := objective.warning(last)):
+                        log.warning("%s at step %d", warned, step)
+                    shown = {name: last[name] for name in ("loss", "learning_rate", *objective.shown)}
+                    progress("train", step + 1, plan.steps, **shown | speed)
+                if job and (ended or stopped or clock.should_save(step + 1)):
+                    kept = {"started": started, "ended": ended, "threads": torch.get_num_threads()}
+                    job.save("checkpoint", pack(model, optimiser, scaler) | curve.as_arrays() | best | kept)
+                if ended:
+                    break
+                if stopped:
+                    sigterm.leave(f"saved after step {step + 1} of {plan.steps}; the same command goes on from there")
+
+
+def load_state(job: CheckpointStore | None, plan: Plan) -> dict | None:
+    if not job or not job.has("checkpoint"):
+        return None
+    state, threads = job.load("checkpoint"), torch.get_num_threads()
+    log.info("going on after step %d of %d", len(state["curve/step"]), plan.steps)
+    if state["threads"] != threads:
+        log.warning(
+            "begun with %d threads, going on with %d: the result will differ in the last digits",
+            state["threads"],
+            threads,
+        )
+    return state
+
+
+def begin(start: Callable[[nn.Module], dict], model: nn.Module, place: Place) -> dict:
+    started = start(model)
+    if place.rank == 0 and started["loaded"]:
+        log.info(
+            "%d weights loaded from %s%s",
+            started["loaded"],
+            started["init"],
+            ", the head's too" if started.get("head") else "",
+        )
+    return started
+
+
+def best_of(state: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+    """`best/<name>`: the weights that did best in validation so far, as the checkpoint has them."""
+    return {name: value for name, value in (state or {}).items() if name.startswith("best/")}

@@ -1,0 +1,125 @@
+"""What a training really does: the choices that the configuration leaves to the data and the machine."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from handtool.config import TrainingConfig
+from handtool.errors import HandtoolError
+from handtool.nn.files.data import Schedule
+from handtool.nn.training.distributed import Place
+from handtool.nn.training.optimiser import square_root_rate
+
+log = logging.getLogger(__name__)
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    schedule: Schedule
+    item: str  # what a batch has so many of: "pairs", "hands"
+    asked: int  # items of a batch before it was fitted to those that there are
+    accumulate: int  # forward passes a step
+    steps: int
+    warmup_steps: int
+    peak_rate: float
+    precision: str
+    device: str
+    processes: int
+
+    @property
+    def batch_size(self) -> int:
+        """Items of a forward pass, over all processes."""
+        return self.schedule.batch_size
+
+    @property
+    def share(self) -> int:
+        """Items of a forward pass on each process."""
+        return self.batch_size // self.processes
+
+    @property
+    def items_per_step(self) -> int:
+        return self.batch_size * self.accumulate
+
+    @property
+    def half(self) -> torch.dtype | None:
+        """What autocast lowers to; None: nothing."""
+        return HALF.get(self.precision)
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether all items have been seen once more after this step, or it is the last."""
+        passes, per_epoch = self.accumulate, self.schedule.steps_per_epoch
+        return (step + 1) * passes // per_epoch > step * passes // per_epoch or step + 1 == self.steps
+
+    def as_config(self) -> dict:
+        """Under the names of TrainingConfig, whose values these replace: the part of the plan that the result hangs on."""
+        return {
+            "batch_size": self.batch_size,
+            "steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "learning_rate": self.peak_rate,
+            "precision": self.precision,
+            "device": self.device,
+            "processes": self.processes,
+        }
+
+    def as_report(self) -> dict:
+        """For the report of a dry run."""
+        return {
+            "device": self.device,
+            "processes": self.processes,
+            "precision": self.precision,
+            f"{self.item}_per_step": self.items_per_step,
+            "steps_per_epoch": self.schedule.steps_per_epoch // self.accumulate,
+            "steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "learning_rate": self.peak_rate,
+        }
+
+    def say(self, what: str) -> None:
+        """Log the plan, and what the user may not expect of it. `what` is trained."""
+        num, on = self.schedule.num_items, f"{self.processes} process{'es' if self.processes > 1 else ''}"
+        if self.batch_size < self.asked:
+            log.info(
+                "batch size lowered from %d to %d: there are %d %s, for %s",
+                self.asked,
+                self.batch_size,
+                num,
+                self.item,
+                on,
+            )
+        passes = f" in {self.accumulate} passes" if self.accumulate > 1 else ""
+        log.info(
+            f"{what} on {self.device}, {on}: {num} {self.item}, {self.items_per_step} a step{passes}, {self.steps} steps, "
+            f"learning rate {self.peak_rate:.3g}, {self.precision}"
+        )
+        if self.precision == "fp16" and self.device == "cpu":
+            log.info("fp16 on the CPU is for comparisons: where the processor has no fp16 of its own, seconds a step")
+
+
+def make_plan(num_items: int, item: str, config: TrainingConfig, place: Place) -> Plan:
+    """The plan for so many pairs or hands. Raises HandtoolError where a process would get less than the two that batch norm needs."""
+    per_process = config.batch_size_cuda if place.device == "cuda" else config.batch_size_cpu
+    asked = config.batch_size or per_process * place.processes
+    share = min(asked, num_items) // place.processes
+    if share < 2:
+        raise HandtoolError(
+            f"{num_items} {item}, {asked} a step, on {place.processes} process{'es' if place.processes > 1 else ''}: batch norm needs 2 on each",
+            hint="a larger --batch-size, fewer --processes or --gpus, or more hands",
+        )
+    schedule = Schedule(num_items, share * place.processes, config.seed)
+    steps = config.steps or max(1, config.epochs * schedule.steps_per_epoch // config.accumulate)
+    rate = config.learning_rate
+    return Plan(
+        schedule,
+        item,
+        asked,
+        config.accumulate,
+        steps,
+        warmup_steps=round(config.warmup * steps),
+        peak_rate=square_root_rate(config.base_rate, share * config.accumulate) if rate is None else rate,
+        precision=("bf16" if place.device == "cuda" else "fp32") if config.precision == "auto" else config.precision,
+        device=place.device,
+        processes=place.processes,
+    )
