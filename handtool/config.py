@@ -21,6 +21,32 @@ RESULT_VERSIONS = {
     "pretrain": 2,  # the fingerprint holds the plan as it was chosen
     "finetune": 2,  # likewise; --freeze holds with several processes
 }
+# What can be named on a command line, each kind listed once, here: cli/ offers these names, one file of a room says what they stand for
+# (CONTRIBUTING.md shows how to add one).
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a detector or estimator reads: the endings of its model's file, and the example that is named where one is needed."""
+
+    endings: tuple[str, ...] = ()
+    example: str | None = None  # None: it does without
+
+
+DETECTORS = {  # vision/detectors.py
+    "mediapipe": ModelFile((".task",)),
+    "onnx": ModelFile((".onnx",), "hands.onnx"),
+}
+ESTIMATORS = {  # vision/estimators.py; labels and landmarks of the file first, where `auto` stands
+    "auto": ModelFile(),
+    "labels": ModelFile(),
+    "mediapipe": ModelFile((".task",)),
+    "onnx": ModelFile((".onnx",), "hands.onnx"),
+    "model": ModelFile((".h5", ".hdf5"), "pose.h5"),
+}
+DATASETS = ("freihand", "dexycb", "ho3d", "interhand", "assemblyhands", "rhd", "youtube3d")  # sources/NAME.py
+ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # torchvision's names; nn/models/encoder.py
+WEIGHT_KINDS = ("none", "linear", "sigmoid")  # nn/models/losses/adaptive_weights.py
 
 BOX_SCALE = 1.3  # side of a crop / side of the hand's box, where neither the user nor a data set says otherwise
 
@@ -101,6 +127,7 @@ class ContrastiveMethod:
     shift_px: float  # and move by [-shift, shift), px where a crop has 224 of them
     inverse: str
     weights: str
+    loss: str = "nt_xent"  # nn/models/contrastive.py
 
 
 METHODS = {

@@ -104,3 +104,47 @@ def imports_of_text(text: str) -> list[str]:
 def test_no_file_lies_outside_the_rooms():
     rooms = {room_of(path) for path in FILES if path.parent not in (HOUSE, HOUSE / "nn")} - {"ground"}
     assert rooms == set(ROOMS)
+
+
+def test_every_name_on_a_command_line_stands_for_something():
+    from handtool import config
+    from handtool.nn.models import contrastive, encoder, pose_model
+    from handtool.nn.models.losses.adaptive_weights import KINDS
+    from handtool.sources import datasets
+    from handtool.vision import detectors, estimators
+
+    assert set(config.DETECTORS) == set(detectors.DETECTORS)
+    assert set(config.ESTIMATORS) == {"auto", "labels", *estimators.ESTIMATORS}
+    assert set(config.DATASETS) == set(datasets.SETS) and set(config.ARCHS) == set(encoder.ENCODERS)
+    assert set(config.WEIGHT_KINDS) == {"none", *KINDS}
+    assert set(config.HEAD_PRESETS) == set(pose_model.HEADS)
+    assert {method.loss for method in config.METHODS.values()} <= set(contrastive.LOSSES)
+
+
+def files_of_a_circle(graph: dict[str, set[str]]) -> list[str]:
+    """The files that are left when those that import nothing of the rest are taken away again and again, from both ends."""
+    left = dict(graph)
+    while True:
+        imported = set().union(*left.values()) if left else set()
+        ends = [name for name, targets in left.items() if not targets & set(left) or name not in imported]
+        if not ends:
+            return sorted(left)
+        left = {name: targets for name, targets in left.items() if name not in ends}
+
+
+def test_no_files_import_each_other_in_a_circle_not_even_lazily():
+    names = {
+        ".".join(path.relative_to(HOUSE.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES
+    }
+    graph = {}
+    for name, path in names.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= whole & set(names) or {node.module}
+        graph[name] = found & set(names) - {name}
+    assert files_of_a_circle(graph) == []
+    assert files_of_a_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["b", "c"]

@@ -8,7 +8,7 @@ from handtool.cli.doors import run_stage
 from handtool.cli.footage import Boxes, Detector, Fps, MinHand, MinScore, TrackFps, Whole, find_lens
 from handtool.cli.models import Device, Model, Onnx, name_and_file
 from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers
-from handtool.config import BOX_SCALE, ExtractConfig
+from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
 
 
 def extract(
@@ -68,7 +68,7 @@ def extract(
         typer.Option(
             "--dataset",
             metavar="NAME",
-            help="SOURCE is the root of: freihand, dexycb, ho3d, interhand, assemblyhands, rhd, youtube3d. Without it, the folder's layout says.",
+            help=f"SOURCE is the root of: {', '.join(DATASETS)}. Without it, the folder's layout says.",
         ),
     ] = ExtractConfig.dataset,
     split: Annotated[
@@ -121,7 +121,7 @@ def extract(
     from handtool.stages.extract import extract as stage
 
     shard = read_shard(shard, os.environ)
-    detector, model = name_and_file("--detector", detector, model, ("mediapipe", "onnx"), onnx)
+    detector, model = name_and_file("--detector", detector, model, DETECTORS, onnx)
     config = ExtractConfig(
         fps=fps,
         every=every,

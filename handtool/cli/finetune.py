@@ -28,7 +28,7 @@ from handtool.cli.options import (
     Verbose,
     Workers,
 )
-from handtool.config import FinetuneConfig
+from handtool.config import ARCHS, HEAD_PRESETS, FinetuneConfig
 from handtool.errors import WrongCommand
 
 MODEL, DATA, TRAINING = "Model", "Data", "Training"
@@ -51,11 +51,11 @@ def finetune(
         str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights to start from.", rich_help_panel=MODEL)
     ] = FinetuneConfig.init,
     arch: Annotated[
-        Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] | None,
+        Literal[ARCHS] | None,
         typer.Option(help="Encoder.", show_default="the encoder file's, else resnet50", rich_help_panel=MODEL),
     ] = FinetuneConfig.arch,
     head: Annotated[
-        Literal["heatmap", "regression"],
+        Literal[tuple(HEAD_PRESETS)],
         typer.Option(
             help="What turns features into a pose: heat maps with joint locations, as SiMHand fine-tunes; or PeCLR's 2.5D regression.",
             rich_help_panel=MODEL,

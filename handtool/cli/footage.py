@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from handtool.config import DETECTORS
+
 PANEL = "Frames and hands"
 
 Fps = Annotated[
@@ -14,8 +16,8 @@ Detector = Annotated[
     str,
     typer.Option(
         "--detector",
-        metavar="mediapipe|onnx|FILE",
-        help="Who finds the hands; a file: .onnx, or .task of MediaPipe.",
+        metavar="|".join((*DETECTORS, "FILE")),
+        help=f"Who finds the hands, or the file of a model: {', '.join(end for each in DETECTORS.values() for end in each.endings)}.",
         rich_help_panel=PANEL,
     ),
 ]

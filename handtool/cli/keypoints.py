@@ -7,10 +7,8 @@ import typer
 from handtool.cli.doors import run_stage
 from handtool.cli.models import Device, Model, Onnx, name_and_file
 from handtool.cli.options import Force, Json, Moved, Output, Quiet, Restart, Source, Verbose, Workers
-from handtool.config import KeypointsConfig
+from handtool.config import ESTIMATORS, KeypointsConfig
 from handtool.errors import WrongCommand
-
-NAMES = ("auto", "labels", "mediapipe", "onnx", "model")
 
 
 def keypoints(
@@ -20,7 +18,7 @@ def keypoints(
         str,
         typer.Option(
             "--estimator",
-            metavar="auto|labels|mediapipe|onnx|model|FILE",
+            metavar="|".join((*ESTIMATORS, "FILE")),
             help="auto: labels where the source knew them, else the detector's landmarks, else mediapipe. A file: .onnx, .h5 of finetune, .task of MediaPipe.",
         ),
     ] = KeypointsConfig.estimator,
@@ -58,7 +56,7 @@ def keypoints(
     """
     from handtool.stages.keypoints import keypoints as stage
 
-    estimator, model = name_and_file("--estimator", estimator, model, NAMES, onnx, unsaid="auto")
+    estimator, model = name_and_file("--estimator", estimator, model, ESTIMATORS, onnx, unsaid="auto")
     if seed is not None and not noise:
         raise WrongCommand(f"--seed {seed} draws the noise, and there is none", hint=f"--noise 2 --seed {seed}")
     config = KeypointsConfig(

@@ -1,14 +1,13 @@
 """Someone else's eyes on the command line: named, or by the file of a model whose suffix says what it is."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from handtool.config import ModelFile
 from handtool.errors import WrongCommand
-
-SUFFIXES = {".onnx": "onnx", ".task": "mediapipe", ".h5": "model", ".hdf5": "model"}
-EXAMPLES = {"onnx": "hands.onnx", "model": "pose.h5"}
 
 Model = Annotated[
     str | None,
@@ -38,7 +37,7 @@ def name_and_file(
     option: str,
     asked: str,
     model: str | None,
-    names: tuple[str, ...],
+    names: Mapping[str, ModelFile],
     onnx: list[str] | None = None,
     unsaid: str | None = None,
 ) -> tuple[str, str | None]:
@@ -52,19 +51,19 @@ def name_and_file(
         asked = named if asked == unsaid else asked
         if named != asked:
             raise WrongCommand(f"{option} {asked} takes no model of that kind: {model}", hint=f"{option} {model}")
-    elif asked in EXAMPLES:
-        raise WrongCommand(f"{option} {asked} needs the file of a model", hint=f"{option} {EXAMPLES[asked]}")
+    elif example := names[asked].example:
+        raise WrongCommand(f"{option} {asked} needs the file of a model", hint=f"{option} {example}")
     if onnx and asked != "onnx":
         raise WrongCommand(f"--onnx {onnx[0]} describes an ONNX model, and none is named", hint=f"{option} hands.onnx")
     return asked, model
 
 
-def suffix_name(option: str, file: str, names: tuple[str, ...]) -> str:
-    kinds = {suffix: name for suffix, name in SUFFIXES.items() if name in names}
+def suffix_name(option: str, file: str, names: Mapping[str, ModelFile]) -> str:
+    kinds = {ending: name for name, model in names.items() for ending in model.endings}
     name = kinds.get(Path(file).suffix.lower())
     if name is None:
         raise WrongCommand(
             f"{option} {file}: neither {' nor '.join(names)}, nor a file ending in {' or '.join(kinds)}",
-            hint=f"{option} {names[0]}",
+            hint=f"{option} {next(iter(names))}",
         )
     return name

@@ -12,7 +12,7 @@ from handtool.cli.footage import PANEL, Boxes, Camera, Detector, Limit, MinHand,
 from handtool.cli.inputs import is_footage
 from handtool.cli.models import Onnx, name_and_file
 from handtool.cli.options import Device, Force, Json, Moved, Output, Quiet, Restart, Verbose, Workers
-from handtool.config import PredictConfig, PredictFootageConfig
+from handtool.config import DETECTORS, PredictConfig, PredictFootageConfig
 from handtool.errors import WrongCommand
 from handtool.progress import Progress, silent
 
@@ -159,7 +159,7 @@ def predict(
         return run_stage(
             stage, sources, output, config, extra={"model": model}, check=lambda: check_machine(config), **shared
         )
-    detector, file = name_and_file("--detector", detector, None, ("mediapipe", "onnx"), onnx)
+    detector, file = name_and_file("--detector", detector, None, DETECTORS, onnx)
     config = PredictFootageConfig(
         **settings,
         **({"every": None, "fps": fps} if fps else {}),

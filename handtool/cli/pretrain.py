@@ -27,12 +27,11 @@ from handtool.cli.options import (
     Verbose,
     Workers,
 )
+from handtool.config import ARCHS, METHODS, WEIGHT_KINDS
 from handtool.config import PretrainConfig as Default
 
 METHOD, LOSS, TRAINING = ({"rich_help_panel": panel} for panel in ("Method", "Loss", "Training"))
-Method = Annotated[
-    Literal["simclr", "peclr", "simhand"], typer.Option(help="The published recipe to start from.", **METHOD)
-]
+Method = Annotated[Literal[tuple(METHODS)], typer.Option(help="The published recipe to start from.", **METHOD)]
 Inverse = Annotated[
     Literal["exact", "published", "none"] | None,
     typer.Option(help="How projections undo their views.", show_default="simclr: none, else exact", **METHOD),
@@ -43,14 +42,12 @@ Positives = Annotated[
         metavar="K|sample|all", help="The K-th mined neighbour, one drawn each epoch, or the mean over all.", **METHOD
     ),
 ]
-Arch = Annotated[
-    Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"], typer.Option(help="Encoder.", **METHOD)
-]
+Arch = Annotated[Literal[ARCHS], typer.Option(help="Encoder.", **METHOD)]
 Init = Annotated[
     str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights that the encoder starts from.", **METHOD)
 ]
 Weights = Annotated[
-    Literal["none", "linear", "sigmoid"] | None,
+    Literal[WEIGHT_KINDS] | None,
     typer.Option(
         help="Weigh similarities by the distance of the keypoints.", show_default="simhand: linear, else none", **LOSS
     ),

@@ -1,19 +1,23 @@
 """Published data sets: which one lies in a folder, who reads it, and what it says of its crops.
 
-A reader is a module with its `NAME` on the command line; `BOX_SCALE`, side of a crop / side of the hand's box as those who use the set cut it
-(None: each image is a hand, nothing is cut out); `is_root(folder, names, below)`, whether a folder with those files and folders is its root;
-`find_videos(root, title, choice)`, its videos; and `read_labelled_frames(video, tally)`, their frames.
+A reader is the module of this folder that is called as the set is on the command line (config.DATASETS), with
+
+    BOX_SCALE                            side of a crop / side of the hand's box as those who use the set cut it; None: each image is
+                                         a hand, nothing is cut out
+    is_root(folder, names, below)        whether a folder with those files and folders is its root
+    find_videos(root, title, choice)     its videos
+    read_labelled_frames(video, tally)   their frames
 """
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
-from handtool.config import BOX_SCALE
+from handtool.config import BOX_SCALE, DATASETS
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.sources import assemblyhands, dexycb, freihand, ho3d, interhand, rhd, youtube3d
 from handtool.sources.frame import Choice, Frame, Tally, Video
 
-SETS = {reader.NAME: reader for reader in (freihand, dexycb, ho3d, interhand, assemblyhands, rhd, youtube3d)}
+SETS = {name: import_module(f"handtool.sources.{name}") for name in DATASETS}
 
 
 def check_choice(choice: Choice) -> None:
@@ -58,8 +62,10 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
         raise WrongCommand(
             f"{sets[0].path} has {' and '.join(splits)}, which are not to be mixed", hint=f"--split {splits[-1]}"
         )
-    if choice.split is None and any(video.dataset == dexycb.NAME for video in sets):
-        raise WrongCommand(f"{sets[0].path} is DexYCB: which split?", hint=f"--split {' | '.join(dexycb.PARTS)}")
+    if choice.split is None and any(video.dataset == "dexycb" for video in sets):
+        raise WrongCommand(
+            f"{sets[0].path} is DexYCB: which split?", hint=f"--split {' | '.join(SETS['dexycb'].PARTS)}"
+        )
 
 
 def box_scale_of(videos: list[Video]) -> float:

@@ -17,7 +17,7 @@ from handtool.nn.files.labelled_hands import TrainingHands, read_labelled
 from handtool.nn.files.pose_weights import init_pose, write_pose
 from handtool.nn.files.reopen import Reopen
 from handtool.nn.files.weights import read_attrs_of
-from handtool.nn.models.encoder import make_encoder
+from handtool.nn.models.encoder import ENCODERS, make_encoder
 from handtool.nn.models.pose_model import FOCAL, PUBLISHED_NORMALIZATION, Contract, PoseModel
 from handtool.nn.models.pose_objective import PoseObjective, layer_shares
 from handtool.nn.training import launch, loop
@@ -76,7 +76,8 @@ def train(
     data = LabelledDraws(crops, hands, plan.schedule, own, augmentation(config), config.input_size)
     half = plan.precision == "bf16"
     held_out = Validation(crops, hands, place, config.workers, half, config.patience) if len(hands.held) else None
-    make, shares = partial(make_objective, config, contract, plan), layer_shares(config.layer_decay)
+    make = partial(make_objective, config, contract, plan)
+    shares = layer_shares(ENCODERS[config.arch].stages, config.layer_decay)
     loop.train(place, plan, config, make, partial(start, config), data, job, progress, held_out, shares)
 
 

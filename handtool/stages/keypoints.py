@@ -29,13 +29,15 @@ from handtool.store import (
 )
 from handtool.vision.contracts import Estimator, HandCrop
 from handtool.vision.cropping import decode_jpeg
-from handtool.vision.estimators import check_estimator, open_estimator
+from handtool.vision.estimators import ESTIMATORS, check_estimator
 
 log = logging.getLogger(__name__)
 NOISE_ROWS = 8192
 BLOCK_ROWS = 128  # a part of the job, and what is lost where an estimator dies
 ESTIMATED, DETECTED, KNOWN = 0, 1, 2
-NOT_FOUND = {"mediapipe": "no hand seen on the crop", "onnx": "keypoints not finite", "model": "keypoints not finite"}
+NOT_FOUND = {
+    "mediapipe": "no hand seen on the crop"
+}  # why an estimator returns None; of the others: keypoints not finite
 LOST = ("its process", "no new frame", "not enough memory")
 
 
@@ -126,7 +128,7 @@ def check_settings(settings: EstimatorSettings, model: File | Path | None) -> No
             )
         model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
     given = model if settings.name == "model" else settings.model
-    check_estimator(settings.name, given, settings.config.min_score, settings.config.onnx, settings.config.device)
+    check_estimator(settings.name, settings.config, given)
 
 
 def choose_origin(source: File, config: KeypointsConfig) -> np.ndarray:
@@ -194,7 +196,7 @@ def estimate(
             continue
         part = job.load(part_name(number))
         hands.put(block, part["xy"], part["score"])
-        hands.reason[block[~part["found"]]] = NOT_FOUND[settings.name]
+        hands.reason[block[~part["found"]]] = NOT_FOUND.get(settings.name, "keypoints not finite")
 
 
 def count_workers(settings: EstimatorSettings) -> int:
@@ -259,11 +261,10 @@ def open_worker(settings: EstimatorSettings, jpegs: Jpegs) -> Callable[[Block, C
 
 
 def open_for(settings: EstimatorSettings) -> Estimator:
-    min_score, onnx, device = settings.config.min_score, settings.config.onnx, settings.config.device
     if settings.name != "model":
-        return open_estimator(settings.name, settings.model, min_score, onnx, device)
+        return ESTIMATORS[settings.name](settings.config, settings.model)
     with store.open_file(Path(settings.model), trusted=True) as pose:
-        return open_estimator(settings.name, pose, min_score, onnx, device)
+        return ESTIMATORS[settings.name](settings.config, pose)
 
 
 def add_noise(xy: np.ndarray, sigma_px: float, seed: int) -> None:

@@ -1,4 +1,6 @@
-"""Which detector looks, by what was asked for."""
+"""The detectors by name, and which one is opened."""
+
+from collections.abc import Callable
 
 from handtool.config import ExtractConfig
 from handtool.vision.boxes_file import BoxesFile
@@ -7,17 +9,18 @@ from handtool.vision.mediapipe import MediaPipeDetector, require_mediapipe
 from handtool.vision.onnx_detector import OnnxDetector
 from handtool.vision.whole_image import WholeImage
 
+# Opened with the settings and the file of its model, if one is named. Raises HandtoolError.
+DETECTORS: dict[str, Callable[[ExtractConfig, str | None], Detector]] = {
+    "mediapipe": lambda config, model: MediaPipeDetector(config.min_score, model),
+    "onnx": lambda config, model: OnnxDetector(model, config.onnx, config.min_score, config.device),
+}
+
 
 def open_detector(config: ExtractConfig, boxes: str | None = None, model: str | None = None) -> Detector:
     """boxes: a file of known hands, in place of a detector; model: the detector's own file. Raises HandtoolError."""
     if config.whole:
         return WholeImage()
-    if boxes is not None:
-        return BoxesFile(boxes)
-    if config.detector == "onnx":
-        return OnnxDetector(model, config.onnx, config.min_score, config.device)
-    assert config.detector == "mediapipe", config.detector
-    return MediaPipeDetector(config.min_score, model)
+    return BoxesFile(boxes) if boxes is not None else DETECTORS[config.detector](config, model)
 
 
 def check_detector(config: ExtractConfig, model: str | None = None) -> None:

@@ -1,31 +1,31 @@
-"""Which estimator finds the keypoints, by what was asked for."""
+"""The keypoint estimators by name, and which one is opened."""
 
+from collections.abc import Callable
 from typing import Any
 
+from handtool.config import KeypointsConfig
 from handtool.vision.contracts import Estimator
 from handtool.vision.mediapipe import MediaPipeKeypoints, require_mediapipe
 from handtool.vision.onnx_keypoints import OnnxKeypoints
 
 
-def open_estimator(
-    name: str, model: Any, min_score: float, onnx: tuple[str, ...] = (), device: str = "auto"
-) -> Estimator:
-    """model: for `mediapipe` None or a .task file, for `onnx` a path, for `model` an open pose.h5. Raises HandtoolError."""
-    match name:
-        case "mediapipe":
-            return MediaPipeKeypoints(min_score, model)
-        case "onnx":
-            return OnnxKeypoints(model, onnx, device)
-        case "model":
-            from handtool.vision.pose_model import PoseKeypoints  # torch, which the others do not need
+def open_pose(config: KeypointsConfig, model: Any) -> Estimator:
+    from handtool.vision.pose_model import PoseKeypoints  # torch, which the others do not need
 
-            return PoseKeypoints(model, device)
-    raise AssertionError(name)
+    return PoseKeypoints(model, config.device)
 
 
-def check_estimator(name: str, model: Any, min_score: float, onnx: tuple[str, ...] = (), device: str = "auto") -> None:
-    """Raises the HandtoolError of `open_estimator`, without the seconds that MediaPipe takes to load."""
+# Opened with the settings and its model: for `mediapipe` None or a .task file, for `model` an open pose.h5, else a path. Raises HandtoolError.
+ESTIMATORS: dict[str, Callable[[KeypointsConfig, Any], Estimator]] = {
+    "mediapipe": lambda config, model: MediaPipeKeypoints(config.min_score, model),
+    "onnx": lambda config, model: OnnxKeypoints(model, config.onnx, config.device),
+    "model": open_pose,
+}
+
+
+def check_estimator(name: str, config: KeypointsConfig, model: Any) -> None:
+    """Raises the HandtoolError of opening it, without the seconds that MediaPipe takes to load."""
     if name == "mediapipe":
         require_mediapipe(model)
     else:
-        open_estimator(name, model, min_score, onnx, device)
+        ESTIMATORS[name](config, model)

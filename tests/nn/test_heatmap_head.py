@@ -240,7 +240,7 @@ def test_maps_are_in_float32_under_autocast():
 
 def test_layers_learn_at_shares_of_the_rate_that_fall_from_the_head_down():
     model = PoseModel(make_encoder("resnet18"), Contract(size=32, head="heatmap"))
-    optimiser = make_optimiser(model, FinetuneConfig(), 1.0, layer_shares(0.5))
+    optimiser = make_optimiser(model, FinetuneConfig(), 1.0, layer_shares(model.encoder.stages, 0.5))
     set_learning_rate(optimiser, 0.8)
     rate = {parameter: group["lr"] for group in optimiser.param_groups for parameter in group["params"]}
     decay = {parameter: group["weight_decay"] for group in optimiser.param_groups for parameter in group["params"]}
@@ -257,7 +257,7 @@ def test_layers_learn_at_shares_of_the_rate_that_fall_from_the_head_down():
         part = name.removeprefix("encoder.").split(".")[0]
         assert rate[parameter] == pytest.approx(0.8 * expected[part]), name
         assert decay[parameter] == (1e-6 if parameter.ndim > 1 else 0.0)
-    assert len(make_optimiser(model, FinetuneConfig(), 1.0, layer_shares(1.0)).param_groups) == 2
+    assert len(make_optimiser(model, FinetuneConfig(), 1.0, layer_shares(model.encoder.stages, 1.0)).param_groups) == 2
 
 
 def test_one_rate_for_all_is_what_it_was_without_shares():

@@ -225,7 +225,7 @@ def test_without_onnxruntime_the_package_to_install_is_named(folder, tmp_path, m
         (
             ["--estimator", "pose.xyz"],
             2,
-            "neither auto nor labels nor mediapipe nor onnx nor model, nor a file ending in .onnx",
+            "neither auto nor labels nor mediapipe nor onnx nor model, nor a file ending in .task or .onnx",
         ),
         (["--estimator", "labels", "--model", "pose.onnx"], 2, "--estimator labels takes no model of that kind"),
         (["--estimator", "a.onnx", "--model", "b.onnx"], 2, "are two files"),

@@ -109,15 +109,14 @@ def torchvision_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Knows DDP's `module.`, torch.compile's `_orig_mod.`, PeCLR's fine-tuned `backend_model.`, Lightning's
     `encoder.features.<number>.`, our `encoder.`.
     """
+    bare = {re.sub(r"^((module|_orig_mod)\.)+", "", name): value for name, value in tensors.items()}
+    is_lightning = "encoder.features.4.0.conv1.weight" in bare
     renamed = {}
-    for name, value in tensors.items():
-        name = re.sub(r"^((module|_orig_mod)\.)+", "", name)
-        numbered = re.match(r"encoder\.features\.(\d)\.(.+)", name)
+    for name, value in bare.items():
+        numbered = re.match(r"encoder\.features\.(\d)\.(.+)", name) if is_lightning else None
         if numbered and numbered[1] in NUMBERED:
             name = f"{NUMBERED[numbered[1]]}.{numbered[2]}"
-        else:
-            name = re.sub(r"^(backend_model|encoder)\.(?=conv1\.|bn1\.|layer\d\.|fc\.)", "", name)
-        renamed[name] = value
+        renamed[re.sub(r"^(backend_model|encoder)\.", "", name)] = value
     return renamed
 
 

@@ -46,27 +46,29 @@ def init_encoder(encoder: Encoder, init: str | Path) -> dict:
 def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Path) -> dict:
     """Copy tensors under torchvision's names into the encoder; all of its weights must be among them."""
     wanted = encoder.state_dict()
-    arch = find_arch(found)
-    if arch and arch != encoder.arch:
-        raise HandtoolError(f"{origin} holds a {arch}, and the encoder is a {encoder.arch}", hint=f"--arch {arch}")
     counters = {
         name for name in wanted if name.endswith("num_batches_tracked")
     }  # files from before torch 0.4.1 have none
     missing = sorted(name for name in wanted if name not in found)
-    if lacking := [name for name in missing if name not in counters]:
-        raise HandtoolError(
-            f"{origin} lacks {len(lacking)} of the {len(wanted)} weights of {encoder.arch}: {named(lacking)}"
-        )
+    unexpected = sorted(name for name in found if name not in wanted)
+    lacking = [name for name in missing if name not in counters]
     misfits = [
         name for name in wanted if name in found and found[name].squeeze().shape != wanted[name].squeeze().shape
     ]  # the counters are () or (1,)
+    parts, arch = {name.partition(".")[0] for name in wanted}, find_arch(found)
+    beyond = [name for name in unexpected if name.partition(".")[0] in parts]
+    if arch not in (None, encoder.arch) and (lacking or misfits or beyond):
+        raise HandtoolError(f"{origin} holds a {arch}, and the encoder is a {encoder.arch}", hint=f"--arch {arch}")
+    if lacking:
+        raise HandtoolError(
+            f"{origin} lacks {len(lacking)} of the {len(wanted)} weights of {encoder.arch}: {named(lacking)}"
+        )
     if misfits:
         raise HandtoolError(
             f"{origin}: {len(misfits)} weights are of another shape than {encoder.arch}'s: {named(misfits)}"
         )
     for name in wanted.keys() & found.keys():
         wanted[name].copy_(found[name].reshape(wanted[name].shape))
-    unexpected = sorted(name for name in found if name not in wanted)
     if strangers := [name for name in unexpected if not name.startswith(HEADS)]:
         log.warning("%s also holds %d tensors of no known part, left out: %s", origin, len(strangers), named(strangers))
     return {"loaded": len(wanted) - len(missing), "missing": missing, "unexpected": unexpected}

@@ -38,6 +38,10 @@ class ContrastiveModel(nn.Module):
         return self.projection_head(self.encoder(images))
 
 
+# By the name that config.METHODS uses; called as nt_xent_rows is. The mean over processes must be the loss of the joined batch.
+LOSSES = {"nt_xent": nt_xent_rows}
+
+
 @dataclass(frozen=True)
 class PairBatch:
     """This process' share of a batch of pairs: V views of each, of which the first two are compared with all others."""
@@ -65,6 +69,7 @@ class ContrastiveObjective(Objective):
             config.lambda_pos,
             config.lambda_neg,
             config.negatives,
+            METHODS[config.method].loss,
         )
 
     def __call__(self, network: nn.Module, batch: PairBatch, crops: Tensor) -> Figures:
@@ -119,17 +124,18 @@ def undo(projections: Tensor, views: Views, inverse: str) -> Tensor:
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """NT-Xent with adaptive weights over the batch of all processes ("global") or of this one ("local").
+    """A contrastive loss with adaptive weights over the batch of all processes ("global") or of this one ("local").
 
     The mean of the results over processes is the loss of the joined batch, and so is the gradient once DDP has averaged it.
     """
 
     temperature: float = 0.5
-    weights: str = "linear"  # none, linear, sigmoid
+    weights: str = "linear"  # or another of config.WEIGHT_KINDS
     weight_side: str = "both"  # both, pos, neg
     lambda_pos: float = 1.0
     lambda_neg: float = 0.05
     negatives: str = "global"
+    loss: str = "nt_xent"
 
     def __call__(self, z1: Tensor, z2: Tensor, xy1: Tensor, xy2: Tensor) -> Tensor:
         """z: (N, D) unit rows, xy: (N, J, 2) px of the view."""
@@ -145,7 +151,7 @@ class BatchLoss:
         all_weights_RA = (
             self.weigh_all(xy1, xy2, everywhere) if self.weights != "none" and self.weight_side != "pos" else None
         )
-        return nt_xent_rows(z_AD, own_R, partner_R, self.temperature, pair_weights_R, all_weights_RA)
+        return LOSSES[self.loss](z_AD, own_R, partner_R, self.temperature, pair_weights_R, all_weights_RA)
 
     @torch.no_grad()
     def weigh_pairs(self, xy1: Tensor, xy2: Tensor, everywhere: bool) -> Tensor:

@@ -3,28 +3,26 @@
 Shapes: B images, D features, P = 128 outputs of the projection head.
 """
 
-from typing import Literal, get_args
-
 from torch import Tensor, nn
 
+from handtool.config import ARCHS
 from handtool.errors import HandtoolError
-
-Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 
 class Encoder(nn.Module):
     """ResNet (He et al. 2016, arXiv:1512.03385) to global average pooled features.
 
     The parts carry torchvision's names (`conv1`, `bn1`, `layer1.0.conv1`, ...), so that a state dict fits both ways.
-    `num_features` is D: 512 for resnet18 and 34, else 2048.
+    `num_features` is D: 512 for resnet18 and 34, else 2048. `stages` names the parts that have weights, from the output to the
+    input: --layer-decay slows each stage more.
     """
 
-    def __init__(self, arch: Arch) -> None:
+    stages: tuple[tuple[str, ...], ...] = (("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))
+
+    def __init__(self, arch: str) -> None:
         super().__init__()
         import torchvision.models
 
-        if arch not in get_args(Arch):
-            raise HandtoolError(f"no architecture {arch!r}: there are {', '.join(get_args(Arch))}")
         resnet = getattr(torchvision.models, arch)(weights=None)
         self.arch = arch
         self.num_features = resnet.fc.in_features
@@ -41,9 +39,14 @@ class Encoder(nn.Module):
         return self.features(images).mean(dim=(2, 3))
 
 
-def make_encoder(arch: Arch) -> Encoder:
-    """A freshly initialised encoder (He initialisation as torchvision's; draws from torch's global generator)."""
-    return Encoder(arch)
+ENCODERS = dict.fromkeys(ARCHS, Encoder)  # a family that is no ResNet has a class of its own
+
+
+def make_encoder(arch: str) -> Encoder:
+    """A freshly initialised encoder (as torchvision initialises it; draws from torch's global generator)."""
+    if arch not in ENCODERS:
+        raise HandtoolError(f"no architecture {arch!r}: there are {', '.join(ENCODERS)}")
+    return ENCODERS[arch](arch)
 
 
 def make_projection_head(num_features: int, hidden: int = 512, out: int = 128) -> nn.Sequential:

@@ -1,5 +1,6 @@
 """The pose objective: labelled hands, seen under augmentation, and the losses of a pose head."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,10 +56,9 @@ class PoseObjective(Objective):
         return torch.stack(head.losses(outputs, head.targets(labels))).sum()
 
 
-def layer_shares(decay: float) -> dict[str, float]:
+def layer_shares(stages: Sequence[tuple[str, ...]], decay: float) -> dict[str, float]:
     """Layer-wise learning rates: the head at the whole rate, each stage of the encoder below it at `decay` times that of the one above.
 
-    By the beginning of the parameters' names.
+    stages: names of parts, from the output to the input (`Encoder.stages`). Keys: how the names of their parameters begin.
     """
-    stages = [("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1")]
     return {f"encoder.{part}.": decay**depth for depth, parts in enumerate(stages, 1) for part in parts}

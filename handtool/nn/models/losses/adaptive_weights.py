@@ -3,14 +3,13 @@
 Shapes: N pairs, J = 21 keypoints, R rows, A all views = 2N.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from handtool.nn.views.precision import raise_half
-
-Kind = Literal["linear", "sigmoid"]
 
 
 class Spread(NamedTuple):
@@ -22,7 +21,7 @@ class Spread(NamedTuple):
 
 
 def adaptive_weights(
-    xy1: Tensor, xy2: Tensor, kind: Kind = "linear", lambda_pos: float = 1.0, lambda_neg: float = 0.05
+    xy1: Tensor, xy2: Tensor, kind: str = "linear", lambda_pos: float = 1.0, lambda_neg: float = 0.05
 ) -> tuple[Tensor, Tensor]:
     """Weights of the pairs (N,) and of all views against all views (2N, 2N), views in the order xy1 then xy2.
 
@@ -35,8 +34,8 @@ def adaptive_weights(
         raise ValueError(
             f"xy1 and xy2 are two (N, J, 2) tensors with N > 0, not {tuple(xy1.shape)} and {tuple(xy2.shape)}"
         )
-    if kind not in ("linear", "sigmoid"):
-        raise ValueError(f"kind is 'linear' or 'sigmoid', not {kind!r}")
+    if kind not in KINDS:
+        raise ValueError(f"kind is {' or '.join(map(repr, KINDS))}, not {kind!r}")
     xy1, xy2 = raise_half(xy1.detach()), raise_half(xy2.detach())
     all_AJ2 = torch.cat((xy1, xy2))
     pair_N, all_AA = pair_distance(xy1, xy2), all_distances(all_AJ2, all_AJ2)
@@ -63,13 +62,23 @@ def find_spread(distance: Tensor) -> Spread:
     return Spread(distance.min(), distance.max(), distance.mean())
 
 
-def weigh(distance: Tensor, spread: Spread, kind: Kind, strength: float) -> Tensor:
-    """Weights for distances of any shape. `spread` may come from more distances than these (other processes)."""
-    width = spread.high - spread.low
+def linear(distance: Tensor, spread: Spread, steepness: float) -> Tensor:
+    """1 for the smallest of all distances, 0 for the largest."""
+    return (spread.high - distance) / (spread.high - spread.low)
+
+
+def sigmoid(distance: Tensor, spread: Spread, steepness: float) -> Tensor:
+    """1/2 at the mean of all distances."""
+    return torch.sigmoid(-steepness * (distance - spread.mean))
+
+
+# Distances of any shape, the spread of all, and --lambda-pos or --lambda-neg (1/px) -> weights of that shape, 1 at most.
+KINDS: dict[str, Callable[[Tensor, Spread, float], Tensor]] = {"linear": linear, "sigmoid": sigmoid}
+
+
+def weigh(distance: Tensor, spread: Spread, kind: str, steepness: float) -> Tensor:
+    """Weights for distances of any shape, 1 where all are equal. `spread` may come from more distances than these (other processes)."""
     # Equal distances differ in the last digits once they are means of 21 roots; without the tolerance rounding would decide.
-    flat = width <= 32 * torch.finfo(distance.dtype).eps * spread.high
-    if kind == "linear":
-        weights = (spread.high - distance) / torch.where(flat, torch.ones_like(width), width)
-    else:
-        weights = torch.sigmoid(-strength * (distance - spread.mean))
+    flat = spread.high - spread.low <= 32 * torch.finfo(distance.dtype).eps * spread.high
+    weights = KINDS[kind](distance, spread, steepness)
     return torch.where(flat, torch.ones_like(weights), weights)
