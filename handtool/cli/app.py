@@ -1,4 +1,4 @@
-"""The `handtool` command: seven verbs in pipeline order, helpers beside them."""
+"""The `handtool` command: seven verbs in pipeline order, then the helpers."""
 
 import contextlib
 import importlib
@@ -9,9 +9,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from handtool import __version__
+from handtool.cli.command import Command
 from handtool.cli.doors import guarded
 
-VERBS = {  # in pipeline order; what stands beside them in the list of commands, a line each
+VERBS = {  # in pipeline order, each with its line in the list of commands
     "extract": "Find the hands in videos and images, and cut them out.",
     "keypoints": "Give every hand its 21 2D keypoints.",
     "embed": "Turn the keypoints of each hand into a short vector (PCA).",
@@ -45,16 +46,21 @@ def start(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """From video to a 3D hand-pose model and its number, in steps that read and write HDF5.
+    """From video to a 3D hand-pose model and its error in mm, in steps that read and write HDF5:
 
-    handtool extract videos/ -o crops.h5; handtool keypoints crops.h5 -o keypoints.h5; handtool embed keypoints.h5 -o embeddings.h5;
-    handtool mine embeddings.h5 --topk 5 -o pairs.h5; handtool pretrain pairs.h5 --gpus 4
+    handtool extract videos/ -o crops.h5
+    handtool keypoints crops.h5 -o keypoints.h5
+    handtool embed keypoints.h5 -o embeddings.h5
+    handtool mine embeddings.h5 --topk 5 -o pairs.h5
+    handtool pretrain pairs.h5 --gpus 4 -o encoder.h5
+    handtool finetune train.h5 --encoder encoder.h5 -o pose.h5
+    handtool eval test.h5 --model pose.h5 -o result.h5
     """
 
 
 def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
-    """All commands, or only the one that is wanted: the others need not be loaded to run it. `listed`: none is loaded, since their list
-    shows no options, which take typer as long to read as all the rest."""
+    """All commands, or only the `wanted` one, so that the others need not be loaded. `listed`: none is loaded, since the list of commands
+    shows no options, and reading them takes typer as long as everything else."""
     app = typer.Typer(
         name="handtool",
         no_args_is_help=True,
@@ -69,7 +75,7 @@ def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
                 app.command(name, rich_help_panel=panel, help=summary)(start_nothing)
             elif wanted in (None, name):
                 function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
-                app.command(name, rich_help_panel=panel)(guarded(function, name))
+                app.command(name, cls=Command, rich_help_panel=panel)(guarded(function, name))
     return app
 
 
@@ -101,8 +107,8 @@ def started_by_others() -> bool:
 
 
 def leave(code: str | int | None) -> NoReturn:
-    """Everything is written and said: ends without waiting for torch's own threads: now and then one of them outlives what it
-    belongs to, the process is aborted, and the launcher takes a finished run for a failed one."""
+    """End at once, when everything is written and said, without waiting for torch's own threads: now and then one of them outlives what
+    it belongs to, the process is aborted, and the launcher takes a finished run for a failed one."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with contextlib.suppress(OSError):
             stream.flush()

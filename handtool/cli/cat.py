@@ -5,16 +5,19 @@ from typing import Annotated
 import typer
 
 from handtool.cli.doors import run_stage
+from handtool.cli.effects import COMMON, always
 from handtool.cli.options import Force, Json, Moved, Output, Quiet, Sources, Verbose
 from handtool.config import CatConfig
+
+EFFECTS = COMMON | always("link")
 
 
 def cat(
     sources: Sources = None,
-    output: Output = "-",
     link: Annotated[
-        bool, typer.Option("--link", help="Leave the images where they are; everything else is copied.")
+        bool, typer.Option("--link", help="Leave the images where they are; copy everything else.")
     ] = CatConfig.link,
+    output: Output = "-",
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,

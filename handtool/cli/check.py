@@ -6,15 +6,20 @@ from typing import Annotated
 import typer
 
 from handtool.cli.doors import bars
+from handtool.cli.effects import COMMON, always
 from handtool.cli.options import Json, Moved, Quiet, Sources, Verbose
 from handtool.cli.printing import print_report
+
+EFFECTS = COMMON | always("deep")
 
 
 def check(
     sources: Sources = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every byte and every checksum, linked files too.")] = False,
-    as_json: Json = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every byte and compare every checksum, also of linked files.")
+    ] = False,
     moved: Moved = None,
+    as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

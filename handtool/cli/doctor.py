@@ -5,9 +5,12 @@ import contextlib
 import typer
 
 from handtool.cli.doors import bars
+from handtool.cli.effects import COMMON
 from handtool.cli.options import Json, Quiet, Verbose
 from handtool.cli.printing import print_report
 from handtool.errors import COULD_NOT
+
+EFFECTS = COMMON
 
 
 def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:

@@ -1,60 +1,29 @@
 """handtool embed: every hand as a few numbers."""
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from handtool.cli.doors import run_stage
-from handtool.cli.options import Device, Force, Json, Moved, Output, Quiet, Source, Verbose, Workers
+from handtool.cli.effects import COMMON, always, only
+from handtool.cli.options import MACHINE, Device, Force, Json, Moved, Output, Quiet, Source, Verbose, Workers
 from handtool.config import EmbedConfig
 
-
-class NormalizationName(StrEnum):
-    crop = "crop"
-    wrist_scale = "wrist-scale"
-    similarity = "similarity"
-
-
-class SourceName(StrEnum):
-    keypoints = "keypoints"
-    joints = "joints"
+EFFECTS = (
+    COMMON
+    | always("basis", "encoder")
+    | only("dim", lambda v: not v.basis, "with --basis: the axes are those of that file")
+    | only(
+        "origin normalization",
+        lambda v: not v.basis and not v.encoder,
+        "with --encoder or --basis: these say how a hand is described",
+    )
+    | only("batch_size device workers", lambda v: v.encoder, "without --encoder", "--encoder encoder.h5")
+)
 
 
 def embed(
     source: Source = "-",
-    output: Output = "-",
-    origin: Annotated[
-        SourceName,
-        typer.Option("--from", help="What describes a hand: its 2D keypoints, or the 3D joints of its label."),
-    ] = SourceName(EmbedConfig.source),
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder",
-            metavar="FILE",
-            help="Describe a hand by the features of this encoder.h5 instead.",
-            show_default=False,
-        ),
-    ] = None,
-    dim: Annotated[
-        int | None,
-        typer.Option(
-            "--dim",
-            min=1,
-            max=2048,
-            help="Principal axes kept; all numbers (42 of keypoints, 63 of joints): no PCA.",
-            show_default="14; joints 63; encoder 128",
-        ),
-    ] = EmbedConfig.dim,
-    normalization: Annotated[
-        NormalizationName | None,
-        typer.Option(
-            "--normalization",
-            help="crop: place and size in the crop kept; wrist-scale: wrist at 0, size 1; similarity: turned upright too.",
-            show_default="crop; joints wrist-scale",
-        ),
-    ] = EmbedConfig.normalization,
     basis: Annotated[
         str | None,
         typer.Option(
@@ -64,11 +33,47 @@ def embed(
             show_default=False,
         ),
     ] = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(
+            "--dim",
+            metavar="N",
+            min=1,
+            max=2048,
+            help="Principal axes kept; all numbers (42 of keypoints, 63 of joints): no PCA.",
+            show_default="14; joints 63; encoder 128",
+        ),
+    ] = EmbedConfig.dim,
+    normalization: Annotated[
+        Literal["crop", "wrist-scale", "similarity"] | None,
+        typer.Option(
+            "--normalization",
+            help="crop: keep place and size in the crop; wrist-scale: wrist at 0, size 1; similarity: also turned upright.",
+            show_default="crop; joints wrist-scale",
+        ),
+    ] = EmbedConfig.normalization,
+    origin: Annotated[
+        Literal["keypoints", "joints"],
+        typer.Option("--from", help="What describes a hand: its 2D keypoints, or the 3D joints of its label."),
+    ] = EmbedConfig.source,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="FILE",
+            help="Describe a hand by the features of this encoder.h5 instead.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Crops at once through the encoder.")
+        int,
+        typer.Option(
+            "--batch-size", metavar="N", min=1, help="Crops at once through the encoder.", rich_help_panel=MACHINE
+        ),
     ] = EmbedConfig.batch_size,
     device: Device = EmbedConfig.device,
     workers: Workers = EmbedConfig.workers,
+    output: Output = "-",
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,
@@ -81,6 +86,5 @@ def embed(
     """
     from handtool.stages.embed import embed as stage
 
-    chosen = normalization.value if normalization else None
-    config = EmbedConfig(origin.value, dim, chosen, batch_size=batch_size, device=device, workers=workers)
+    config = EmbedConfig(origin, dim, normalization, batch_size=batch_size, device=device, workers=workers)
     run_stage(stage, [source], output, config, force=force, as_json=as_json, extra={"basis": basis, "encoder": encoder})

@@ -7,16 +7,16 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from handtool.cli import state
 from handtool.cli.doors import bars
+from handtool.cli.effects import COMMON, always, only
 from handtool.cli.inputs import open_sources
-from handtool.cli.options import Force, Json, Moved, Quiet, Source, Verbose
+from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Source, Verbose
 from handtool.cli.outputs import refuse_own_input
 from handtool.cli.printing import print_report
 from handtool.config import ExportConfig
@@ -24,39 +24,27 @@ from handtool.errors import HandtoolError, WrongCommand
 
 ALIASES = {"pt": "pth"}
 ZIPPED = ("freihand", "ho3d")  # what their servers take
-
-
-class FormatName(StrEnum):
-    csv = "csv"
-    json = "json"
-    npz = "npz"
-    safetensors = "safetensors"
-    pth = "pth"
-    onnx = "onnx"
-    freihand = "freihand"
-    dexycb = "dexycb"
-    ho3d = "ho3d"
-    assemblyhands = "assemblyhands"
+FormatName = Literal["csv", "json", "npz", "safetensors", "pth", "onnx", "freihand", "dexycb", "ho3d", "assemblyhands"]
+EFFECTS = (
+    COMMON
+    | always("table", "format")
+    | only(
+        "template",
+        lambda v: v.format == "assemblyhands",
+        "without --format assemblyhands: it names the frames of such a submission",
+        "--format assemblyhands",
+    )
+)
 
 
 def export(
     source: Source = "-",
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="Its suffix chooses the format; - or nothing: standard output.",
-            show_default=False,
-        ),
-    ] = "-",
     table: Annotated[
         str | None,
         typer.Option(
             "--table",
             metavar="NAME",
-            help="keypoints, pairs, predictions, metrics, weights, …",
+            help="What to write: keypoints, pairs, predictions, metrics, weights, …",
             show_default="the last one of the file's own",
         ),
     ] = ExportConfig.table,
@@ -64,7 +52,9 @@ def export(
         FormatName | None,
         typer.Option(
             "--format",
-            help="Instead of the suffix; freihand to assemblyhands: a submission.",
+            metavar="NAME",
+            help="A table: csv, json, npz; weights: safetensors, pth, onnx; "
+            "predictions as a submission: freihand, dexycb, ho3d, assemblyhands.",
             show_default="by suffix; csv to standard output",
         ),
     ] = ExportConfig.format,
@@ -73,10 +63,21 @@ def export(
         typer.Option(
             "--template",
             metavar="FILE",
-            help="Of an AssemblyHands challenge: the json whose frames are filled.",
+            help="The json of an AssemblyHands challenge, whose frames are filled.",
             show_default=False,
         ),
     ] = None,
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The file to write, whose suffix chooses the format; - or nothing: standard output.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "-",
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,
@@ -108,11 +109,11 @@ def export(
 
 def choose_format(output: str, named: FormatName | None) -> str:
     suffix = Path(output).suffix.lstrip(".").lower()
-    found = named.value if named else "csv" if output == "-" else ALIASES.get(suffix, suffix)
-    if found not in list(FormatName):
+    found = named or ("csv" if output == "-" else ALIASES.get(suffix, suffix))
+    if found not in get_args(FormatName):
         raise WrongCommand(
             f"{output}: the suffix {'.' + suffix if suffix else '(none)'} names no format",
-            hint=f"--format {' | '.join(FormatName)}",
+            hint=f"--format {' | '.join(get_args(FormatName))}",
         )
     if found in ZIPPED and output != "-" and suffix != "zip":
         raise WrongCommand(

@@ -5,10 +5,44 @@ from typing import Annotated
 import typer
 
 from handtool.cli.doors import run_stage
-from handtool.cli.footage import Boxes, Detector, Fps, MinHand, MinScore, TrackFps, Whole, find_lens
-from handtool.cli.models import Device, Model, Onnx, name_and_file
+from handtool.cli.effects import COMMON, always, only
+from handtool.cli.footage import (
+    PANEL,
+    Boxes,
+    Camera,
+    Detector,
+    Fps,
+    MinHand,
+    MinScore,
+    Onnx,
+    TrackFps,
+    Whole,
+    find_lens,
+)
+from handtool.cli.models import Device, kind_of, name_and_file
 from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers
 from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
+
+CROPS, SOURCES = "Crops", "Choice of sources"
+EFFECTS = (
+    COMMON
+    | always("every", "camera", "box_scale", "size", "quality", "min_hand", "min_change")
+    | always("listed", "limit", "shard", "dataset", "split", "subset", "cameras", "workers")
+    | only("fps", lambda v: not v.every, "with --every, which chooses the frames")
+    | only("track_fps", lambda v: v.every != 1, "with --every 1: there are no frames between those kept")
+    | only("boxes", lambda v: not v.whole, "with --whole: each image is one hand")
+    | always("whole")
+    | only(
+        "detector model", lambda v: not (v.whole or v.boxes), "with --whole or --boxes, which say where the hands are"
+    )
+    | only("min_score", lambda v: not v.whole, "with --whole: such hands have no score")
+    | only(
+        "onnx device",
+        lambda v: kind_of(v.detector, v.model) == "onnx" and not (v.whole or v.boxes),
+        "without an ONNX detector",
+        "--detector hands.onnx",
+    )
+)
 
 
 def extract(
@@ -18,69 +52,117 @@ def extract(
             metavar="[SOURCE...]", help="Videos, images, folders of them, labelled sets.", show_default=False
         ),
     ] = None,
-    output: Output = "-",
-    listed: Annotated[
-        str | None,
-        typer.Option(
-            "--list", metavar="FILE", help="Further sources, one a line (or NUL between them); - : standard input."
-        ),
-    ] = None,
     fps: Fps = ExtractConfig.fps,
     every: Annotated[
-        int | None, typer.Option("--every", min=1, metavar="N", help="Keep every N-th decoded frame instead.")
+        int | None,
+        typer.Option(
+            "--every",
+            min=1,
+            metavar="N",
+            help="Keep every N-th decoded frame instead.",
+            show_default=False,
+            rich_help_panel=PANEL,
+        ),
     ] = None,
     detector: Detector = ExtractConfig.detector,
-    model: Model = None,
-    onnx: Onnx = None,
-    device: Device = ExtractConfig.device,
     boxes: Boxes = None,
     whole: Whole = ExtractConfig.whole,
-    camera: Annotated[
-        str | None,
-        typer.Option("--camera", metavar="FILE|fx,fy,cx,cy", help="Intrinsics in px, or json {model, K, distortion}."),
-    ] = ExtractConfig.camera,
-    box_scale: Annotated[
-        float | None,
-        typer.Option(
-            "--box-scale",
-            min=1.0,
-            max=4.0,
-            help="Side of a crop / side of the hand's box; with --whole, what the images were cut at.",
-            show_default=f"{BOX_SCALE}; of a data set: its own; --whole: 1",
-        ),
-    ] = ExtractConfig.box_scale,
-    size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of a crop, px.")] = ExtractConfig.size,
-    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of the JPEG.")] = ExtractConfig.quality,
     min_score: MinScore = ExtractConfig.min_score,
     min_hand: MinHand = ExtractConfig.min_hand,
     min_change: Annotated[
         float,
         typer.Option(
             "--min-change",
+            metavar="SHARE",
             min=0.0,
             max=1.0,
-            help="A hand is kept again when its picture changed by this share of black to white; try 0.03.",
+            help="Keep a hand again only when its picture changed by this share of black to white; try 0.03.",
+            rich_help_panel=PANEL,
         ),
     ] = ExtractConfig.min_change,
     track_fps: TrackFps = ExtractConfig.track_fps,
-    dataset: Annotated[
+    camera: Camera = ExtractConfig.camera,
+    model: Annotated[
         str | None,
         typer.Option(
-            "--dataset",
-            metavar="NAME",
-            help=f"SOURCE is the root of: {', '.join(DATASETS)}. Without it, the folder's layout says.",
+            "--model", metavar="FILE", help="The file of the detector.", show_default=False, rich_help_panel=PANEL
         ),
-    ] = ExtractConfig.dataset,
+    ] = None,
+    onnx: Onnx = None,
+    size: Annotated[
+        int,
+        typer.Option(
+            "--size", metavar="PX", min=32, max=2048, help="Side of a crop, 32 to 2,048.", rich_help_panel=CROPS
+        ),
+    ] = ExtractConfig.size,
+    box_scale: Annotated[
+        float | None,
+        typer.Option(
+            "--box-scale",
+            metavar="N",
+            min=1.0,
+            max=4.0,
+            help="Side of a crop / side of the hand's box, 1 to 4; with --whole, what the images were cut at.",
+            show_default=f"{BOX_SCALE}; of a data set: its own; --whole: 1",
+            rich_help_panel=CROPS,
+        ),
+    ] = ExtractConfig.box_scale,
+    quality: Annotated[
+        int,
+        typer.Option(
+            "--quality", metavar="N", min=1, max=100, help="Quality of the JPEG, 1 to 100.", rich_help_panel=CROPS
+        ),
+    ] = ExtractConfig.quality,
+    listed: Annotated[
+        str | None,
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="Further sources, one a line (or NUL between them); -: standard input.",
+            show_default=False,
+            rich_help_panel=SOURCES,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            metavar="N",
+            help="Take only the first N videos or images.",
+            show_default="no limit",
+            rich_help_panel=SOURCES,
+        ),
+    ] = ExtractConfig.limit,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="i/n|auto",
+            help="Take only shard i of n of the videos; auto: as the cluster's variables say.",
+            show_default=False,
+            rich_help_panel=SOURCES,
+        ),
+    ] = ExtractConfig.shard,
     split: Annotated[
-        str | None, typer.Option("--split", help="Of a published data set: train, val, test, evaluation, s0_train …")
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Of a published data set: train, val, test, evaluation, s0_train …",
+            show_default=False,
+            rich_help_panel=SOURCES,
+        ),
     ] = ExtractConfig.split,
     subset: Annotated[
         str | None,
         typer.Option(
             "--subset",
             metavar="A,B…",
-            help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; interhand: human_annot, right …",
+            help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; "
+            "interhand: human_annot, right …",
             show_default="all of it",
+            rich_help_panel=SOURCES,
         ),
     ] = None,
     cameras: Annotated[
@@ -90,27 +172,32 @@ def extract(
             metavar="A,B…",
             help="Of a published data set filmed by several: only these.",
             show_default="all of them",
+            rich_help_panel=SOURCES,
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N videos or images.")
-    ] = ExtractConfig.limit,
-    shard: Annotated[
+    dataset: Annotated[
         str | None,
         typer.Option(
-            "--shard", metavar="i/n|auto", help="Only share i of n of the videos; auto: as the cluster's variables say."
+            "--dataset",
+            metavar="NAME",
+            help=f"SOURCE is the root of: {', '.join(DATASETS)}.",
+            show_default="as the folder's layout says",
+            rich_help_panel=SOURCES,
         ),
-    ] = ExtractConfig.shard,
+    ] = ExtractConfig.dataset,
+    device: Device = ExtractConfig.device,
     workers: Workers = ExtractConfig.workers,
+    output: Output = "-",
     force: Force = False,
     restart: Restart = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find the hands in videos and images, and cut them out. Labelled sets bring their own hands, a truth.h5 beside the videos their labels.
+    """Find the hands in videos and images, and cut them out.
 
-    Run again after an interruption, it goes on video by video (not with -o -). Shards are joined by `handtool cat`.
+    Labelled data sets bring their own hands, and a truth.h5 beside videos brings their labels. The same command continues after an
+    interruption, video by video (not with -o -). `handtool cat` joins shards.
 
     Example: handtool extract videos/ --fps 2 -o crops.h5
     """
@@ -121,7 +208,7 @@ def extract(
     from handtool.stages.extract import extract as stage
 
     shard = read_shard(shard, os.environ)
-    detector, model = name_and_file("--detector", detector, model, DETECTORS, onnx)
+    detector, model = name_and_file("--detector", detector, model, DETECTORS)
     config = ExtractConfig(
         fps=fps,
         every=every,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from handtool.cli.doors import run_stage
+from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import (
     Accumulate,
     BatchSize,
@@ -31,6 +32,21 @@ from handtool.cli.options import (
 from handtool.config import ARCHS, HEAD_PRESETS, FinetuneConfig
 from handtool.errors import WrongCommand
 
+EFFECTS = (
+    COMMON
+    | always("encoder", "arch", "head", "normalization", "freeze", "input_size", "label_fraction", "val_share")
+    | always("rotation_deg", "shift", "zoom", "colour", "blur_px", "mirror", "batch_size", "steps", "learning_rate")
+    | always("precision", "seed", "gpus", "workers")
+    | only("init", lambda v: not v.encoder, "with --encoder, which says where the encoder starts")
+    | only("loss", lambda v: v.head == "heatmap", "with --head regression", "--head heatmap")
+    | only(
+        "label_choice", lambda v: v.label_fraction < 1, "without --label-fraction: all hands", "--label-fraction 0.1"
+    )
+    | only("val_by patience", lambda v: v.val_share, "without --val-share: no hands are held out", "--val-share 0.1")
+    | only("epochs", lambda v: not v.steps, "with --steps, which says how long to train")
+    | only("layer_decay", lambda v: not v.freeze, "with --freeze: the encoder is not trained")
+    | only("processes", lambda v: not v.gpus, "with --gpus, which start a process each", "--gpus 0")
+)
 MODEL, DATA, TRAINING = "Model", "Data", "Training"
 
 

@@ -4,20 +4,23 @@ from typing import Annotated
 
 import typer
 
+from handtool.cli.models import ONNX
 from handtool.config import DETECTORS
 
 PANEL = "Frames and hands"
 
 Fps = Annotated[
     float,
-    typer.Option("--fps", min=1e-6, help="Frames kept per second of video, by time stamp.", rich_help_panel=PANEL),
+    typer.Option(
+        "--fps", metavar="N", min=1e-6, help="Frames kept per second of video, by time stamp.", rich_help_panel=PANEL
+    ),
 ]
 Detector = Annotated[
     str,
     typer.Option(
         "--detector",
         metavar="|".join((*DETECTORS, "FILE")),
-        help=f"Who finds the hands, or the file of a model: {', '.join(end for each in DETECTORS.values() for end in each.endings)}.",
+        help=f"What finds the hands; a model's file: {', '.join(e for d in DETECTORS.values() for e in d.endings)}.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -26,11 +29,13 @@ Boxes = Annotated[
     typer.Option(
         "--boxes",
         metavar="FILE",
-        help="Hands in place of a detector: COCO json, 100DOH json, or CSV.",
+        help="Known boxes of hands, in place of a detector: COCO json, 100DOH json, or CSV.",
         rich_help_panel=PANEL,
     ),
 ]
-Whole = Annotated[bool, typer.Option("--whole", help="Each image is a hand already.", rich_help_panel=PANEL)]
+Whole = Annotated[
+    bool, typer.Option("--whole", help="Each image already is the crop of one hand.", rich_help_panel=PANEL)
+]
 Camera = Annotated[
     str | None,
     typer.Option(
@@ -41,7 +46,15 @@ Camera = Annotated[
     ),
 ]
 MinScore = Annotated[
-    float, typer.Option("--min-score", min=0.0, max=1.0, help="Hands below are not kept.", rich_help_panel=PANEL)
+    float,
+    typer.Option(
+        "--min-score",
+        metavar="SCORE",
+        min=0.0,
+        max=1.0,
+        help="Leave out hands whose score (0 to 1) is lower.",
+        rich_help_panel=PANEL,
+    ),
 ]
 MinHand = Annotated[
     float,
@@ -49,14 +62,16 @@ MinHand = Annotated[
         "--min-hand",
         min=0.0,
         metavar="PX",
-        help="Hands whose box is smaller (larger side, in the frame) are not kept.",
+        help="Leave out hands whose box is smaller (larger side, in the frame).",
         rich_help_panel=PANEL,
     ),
 ]
+Onnx = Annotated[list[str] | None, typer.Option("--onnx", **ONNX, rich_help_panel=PANEL)]
 TrackFps = Annotated[
     float,
     typer.Option(
         "--track-fps",
+        metavar="N",
         min=0.0,
         help="Look at so many frames a second to follow hands between kept frames; 0: at none.",
         rich_help_panel=PANEL,
@@ -64,7 +79,14 @@ TrackFps = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, metavar="N", help="Only the first N videos or images.", rich_help_panel=PANEL),
+    typer.Option(
+        "--limit",
+        min=1,
+        metavar="N",
+        help="Take only the first N videos or images.",
+        show_default="no limit",
+        rich_help_panel=PANEL,
+    ),
 ]
 
 

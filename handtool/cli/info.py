@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
+from handtool.cli.effects import COMMON, always
 from handtool.cli.inputs import open_sources
 from handtool.cli.options import Json, Moved, Quiet, Source, Verbose
 from handtool.cli.printing import print_report, say, value_lines
+
+EFFECTS = COMMON | always("commands")
 
 
 def info(
@@ -14,8 +17,8 @@ def info(
     commands: Annotated[
         bool, typer.Option("--commands", help="Print only the shell lines that rebuild the file.")
     ] = False,
-    as_json: Json = False,
     moved: Moved = None,
+    as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

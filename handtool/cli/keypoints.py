@@ -5,27 +5,53 @@ from typing import Annotated
 import typer
 
 from handtool.cli.doors import run_stage
-from handtool.cli.models import Device, Model, Onnx, name_and_file
+from handtool.cli.effects import COMMON, always, only
+from handtool.cli.models import Device, Model, Onnx, kind_of, name_and_file
 from handtool.cli.options import Force, Json, Moved, Output, Quiet, Restart, Source, Verbose, Workers
 from handtool.config import ESTIMATORS, KeypointsConfig
-from handtool.errors import WrongCommand
+
+EFFECTS = (
+    COMMON
+    | always("estimator", "model", "noise")
+    | only("onnx", lambda v: kind_of(v.estimator, v.model) == "onnx", "without an ONNX model", "--estimator hands.onnx")
+    | only(
+        "device",
+        lambda v: kind_of(v.estimator, v.model) in ("onnx", "model"),
+        "without a model of ONNX or of handtool",
+        "--estimator pose.h5",
+    )
+    | only("workers", lambda v: v.estimator != "labels", "with --estimator labels, which only copies")
+    | only(
+        "min_score",
+        lambda v: kind_of(v.estimator, v.model) not in ("labels", "model"),
+        "with labels or a pose.h5, which have no scores",
+    )
+    | only("seed", lambda v: v.noise, "without --noise, which it draws", "--noise 2")
+)
 
 
 def keypoints(
     source: Source = "-",
-    output: Output = "-",
     estimator: Annotated[
         str,
         typer.Option(
             "--estimator",
             metavar="|".join((*ESTIMATORS, "FILE")),
-            help="auto: labels where the source knew them, else the detector's landmarks, else mediapipe. A file: .onnx, .h5 of finetune, .task of MediaPipe.",
+            help="auto: labels where the source knew them, else the detector's landmarks, else mediapipe. "
+            "A file: .onnx, .h5 of finetune, .task of MediaPipe.",
         ),
     ] = KeypointsConfig.estimator,
     model: Model = None,
     onnx: Onnx = None,
     min_score: Annotated[
-        float, typer.Option("--min-score", min=0.0, max=1.0, help="Hands below are marked as not valid.")
+        float,
+        typer.Option(
+            "--min-score",
+            metavar="SCORE",
+            min=0.0,
+            max=1.0,
+            help="Mark hands whose score (0 to 1) is lower as not valid.",
+        ),
     ] = KeypointsConfig.min_score,
     noise: Annotated[
         float,
@@ -33,14 +59,15 @@ def keypoints(
             "--noise",
             min=0.0,
             metavar="PX",
-            help="Moves every point by a normal draw of this deviation, to study how much their quality matters.",
+            help="Move every point by a normal draw of this deviation, to study how much their quality matters.",
         ),
     ] = KeypointsConfig.noise_px,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of the noise.", show_default=str(KeypointsConfig.seed))
-    ] = None,
+        int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same noise.")
+    ] = KeypointsConfig.seed,
     device: Device = KeypointsConfig.device,
     workers: Workers = KeypointsConfig.workers,
+    output: Output = "-",
     moved: Moved = None,
     force: Force = False,
     restart: Restart = False,
@@ -50,21 +77,19 @@ def keypoints(
 ) -> None:
     """Give every hand its 21 2D keypoints, in pixels of its crop.
 
-    Run again after an interruption, it goes on (not with -o -).
+    The same command continues after an interruption (not with -o -).
 
     Example: handtool keypoints crops.h5 -o keypoints.h5
     """
     from handtool.stages.keypoints import keypoints as stage
 
-    estimator, model = name_and_file("--estimator", estimator, model, ESTIMATORS, onnx, unsaid="auto")
-    if seed is not None and not noise:
-        raise WrongCommand(f"--seed {seed} draws the noise, and there is none", hint=f"--noise 2 --seed {seed}")
+    estimator, model = name_and_file("--estimator", estimator, model, ESTIMATORS, unsaid="auto")
     config = KeypointsConfig(
         estimator=estimator,
         onnx=tuple(onnx or ()),
         min_score=min_score,
         noise_px=noise,
-        seed=KeypointsConfig.seed if seed is None else seed,
+        seed=seed,
         device=device,
         workers=workers,
     )

@@ -1,83 +1,125 @@
 """handtool mine: the most similar hands in other videos."""
 
-from enum import StrEnum
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Literal
 
 import typer
 
 from handtool.cli.doors import run_stage
-from handtool.cli.options import Device, Force, Json, Moved, Output, Quiet, Seed, Source, Threads, Verbose
+from handtool.cli.effects import COMMON, always, only
+from handtool.cli.options import Device, Everything, Force, Json, Moved, Output, Quiet, Seed, Source, Threads, Verbose
+from handtool.cli.printing import accounting_line, lay_out
 from handtool.config import MineConfig
 
-
-class IndexName(StrEnum):
-    hnsw = "hnsw"
-    exact = "exact"
-
-
-class MetricName(StrEnum):
-    euclidean = "euclidean"
-    cosine = "cosine"
-
-
-class ExcludeName(StrEnum):
-    video = "video"
-    track = "track"
-    none = "none"
+GRAPH = "Approximate search (--index hnsw)"
+EFFECTS = (
+    COMMON
+    | always("topk", "pool", "max_distance", "max_in_degree", "exclude", "same_side", "metric", "index")
+    | only(
+        "min_gap",
+        lambda v: v.exclude != "video",
+        "with --exclude video: no two hands of one video pair",
+        "--exclude track",
+    )
+    | only(
+        "m ef_construction ef", lambda v: v.index == "hnsw", "with --index exact, which builds no graph", "--index hnsw"
+    )
+    | only("device", lambda v: v.index == "exact", "with --index hnsw, which runs on the CPU", "--index exact")
+    | only("seed", lambda v: v.index == "hnsw", "with --index exact, which draws nothing at random")
+    | only(
+        "threads",
+        lambda v: v.index == "hnsw" or v.device != "cuda" or v.max_in_degree,
+        "with --device cuda: the GPU does the search",
+        "--device cpu",
+    )
+    | only("everything", lambda v: not v.as_json, "with --json, which prints every figure")
+)
+HUB = 10  # times topk: a hand that is the positive of more anchors than that is worth a warning
 
 
 def mine(
     source: Source = "-",
-    output: Output = "-",
-    topk: Annotated[int, typer.Option("--topk", min=1, max=1000, help="Positives stored per hand.")] = MineConfig.topk,
+    topk: Annotated[
+        int, typer.Option("--topk", metavar="N", min=1, max=1000, help="Positives stored for each hand, at most 1,000.")
+    ] = MineConfig.topk,
     pool: Annotated[
         str | None,
         typer.Option(
             "--in", metavar="FILE", help="Look for the positives in this embedded file instead.", show_default=False
         ),
     ] = None,
-    metric: Annotated[
-        MetricName, typer.Option("--metric", help="Distance between embeddings; cosine: 1 - cos.")
-    ] = MetricName(MineConfig.metric),
+    max_in_degree: Annotated[
+        int | None,
+        typer.Option(
+            "--max-in-degree",
+            metavar="N",
+            min=1,
+            help="No hand becomes the positive of more than N others.",
+            show_default="no limit",
+        ),
+    ] = MineConfig.max_in_degree,
+    max_distance: Annotated[
+        float | None,
+        typer.Option(
+            "--max-distance",
+            metavar="DISTANCE",
+            min=0.0,
+            help="Leave out pairs that are farther apart, in the units of --metric.",
+            show_default="no limit",
+        ),
+    ] = MineConfig.max_distance,
     exclude: Annotated[
-        ExcludeName,
-        typer.Option("--exclude", help="No pair within one video, within one track, or none but a hand with itself."),
-    ] = ExcludeName(MineConfig.exclude),
+        Literal["video", "track", "none"],
+        typer.Option(
+            "--exclude",
+            help="Which hands never pair: those of one video, those of one track, or only a hand with itself.",
+        ),
+    ] = MineConfig.exclude,
     min_gap: Annotated[
         float,
         typer.Option(
             "--min-gap",
+            metavar="S",
             min=0.0,
-            metavar="SECONDS",
-            help="Between two hands of one video, with --exclude track or none.",
+            help="Seconds between two hands of one video that pair (with --exclude track or none).",
         ),
     ] = MineConfig.min_gap,
-    max_distance: Annotated[
-        float | None,
-        typer.Option("--max-distance", min=0.0, help="Leave out pairs that are farther apart.", show_default=False),
-    ] = MineConfig.max_distance,
     same_side: Annotated[
-        bool, typer.Option("--same-side", help="Pair left hands with left hands, right with right only.")
+        bool, typer.Option("--same-side", help="Pair left hands only with left hands, right with right.")
     ] = MineConfig.same_side,
-    max_in_degree: Annotated[
-        int | None,
-        typer.Option(
-            "--max-in-degree", min=1, help="Anchors that one hand may be the positive of.", show_default=False
-        ),
-    ] = MineConfig.max_in_degree,
+    metric: Annotated[
+        Literal["euclidean", "cosine"], typer.Option("--metric", help="Distance between embeddings; cosine: 1 - cos.")
+    ] = MineConfig.metric,
     index: Annotated[
-        IndexName, typer.Option("--index", help="hnsw: approximate, fast; exact: every hand against every other.")
-    ] = IndexName(MineConfig.index),
-    m: Annotated[int, typer.Option("--m", min=2, max=256, help="hnsw: links of a hand in the graph.")] = MineConfig.m,
-    ef_construction: Annotated[
-        int, typer.Option("--ef-construction", min=2, help="hnsw: candidates looked at while the graph is built.")
-    ] = MineConfig.ef_construction,
-    ef: Annotated[int, typer.Option("--ef", min=1, help="hnsw: candidates looked at for each hand.")] = MineConfig.ef,
-    device: Device = MineConfig.device,
-    threads: Threads = MineConfig.threads,
+        Literal["hnsw", "exact"],
+        typer.Option("--index", help="hnsw: approximate, fast; exact: every hand against every other."),
+    ] = MineConfig.index,
     seed: Seed = MineConfig.seed,
+    ef: Annotated[
+        int, typer.Option("--ef", metavar="N", min=1, help="Candidates looked at for each hand.", rich_help_panel=GRAPH)
+    ] = MineConfig.ef,
+    m: Annotated[
+        int,
+        typer.Option(
+            "--m", metavar="N", min=2, max=256, help="Links of a hand in the graph, 2 to 256.", rich_help_panel=GRAPH
+        ),
+    ] = MineConfig.m,
+    ef_construction: Annotated[
+        int,
+        typer.Option(
+            "--ef-construction",
+            metavar="N",
+            min=2,
+            help="Candidates looked at for each hand while the graph is built.",
+            rich_help_panel=GRAPH,
+        ),
+    ] = MineConfig.ef_construction,
+    threads: Threads = MineConfig.threads,
+    device: Device = MineConfig.device,
+    output: Output = "-",
     moved: Moved = None,
     force: Force = False,
+    everything: Everything = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -88,6 +130,50 @@ def mine(
     """
     from handtool.stages.mine import mine as stage
 
-    rules = metric.value, exclude.value, min_gap, max_distance, same_side, max_in_degree
-    config = MineConfig(topk, *rules, index.value, m, ef_construction, ef, device, threads, seed)
-    run_stage(stage, [source], output, config, force=force, as_json=as_json, extra={"pool": pool})
+    rules = metric, exclude, min_gap, max_distance, same_side, max_in_degree
+    config = MineConfig(topk, *rules, index, m, ef_construction, ef, device, threads, seed)
+    run_stage(
+        stage,
+        [source],
+        output,
+        config,
+        force=force,
+        as_json=as_json,
+        extra={"pool": pool},
+        table=partial(lay_out_pairs, everything=everything or verbose),
+    )
+
+
+def lay_out_pairs(report: dict, everything: bool) -> list[str]:
+    """The accounting, every figure where that is wanted, and two sentences: what was found, and whether few hands serve many."""
+    lines = lay_out(report) if everything else [accounting_line(item) for item in report["accounting"]]
+    return [*lines, found_sentence(report), in_degree_sentence(report)]
+
+
+def found_sentence(report: dict) -> str:
+    hands, topk = report["accounting"][0], report["topk"]
+    embedded = hands["in"] - hands["skipped"].get("no embedding", 0)
+    where = {"video": " in other videos", "track": " in other tracks", "none": ""}[report["exclude"]]
+    full = embedded - report["short_anchors"]
+    found = f"Found {topk:,} neighbour{'s' * (topk != 1)}{where} for {full:,} of {hands['in']:,} hands"
+    if fewer := hands["done"] - full:
+        found += f", and fewer for {fewer:,} more"
+    if report["index"] == "exact":
+        return f"{found}; the search was exact."
+    return f"{found}; {floor_percent(report['recall'])} % of the true neighbours were found."
+
+
+def floor_percent(share: float) -> str:
+    """One decimal, rounded down: 100.0 means all."""
+    return f"{int(1000 * share + 1e-9) / 10:.1f}"
+
+
+def in_degree_sentence(report: dict) -> str:
+    """A few hands in dense places are near to everybody; a training that sees them as the positive of many learns little from them."""
+    most, topk, anchors = report["in_degree_max"], report["topk"], report["accounting"][0]["done"]
+    if report["max_in_degree"] is None and most > HUB * topk:
+        return (
+            f"Few hands are the positives of many: one of them is a positive of {most:,} of {anchors:,} hands; "
+            f"--max-in-degree {4 * topk} would limit that."
+        )
+    return f"No hand is a positive of more than {most:,} of the {anchors:,} hands."

@@ -1,4 +1,4 @@
-"""Someone else's eyes on the command line: named, or by the file of a model whose suffix says what it is."""
+"""Detectors and keypoint estimators on the command line: by name, or by a model's file, whose suffix says what it is."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,42 +6,42 @@ from typing import Annotated
 
 import typer
 
-from handtool.config import ModelFile
+from handtool.cli.options import MACHINE, DeviceName
+from handtool.config import DETECTORS, ESTIMATORS, ModelFile
 from handtool.errors import WrongCommand
 
+SUFFIXES = {end: name for known in (DETECTORS, ESTIMATORS) for name, file in known.items() for end in file.endings}
+
 Model = Annotated[
-    str | None,
-    typer.Option("--model", metavar="FILE", help="The model's file, if it is not named already.", show_default=False),
+    str | None, typer.Option("--model", metavar="FILE", help="The file of that model.", show_default=False)
 ]
-Onnx = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--onnx",
-        metavar="KEY=VALUE",
-        help="What an ONNX model expects, where its metadata do not say it (repeatable).",
-        show_default=False,
-    ),
-]
+ONNX = {
+    "metavar": "KEY=VALUE",
+    "help": "What the ONNX model expects, where its metadata do not say it (repeatable).",
+    "show_default": False,
+}
+Onnx = Annotated[list[str] | None, typer.Option("--onnx", **ONNX)]
 
 Device = Annotated[
-    str,
+    DeviceName,
     typer.Option(
         "--device",
         envvar="HANDTOOL_DEVICE",
-        help="Where a model of ONNX or of handtool runs: auto, cpu or cuda (MediaPipe: the CPU).",
+        help="Where an ONNX model or a pose.h5 runs; MediaPipe runs on the CPU.",
+        rich_help_panel=MACHINE,
     ),
 ]
 
 
+def kind_of(asked: str, model: str | None) -> str:
+    """What a command line names (onnx, mediapipe, model): by name, or by the suffix of a file. Any other word stays as it is."""
+    return SUFFIXES.get(Path(model or asked).suffix.lower(), asked)
+
+
 def name_and_file(
-    option: str,
-    asked: str,
-    model: str | None,
-    names: Mapping[str, ModelFile],
-    onnx: list[str] | None = None,
-    unsaid: str | None = None,
+    option: str, asked: str, model: str | None, names: Mapping[str, ModelFile], unsaid: str | None = None
 ) -> tuple[str, str | None]:
-    """`asked` is one of the names, or a file. A model with nothing asked (`unsaid`) chooses by its suffix. Raises WrongCommand."""
+    """`asked` is one of the names, or a file. A model alone, where `asked` is `unsaid`, chooses by its suffix. Raises WrongCommand."""
     if asked not in names:
         if model is not None:
             raise WrongCommand(f"{option} {asked} and --model {model} are two files", hint="give one of them")
@@ -53,8 +53,6 @@ def name_and_file(
             raise WrongCommand(f"{option} {asked} takes no model of that kind: {model}", hint=f"{option} {model}")
     elif example := names[asked].example:
         raise WrongCommand(f"{option} {asked} needs the file of a model", hint=f"{option} {example}")
-    if onnx and asked != "onnx":
-        raise WrongCommand(f"--onnx {onnx[0]} describes an ONNX model, and none is named", hint=f"{option} hands.onnx")
     return asked, model
 
 

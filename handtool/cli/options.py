@@ -7,6 +7,8 @@ import typer
 
 from handtool.cli import state
 
+MACHINE, OUTPUT = "Machine", "Output and messages"  # the last two panels of a help page
+
 
 def set_quiet(value: bool) -> bool:
     state.quiet = value
@@ -36,75 +38,108 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="FILE",
-        help="Where the result goes; - or nothing: standard output.",
+        help="The file to write; - or nothing: standard output.",
         show_default=False,
+        rich_help_panel=OUTPUT,
     ),
 ]
 NamedOutput = Annotated[
     str,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="Where the result goes; - : standard output (cannot be resumed)."
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="The file to write; -: standard output (cannot be resumed).",
+        rich_help_panel=OUTPUT,
     ),
 ]
 ReportOutput = Annotated[
     str | None,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="Write the result here too; nothing: only print it.", show_default=False
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="The file to write; nothing: only print a report.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Make the output anew even if it exists.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on with OUT.partial/.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", callback=set_quiet, help="Only errors on standard error.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", callback=set_verbose, help="More on standard error.")]
+Force = Annotated[bool, typer.Option("--force", help="Make the output anew even if it exists.", rich_help_panel=OUTPUT)]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin anew instead of continuing from OUT.partial/.", rich_help_panel=OUTPUT)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", callback=set_quiet, help="Print only errors on standard error.", rich_help_panel=OUTPUT
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", callback=set_verbose, help="Print more on standard error.", rich_help_panel=OUTPUT),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="Print every figure of the report; so does -v.", rich_help_panel=OUTPUT)
+]
 Moved = Annotated[
     list[Path] | None,
     typer.Option(
+        "--linked",
         "--crops",
-        metavar="PATH",
+        metavar="FILE",
         callback=set_moved,
-        help="Where a linked file is now, if it was moved (found by its uuid; repeatable).",
+        help="Where a linked file is now, if it was moved (it is known by its uuid; repeatable).",
         show_default=False,
+        rich_help_panel=OUTPUT,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same inputs: same result.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same inputs: same result.")]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, envvar="HANDTOOL_WORKERS", help="Worker processes; 0: one per core.")
+    int,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=0,
+        envvar="HANDTOOL_WORKERS",
+        help="Worker processes; 0: one per core.",
+        rich_help_panel=MACHINE,
+    ),
 ]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads; 0: one per core; 1: deterministic.")]
-Device = Annotated[str, typer.Option("--device", envvar="HANDTOOL_DEVICE", help="auto, cpu or cuda.")]
-Gpus = Annotated[
-    int | None,
-    typer.Option("--gpus", min=0, help="GPUs of this machine; 0: the CPU.", show_default="one if there is one"),
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=0,
+        help="Threads; 0: one per core; 1: the same pairs each time.",
+        rich_help_panel=MACHINE,
+    ),
 ]
-Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes on the CPU (with --gpus 0).")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Per step, over all processes.")]
-InputSize = Annotated[int, typer.Option("--input-size", min=32, help="Side of the network's input, px.")]
-LearningRate = Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")]
-
-# Of pretrain and finetune.
-TRAINING = {"rich_help_panel": "Training"}
-Accumulate = Annotated[int, typer.Option(min=1, help="Forward passes a step; each has a loss of its own.", **TRAINING)]
-Optimizer = Annotated[
-    Literal["adam", "adamw", "lars-adam"],
-    typer.Option(help="lars-adam: the published one of pre-training.", **TRAINING),
+DeviceName = Literal["auto", "cpu", "cuda"]
+Device = Annotated[
+    DeviceName,
+    typer.Option("--device", envvar="HANDTOOL_DEVICE", help="auto: a GPU if there is one.", rich_help_panel=MACHINE),
 ]
 Precision = Annotated[
-    Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)
+    Literal["auto", "bf16", "fp32"],
+    typer.Option("--precision", help="auto: bf16 on CUDA, fp32 on the CPU.", rich_help_panel=MACHINE),
 ]
-CheckpointEvery = Annotated[
-    int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)
-]
-Compile = Annotated[
-    bool,
+Gpus = Annotated[
+    int | None,
     typer.Option(
-        "--compile", help="Compile the network first: minutes, then faster steps; other last digits.", **TRAINING
+        "--gpus", metavar="N", min=0, help="GPUs of this machine; 0: the CPU.", show_default="one if there is one"
     ),
 ]
-Tensorboard = Annotated[
-    str | None,
-    typer.Option("--tensorboard", metavar="DIR", help="Write the curve there too, for TensorBoard.", **TRAINING),
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes", metavar="N", min=1, help="Processes on the CPU (with --gpus 0).", rich_help_panel=MACHINE
+    ),
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say shapes, steps, learning rate and memory; train nothing.", **TRAINING)
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", min=1, help="Hands a step, over all processes.")
+]
+InputSize = Annotated[
+    int, typer.Option("--input-size", metavar="PX", min=32, help="Side of the network's input; 32 at least.")
 ]

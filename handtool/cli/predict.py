@@ -3,15 +3,40 @@
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from handtool.cli.doors import run_stage
-from handtool.cli.footage import PANEL, Boxes, Camera, Detector, Limit, MinHand, MinScore, TrackFps, Whole, find_lens
+from handtool.cli.effects import COMMON, Values, always, only, writes_file
+from handtool.cli.footage import (
+    PANEL,
+    Boxes,
+    Camera,
+    Detector,
+    Limit,
+    MinHand,
+    MinScore,
+    Onnx,
+    TrackFps,
+    Whole,
+    find_lens,
+)
 from handtool.cli.inputs import is_footage
-from handtool.cli.models import Onnx, name_and_file
-from handtool.cli.options import Device, Force, Json, Moved, Output, Quiet, Restart, Verbose, Workers
+from handtool.cli.models import kind_of, name_and_file
+from handtool.cli.options import (
+    MACHINE,
+    Device,
+    Force,
+    Json,
+    Moved,
+    Output,
+    Precision,
+    Quiet,
+    Restart,
+    Verbose,
+    Workers,
+)
 from handtool.config import DETECTORS, PredictConfig, PredictFootageConfig
 from handtool.errors import WrongCommand
 from handtool.progress import Progress, silent
@@ -21,24 +46,42 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SMOOTHING = "Smoothing"
-OF_SMOOTHING = ("min_cutoff", "beta", "derivative_cutoff")
-OF_FOOTAGE = (
-    "fps",
-    "detector",
-    "onnx",
-    "boxes",
-    "whole",
-    "camera",
-    "min_score",
-    "min_hand",
-    "track_fps",
-    "limit",
-    "restart",
+ON_CROPS = "with a handtool file, which has its crops already"
+
+
+def has_footage(values: Values) -> bool:
+    return any(is_footage(name) for name in values.sources or ["-"])
+
+
+def needs_detector(values: Values) -> bool:
+    return has_footage(values) and not (values.whole or values.boxes)
+
+
+EFFECTS = (
+    COMMON
+    | always("model", "bone", "flip", "smooth", "batch_size", "precision", "device", "workers")
+    | only("min_cutoff beta derivative_cutoff", lambda v: v.smooth, "without --smooth", "--smooth")
+    | only("fps whole camera min_hand limit", has_footage, ON_CROPS)
+    | only("detector", needs_detector, f"{ON_CROPS}, or with --whole or --boxes, which say where the hands are")
+    | only("boxes", lambda v: has_footage(v) and not v.whole, f"{ON_CROPS}, or with --whole")
+    | only("min_score", lambda v: has_footage(v) and not v.whole, f"{ON_CROPS}, or with --whole: no hand has a score")
+    | only(
+        "onnx",
+        lambda v: needs_detector(v) and kind_of(v.detector, None) == "onnx",
+        "without videos or images and an ONNX detector",
+        "--detector hands.onnx",
+    )
+    | only("track_fps", lambda v: has_footage(v) and v.fps, "where every frame is looked at", "--fps 10 for a video")
+    | only(
+        "restart",
+        lambda v: has_footage(v) and writes_file(v),
+        "without videos or images and a file to write: only for these is unfinished work kept",
+        "-o FILE",
+    )
 )
 
 
 def predict(
-    context: typer.Context,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -48,35 +91,30 @@ def predict(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", metavar="FILE", help="A pose model, made by finetune.", show_default=False)
-    ] = ...,
-    output: Output = "-",
+        str | None, typer.Option("--model", metavar="FILE", help="A pose model, made by finetune.", show_default=False)
+    ] = None,
     bone: Annotated[
         str,
         typer.Option(
             "--bone",
             metavar="auto|truth|mean|MM",
-            help="Length of the middle finger's first bone, which sets the scale: the label's, the training mean, or in mm.",
+            help="Length of the middle finger's first bone, which sets the scale: the label's, the training mean, or in mm; "
+            "auto: the label's where there is one.",
         ),
     ] = PredictConfig.bone,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Hands at once.")] = PredictConfig.batch_size,
-    precision: Annotated[
-        Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.")
-    ] = PredictConfig.precision,
     flip: Annotated[
         bool,
         typer.Option(
             "--flip",
-            help="The mean of what the model says of each hand and of its mirror image: of one that saw mirrored hands (finetune --mirror).",
+            help="Take the mean of the predictions for each hand and for its mirror image; "
+            "the model must have been trained with finetune --mirror.",
         ),
     ] = PredictConfig.flip,
-    device: Device = PredictConfig.device,
-    workers: Workers = PredictConfig.workers,
     smooth: Annotated[
         bool,
         typer.Option(
             "--smooth",
-            help="Each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.",
+            help="Smooth each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.",
             rich_help_panel=SMOOTHING,
         ),
     ] = PredictConfig.smooth,
@@ -86,7 +124,7 @@ def predict(
             "--min-cutoff",
             min=1e-6,
             metavar="HZ",
-            help="Of a hand at rest: less, and it trembles less.",
+            help="Cutoff of a hand at rest, above 0; lower: it trembles less.",
             rich_help_panel=SMOOTHING,
         ),
     ] = PredictConfig.min_cutoff,
@@ -94,26 +132,27 @@ def predict(
         float,
         typer.Option(
             "--beta",
+            metavar="HZ",
             min=0.0,
-            help="Hz more for each m/s: more, and it lags less, 1 / (2 pi beta) metres at most.",
+            help="Cutoff added for each m/s; higher: it lags less (at most 1 / (2 pi beta) metres).",
             rich_help_panel=SMOOTHING,
         ),
     ] = PredictConfig.beta,
     derivative_cutoff: Annotated[
         float,
         typer.Option(
-            "--derivative-cutoff", min=1e-6, metavar="HZ", help="Of the speed itself.", rich_help_panel=SMOOTHING
+            "--derivative-cutoff",
+            min=1e-6,
+            metavar="HZ",
+            help="Cutoff of the speed itself, above 0.",
+            rich_help_panel=SMOOTHING,
         ),
     ] = PredictConfig.derivative_cutoff,
-    moved: Moved = None,
-    force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
     fps: Annotated[
         float | None,
         typer.Option(
             "--fps",
+            metavar="N",
             min=1e-6,
             help="Frames looked at per second of video, by time stamp.",
             show_default="all",
@@ -121,25 +160,41 @@ def predict(
         ),
     ] = None,
     detector: Detector = PredictFootageConfig.detector,
-    onnx: Onnx = None,
     boxes: Boxes = None,
     whole: Whole = PredictFootageConfig.whole,
     camera: Camera = PredictFootageConfig.camera,
+    limit: Limit = PredictFootageConfig.limit,
     min_score: MinScore = PredictFootageConfig.min_score,
     min_hand: MinHand = PredictFootageConfig.min_hand,
     track_fps: TrackFps = PredictFootageConfig.track_fps,
-    limit: Limit = PredictFootageConfig.limit,
+    onnx: Onnx = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", metavar="N", min=1, help="Hands at once.", rich_help_panel=MACHINE)
+    ] = PredictConfig.batch_size,
+    precision: Precision = PredictConfig.precision,
+    device: Device = PredictConfig.device,
+    workers: Workers = PredictConfig.workers,
+    output: Output = "-",
+    moved: Moved = None,
+    force: Force = False,
     restart: Restart = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Predict a 3D pose and 2D keypoints for every crop of a file, or for every hand on every frame of videos and images.
 
-    The latter finds and crops them first, as extract does, and keeps the crops in the output, with time, track and side of each. Run again
-    after an interruption, it goes on video by video (not with -o -).
+    In videos and images it first finds and crops the hands, as extract does, and keeps the crops in the output, with time, track and
+    side of each. There the same command continues after an interruption, video by video (not with -o -).
 
     Example: handtool predict crops.h5 --model pose.h5 -o predictions.h5
     """
     sources = sources or ["-"]
-    footage = refuse_mixture(context, sources)
+    footage = refuse_mixture(sources)
+    if model is None:
+        raise WrongCommand(
+            "a pose model is needed, which finetune makes from labelled hands", hint="add --model pose.h5"
+        )
     from handtool.cli.printing import lay_out_videos
     from handtool.stages.predict import check_machine
     from handtool.stages.predict import predict as stage
@@ -159,7 +214,7 @@ def predict(
         return run_stage(
             stage, sources, output, config, extra={"model": model}, check=lambda: check_machine(config), **shared
         )
-    detector, file = name_and_file("--detector", detector, None, DETECTORS, onnx)
+    detector, file = name_and_file("--detector", detector, None, DETECTORS)
     config = PredictFootageConfig(
         **settings,
         **({"every": None, "fps": fps} if fps else {}),
@@ -187,8 +242,8 @@ def predict(
     )
 
 
-def refuse_mixture(context: typer.Context, sources: list[str]) -> bool:
-    """Whether the sources are footage. WrongCommand for a mixture, for several files, and for options that would do nothing to crops."""
+def refuse_mixture(sources: list[str]) -> bool:
+    """Whether the sources are footage. WrongCommand for a mixture, and for several files."""
     footage = [name for name in sources if is_footage(name)]
     if 0 < len(footage) < len(sources):
         raise WrongCommand(
@@ -199,17 +254,6 @@ def refuse_mixture(context: typer.Context, sources: list[str]) -> bool:
             f"predict takes one handtool file, {len(sources)} were given",
             hint=f"handtool cat {' '.join(sources)} -o all.h5",
         )
-    given = [name for name in (*OF_FOOTAGE, *OF_SMOOTHING) if context.get_parameter_source(name).name == "COMMANDLINE"]
-    for name in given:
-        if name in OF_FOOTAGE and not footage:
-            raise WrongCommand(
-                f"--{name.replace('_', '-')} is for videos and images, {sources[0]} has its crops already",
-                hint="leave it out",
-            )
-        if name in OF_SMOOTHING and not context.params["smooth"]:
-            raise WrongCommand(
-                f"--{name.replace('_', '-')} is of the smoothing, and none was asked for", hint="--smooth"
-            )
     return bool(footage)
 
 
@@ -223,9 +267,9 @@ def predict_footage(
     model: "File",
     **known: Path,
 ) -> dict:
-    """extract into a file of the job, predict on that; what it holds is carried into the output. known: further inputs of extract.
+    """Extract into a file of the job and predict on that, whose tables are then copied into the output. known: further inputs of extract.
 
-    Errors: as those of the two stages.
+    Errors: those of the two stages.
     """
     from handtool.stages.extract import extract
     from handtool.stages.predict import predict, read_contract

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from handtool.cli.doors import run_stage
+from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.options import (
     Accumulate,
     CheckpointEvery,
@@ -29,6 +30,46 @@ from handtool.cli.options import (
 )
 from handtool.config import ARCHS, METHODS, WEIGHT_KINDS
 from handtool.config import PretrainConfig as Default
+
+
+def kind_of_weights(values: Values) -> str:
+    return values.weights or METHODS[values.method].weights
+
+
+EFFECTS = (
+    COMMON
+    | always("method", "arch", "init", "input_size", "weights", "temperature", "negatives", "batch_size", "accumulate")
+    | always(
+        "steps", "learning_rate", "warmup", "optimizer", "weight_decay", "precision", "checkpoint_every", "compile"
+    )
+    | always("tensorboard", "dry_run", "seed", "gpus", "workers")
+    | only(
+        "inverse", lambda v: v.method != "simclr", "with --method simclr, whose views are neither turned nor shifted"
+    )
+    | only(
+        "positives",
+        lambda v: METHODS[v.method].mined,
+        "with --method simclr or peclr, which pair a hand with itself",
+        "--method simhand",
+    )
+    | only(
+        "weight_side weight_keypoints", lambda v: kind_of_weights(v) != "none", "without weights", "--weights linear"
+    )
+    | only(
+        "lambda_pos",
+        lambda v: kind_of_weights(v) == "sigmoid" and v.weight_side != "neg",
+        "without sigmoid weights of the numerator",
+        "--weights sigmoid",
+    )
+    | only(
+        "lambda_neg",
+        lambda v: kind_of_weights(v) == "sigmoid" and v.weight_side != "pos",
+        "without sigmoid weights of the denominator",
+        "--weights sigmoid",
+    )
+    | only("epochs", lambda v: not v.steps, "with --steps, which says how long to train")
+    | only("processes", lambda v: not v.gpus, "with --gpus, which start a process each", "--gpus 0")
+)
 
 METHOD, LOSS, TRAINING = ({"rich_help_panel": panel} for panel in ("Method", "Loss", "Training"))
 Method = Annotated[Literal[tuple(METHODS)], typer.Option(help="The published recipe to start from.", **METHOD)]

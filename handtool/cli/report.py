@@ -6,23 +6,32 @@ from typing import Annotated
 import typer
 
 from handtool.cli import state
+from handtool.cli.effects import COMMON, always
 from handtool.cli.inputs import open_sources
 from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose
 from handtool.cli.outputs import refuse_own_input, write_other
 from handtool.cli.printing import print_report
 from handtool.config import ReportConfig, ShowConfig
 
+EFFECTS = COMMON | always("tile", "max_bytes", "seed")  # without -o too: they decide which pictures would fit
+
 
 def report(
     sources: Sources = None,
-    output: ReportOutput = None,
     tile: Annotated[
-        int, typer.Option("--tile", min=48, max=512, help="Side of a tile on the sheets, px.")
+        int, typer.Option("--tile", metavar="PX", min=48, max=512, help="Side of a tile on the sheets, 48 to 512.")
     ] = ReportConfig.tile,
     max_bytes: Annotated[
-        int, typer.Option("--max-bytes", min=100_000, help="Of pictures on the page; what is beyond is left out.")
+        int,
+        typer.Option(
+            "--max-bytes",
+            metavar="BYTES",
+            min=100_000,
+            help="Largest size of all pictures together, 100,000 at least; further ones are left out.",
+        ),
     ] = ReportConfig.max_bytes,
     seed: Seed = ReportConfig.seed,
+    output: ReportOutput = None,
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,

@@ -1,14 +1,14 @@
 """handtool show: a picture of what a file holds."""
 
 import contextlib
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from handtool.cli import state
 from handtool.cli.doors import bars, make_record
+from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.inputs import open_sources, stamp
 from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Source, Verbose
 from handtool.cli.outputs import open_whole, refuse_own_input, write_other
@@ -20,61 +20,97 @@ if TYPE_CHECKING:
     from handtool.store import File
 
 FILM_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".gif")
+FILM = "Film (--video)"
+Kind = Literal["auto", "crops", "labels", "keypoints", "embeddings", "pairs", "predictions", "curve", "metrics"]
+HANDS = ("auto", "crops", "labels", "keypoints")  # kinds whose picture shows single hands, in an order
+UNDRAWN = "without -o FILE or -o -, where nothing is drawn"
 
 
-class Kind(StrEnum):
-    auto = "auto"
-    crops = "crops"
-    labels = "labels"
-    keypoints = "keypoints"
-    embeddings = "embeddings"
-    pairs = "pairs"
-    predictions = "predictions"
-    curve = "curve"
-    metrics = "metrics"
+def draws_picture(values: Values) -> bool:
+    return values.output is not None and not values.video
 
 
-class Order(StrEnum):
-    random = "random"
-    video = "video"
-    score = "score"
+EFFECTS = (
+    COMMON
+    | only("kind", lambda v: v.output, UNDRAWN, "-o sheet.png")
+    | only(
+        "order",
+        lambda v: draws_picture(v) and v.kind in HANDS,
+        "except in a picture of crops, labels or keypoints",
+        "--kind crops -o sheet.png",
+    )
+    | only(
+        "rows columns",
+        lambda v: draws_picture(v) and v.kind in (*HANDS, "pairs", "predictions"),
+        "except in a picture of tiles (crops, labels, keypoints, pairs, predictions)",
+        "--kind crops -o sheet.png",
+    )
+    | only(
+        "tile seed",
+        lambda v: draws_picture(v) and v.kind not in ("curve", "metrics"),
+        "except in a picture of hands",
+        "-o sheet.png",
+    )
+    | always("video")
+    | only("fps frames footage", lambda v: v.video, "without --video", "--video")
+)
 
 
 def show(
     source: Source = "-",
-    output: ReportOutput = None,
-    kind: Annotated[Kind, typer.Option("--kind", help="What to look at; auto: what the file itself holds.")] = Kind(
-        ShowConfig.kind
-    ),
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            "--kind",
+            metavar="NAME",
+            help="crops, labels, keypoints, embeddings, pairs, predictions, curve, metrics; auto: what the file itself holds.",
+        ),
+    ] = ShowConfig.kind,
     order: Annotated[
-        Order, typer.Option("--order", help="Of the hands: at random, a video a row, lowest score first.")
-    ] = Order(ShowConfig.order),
+        Literal["random", "video", "score"],
+        typer.Option("--order", help="Order of the hands: at random, a video a row, or lowest score first."),
+    ] = ShowConfig.order,
     rows: Annotated[
-        int, typer.Option("--rows", min=0, max=200, help="Of tiles; 0: what suits the kind.")
+        int,
+        typer.Option("--rows", metavar="N", min=0, max=200, help="Rows of tiles, at most 200; 0: what suits the kind."),
     ] = ShowConfig.rows,
     columns: Annotated[
         int,
         typer.Option(
-            "--columns", min=0, max=50, help="Of tiles (predictions: of hands; pairs: ranks); 0: what suits the kind."
+            "--columns",
+            metavar="N",
+            min=0,
+            max=50,
+            help="Columns of tiles (predictions: of hands; pairs: ranks), at most 50; 0: what suits the kind.",
         ),
     ] = ShowConfig.columns,
-    tile: Annotated[int, typer.Option("--tile", min=48, max=1024, help="Side of a tile, px.")] = ShowConfig.tile,
+    tile: Annotated[
+        int, typer.Option("--tile", metavar="PX", min=48, max=1024, help="Side of a tile, 48 to 1,024.")
+    ] = ShowConfig.tile,
     seed: Seed = ShowConfig.seed,
     video: Annotated[
         bool,
         typer.Option(
             "--video",
             help="An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).",
+            rich_help_panel=FILM,
         ),
     ] = False,
     fps: Annotated[
         float | None,
         typer.Option(
-            "--fps", min=0.1, max=120, help="Pictures a second of the mp4.", show_default="as sampled, 2 to 30"
+            "--fps",
+            metavar="N",
+            min=0.1,
+            max=120,
+            help="Pictures a second of the mp4, 0.1 to 120.",
+            show_default="as sampled, 2 to 30",
+            rich_help_panel=FILM,
         ),
     ] = OverlayConfig.fps,
     frames: Annotated[
-        int, typer.Option("--frames", min=0, help="Pictures of the mp4 at most; 0: all.")
+        int,
+        typer.Option("--frames", metavar="N", min=0, help="Pictures of the mp4 at most; 0: all.", rich_help_panel=FILM),
     ] = OverlayConfig.frames,
     footage: Annotated[
         list[Path] | None,
@@ -83,8 +119,10 @@ def show(
             metavar="DIR",
             help="Where the videos are now, if they were moved (repeatable).",
             show_default=False,
+            rich_help_panel=FILM,
         ),
     ] = None,
+    output: ReportOutput = None,
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,
@@ -109,13 +147,13 @@ def show(
         state.streaming = output == "-"
         if video:
             return film(file, output, OverlayConfig(film_kind(kind), fps, frames), footage or [], force, as_json)
-        png, report = draw_png(file, ShowConfig(kind.value, order.value, rows, columns, tile, seed))
+        png, report = draw_png(file, ShowConfig(kind, order, rows, columns, tile, seed))
     report["picture"] = write_other(output, png, force)
     print_report(report, as_json, None)
 
 
 def check_ending(output: str | None, video: bool) -> None:
-    """A picture is not named as a film, nor a film as a picture."""
+    """WrongCommand where a picture has the name of a film, or a film the name of a picture."""
     ending = Path(output or "").suffix.lower()
     if video and output is None:
         raise WrongCommand("--video needs a name for the film", hint="-o overlay.mp4")
@@ -128,12 +166,12 @@ def check_ending(output: str | None, video: bool) -> None:
 
 
 def film_kind(kind: Kind) -> str:
-    if kind.value not in ("auto", "crops", "keypoints", "labels", "predictions"):
+    if kind not in ("auto", "crops", "keypoints", "labels", "predictions"):
         raise WrongCommand(
-            f"--video draws hands at their place, and cannot draw {kind.value}",
+            f"--video draws hands at their place, and cannot draw {kind}",
             hint="--kind predictions (keypoints, labels, crops)",
         )
-    return kind.value
+    return kind
 
 
 def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], force: bool, as_json: bool) -> None:

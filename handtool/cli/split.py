@@ -2,40 +2,49 @@
 
 import contextlib
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from handtool.cli import state
 from handtool.cli.doors import run_stage
-from handtool.cli.options import Force, Json, Moved, Quiet, Seed, Source, Verbose
+from handtool.cli.effects import COMMON, always, only
+from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Seed, Source, Verbose
 from handtool.cli.printing import print_report
 from handtool.config import SplitConfig
 from handtool.errors import WrongCommand
 
-
-class UnitName(StrEnum):
-    video = "video"
-    subject = "subject"
-    row = "row"
+EFFECTS = (
+    COMMON
+    | always("outputs", "by", "shares", "in_order")
+    | only("seed", lambda v: not v.in_order, "with --in-order, which draws nothing at random")
+)
 
 
 def split(
     source: Source = "-",
-    outputs: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--output", metavar="FILE", help="One for each share, in their order.", show_default=False),
-    ] = None,
-    by: Annotated[UnitName, typer.Option("--by", help="What stays together on one side.")] = UnitName(SplitConfig.by),
     shares: Annotated[
-        str, typer.Option("--shares", metavar="80,20", help="Of the hands, one for each output.")
+        str, typer.Option("--shares", metavar="N,N…", help="Parts of the hands, one for each output.")
     ] = ",".join(f"{share:g}" for share in SplitConfig.shares),
+    by: Annotated[
+        Literal["video", "subject", "row"], typer.Option("--by", help="Hands that are never divided.")
+    ] = SplitConfig.by,
     seed: Seed = SplitConfig.seed,
     in_order: Annotated[
-        bool, typer.Option("--in-order", help="The first ones to the first output, instead of drawn.")
+        bool, typer.Option("--in-order", help="Give the first hands to the first output, instead of drawing them.")
     ] = SplitConfig.in_order,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="A file to write, one for each share, in their order.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     moved: Moved = None,
     force: Force = False,
     as_json: Json = False,
@@ -52,16 +61,11 @@ def split(
 
     numbers = read_shares(shares)
     check_outputs(outputs or [], numbers, shares)
-    if in_order and seed != SplitConfig.seed:
-        raise WrongCommand(
-            "--in-order takes the hands as they come, there is nothing that a --seed could draw",
-            hint="give one of them",
-        )
     reports = {}
     with named_source(source) as path:
         # What exists comes first: if it is of another split, nothing is written, and no two parts of different splits stand side by side.
         for part in sorted(range(len(outputs)), key=lambda part: not Path(outputs[part]).exists()):
-            config = SplitConfig(by.value, numbers, part, in_order, seed)
+            config = SplitConfig(by, numbers, part, in_order, seed)
             reports[part] = run_stage(stage, [path], outputs[part], config, force=force, table=lambda report: [])
     parts = [{"output": output} | reports[part] for part, output in enumerate(outputs)]
     print_report({"parts": parts}, as_json, None, table=lay_out_parts)

@@ -17,7 +17,7 @@ from handtool.store.provenance import read_chain
 from handtool.store.schema import CROPS, ROW_TABLES, TABLES, VIDEOS, Column, Table
 from handtool.store.text import decode
 
-relocated: list[Path] = []  # new places of moved files (--crops PATH), which are recognised by their uuid
+relocated: list[Path] = []  # new places of moved files (--linked FILE), which are recognised by their uuid
 
 
 class File:
@@ -86,7 +86,7 @@ class File:
     def open_linked(self, name: str, link: dict) -> "File":
         path = find_moved(link["uuid"]) or self.place_of(name)
         if not path.exists():
-            hint = f"put it back, or name where it is now: --crops PATH (it has uuid {link['uuid']})"
+            hint = f"put it back, or name where it is now: --linked FILE (it has uuid {link['uuid']})"
             if self.carried:
                 hint = "the links of a file hold where it lies: give it by name, or by < FILE"
             raise HandtoolError(
@@ -97,7 +97,7 @@ class File:
         if other.uuid != link["uuid"]:
             other.close()
             message = f"{self.path} was made with {path} {link['uuid']}, found {other.uuid}"
-            raise HandtoolError(message, hint=f"make {self.path} again, or name the right file: --crops PATH")
+            raise HandtoolError(message, hint=f"make {self.path} again, or name the right file: --linked FILE")
         if not other.owns(name.removeprefix("pool/")):
             other.close()
             raise DamagedFile(f"{self.path} links to {path}, which has no /{name.removeprefix('pool/')} of its own")

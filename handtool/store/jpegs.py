@@ -82,7 +82,7 @@ def open_jpeg_files(owner: File) -> tuple[list[tuple[str, int]], np.ndarray]:
     for entry in read_jpeg_files(owner):
         path = find_moved(entry["uuid"]) or beside(owner.path, entry["file"])
         if not path.exists():
-            hint = f"put it back, or name where it is now: --crops PATH (it has uuid {entry['uuid']})"
+            hint = f"put it back, or name where it is now: --linked FILE (it has uuid {entry['uuid']})"
             raise HandtoolError(f"{owner.path} keeps its crops in {path}, which is not there", hint=hint)
         with open_file(path, trusted=owner.trusted) as shard:
             if shard.uuid != entry["uuid"]:

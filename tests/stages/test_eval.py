@@ -313,7 +313,7 @@ def test_a_model_is_run_over_the_crops_and_its_predictions_are_kept(tmp_path):
 
 def test_the_command_prints_its_table_and_writes_only_where_it_is_told(tmp_path, handtool):
     make_predictions(tmp_path / "p.h5", columns={"valid": np.arange(12) != 4})
-    printed = handtool("eval", "p.h5", "--protocol", "pa_mpjpe", "--protocol", "st_mpjpe")
+    printed = handtool("eval", "p.h5", "--protocol", "pa_mpjpe", "--protocol", "st_mpjpe", "--all")
     assert printed.returncode == 0 and sorted(path.name for path in tmp_path.iterdir()) == ["p.h5"], printed.stderr
     lines = printed.stdout.splitlines()
     assert lines[0] == "hands: 12 in = 11 done + 0 skipped + 1 (no finite prediction: 1) failed"
@@ -338,9 +338,29 @@ def test_the_command_prints_its_table_and_writes_only_where_it_is_told(tmp_path,
     fingers = handtool("eval", "p.h5", "--per", "finger", "--resamples", "0").stdout
     assert "mean mm per finger" in fingers and fingers.count("\nlittle ") == 1 and "interval" not in fingers
     against = handtool("eval", "p.h5", "r.h5", "--protocol", "pa_mpjpe").stdout.splitlines()
-    assert (
-        "against p.h5, the same hands drawn for both:" in against
-        and "+0.00..+0.00" in against[-1]
-        and "r.h5" in against[-1]
+    assert "against p.h5, the same hands drawn for both:" in against
+    (row,) = [line for line in against if "+0.00..+0.00" in line]
+    assert "r.h5" in row and against[-1] == (
+        "r.h5 has 0.00 mm less error than p.h5 under pa_mpjpe; the 95 % interval includes 0: it may be chance."
     )
     assert handtool("eval", stdin=(tmp_path / "p.h5").read_bytes()).stdout.splitlines()[0] == lines[0]
+
+
+def test_the_command_shows_the_two_usual_protocols_and_ends_in_two_sentences(tmp_path, handtool):
+    make_predictions(tmp_path / "p.h5", columns={"valid": np.arange(12) != 4})
+    lines = handtool("eval", "p.h5", "--resamples", "20").stdout.splitlines()
+    whole = handtool("eval", "p.h5", "--resamples", "20", "-v").stdout.splitlines()
+    protocols = json.loads(handtool("eval", "p.h5", "--json").stdout)["report"]["results"][0]["protocols"]
+    usual = {name: protocols[name] for name in ("pa_mpjpe", "mpjpe_root")}
+    assert [line.split()[:2] for line in lines[2:4]] == [
+        [name, f"{figures['mean_mm']:.2f}"] for name, figures in usual.items()
+    ]
+    assert all(f"{figures['auc_0_50mm']:.4f}" in line for line, figures in zip(lines[2:4], usual.values()))
+    aligned, placed = (f"{figures['mean_mm']:.2f}" for figures in usual.values())
+    assert lines[-2] == (
+        f"The mean error is {aligned} mm after the best scaling, rotation and shift (pa_mpjpe) "
+        f"and {placed} mm with wrist on wrist (mpjpe_root)."
+    )
+    assert lines[-1].startswith("11 of 12 hands are scored")
+    assert f"--all shows {len(protocols) - 2} more protocols" in lines[-1]
+    assert {line.split()[0] for line in whole if line} >= set(protocols) and whole[-2] == lines[-2]

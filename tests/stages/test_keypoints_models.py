@@ -229,8 +229,8 @@ def test_without_onnxruntime_the_package_to_install_is_named(folder, tmp_path, m
         ),
         (["--estimator", "labels", "--model", "pose.onnx"], 2, "--estimator labels takes no model of that kind"),
         (["--estimator", "a.onnx", "--model", "b.onnx"], 2, "are two files"),
-        (["--onnx", "colour=bgr"], 2, "describes an ONNX model, and none is named"),
-        (["--seed", "7"], 2, "draws the noise, and there is none"),
+        (["--onnx", "colour=bgr"], 2, "--onnx does nothing without an ONNX model"),
+        (["--seed", "7"], 2, "--seed does nothing without --noise"),
         (["--model", "gone.onnx"], 1, "gone.onnx does not exist"),
     ],
 )

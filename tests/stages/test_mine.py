@@ -129,6 +129,24 @@ def test_the_command_of_the_manual_works_as_written_and_by_pipe(tmp_path, handto
     assert handtool("mine", "embeddings.h5", "--topk", "0", "-o", "x.h5").returncode == 2
 
 
+def test_the_command_ends_in_two_sentences_that_the_file_bears_out(tmp_path, handtool):
+    vectors = np.vstack((np.zeros(59), np.eye(59))).astype(np.float32)  # the first is nearest to every other one
+    make_embeddings(tmp_path / "e.h5", vectors, np.arange(60))
+    printed = handtool("mine", "e.h5", "--topk", "1", "--index", "exact", "-o", "p.h5").stdout.splitlines()
+    most = np.bincount(read(tmp_path / "p.h5", PAIRS.positive)).max()
+    assert printed[1:] == [
+        "Found 1 neighbour in other videos for 60 of 60 hands; the search was exact.",
+        f"Few hands are the positives of many: one of them is a positive of {most} of 60 hands; "
+        "--max-in-degree 4 would limit that.",
+    ]
+    limited = handtool("mine", "e.h5", "--topk", "1", "--max-in-degree", "4", "-o", "q.h5").stdout.splitlines()
+    most = np.bincount(read(tmp_path / "q.h5", PAIRS.positive)).max()
+    assert limited[-1] == f"No hand is a positive of more than {most} of the 60 hands."
+    assert limited[-2].endswith("; 100.0 % of the true neighbours were found.") and most <= 4
+    whole = handtool("mine", "e.h5", "--topk", "1", "--index", "exact", "-o", "p.h5", "--all").stdout.splitlines()
+    assert whole[-2:] == printed[-2:] and any(line.startswith("distance quantiles ") for line in whole)
+
+
 def cut_apart(vector, allowed, topk):
     """The slow truth: rows (m, topk) and Euclidean distances of the nearest allowed ones."""
     distance = np.linalg.norm(vector[:, None].astype(float) - vector, axis=2)
@@ -314,7 +332,7 @@ def test_positives_may_be_hands_of_another_file_where_pretrain_finds_them(tmp_pa
     gone = handtool(
         "pretrain", "pairs.h5", "--steps", "2", "--arch", "resnet18", "--init", "scratch", "--gpus", "0", "-o", "e2.h5"
     )
-    assert gone.returncode == 1 and "b.h5" in gone.stderr and "--crops PATH" in gone.stderr
+    assert gone.returncode == 1 and "b.h5" in gone.stderr and "--linked FILE" in gone.stderr
 
 
 def test_two_spaces_cannot_be_mined_in_each_other(tmp_path, handtool):

@@ -164,7 +164,7 @@ def test_results_of_one_name_are_told_apart(results, handtool, tmp_path):
     for folder, name in (("a", "first"), ("b", "worse")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "result.h5").write_bytes((tmp_path / f"{name}-result.h5").read_bytes())
-    moved = [option for name in ("test", "first", "worse") for option in ("--crops", tmp_path / f"{name}.h5")]
+    moved = [option for name in ("test", "first", "worse") for option in ("--linked", tmp_path / f"{name}.h5")]
     done = handtool("report", "a/result.h5", "b/result.h5", "a/result.h5", *moved, "-o", "r.html")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "r.html").read_text()

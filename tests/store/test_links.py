@@ -53,7 +53,7 @@ def test_a_missing_file_is_named_and_can_be_named_anew(chain, tmp_path, monkeypa
     with store.open_file(chain / "embeddings.h5") as file:
         with pytest.raises(HandtoolError, match="which is not there") as caught:
             store.read_column(file, KEYPOINTS.xy)
-        assert "--crops" in caught.value.hint
+        assert "--linked" in caught.value.hint
         monkeypatch.setattr(store_file, "relocated", [elsewhere])
         assert store.read_column(file, KEYPOINTS.xy).shape == (9, 21, 2)
 

@@ -1,0 +1,48 @@
+"""A command of typer's whose help is plain, and which refuses options that do nothing where they are given."""
+
+import importlib
+import inspect
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+from typer.core import TyperCommand
+
+from handtool.cli import state
+from handtool.cli.doors import run_to_code
+from handtool.cli.effects import refuse_idle
+from handtool.cli.options import OUTPUT
+
+if TYPE_CHECKING:
+    from typer.core import TyperOption
+
+FORMER_NAMES = {"--crops"}  # understood, but not shown
+
+
+class Command(TyperCommand):
+    def invoke(self, context: typer.Context) -> None:
+        state.command = self.name
+        effects = importlib.import_module(f"handtool.cli.{self.name}").EFFECTS
+        if code := run_to_code(partial(refuse_idle, context, effects)):
+            raise typer.Exit(code)
+        super().invoke(context)
+
+    def get_help_option(self, context: typer.Context) -> "TyperOption":
+        option = super().get_help_option(context)
+        option.rich_help_panel = OUTPUT
+        return option
+
+    def format_help(self, context: typer.Context, formatter: object) -> None:
+        """Choices as a|b, no types, no ranges: limits stand in the help texts where they matter. Paragraphs fill the line."""
+        from typer import rich_utils
+
+        rich_utils.RANGE_STRING = ""
+        self.help = re.sub(r"(?<!\n)\n(?!\n|Example)", " ", inspect.cleandoc(self.help))
+        for parameter in self.params:
+            parameter.opts = [name for name in parameter.opts if name not in FORMER_NAMES]
+            if parameter.param_type_name == "argument":
+                parameter.type.get_metavar = lambda **_: ""  # else <str> beside its name
+            elif parameter.metavar is None and hasattr(parameter.type, "choices"):
+                parameter.metavar = "|".join(map(str, parameter.type.choices))
+        super().format_help(context, formatter)
