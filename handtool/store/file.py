@@ -154,7 +154,7 @@ PAIRS_ANCHOR = TABLES["pairs"].anchor
 
 
 def find_moved(uuid: str) -> Path | None:
-    """The path of the file with that uuid, if the user named it (--crops)."""
+    """The path of the file with that uuid, if the user named it (--linked)."""
     for path in relocated:
         with open_file(path) as candidate:
             if candidate.uuid == uuid:

@@ -303,8 +303,8 @@ def test_check_tells_missing_from_damaged_and_leaves_no_spool(handtool, tmp_path
     assert done.returncode == 0 and done.stdout == "-: ok\n" and list((tmp_path / "spools").iterdir()) == []
     (tmp_path / "k.h5").rename(tmp_path / "moved.h5")
     assert handtool("check", "e.h5").returncode == 1
-    assert handtool("check", "e.h5", "--crops", "moved.h5").returncode == 0
-    missing = handtool("check", "e.h5", "--crops", "nothing.h5")
+    assert handtool("check", "e.h5", "--linked", "moved.h5").returncode == 0
+    missing = handtool("check", "e.h5", "--linked", "nothing.h5")
     assert missing.returncode == 1 and "nothing.h5 does not exist" in missing.stdout
     make_file(tmp_path / "k.h5", (6, 6), seed=1)
     assert handtool("check", "e.h5").returncode == 1

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,16 @@ def test_a_moved_file_is_named_by_linked_and_still_by_the_former_name(handtool, 
     for option in ("--linked", "--crops"):
         assert handtool("check", "e.h5", option, "moved.h5").returncode == 0
     assert "--crops" not in handtool("check", "--help").stdout
+
+
+def readme_lines() -> list[str]:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    blocks = text.split("```")[1::2]
+    return [line for block in blocks for line in block.splitlines() if line.startswith("handtool ")]
+
+
+@pytest.mark.parametrize("line", readme_lines())
+def test_the_commands_of_the_readme_are_accepted_as_they_stand(line):
+    for part in line.partition(" #")[0].split("|"):
+        command, *arguments = shlex.split(part)[1:]
+        check(command, arguments)
