@@ -7,7 +7,7 @@ import typer
 
 from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import Device, Everything, Force, Json, Moved, Output, Quiet, Seed, Source, Threads, Verbose
+from handtool.cli.options import Device, Everything, Force, Json, Moved, Output, Quiet, Source, Threads, Verbose
 from handtool.cli.printing import accounting_line, lay_out
 from handtool.config import MineConfig
 
@@ -72,7 +72,8 @@ def mine(
         Literal["video", "track", "none"],
         typer.Option(
             "--exclude",
-            help="Which hands never pair: those of one video, those of one track, or only a hand with itself.",
+            help="Which hands never pair: those of one video (a clip of two people is one; of FreiHAND, the pictures of one "
+            "hand), those of one track, or only a hand with itself.",
         ),
     ] = MineConfig.exclude,
     min_gap: Annotated[
@@ -94,7 +95,6 @@ def mine(
         Literal["hnsw", "exact"],
         typer.Option("--index", help="hnsw: approximate, fast; exact: every hand against every other."),
     ] = MineConfig.index,
-    seed: Seed = MineConfig.seed,
     ef: Annotated[
         int, typer.Option("--ef", metavar="N", min=1, help="Candidates looked at for each hand.", rich_help_panel=GRAPH)
     ] = MineConfig.ef,
@@ -114,6 +114,16 @@ def mine(
             rich_help_panel=GRAPH,
         ),
     ] = MineConfig.ef_construction,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            help="Same seed, same pairs with --threads 1; with several threads a few may differ.",
+            rich_help_panel=GRAPH,
+        ),
+    ] = MineConfig.seed,
     threads: Threads = MineConfig.threads,
     device: Device = MineConfig.device,
     output: Output = "-",
@@ -147,6 +157,10 @@ def mine(
 def lay_out_pairs(report: dict, everything: bool) -> list[str]:
     """The accounting, every figure where that is wanted, and two sentences: what was found, and whether few hands serve many."""
     lines = lay_out(report) if everything else [accounting_line(item) for item in report["accounting"]]
+    if not report.get("repeatable", True):
+        lines.append(
+            "note: several threads built the index: the same seed may give a few other pairs; --threads 1 repeats them"
+        )
     return [*lines, found_sentence(report), in_degree_sentence(report)]
 
 
