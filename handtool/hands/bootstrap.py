@@ -1,7 +1,9 @@
-"""Confidence intervals by resampling: how far a mean error would move with other videos, or other hands, of the same kind.
+"""Confidence intervals by resampling: how much a mean error would vary with other videos, or other hands, of the same
+kind.
 
-Hands of one video are alike, so whole videos (groups of hands/groups.py) are drawn with replacement (the cluster bootstrap; Davison and Hinkley, Bootstrap Methods,
-1997). A percentile interval of few groups is too narrow: its tails are widened as in Hesterberg, arXiv:1411.5279 (expanded percentile).
+Hands of one video are alike, so whole videos (groups of hands/groups.py) are drawn with replacement: the cluster
+bootstrap (Davison and Hinkley, Bootstrap Methods, 1997). A percentile interval of few groups is too narrow, so its
+tails are widened (expanded percentile, Hesterberg, arXiv:1411.5279).
 """
 
 from collections.abc import Iterator
@@ -13,13 +15,14 @@ from scipy.special import ndtr, stdtrit
 from handtool.hands.groups import Groups, number_from_0
 
 COVERAGE = 0.95
-MOST_GROUPS = 5_000  # more single hands than that are drawn in so many random heaps: the same variance of the mean, at a bounded cost
+# More single hands than this are drawn in this many random groups: the same variance of the mean at a bounded cost.
+MOST_GROUPS = 5_000
 DRAWN_AT_ONCE = 1 << 22  # numbers
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """of_hand: (n,) the group that each hand is drawn with; `by` names what a group is. film: (number,) of each group, where by == "video"."""
+    """of_hand: (n,) group of each hand; by: what a group is; film: (number,) film of each group, if by == "video"."""
 
     of_hand: np.ndarray
     number: int
@@ -28,7 +31,8 @@ class Grouping:
 
 
 def group_hands(groups: Groups | None, counted: np.ndarray, seed: int) -> Grouping:
-    """By video where the counted hands are of more than one, else by hand, with all pictures of it. counted: (n,) bool."""
+    """Groups by video if the counted hands are of more than one, else by hand, with all its pictures. counted: (n,)
+    bool."""
     hand = np.arange(len(counted)) if groups is None else groups.hand
     if groups is not None:
         number, num_hands = (len(np.unique(each[counted])) for each in (groups.group, hand))
@@ -46,8 +50,9 @@ def group_hands(groups: Groups | None, counted: np.ndarray, seed: int) -> Groupi
 
 @dataclass(frozen=True)
 class GroupSums:
-    """The sums and counts (g, k) of each group behind a mean. The mean of several groups is the mean over the k columns of
-    sum / count; k is 1 for a mean over hands, 42 if each joint of each side is averaged first. hands: their number."""
+    """The sums and counts (g, k) of each group behind a mean. The mean of several groups is the mean over the k
+    columns of sum / count; k is 1 for a mean over hands, 42 if each joint of each side is averaged first. hands:
+    their number."""
 
     total: np.ndarray
     count: np.ndarray
@@ -63,7 +68,7 @@ class GroupSums:
         return mean_of_ratios(self.total, self.count)
 
     def merged(self, into: np.ndarray) -> "GroupSums":
-        """The sums of groups of these groups. into: (g,) the number of each."""
+        """The sums after merging groups. into: (g,) new number of each group."""
         both = [np.array([np.bincount(into, column) for column in of.T]).T for of in (self.total, self.count)]
         return GroupSums(*both, self.hands)
 
@@ -108,8 +113,8 @@ def draw_groups(number: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 def interval(drawn: np.ndarray, groups: int) -> tuple[float, float]:
     """The 95 % confidence interval of the mean. (NaN, NaN) for fewer than two groups, or without resamples.
 
-    The tails are Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees of freedom. For many groups that is 2.5 %; for two groups
-    the interval spans everything that was drawn.
+    The tails are Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees of freedom. For many groups that is 2.5 %; for two
+    groups the interval spans everything that was drawn.
     """
     if groups < 2 or not len(drawn):
         return float("nan"), float("nan")
@@ -124,8 +129,8 @@ def mean_interval(sums: GroupSums, resamples: int, seed: int) -> tuple[float, fl
 
 
 def difference_interval(sums: GroupSums, first: GroupSums, resamples: int, seed: int) -> tuple[float, float]:
-    """The interval of `sums` - `first`, two results on the same hands. Both use the same draws, so that what is hard for
-    both cancels out.
+    """The interval of `sums` - `first`, two results on the same hands. Both use the same draws, so that what is hard
+    for both cancels out.
 
     Raises ValueError if they do not count the same hands.
     """

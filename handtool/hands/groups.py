@@ -1,12 +1,12 @@
-"""Who belongs together: which hands must never be told apart as different ones, paired with each other, or torn apart by a split.
+"""Which hands belong together: they must not count as different, pair with each other, or be separated by a split.
 
 Three partitions of the hands, each finer than the next:
 
-    hand    one hand at one instant: FreiHAND's four pictures of it before different backgrounds, and all rows with the same label
-    group   what is never told apart: a film; of a set of single pictures (FreiHAND) a hand
-    film    one piece of footage, whoever appears in it; films that share a hand are one
+    hand    one hand at one instant: FreiHAND's four backgrounds of a hand, and all rows with the same label
+    group   hands that belong together: those of a film, or, in a set of single pictures (FreiHAND), one hand
+    film    one recording, whoever appears in it; recordings that share a hand are one film
 
-They follow from columns that every file has, so that files of every version have them.
+They are derived from columns that all files have, also those of older versions.
 """
 
 import re
@@ -18,29 +18,29 @@ import numpy as np
 
 from handtool.errors import HandtoolError, WrongCommand
 
-LABEL_FILES = ("labels.npz", "labels.json")  # of the plain format: /videos/path is the labels file of all its videos
-SINGLE_PICTURES = re.compile(
-    r"(training|evaluation)/rgb/(\d{8})\.jpg"
-)  # FreiHAND: labels/sample_key, with the number of labels/sample_id
+LABEL_FILES = ("labels.npz", "labels.json")  # in the plain format, /videos/path of all videos is the labels file
+# labels/sample_key of FreiHAND; its number is labels/sample_id
+SINGLE_PICTURES = re.compile(r"(training|evaluation)/rgb/(\d{8})\.jpg")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file says of where its n hands are from; it has V videos."""
+    """The columns of a file that tell where its n hands are from. V: its number of videos."""
 
-    owner: str  # tells the file that the hands are rows of from all others
-    video: np.ndarray  # (n,) row of the next three
+    owner: str  # identifies the file whose rows the hands are
+    video: np.ndarray  # (n,) index into the next three
     name: Sequence[str]  # (V,)
     path: Sequence[str]  # (V,)
     subject: Sequence[str]  # (V,) "" unknown
-    label: np.ndarray  # (n,) uint64, equal where the labels are equal to the last bit; 0 no label
+    label: np.ndarray  # (n,) uint64, equal for labels with equal bits; 0: no label
     sample_id: np.ndarray  # (n,) int64
-    sample_key: Sequence[str]  # (V,) of one hand of each, "" unknown
+    sample_key: Sequence[str]  # (V,) of one hand of each video, "" unknown
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The partitions of n hands as numbers from 0, in the order of their first hands. person: whose hands, film by film if unknown."""
+    """The partitions of n hands as numbers from 0, in the order of their first hands. person: whose hands they are;
+    one per film if unknown."""
 
     hand: np.ndarray  # (n,) int64
     group: np.ndarray  # (n,) int64
@@ -50,7 +50,7 @@ class Groups:
 
 
 def find_groups(origins: list[Origin]) -> Groups:
-    """Of the hands of one file, or of several, one behind the other."""
+    """The groups of the hands of one file, or of several files concatenated."""
     footage, subject, same = _number_texts(origins)
     video = [origin.video for origin in origins]
     row = np.concatenate([same[origin.owner] + np.arange(len(origin.video)) for origin in origins])
@@ -73,9 +73,11 @@ def find_groups(origins: list[Origin]) -> Groups:
 
 
 def find_units(groups: Groups, by: str, path: object, option: str) -> np.ndarray:
-    """What stays on one side when hands are divided `by` video, subject or row: (n,) int64, numbers from 0, in the order of first hands.
+    """The unit of each hand that a division `by` video, subject or row keeps whole: (n,) int64, numbers from 0, in the
+    order of first hands.
 
-    A video is a group and a row is a hand. People who appear in one film are one unit; a film of an unknown person is a person of its own.
+    A video is a group and a row is a hand. People who appear in one film are one unit; an unknown person is a separate
+    one in each film.
     """
     if by == "video":
         return groups.group
@@ -91,15 +93,15 @@ def find_units(groups: Groups, by: str, path: object, option: str) -> np.ndarray
 
 
 def number_from_0(keys: np.ndarray) -> np.ndarray:
-    """Keys (n,) or (n, k) of any kind -> (n,) int64, numbers from 0 in the order of first appearance."""
+    """Keys (n,) or (n, k) of any type -> (n,) int64, numbers from 0 in the order of first appearance."""
     _, first, number = np.unique(keys, return_index=True, return_inverse=True, axis=0 if keys.ndim > 1 else None)
     return np.argsort(np.argsort(first))[number.reshape(-1)].astype(np.int64)
 
 
 def join_keys(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Two partitions of n hands (n,) int64 -> the finest that tears apart no part of either, (n,) int64."""
+    """Two partitions of n hands (n,) int64 -> the finest partition that keeps the classes of both whole, (n,) int64."""
     counts = [len(np.unique(keys)) for keys in (one, other)]
-    if len(one) in counts:  # parts of a single hand join nothing
+    if len(one) in counts:  # classes of a single hand join nothing
         return one if counts[1] == len(one) else other
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -110,7 +112,8 @@ def join_keys(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _number_texts(origins: list[Origin]) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, int]]:
-    """Of each origin the footage (V,) and the subject (V,), -1 unknown, of its videos, numbered over all; and the first row of each owner."""
+    """For each origin, numbers (V,) of the footage and of the subject (-1 unknown) of its videos, common to all
+    origins; and the first row of each owner."""
     footage: dict[tuple, int] = {}
     people: dict[str, int] = {}
     parts, persons, first, count = [], [], {}, 0
@@ -126,9 +129,10 @@ def _number_texts(origins: list[Origin]) -> tuple[list[np.ndarray], list[np.ndar
 
 
 def footage_key(origin: Origin, video: int) -> tuple:
-    """What two videos have in common if they are one: the path, and of a data set the name below its root.
+    """A key that is equal for two videos that are the same: the path, and for a data set also the name below its root.
 
-    The folders before the root depend on how it was given. Where a labels file names no footage, the hands of each subject are a film.
+    The folders above the root are left out, since they depend on how it was given. If a labels file names no footage,
+    the hands of each subject are a film.
     """
     path, name, subject = origin.path[video], origin.name[video], origin.subject[video]
     if not path:
@@ -141,5 +145,5 @@ def footage_key(origin: Origin, video: int) -> tuple:
 
 
 def _is_single(origin: Origin) -> np.ndarray:
-    """(V,) bool: videos that are no footage but pictures of one hand each."""
+    """(V,) bool: videos that are sets of single pictures, each of another hand."""
     return np.array([bool(SINGLE_PICTURES.fullmatch(key)) for key in origin.sample_key], bool)

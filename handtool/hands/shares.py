@@ -1,13 +1,15 @@
-"""Whole groups of hands dealt out in shares, as near to the shares asked as whole groups permit: what `split` and `--val-share` draw."""
+"""Divides whole groups of hands at random into given shares, as exactly as whole groups permit. For `split` and
+`--val-share`."""
 
 import numpy as np
 
-EXACT = 48  # groups from which the nearest sum is found exactly, after larger numbers of them were taken as they come
-DRAWS = 64  # where one need not be the best: of three parts or more, what one takes the next lacks
+EXACT = 48  # number of groups among which the nearest sum is searched exactly; further groups are taken in random order
+DRAWS = 64  # attempts, of which the best is kept: with three parts or more, one part's choice limits the next
 
 
 def draw_parts(hands: np.ndarray, shares: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """hands (u,) >= 1, of each group; u >= number of shares. Returns (u,) the part of each group, drawn at random; no part is empty."""
+    """hands (u,) >= 1: number in each group; u >= number of shares. Returns (u,): the part of each group, drawn at
+    random. No part is empty."""
     asked = np.array(shares) / np.sum(shares) * hands.sum()
     best, least = None, np.inf
     for draw in range(DRAWS if len(shares) > 2 or len(hands) > EXACT else 1):
@@ -21,14 +23,13 @@ def draw_parts(hands: np.ndarray, shares: tuple[float, ...], rng: np.random.Gene
 
 
 def _draw(hands: np.ndarray, asked: np.ndarray, turn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One part after the other, the one with the smallest `turn` (parts,) first; the last one gets the rest. asked: hands of each part."""
+    """Draws the parts in the order of `turn` (parts,); the last one gets the rest. asked: hands of each part."""
     part = np.full(len(hands), -1)
     *first, last = np.argsort(turn)
     left = rng.permutation(len(hands))
     for number, later in zip(first, range(len(first), 0, -1)):
-        taken = take_nearest(
-            hands, left[: len(left) - later + 1], asked[number]
-        )  # the others are for the parts that come later
+        open_to_it = left[: len(left) - later + 1]  # the others are reserved for later parts
+        taken = take_nearest(hands, open_to_it, asked[number])
         part[taken] = number
         left = left[part[left] < 0]
     part[left] = last
@@ -36,9 +37,9 @@ def _draw(hands: np.ndarray, asked: np.ndarray, turn: np.ndarray, rng: np.random
 
 
 def take_nearest(hands: np.ndarray, order: np.ndarray, wanted: float) -> np.ndarray:
-    """Of the groups `order`, two or more, those whose hands come nearest to `wanted` together; never none, never all.
+    """The groups of `order`, two or more, whose total of hands is nearest to `wanted`; at least one, and not all.
 
-    Of many groups, the first that fit are taken; the last `EXACT` fill the gap.
+    Of many groups, takes the first that fit; the last `EXACT` fill the gap.
     """
     many, few = order[:-EXACT], order[-EXACT:]
     taken, gap = [], wanted
@@ -55,9 +56,10 @@ def take_nearest(hands: np.ndarray, order: np.ndarray, wanted: float) -> np.ndar
 
 
 def nearest_sum(sizes: list[int], wanted: float, may_be_none: bool = True, may_be_all: bool = True) -> list[int]:
-    """The places of those sizes whose sum is nearest to `wanted` >= 0; of two as near, the smaller sum. Sums are bits of whole numbers."""
-    most = max(int(2 * wanted), min(sizes)) + 1  # a larger sum is no nearer than none, or than the smallest
-    reach = [1]  # bit s of reach[i]: the first i sizes have a choice with the sum s
+    """The places of the sizes whose sum is nearest to `wanted` >= 0; if two are as near, the smaller sum. A set of
+    sums is an integer with one bit per sum."""
+    most = max(int(2 * wanted), min(sizes)) + 1  # a larger sum is not nearer than 0 or the smallest size
+    reach = [1]  # bit s of reach[i]: some of the first i sizes have the sum s
     for size in sizes:
         reach.append((reach[-1] | reach[-1] << size) & ((1 << most + 1) - 1))
     sums, middle = reach[-1], int(wanted)
@@ -77,7 +79,8 @@ def nearest_sum(sizes: list[int], wanted: float, may_be_none: bool = True, may_b
 
 
 def cut_in_order(hands: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-    """Parts of consecutive groups whose numbers of hands come nearest to the shares, none empty. hands (u,) -> (u,) part numbers."""
+    """Parts of consecutive groups with numbers of hands nearest to the shares; none is empty. hands (u,) -> part
+    numbers (u,)."""
     before = np.concatenate([[0], np.cumsum(hands)])
     wanted = np.cumsum(shares)[:-1] / np.sum(shares) * before[-1]
     edges = [0]

@@ -1,4 +1,4 @@
-"""Where the hands of a file are from: the columns that tell which of them belong together (hands/groups.py)."""
+"""The origin of a file's hands: the columns from which hands/groups.py derives which hands belong together."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from handtool.store.file import File, read_column
 from handtool.store.schema import CROPS, LABELS, VIDEOS
 
 BLOCK_ROWS = 65_536
-FEWEST_POINTS = 3  # labelled points of a hand below which equal labels may be chance
+FEWEST_POINTS = 3  # with fewer labelled points, labels may be equal by chance
 
 
 def read_origin(file: File) -> dict[str, object]:
@@ -26,9 +26,9 @@ def read_origin(file: File) -> dict[str, object]:
 
 
 def digest_labels(file: File) -> np.ndarray:
-    """(N,) uint64: equal for rows whose labels are equal to the last bit, 0 for rows without one.
+    """(N,) uint64: equal for rows whose labels have equal bits, 0 for rows without a label.
 
-    The joints are compared; where fewer than three are known, the keypoints.
+    Compares the joints, or the keypoints if fewer than three joints are known.
     """
     digest = np.zeros(file.count(LABELS), np.uint64)
     for start in range(0, len(digest), BLOCK_ROWS):
@@ -43,7 +43,8 @@ def digest_labels(file: File) -> np.ndarray:
 
 
 def digest_rows(values: np.ndarray) -> np.ndarray:
-    """values (n, …) float32 -> (n,) uint64, never 0: 64 bits of each row, mixed as in splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195)."""
+    """values (n, …) float32 -> (n,) uint64, never 0: 64 bits of each row, mixed as in splitmix64 (Steele et al.
+    2014, doi:10.1145/2660193.2660195)."""
     bits = np.ascontiguousarray(values, np.float32).reshape(len(values), -1).view(np.uint32).astype(np.uint64)
     mixed = bits + np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

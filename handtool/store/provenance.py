@@ -156,7 +156,7 @@ def stamp_raw(path: Path) -> Input:
 
 
 def stamp_list(name: str, paths: list[Path]) -> Input:
-    """A list of raw files as one input: the files that it names, not the time of the list. A missing file has size 0."""
+    """A list of raw files as one input: the files that it names, not its own time. A missing file has size 0."""
     stamps = [stamp_raw(path) if path.exists() else Input(str(path.absolute()), 0) for path in paths]
     digest = hashlib.sha256("\n".join(item.identity for item in stamps).encode("utf-8", "surrogateescape")).hexdigest()[
         :16
