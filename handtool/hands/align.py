@@ -15,8 +15,7 @@ def relative_to(joints: np.ndarray, root: int = WRIST) -> np.ndarray:
 
 
 def wrist_error(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Mean distance (n,) over the valid joints, with the wrists moved together. valid: (n, k) bool. NaN if the wrist
-    is not valid."""
+    """Mean distance (n,) over the valid joints with the wrists at one point; NaN without wrist. valid: (n, k) bool."""
     counted = valid & valid[:, WRIST, None]
     distance = np.where(counted, np.linalg.norm(relative_to(predicted) - relative_to(truth), axis=-1), 0.0)
     return np.divide(distance.sum(1), counted.sum(1), out=np.full(len(counted), np.nan), where=counted.any(1))
@@ -62,8 +61,7 @@ def similarity(
 def _centred_unit(
     points: np.ndarray, valid: np.ndarray | None, epsilon: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean (n, 1, 3) of the valid joints; the hand minus it, with norm 1 (invalid joints at 0); and the former norm
-    (n,)."""
+    """Mean (n, 1, 3) of the valid joints; the hand about it with norm 1 (invalid joints at 0); its norm (n,) before."""
     if valid is None:
         mean = np.einsum("nkc->nc", points)[:, None] / points.shape[1]
         centred = points - mean
@@ -79,8 +77,7 @@ def _centred_unit(
 
 
 def _orthogonal_procrustes(covariance: np.ndarray, allow_reflection: bool) -> tuple[np.ndarray, np.ndarray]:
-    """covariance: (n, 3, 3), truth^T predicted. Returns R (n, 3, 3) with truth ~ predicted R^T, and the sums of the
-    singular values (n,)."""
+    """covariance: (n, 3, 3), truth^T predicted. Returns R (n, 3, 3), truth ~ predicted R^T; sums of singular values."""
     # svd raises for the whole batch if one is not finite; the means of these are NaN already
     finite = np.isfinite(covariance).all(axis=(1, 2))
     left, stretch, right = np.linalg.svd(np.where(finite[:, None, None], covariance, 0.0))

@@ -31,8 +31,7 @@ class Grouping:
 
 
 def group_hands(groups: Groups | None, counted: np.ndarray, seed: int) -> Grouping:
-    """Groups by video if the counted hands are of more than one, else by hand, with all its pictures. counted: (n,)
-    bool."""
+    """Groups by video if the counted hands are of several, else by hand, with all its pictures. counted: (n,) bool."""
     hand = np.arange(len(counted)) if groups is None else groups.hand
     if groups is not None:
         number, num_hands = (len(np.unique(each[counted])) for each in (groups.group, hand))
@@ -93,8 +92,7 @@ def mean_of_ratios(total: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def resampled_means(sums: GroupSums, resamples: int, seed: int) -> np.ndarray:
-    """(resamples,): means of as many groups as exist, drawn with replacement. The same seed draws the same
-    groups."""
+    """(resamples,): means of as many groups as exist, drawn with replacement; the same seed, the same draws."""
     scored = sums.scored
     total, count = sums.total[scored], sums.count[scored]
     drawn = [mean_of_ratios(times @ total, times @ count) for times in draw_groups(int(scored.sum()), resamples, seed)]

@@ -15,8 +15,7 @@ def whole_image(width: int, height: int) -> np.ndarray:
 
 
 def box_of_points(points: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """points: (..., k, 2) px, valid: (..., k). Returns (..., 4) px: the box around the valid, finite points; NaN if
-    there are none."""
+    """points: (..., k, 2) px, valid: (..., k). Returns (..., 4) px: the box of the valid, finite points, else NaN."""
     points = np.asarray(points, dtype=float)
     known = np.isfinite(points).all(axis=-1)
     if valid is not None:
@@ -47,8 +46,7 @@ def clip(box: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def iou(box: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Boxes (..., 4), broadcast against each other (`iou(a[:, None], b)`: all pairs). Returns intersection / union,
-    0 without area."""
+    """Boxes (..., 4), broadcast (`iou(a[:, None], b)`: all pairs). Returns intersection / union, 0 without area."""
     box, other = np.asarray(box, dtype=float), np.asarray(other, dtype=float)
     low, high = np.maximum(box[..., :2], other[..., :2]), np.minimum(box[..., 2:], other[..., 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=-1)
@@ -78,8 +76,7 @@ def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def apply_affine_to_box(affine: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """affine: (..., 2, 3) of pixel centres; box: (..., 4) px, edges. Returns the axis-aligned box (..., 4) around
-    its mapped corners."""
+    """affine: (..., 2, 3) of pixel centres; box: (..., 4) px, edges. Returns the upright box of the mapped corners."""
     box = np.asarray(box, dtype=float)
     corners = np.stack([box[..., [0, 1]], box[..., [2, 1]], box[..., [2, 3]], box[..., [0, 3]]], axis=-2)
     moved = apply_affine(affine, corners - 0.5) + 0.5

@@ -21,8 +21,7 @@ def project(joints: np.ndarray, camera: np.ndarray) -> np.ndarray:
 
 
 def rays(uv: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """uv: (..., k, 2) px; camera: (..., 3, 3). Returns (..., k, 2): X/Z and Y/Z of the ray through each pixel. A
-    camera with NaN gives NaN."""
+    """uv: (..., k, 2) px; camera: (..., 3, 3). Returns (..., k, 2): X/Z and Y/Z of each pixel's ray; NaN stays NaN."""
     homogeneous = np.concatenate([uv, np.ones_like(uv[..., :1])], axis=-1)
     direction = homogeneous @ np.swapaxes(np.linalg.inv(camera), -1, -2)
     return direction[..., :2] / direction[..., 2:]
@@ -48,8 +47,7 @@ def mirror_joints(joints: np.ndarray) -> np.ndarray:
 
 
 def mirror_camera(camera: np.ndarray, width: int) -> np.ndarray:
-    """camera: (..., 3, 3) of an image `width` px wide. Returns M K diag(-1, 1, 1): cx' = width - 1 - cx, skew' =
-    -skew."""
+    """camera: (..., 3, 3), image `width` px wide. Returns M K diag(-1, 1, 1): cx' = width - 1 - cx, skew' = -skew."""
     flip_image = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     return (flip_image @ camera @ np.diag([-1.0, 1.0, 1.0])).astype(camera.dtype, copy=False)
 

@@ -13,8 +13,7 @@ from handtool.hands.skeleton import LEFT
 
 
 def canonical_keypoints(xy: np.ndarray, side: np.ndarray, width: int) -> np.ndarray:
-    """xy: (n, 21, 2) px in a crop `width` px wide, side: (n,). Returns (n, 21, 2) px, left hands mirrored (u' =
-    width - 1 - u)."""
+    """xy: (n, 21, 2) px in a crop `width` px wide, side: (n,). Returns (n, 21, 2) px; left hands u' = width - 1 - u."""
     return _mirror_left(side, xy, lambda left: mirror_points(left, width))
 
 
@@ -24,8 +23,7 @@ def canonical_joints(joints: np.ndarray, side: np.ndarray) -> np.ndarray:
 
 
 def canonical_camera(camera: np.ndarray, side: np.ndarray, width: int) -> np.ndarray:
-    """camera: (n, 3, 3) of a crop `width` px wide, side: (n,). Returns (n, 3, 3): the camera that projects canonical
-    joints to canonical keypoints."""
+    """camera: (n, 3, 3) of a crop `width` px wide, side: (n,). Returns (n, 3, 3) for canonical joints and points."""
     return _mirror_left(side, camera, lambda left: mirror_camera(left, width))
 
 

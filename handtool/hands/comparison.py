@@ -12,8 +12,7 @@ from handtool.hands.protocols import PROTOCOLS, ScoredHands
 
 @dataclass(frozen=True)
 class Difference:
-    """One result compared with the first under one protocol, over the hands that all results predicted. low, high:
-    95 % interval, NaN if unknown."""
+    """One result against the first, over the hands that all results predicted. low, high: 95 % interval or NaN."""
 
     protocol: str
     result: int  # index in the list; 0 is the first
@@ -43,8 +42,7 @@ def compare(
 
 
 def keep_common(results: list[ScoredHands]) -> list[ScoredHands]:
-    """Makes hands invalid in all results if one result lacks them; absolute positions count if all results have
-    them."""
+    """Makes a hand invalid in all results if one lacks it; absolute positions count if all results have them."""
     common = np.logical_and.reduce([np.isfinite(hands.predicted).all(axis=(1, 2)) for hands in results])
     absolute = np.logical_and.reduce([hands.absolute for hands in results])
     meshes = None

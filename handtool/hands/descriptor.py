@@ -55,8 +55,7 @@ def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) ->
 
 
 def _rows_whole_or_nan(points: np.ndarray) -> np.ndarray:
-    """(n, 21, k) -> (n, 21 k) float32. A row with NaN or infinity becomes NaN throughout, so that checking its first
-    number suffices."""
+    """(n, 21, k) -> (n, 21 k) float32. NaN or infinity makes a whole row NaN, so that checking one number suffices."""
     flat = points.reshape(len(points), -1).astype(np.float32, copy=False)
     finite = np.isfinite(flat)
     if not finite.all():  # testing row by row takes five times as long
@@ -71,8 +70,7 @@ def _wrist_at_zero_size_one(points: np.ndarray) -> np.ndarray:
 
 
 def _knuckles_up(points: np.ndarray) -> np.ndarray:
-    """Rotates hands upright. Image y points down: up is (0, -1). A hand whose knuckles lie on its wrist is not
-    rotated."""
+    """Rotates hands upright (image y points down: up is (0, -1)), unless their knuckles are at the wrist."""
     x, y = points[:, KNUCKLES].mean(axis=1).T
     length = np.hypot(x, y)
     known = length > 1e-9
@@ -86,8 +84,7 @@ def _knuckles_up(points: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Basis:
-    """Principal axes: mean (D,), basis (dim, D) orthonormal rows by falling variance, explained_variance (dim,); all
-    float64."""
+    """PCA: mean (D,), basis (dim, D) orthonormal rows by falling variance, explained_variance (dim,); float64."""
 
     mean: np.ndarray
     basis: np.ndarray
@@ -126,8 +123,7 @@ def _sum_of_products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 class RunningMoments:
-    """Mean and covariance of rows that arrive in blocks, each block relative to the mean so far (Welford 1962, by
-    blocks)."""
+    """Mean and covariance of rows that arrive in blocks (Welford 1962, by blocks)."""
 
     def __init__(self) -> None:
         self.count = 0

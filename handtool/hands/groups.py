@@ -39,8 +39,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Groups:
-    """The partitions of n hands as numbers from 0, in the order of their first hands. person: whose hands they are;
-    one per film if unknown."""
+    """Partitions of n hands as numbers from 0, in the order of first hands. person: one per film if unknown."""
 
     hand: np.ndarray  # (n,) int64
     group: np.ndarray  # (n,) int64

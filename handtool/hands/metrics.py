@@ -100,8 +100,7 @@ def group_sums_mm(hands: ScoredHands, protocol: Protocol, groups: Grouping) -> G
 def _sums_mm(
     errors: Errors, protocol: Protocol, per_hand_mm: np.ndarray, side: np.ndarray, groups: Grouping
 ) -> GroupSums:
-    """The sums behind the protocol's mean, by group. If all joints of a hand count, "joint first" and "hand first"
-    agree."""
+    """The sums behind the protocol's mean, by group. If all joints count, "joint first" and "hand first" agree."""
     of_hand = groups.of_hand[errors.rows]
     if protocol.average != "slots":
         return sum_groups(per_hand_mm[None], of_hand, groups.number)
@@ -113,8 +112,7 @@ def _sums_mm(
 def _averages(
     errors: Errors, protocol: Protocol, joints: JointFigures, per_hand_mm: np.ndarray, side: np.ndarray
 ) -> dict[str, float]:
-    """Mean and median. The mean is the protocol's; the median is always taken per joint over the hands, then
-    averaged over joints."""
+    """The protocol's mean; and the median, always of each joint over the hands, averaged over joints."""
     if protocol.average == "slots":
         return _slots(errors, side[errors.rows] == LEFT)
     mean_mm = mean_of_known(per_hand_mm) if protocol.average == "hand first" else 1000 * mean_of_known(joints.mean_m)
@@ -122,8 +120,7 @@ def _averages(
 
 
 def _slots(errors: Errors, left: np.ndarray) -> dict[str, float]:
-    """AssemblyHands: the mean of the means of each joint of each side; both sides have the same weight, whatever
-    their number of hands."""
+    """AssemblyHands: the mean over each joint of each side, then the mean of these; both sides weigh the same."""
     means_mm = {
         which: 1000 * joint_means(errors.errors_m[:, rows]) for which, rows in (("left", left), ("right", ~left))
     }

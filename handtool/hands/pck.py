@@ -28,8 +28,7 @@ COARSE = PckRange(20, 50, 15)  # SiMHand, and the older two-hand literature
 
 @dataclass(frozen=True)
 class JointFigures:
-    """Per joint: mean and median error (k,) in metres; curves: PCK (k, steps) per range. NaN for a joint without
-    valid hands."""
+    """Per joint: mean, median (k,) in metres; curves: PCK (k, steps) per range. NaN for a joint without valid hands."""
 
     mean_m: np.ndarray
     median_m: np.ndarray
@@ -42,8 +41,7 @@ class JointFigures:
 
 
 def joint_means(errors_m: np.ndarray) -> np.ndarray:
-    """errors_m: (k, n) metres, NaN if a hand's joint does not count. Returns (k,): the mean over the hands; NaN
-    without any."""
+    """errors_m: (k, n) metres, NaN if a joint does not count. Returns (k,): mean over the hands, NaN without any."""
     return np.array([mean_of_known(row) for row in errors_m])
 
 
@@ -62,8 +60,7 @@ def joint_figures(errors_m: np.ndarray, ranges: tuple[PckRange, ...] = ()) -> Jo
 
 
 def _counts_within(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """How many errors are <= each threshold. A hundred comparisons of a block in the cache are faster than sorting
-    it."""
+    """How many errors are <= each threshold. A hundred comparisons of a cached block are faster than sorting it."""
     counts = np.zeros(len(thresholds), dtype=np.int64)
     for start in range(0, len(errors), 16384):
         block = errors[start : start + 16384]
@@ -72,8 +69,7 @@ def _counts_within(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def hand_means(errors_m: np.ndarray) -> np.ndarray:
-    """errors_m: (k, n), NaN if a joint does not count. Returns (n,): each hand's mean over its counted joints; NaN
-    without any."""
+    """errors_m: (k, n), NaN if a joint does not count. Returns (n,): the mean over a hand's joints; NaN without any."""
     counted = ~np.isnan(errors_m)
     number = counted.sum(axis=0)
     total = np.where(counted, errors_m, 0.0).sum(axis=0)

@@ -92,8 +92,7 @@ class ScoredHands:
 
 
 def make_hands(predicted, truth, valid=None, side=None, vertices=None, absolute=None) -> ScoredHands:
-    """The arguments of `metrics.evaluate` with defaults filled in. Raises ValueError with the name of an argument of
-    wrong shape."""
+    """The arguments of `metrics.evaluate` with defaults. Raises ValueError that names an argument of wrong shape."""
     predicted, truth = np.asarray(predicted), np.asarray(truth)
     count = len(truth)
     _check("truth", truth, (count, NUM_JOINTS, 3))
@@ -169,8 +168,7 @@ def _aligned_blocks(hands: ScoredHands, protocol: Protocol, rows: np.ndarray) ->
 def align_by(
     alignment: Alignment, predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """predicted, truth: (n, k, 3) m, float64; valid: (n, k), for the rigid fit. Returns prediction and truth, ready
-    to compare."""
+    """predicted, truth: (n, k, 3) m, float64; valid: (n, k), for the rigid fit. Returns both, ready to compare."""
     match alignment:
         case "none":
             return predicted, truth

@@ -1,5 +1,4 @@
-"""Divides whole groups of hands at random into given shares, as exactly as whole groups permit. For `split` and
-`--val-share`."""
+"""Divides whole groups of hands at random, as near to the given shares as possible: for `split` and `--val-share`."""
 
 import numpy as np
 
@@ -8,8 +7,7 @@ DRAWS = 64  # attempts, of which the best is kept: with three parts or more, one
 
 
 def draw_parts(hands: np.ndarray, shares: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """hands (u,) >= 1: number in each group; u >= number of shares. Returns (u,): the part of each group, drawn at
-    random. No part is empty."""
+    """hands (u,) >= 1: size of each group, u >= number of shares. Returns (u,) a random part each; no part is empty."""
     asked = np.array(shares) / np.sum(shares) * hands.sum()
     best, least = None, np.inf
     for draw in range(DRAWS if len(shares) > 2 or len(hands) > EXACT else 1):
@@ -79,8 +77,7 @@ def nearest_sum(sizes: list[int], wanted: float, may_be_none: bool = True, may_b
 
 
 def cut_in_order(hands: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-    """Parts of consecutive groups with numbers of hands nearest to the shares; none is empty. hands (u,) -> part
-    numbers (u,)."""
+    """hands (u,) -> part numbers (u,): consecutive groups, sizes nearest to the shares, no part empty."""
     before = np.concatenate([[0], np.cumsum(hands)])
     wanted = np.cumsum(shares)[:-1] / np.sum(shares) * before[-1]
     edges = [0]

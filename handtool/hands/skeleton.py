@@ -11,28 +11,10 @@ NUM_VERTICES = 778  # MANO's mesh
 WRIST, MIDDLE_MCP, MIDDLE_PIP = 0, 9, 10
 REFERENCE_BONE = (MIDDLE_MCP, MIDDLE_PIP)  # FreiHAND's `scale` is the length of this bone
 
-JOINTS = (
-    "wrist",
-    "thumb_cmc",
-    "thumb_mcp",
-    "thumb_ip",
-    "thumb_tip",
-    "index_mcp",
-    "index_pip",
-    "index_dip",
-    "index_tip",
-    "middle_mcp",
-    "middle_pip",
-    "middle_dip",
-    "middle_tip",
-    "ring_mcp",
-    "ring_pip",
-    "ring_dip",
-    "ring_tip",
-    "little_mcp",
-    "little_pip",
-    "little_dip",
-    "little_tip",
+JOINTS = tuple(
+    "wrist thumb_cmc thumb_mcp thumb_ip thumb_tip index_mcp index_pip index_dip index_tip"
+    " middle_mcp middle_pip middle_dip middle_tip ring_mcp ring_pip ring_dip ring_tip"
+    " little_mcp little_pip little_dip little_tip".split()
 )
 PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)  # -1: none
 FINGERS = {
@@ -66,8 +48,7 @@ def bone_length(joints: np.ndarray, bone: tuple[int, int] = REFERENCE_BONE) -> n
 
 
 def palm_from_wrist(points: np.ndarray) -> np.ndarray:
-    """(..., 21, d) in standard order -> a copy with the palm (midpoint of wrist and middle MCP) instead of the
-    wrist."""
+    """(..., 21, d) in standard order -> a copy with the palm, midpoint of wrist and middle MCP, as slot 0."""
     moved = np.array(points)
     moved[..., WRIST, :] = (points[..., WRIST, :] + points[..., MIDDLE_MCP, :]) / 2
     return moved

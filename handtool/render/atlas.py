@@ -20,8 +20,7 @@ def group_colours(groups: np.ndarray) -> np.ndarray:
 
 
 def place_points(xy: np.ndarray) -> np.ndarray:
-    """(n, 2) -> px on the page. The outermost 0.5 % are moved to the border, so that one outlier does not shrink the
-    map."""
+    """(n, 2) -> px on the page. The outermost 0.5 % are moved to the border: an outlier must not shrink the map."""
     low, high = np.quantile(xy, [0.005, 0.995], axis=0)
     share = np.clip((xy - low) / np.maximum(high - low, 1e-12), 0, 1)
     left, top, right, bottom = FRAME
@@ -50,8 +49,7 @@ def draw_map(
     subtitle: str,
     axes: tuple[str, str],
 ) -> np.ndarray:
-    """points (n, 2) px; groups (n,): video of each hand; tiles: row -> thumbnail, which gets a frame in its video's
-    colour."""
+    """points (n, 2) px; groups (n,): video of each hand; tiles: row -> thumbnail, to be framed in its colour."""
     page = blank(HEIGHT, WIDTH)
     heading(page, title, subtitle)
     left, top, right, bottom = FRAME

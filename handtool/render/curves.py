@@ -43,8 +43,7 @@ def plot_lines(
     height: int = 240,
     y_range: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """lines: name -> x, y (k,) each, NaN left out. `averaged`: running means over pale values. `y_range`: None fits the
-    values."""
+    """lines: name -> x, y (k,), NaN left out. `averaged`: running means over pale values. `y_range`: None fits."""
     page = blank(height, 860)
     known = {name: (x[np.isfinite(y)].astype(float), y[np.isfinite(y)].astype(float)) for name, (x, y) in lines.items()}
     all_x, all_y = (np.concatenate([pair[i] for pair in known.values()]) for i in (0, 1))

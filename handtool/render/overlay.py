@@ -98,8 +98,7 @@ def draw_picture(
 
 
 def seen_in_space(hands: list[Marked], seconds: float) -> list[tuple[Marked, float]]:
-    """The hands of the panels and the degrees by which they are turned: the first two, swinging; a single hand also
-    from the side."""
+    """The hands of the panels and their angles in degrees: the first two, swinging; a single one also from the side."""
     swing = TURN_DEG * np.sin(2 * np.pi * seconds / TURN_SECONDS)
     there = [(hand, swing) for hand in hands if hand.joints is not None and np.isfinite(hand.joints).any()][:PANELS]
     return [*there, (there[0][0], 90.0)] if len(there) == 1 else there

@@ -1,5 +1,4 @@
-"""One self-contained HTML page: no network, no script, light and dark mode, for screen and print. Text from files is
-escaped."""
+"""One self-contained HTML page, without network or script, light and dark, for screen and print. Text is escaped."""
 
 import base64
 from html import escape

@@ -109,8 +109,7 @@ def plot_curve(
 
 
 def bin_counts(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and edges from the smallest value to the 99.5th percentile. If all values are whole, bins are centred on
-    whole numbers."""
+    """Counts and edges from the minimum to the 99.5th percentile; bins of whole numbers are centred on them."""
     low, high = widen(float(values.min()), float(np.quantile(values, 0.995)))
     if (values == np.round(values)).all():
         step = max(1, int(np.ceil((high - low + 1) / bins)))

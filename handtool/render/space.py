@@ -22,8 +22,7 @@ def turn(joints: np.ndarray, about_y_deg: float, about_x_deg: float = 0.0) -> np
 def draw_space(
     joints: np.ndarray, side: int, truth: np.ndarray | None = None, about_y_deg: float = 90.0, about_x_deg: float = 0.0
 ) -> np.ndarray:
-    """joints, truth (21, 3) m -> (side, side, 3), with the wrists at one point. `truth` is grey, beneath; the larger
-    hand sets the scale."""
+    """joints, truth (21, 3) m -> (side, side, 3), wrists at one point; truth in grey. The larger sets the scale."""
     panel = np.full((side, side, 3), PAPER, np.uint8)
     cv2.rectangle(panel, (0, 0), (side - 1, side - 1), RULE, 1)
     hands = [(truth, TRUTH), (joints, None)] if truth is not None else [(joints, None)]

@@ -111,8 +111,7 @@ def curve_chart(step: np.ndarray, loss: np.ndarray, what: str) -> str:
 
 
 def histogram_chart(values: np.ndarray, x_name: str, y_name: str, what: str, bins: int = 48) -> str:
-    """Counts of the finite values up to their 99.5th percentile, the median marked. Whole numbers get one bar each if
-    they fit."""
+    """Counts of the finite values up to their 99.5th percentile, the median marked; whole numbers: a bar each."""
     values = np.asarray(values, float)
     values = values[np.isfinite(values)]
     if len(values) == 0:
@@ -174,8 +173,7 @@ def cut(name: str, most: int) -> str:
 
 
 def hands_chart(errors_mm: dict[str, np.ndarray], what: str) -> str:
-    """name -> (21,) mm: one drawn hand for each name, two in a row. The area of a joint is its error relative to the
-    largest of its hand."""
+    """name -> (21,) mm: a drawn hand each, two in a row; a joint's area is its error relative to the largest."""
     width, height = WIDTH // 2, 330
     parts = []
     for i, (name, values) in enumerate(errors_mm.items()):
@@ -195,8 +193,7 @@ def hands_chart(errors_mm: dict[str, np.ndarray], what: str) -> str:
 
 
 def funnel_chart(steps: list[tuple[str, int, str]], what: str) -> str:
-    """(name, count, what happened to the others) from top to bottom. Bar length is the square root of the count, so
-    that small counts are visible."""
+    """(name, count, what happened to the others) from top to bottom; bars by square root, to show small counts."""
     row, left, most = 46, 190, max((count for _, count, _ in steps), default=1)
     parts = []
     for i, (name, count, rest) in enumerate(steps):

@@ -33,8 +33,7 @@ class DrawnHands:
 
 
 def hand_tiles(hands: DrawnHands, side: int, canonical: bool = False) -> list[Tile]:
-    """A tile of `side` px for each hand. `canonical`: left hands are mirrored, since mining compares them as right
-    hands."""
+    """A tile of `side` px for each hand. `canonical`: left hands mirrored, since mining compares right hands."""
     tiles = []
     for i, jpeg in enumerate(hands.jpegs):
         image, mirrored = decode(jpeg, side), canonical and hands.side[i] == LEFT

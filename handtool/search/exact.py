@@ -98,8 +98,7 @@ def search_blocks(
 
 
 def _make_blocks(cells: Cells, anchors: np.ndarray, num_rows: int, size: int) -> list[np.ndarray]:
-    """Blocks of places in `anchors`, at most `size` each. A cell is split only if it is larger, because near anchors
-    skip the same cells."""
+    """Blocks of places in `anchors`, at most `size` each; cells are kept whole, as near anchors skip the same cells."""
     of_anchor = cells.cell_of(num_rows)[anchors]
     order = np.argsort(of_anchor, kind="stable")
     cuts = np.flatnonzero(np.diff(of_anchor[order])) + 1
@@ -118,8 +117,7 @@ def _make_blocks(cells: Cells, anchors: np.ndarray, num_rows: int, size: int) ->
 
 
 def _make_balls(cells: Cells, radius_share: float) -> np.ndarray:
-    """One row per cell: middle m, |m|^2 - r^2, 1 and r. Its product with an anchor's row tells whether the ball is
-    within reach."""
+    """One row per cell: middle m, |m|^2 - r^2, 1 and r; its product with an anchor's row tells if it is in reach."""
     radius = np.float32(radius_share) * cells.radius
     square = np.einsum("cd,cd->c", cells.middle, cells.middle)
     return np.column_stack([cells.middle, square - radius**2, np.ones_like(radius), radius]).astype(np.float32)
@@ -162,8 +160,7 @@ class _Block:
         self.compared = 0
 
     def run(self) -> None:
-        """Fills `row` and `squared`, nearest cells first. Each time the number of cells has doubled, cells beyond
-        the new k-th distance are dropped."""
+        """Fills `row` and `squared`, nearest cells first; each doubling drops cells beyond the new k-th distance."""
         todo, nearest = self._nearest_cells()
         if len(todo) == 0:
             return
@@ -181,8 +178,7 @@ class _Block:
             todo, count = todo[self._reached(todo, limit)], seen
 
     def _nearest_cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Cells that may hold a neighbour, and for each a lower bound of the distance between its rows and the
-        anchors of the block."""
+        """Cells that may hold a neighbour, and a lower bound of the distance of their rows from the anchors."""
         cells = self.cells
         todo = np.arange(len(cells.group))
         if self.one_group:
@@ -224,8 +220,7 @@ class _Block:
         return np.where(kth > 1e38, np.inf, np.maximum(kth + self.norm**2, 0) + self._slack(self.cells.reach[seeds]))
 
     def _reached(self, todo: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        """Which cells have a ball within some anchor's limit: |a - m|^2 <= (l + r)^2, as one product. (len(todo),)
-        bool."""
+        """(len(todo),) bool: cells with a ball within some anchor's limit, |a - m|^2 <= (l + r)^2, as one product."""
         distance = np.minimum(np.sqrt(limit) * (1 + 1e-6), 1e18)
         steps = self.query.shape[1] / 4 + 6
         slack = steps * np.finfo(np.float32).eps * (self.norm + distance + 2 * float(self.cells.reach.max())) ** 2
@@ -244,8 +239,7 @@ class _Block:
         return np.concatenate(nearest)[: len(todo)] < 0 if nearest else np.zeros(0, bool)
 
     def _propose(self, some: np.ndarray, limit: np.ndarray) -> None:
-        """Adds the rows that the product cannot rule out to `proposed`. A cell's smallest score tells whether it has
-        any."""
+        """Adds the rows that the product cannot rule out to `proposed`; a cell's smallest score tells if it has any."""
         scores = self._score(some)
         for g in () if self.one_group else np.flatnonzero(np.isin(self.cells.group[some], self.group)):
             scores[:, g, self.group == self.cells.group[some[g]]] = np.inf
@@ -274,8 +268,7 @@ class _Block:
 def keep_best(
     distance: np.ndarray, row: np.ndarray, anchor: np.ndarray, new_distance: np.ndarray, new_row: np.ndarray
 ) -> None:
-    """Merges m proposals into the (b, k) best so far, in place; nearest first, equal distances by row. No row may be
-    proposed twice."""
+    """Merges m proposals, no row twice, into the (b, k) best so far, in place; sorted by (distance, row)."""
     touched, at = np.unique(anchor, return_inverse=True)
     topk = distance.shape[1]
     owner = np.concatenate([np.repeat(np.arange(len(touched)), topk), at])

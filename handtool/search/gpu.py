@@ -31,8 +31,7 @@ def search_blocks_on(
     topk: int,
     progress: Progress = silent,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """As `exact.search_blocks` with radius_share 1, on a torch device. Raises HandtoolError if torch cannot use the
-    device."""
+    """As `exact.search_blocks` with radius_share 1, on a torch device. Errors: HandtoolError if it cannot be used."""
     pool = GpuPool(device, vectors, exclusion, cells)
     keep = topk + SPARE
     for start in range(0, len(anchors), ANCHORS_AT_ONCE):
@@ -79,8 +78,7 @@ class GpuPool:
         return np.linalg.norm(exact - self.centre, axis=1)
 
     def slack(self, exact: np.ndarray) -> np.ndarray:
-        """Bound on the rounding error of |b|^2 - 2 a.b in float32, in any order of summation, including that of the
-        inputs. (B,)"""
+        """Bound on the rounding error of |b|^2 - 2 a.b and its inputs in float32, in any order of summation. (B,)"""
         return 2 * (exact.shape[1] + 4) * np.finfo(np.float32).eps * (self.norm(exact) + self.reach) ** 2
 
     def nearest(self, anchors: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:

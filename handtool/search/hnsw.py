@@ -47,8 +47,7 @@ class Graph:
             progress("build hnsw", start + len(place), len(order))
 
     def ask(self, anchors: np.ndarray, count: int, ef: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yields (slice of anchors, (b, count) int64 places in `rows`, nearest first); all -1 if hnswlib found too
-        few."""
+        """Yields (slice of anchors, (b, count) int64 places in `rows`, nearest first); all -1 if too few are found."""
         count = min(count, self.size)
         self.index.set_ef(max(ef, count))
         for start in range(0, len(anchors), QUERY_ROWS):

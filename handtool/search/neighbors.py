@@ -222,8 +222,7 @@ class _Search:
         return todo[np.isin(cell, some[:: -(-len(some) // num_cells)])]
 
     def ask_graph(self, found: Neighbors, positive: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """Writes the graph's answers. Returns the places of the anchors with too few neighbours for which a scan is
-        cheaper."""
+        """Writes the graph's answers. Returns the places of anchors with too few, for which a scan is cheaper."""
         how, anchors = self.how, self.anchors
         place = np.full(len(self.vectors), -1, np.int64)
         place[self.distinct.first] = np.arange(len(self.distinct.first))
@@ -288,8 +287,7 @@ class _Search:
         return short, dropped / max(asked, 1)
 
     def best(self, anchors: np.ndarray, rows: np.ndarray, fits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The `topk` nearest of the first 2 x topk allowed rows, by (float64 distance, row). rows, fits (b, c),
-        nearest first."""
+        """The `topk` nearest of the first 2 x topk allowed rows, by (distance, row). rows, fits (b, c), sorted."""
         owner, column = np.nonzero(fits)
         place = np.arange(len(owner)) - np.searchsorted(owner, np.arange(len(anchors)))[owner]
         owner, column, place = (values[place < 2 * self.topk] for values in (owner, column, place))

@@ -1,5 +1,4 @@
-"""`handtool check`: the fast check looks at structure and links, the deep one reads every byte and verifies every
-checksum."""
+"""`handtool check`: structure and links of a file; with --deep every byte and every checksum."""
 
 import zlib
 from functools import partial
@@ -18,8 +17,7 @@ BLOCK_BYTES = 64 * CHUNK_BYTES
 
 
 def find_faults(file: File, deep: bool = False, progress: Progress = silent) -> list[str]:
-    """The faults of a file, one sentence each; empty if the file is sound. Linked tables are checked in their own
-    files."""
+    """The faults of a file and of the files it links to, one sentence each; empty if all are sound."""
     if broken := find_broken_links(file):
         return list(dict.fromkeys(error.message for error in broken))
     faults = find_wrong_numbers(file)
@@ -33,8 +31,7 @@ def find_faults(file: File, deep: bool = False, progress: Progress = silent) -> 
 
 
 def find_broken_links(file: File) -> list[HandtoolError]:
-    """Errors of linked tables, and of images kept in other files, that are missing, replaced by others, or
-    unreadable."""
+    """Errors of linked tables, and of images in other files, that are missing, replaced or unreadable."""
     broken = []
     lookups = [partial(file.owner, name) for name in file.tables] + (
         [partial(open_jpegs, file)] if file.has(CROPS) else []

@@ -63,8 +63,7 @@ def create_chunked(
 def write_array(
     group: h5py.Group, name: str, array: np.ndarray, unit: str | None = None, contiguous: bool = False
 ) -> int:
-    """Writes a whole dataset with its crc32, which it returns. A scalar becomes one element and the attribute
-    `scalar`."""
+    """Writes a whole dataset and returns its crc32. A scalar becomes one element with the attribute `scalar`."""
     scalar = array.ndim == 0
     array = np.ascontiguousarray(array).reshape(array.shape or (1,))
     if contiguous or array.size == 0:

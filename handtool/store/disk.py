@@ -131,8 +131,7 @@ def current_umask() -> int:
 
 
 def remove_if_abandoned(path: Path) -> None:
-    """Removes a temporary file whose writer has died. A living writer holds a lock on it, which the kernel releases at
-    its death."""
+    """Removes a temporary file whose writer died: the kernel has released the lock that a living writer holds."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
@@ -147,8 +146,7 @@ def remove_if_abandoned(path: Path) -> None:
 
 
 def beside(path: Path, name: str) -> Path:
-    """The file that the file at `path` refers to as `name`: in the same folder, or, if `path` is a symbolic link, in
-    its target's folder."""
+    """The file that `path` calls `name`: beside it or, if `path` is a symbolic link, also beside its target."""
     near = Path(os.path.normpath(os.path.join(os.path.realpath(path.parent), name)))
     if path.is_symlink() and not near.exists():
         return Path(os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(path)), name)))

@@ -44,8 +44,7 @@ class Refused(Exception):
 
 
 def ensure_sound(path: Path) -> None:
-    """Checks the file and the files that it links to, once per process. Errors: DamagedFile if this file is not
-    sound."""
+    """Checks the file and those it links to, once per process. Errors: DamagedFile if this file is not sound."""
     if identity(path) in checked:
         return judge(path, checked[identity(path)])
     for verdict in examine(path):
@@ -183,8 +182,7 @@ def check_header(h5: h5py.File) -> int:
 
 
 def check_tree(h5: h5py.File, file_size: int) -> None:
-    """Checks that every object below the root is reached once, by a hard link, has a plain type and a shape that fits
-    the file."""
+    """Checks that each object is reached once, by a hard link, and has a plain type and a shape that fits the file."""
     seen, queue = {h5py.h5o.get_info(h5.id).addr}, [h5]
     while queue:
         group = queue.pop()
@@ -321,8 +319,7 @@ def check_column(dataset: h5py.Dataset, column: Column) -> None:
 
 
 def examine_all(path: str, tell: Callable[[dict], object]) -> None:
-    """Reports through `tell`: each file before its check begins, its verdict, and the end. Covers the file and those it
-    links to."""
+    """Tells, for the file and those it links to: the beginning of its check and its verdict; then the end."""
     queue, seen = [path], set()
     while queue:
         current = queue.pop(0)

@@ -28,8 +28,7 @@ def read_weights(file: File) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def write_metrics(sink: Sink, protocols: dict[str, dict[str, object]], arrays: dict[str, np.ndarray]) -> None:
-    """Writes one group per protocol with its figures as attributes, and `arrays` by path below /metrics
-    ("per_hand/mpjpe_mm": in mm)."""
+    """One group per protocol with its figures as attributes; arrays by path below /metrics (per_hand/mpjpe_mm: mm)."""
     top = sink.h5.create_group("metrics")
     for protocol, figures in protocols.items():
         write_attrs(top.create_group(protocol), figures)

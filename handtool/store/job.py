@@ -48,8 +48,7 @@ class Job:
         self.path(name).unlink(missing_ok=True)
 
     def save(self, name: str, values: dict[str, object], attrs: dict | None = None) -> None:
-        """Writes a part: numpy arrays and bytes as datasets, everything else as JSON. Replaces a part of that name
-        atomically."""
+        """Writes or replaces a part atomically: arrays and bytes as datasets, everything else as JSON."""
         descriptor, temporary = make_neighbour(self.path(name))
         disk = DiskFile(descriptor)
         try:

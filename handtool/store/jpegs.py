@@ -76,8 +76,7 @@ def open_jpegs(file: File) -> Jpegs:
 
 
 def open_jpeg_files(owner: File) -> tuple[list[tuple[str, int]], np.ndarray]:
-    """The k files with the images of a `cat --link`, uuids verified: [(path, first byte)] and lengths of their columns
-    (k,)."""
+    """The k files with the images of a `cat --link`, uuids verified: [(path, first byte)], column lengths (k,)."""
     files, ends = [], []
     for entry in read_jpeg_files(owner):
         path = find_moved(entry["uuid"]) or beside(owner.path, entry["file"])

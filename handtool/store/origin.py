@@ -43,8 +43,7 @@ def digest_labels(file: File) -> np.ndarray:
 
 
 def digest_rows(values: np.ndarray) -> np.ndarray:
-    """values (n, …) float32 -> (n,) uint64, never 0: 64 bits of each row, mixed as in splitmix64 (Steele et al.
-    2014, doi:10.1145/2660193.2660195)."""
+    """values (n, …) float32 -> (n,) uint64 > 0, by splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195)."""
     bits = np.ascontiguousarray(values, np.float32).reshape(len(values), -1).view(np.uint32).astype(np.uint64)
     mixed = bits + np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

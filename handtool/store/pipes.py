@@ -63,8 +63,7 @@ def spool() -> Path:
 
 
 def read_block(descriptor: int) -> bytes:
-    """The next bytes, b"" at the end. Waits with a timeout in a loop: a blocking read would delay a signal that arrives
-    just before it."""
+    """The next bytes, b"" at the end. Waits with a timeout: a blocking read would delay a signal just before it."""
     while not select.select([descriptor], [], [], WAIT_SECONDS)[0]:
         pass
     return os.read(descriptor, BLOCK)

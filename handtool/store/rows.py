@@ -1,5 +1,4 @@
-"""New files from rows of old ones: hands chosen from several files, written in a given order, each with its source
-row."""
+"""New files from rows of old ones: chosen hands of several files, in a given order, each with its source row."""
 
 import json
 import os
@@ -23,16 +22,14 @@ EMPTY = {"f": np.nan, "b": False, "i": -1, "u": "", "s": UNKNOWN}  # fill values
 
 @dataclass(frozen=True)
 class Chosen:
-    """N rows of some files, in the order in which they are written. `file` (N,): index into `files`; `row` (N,): row in
-    that file."""
+    """N chosen rows in the order of writing. `file` (N,): index into `files`; `row` (N,): row in that file."""
 
     files: list[File]
     file: np.ndarray
     row: np.ndarray
 
     def read(self, column: Column, block: slice = slice(None)) -> np.ndarray:
-        """The column for a block of the chosen rows; the fill value for files without it. At least one file must have
-        it."""
+        """The column for a block of the chosen rows, filled for files without it; at least one file must have it."""
         file, row = self.file[block], self.row[block]
         example = read_column(next(f for f in self.files if f.has(column)), column, slice(0, 0))
         values = np.full((len(row), *example.shape[1:]), fill_of(column), dtype=example.dtype)
@@ -158,8 +155,7 @@ def copy_videos(
 
 
 def copy_pairs(sink: Sink, chosen: Chosen, attrs: dict, progress: Progress = silent) -> int:
-    """Writes /pairs of the chosen hands with new row numbers; returns their number. Both hands of a pair must be
-    chosen."""
+    """Writes /pairs of the chosen hands with new row numbers; returns their number. Both hands must be chosen."""
     new_rows, written = chosen.new_rows(), 0
     offsets = [read_column(file, PAIRS.anchor_offset) for file in chosen.files]
     with open_table(sink, PAIRS, attrs) as writer:

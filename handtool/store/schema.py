@@ -35,8 +35,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One group and its columns, in the order in which they are written. Its name is `group`, since VIDEOS.name is a
-    column."""
+    """One group and its columns, in the order of writing. Its name is `group`, since VIDEOS.name is a column."""
 
     group: str
     columns: tuple[Column, ...]

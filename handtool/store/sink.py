@@ -100,8 +100,7 @@ class Sink:
             self.inherit_pool(owner.pool)
 
     def finish(self, report: dict) -> None:
-        """Writes links, provenance and `complete`, fsyncs, and gives the file its name. Errors: HandtoolError on a full
-        disk."""
+        """Writes links, provenance, `complete`; fsyncs; gives the file its name. Errors: HandtoolError (disk full)."""
         self.write_links()
         product = self.uuid = self.record.product_uuid(self.digests)
         chains = [source.provenance for source in self.sources]
@@ -227,8 +226,7 @@ class TableWriter:
             self.group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)
 
     def close_jpegs(self) -> None:
-        """Writes jpeg, jpeg_offset and jpeg_crc32. `cat --link` gives the last two itself and leaves the images in
-        their files."""
+        """Writes jpeg, jpeg_offset and jpeg_crc32. With `cat --link` jpeg is empty and the others are given."""
         if "jpeg_file" in self.datasets:
             self.group.create_dataset("jpeg", shape=(0,), dtype="u1")
             self.note("jpeg", seal(self.group["jpeg"], 0))
@@ -285,8 +283,7 @@ def create_file(path: Path | None, record: Record, sources: list[File] | None = 
 
 
 def send(sink: Sink) -> None:
-    """Copies a finished stream to standard output. Errors: HandtoolError on a full disk; BrokenPipeError is passed
-    on."""
+    """Copies a finished stream to standard output. Errors: HandtoolError (disk full), BrokenPipeError."""
     try:
         sink.copy_to(sys.stdout.buffer)
     except OSError as error:

@@ -1,5 +1,4 @@
-"""Strings as fixed-length UTF-8. HDF5's variable-length strings read back wrong without an error when a file is
-damaged."""
+"""Fixed-length UTF-8 strings: damaged variable-length strings of HDF5 read back wrong without an error."""
 
 import json
 
