@@ -1,17 +1,11 @@
 """All defaults: one frozen dataclass per stage. Units are in the names or in the comments."""
 
-import dataclasses
-from functools import partial
-
-# eq and repr are off: generating them costs start-up time in every --help.
-dataclass = partial(dataclasses.dataclass, eq=False, repr=False)
+from dataclasses import dataclass  # eq and repr are off below: generating them costs start-up time in every --help
 
 # Settings that do not change the result: an output made with other ones is up to date.
 MACHINE_SETTINGS = frozenset(
     {"workers", "device", "checkpoint_every", "checkpoint_seconds", "timeout_s", "compile", "tensorboard"}
 )
-
-
 # Settings that leave something open. A training's plan says what was chosen, and takes their place in its fingerprint.
 OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch_size_cpu", "base_rate"})
 
@@ -25,7 +19,7 @@ RESULT_VERSIONS = {
 # (CONTRIBUTING.md shows how to add one).
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelFile:
     """What a detector or estimator reads: the endings of its model's file, and the example that is named where one is needed."""
 
@@ -51,7 +45,7 @@ WEIGHT_KINDS = ("none", "linear", "sigmoid")  # nn/models/losses/adaptive_weight
 BOX_SCALE = 1.3  # side of a crop / side of the hand's box, where neither the user nor a data set says otherwise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExtractConfig:
     fps: float = 1.0  # kept frames per second of video, chosen by time stamp
     every: int | None = None  # every N-th decoded frame instead (the published recipe: 30)
@@ -77,7 +71,7 @@ class ExtractConfig:
     timeout_s: float = 60.0  # without a new frame, a video is given up
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class KeypointsConfig:
     estimator: str = "auto"  # keypoints of the labels if any, else the detector's landmarks, else mediapipe
     onnx: tuple[str, ...] = ()  # KEY=VALUE: what an ONNX model expects, where its metadata do not say it
@@ -89,7 +83,7 @@ class KeypointsConfig:
     timeout_s: float = 60.0  # without a new crop, a block of them is given up
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EmbedConfig:
     source: str = "keypoints"  # or joints (3D labels), or encoder (features of the crop)
     dim: int | None = None  # principal axes kept; None: 14 of keypoints, 63 of joints (all), 128 of an encoder
@@ -100,7 +94,7 @@ class EmbedConfig:
     workers: int = 0  # 0 = one per core
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MineConfig:
     topk: int = 5
     metric: str = "euclidean"  # or cosine: 1 - cos
@@ -118,7 +112,7 @@ class MineConfig:
     seed: int = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ContrastiveMethod:
     """What makes a method; PretrainConfig overrides weights and inverse."""
 
@@ -137,7 +131,7 @@ METHODS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainingConfig:
     """What pretrain and finetune have in common; the defaults here are those of pretrain."""
 
@@ -165,7 +159,7 @@ class TrainingConfig:
     tensorboard: str | None = None  # a folder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PretrainConfig(TrainingConfig):
     method: str = "simhand"
     weights: str | None = None  # None: the method's own
@@ -180,7 +174,7 @@ class PretrainConfig(TrainingConfig):
     arch: str = "resnet50"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadPreset:
     """What goes with a pose head; FinetuneConfig overrides."""
 
@@ -196,7 +190,7 @@ HEAD_PRESETS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FinetuneConfig(TrainingConfig):
     batch_size_cuda: int = 128
     batch_size_cpu: int = 16
@@ -222,7 +216,7 @@ class FinetuneConfig(TrainingConfig):
     patience: int = 0  # epochs without a better validation error before training ends; 0: never
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PredictConfig:
     bone: str = "auto"  # truth where the file has it, else mean; or a length in mm
     batch_size: int = 64  # hands
@@ -236,7 +230,7 @@ class PredictConfig:
     derivative_cutoff: float = 1.0  # Hz, of the speed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PredictFootageConfig(ExtractConfig, PredictConfig):
     """`predict` on videos and images: the settings of both, with two other defaults."""
 
@@ -244,7 +238,7 @@ class PredictFootageConfig(ExtractConfig, PredictConfig):
     box_scale: float | None = None  # None: as the model was trained
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EvalConfig:
     protocols: tuple[str, ...] = ()  # () = all that apply
     resamples: int = 2000  # of the videos (or hands), for the 95 % interval of each mean; 0 = no interval
@@ -256,7 +250,7 @@ class EvalConfig:
     workers: int = PredictConfig.workers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SynthConfig:
     num_videos: int = 50
     frames: int = 40  # of each video
@@ -270,7 +264,7 @@ class SynthConfig:
     timeout_s: float = 300.0  # without a new picture, a worker is given up
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SynthVideosConfig:
     """`synth --videos`: video files of several hands instead of crops."""
 
@@ -287,12 +281,12 @@ class SynthVideosConfig:
     timeout_s: float = SynthConfig.timeout_s
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CatConfig:
     link: bool = False  # do not copy the images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SplitConfig:
     by: str = "video"  # what stays together: video, subject or row
     shares: tuple[float, ...] = (80.0, 20.0)  # of the hands, one per output
@@ -301,13 +295,13 @@ class SplitConfig:
     seed: int = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExportConfig:
     format: str | None = None  # None: by the suffix of -o; csv to standard output; or that of a data set's submissions
     table: str | None = None  # None: the last table that the file owns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ShowConfig:
     kind: str = "auto"  # a table that the file owns: predictions, pairs, curve, embeddings, keypoints, labels, …
     order: str = "random"  # of the hands: random, video (a row each), score (lowest first)
@@ -317,14 +311,14 @@ class ShowConfig:
     seed: int = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OverlayConfig:
     kind: str = "auto"  # a table that the file owns: predictions, keypoints, labels, crops
     fps: float | None = None  # pictures a second; None: as they were sampled, 2 to 30
     frames: int = 600  # pictures at most; 0 = all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReportConfig:
     tile: int = 132  # px, side of a tile on the sheets
     max_bytes: int = 12_000_000  # of the page; sheets beyond are left out, which the page says

@@ -1,15 +1,20 @@
 """Shared by all tests: where the samples are, and the handtool command run as a user runs it."""
 
+import contextlib
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import warm
 
 import handtool as package
 
 HERE = Path(__file__).resolve().parent
+TORCH_WORDS = {"pretrain", "finetune", "predict", "export", "--model", "--encoder", "--processes"}
 
 
 def find_samples() -> Path | None:
@@ -27,9 +32,29 @@ def samples() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Of every command that a test runs: the package under test, no colours, room for long lines."""
+    package_path = str(Path(package.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": package_path, "NO_COLOR": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def warm_server(environment):
+    """-> the server, started when it is first asked for."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.ExitStack() as opened,
+    ):  # a short path: a socket's has 107 characters at most
+        yield functools.cache(lambda: opened.enter_context(contextlib.closing(warm.Server(Path(folder), environment))))
+
+
 @pytest.fixture
-def handtool(tmp_path):
-    """`handtool("mine", "e.h5", "-o", "p.h5")` in an empty folder -> CompletedProcess with text; `stdin=bytes` for a pipe."""
+def handtool(tmp_path, warm_server, environment):
+    """`handtool("mine", "e.h5", "-o", "p.h5")` in an empty folder -> CompletedProcess with text; `stdin=bytes` for a pipe.
+
+    Commands that need torch run in a fork of a process that has loaded it (warm.py); `fresh`: in an interpreter of their own, like the others.
+    """
 
     def run(
         *args,
@@ -38,20 +63,16 @@ def handtool(tmp_path):
         env: dict | None = None,
         binary: bool = False,
         timeout: float = 300,
+        fresh: bool = False,
     ):
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(Path(package.__file__).parents[1]),
-            "NO_COLOR": "1",
-            "COLUMNS": "200",
-            **(env or {}),
-        }
         given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        needs_torch = not TORCH_WORDS.isdisjoint(map(str, args)) and "--help" not in args
+        command = warm_server().command if needs_torch and not fresh else [sys.executable, "-m", "handtool"]
         done = subprocess.run(
-            [sys.executable, "-m", "handtool", *map(str, args)],
+            [*command, *map(str, args)],
             capture_output=True,
             cwd=cwd,
-            env=environment,
+            env={**environment, **(env or {})},
             timeout=timeout,
             **given,
         )

@@ -259,6 +259,6 @@ def test_a_full_disk_leaves_nothing(tmp_path, handtool):
     import handtool as package
 
     path = os.pathsep.join([str(tmp_path), os.path.dirname(os.path.dirname(package.__file__))])
-    done = handtool("export", "p.h5", "-o", "pairs.csv", env={"PYTHONPATH": path})
+    done = handtool("export", "p.h5", "-o", "pairs.csv", env={"PYTHONPATH": path}, fresh=True)
     assert done.returncode == 1 and "cannot write" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert not (tmp_path / "pairs.csv").exists() and not list(tmp_path.glob(".pairs*"))
