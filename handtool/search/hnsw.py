@@ -5,6 +5,7 @@ graph is built and queried in an order in which near rows follow each other, so 
 the one before it has loaded.
 """
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,6 +46,11 @@ class Graph:
             place = order[start : start + BUILD_ROWS]
             self.index.add_items(_float32(vectors[rows[place]]), place, num_threads=self.threads)
             progress("build hnsw", start + len(place), len(order))
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether one thread built it: several link rows in the order in which they happen to come."""
+        return (self.threads if self.threads > 0 else os.cpu_count()) == 1
 
     def ask(self, anchors: np.ndarray, count: int, ef: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yields (slice of anchors, (b, count) int64 places in `rows`, nearest first); all -1 if too few are found."""

@@ -41,6 +41,7 @@ class Neighbors:
     rejected: float = 0.0  # share of the graph's answers that are excluded
     asked_again: int = 0  # anchors queried again for more rows
     scanned: int = 0  # anchors with too few neighbours by the graph, found by a scan
+    repeatable: bool = True  # False where several threads built a graph: another time a few neighbours may differ
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,7 @@ class _Search:
             self.progress,
         )
         place[anchors] = np.arange(len(anchors))
+        found.repeatable &= graph.repeatable
         todo, ef = place[self.near.order], max(how.ef, 2 * (self.topk + 1))
         while True:
             short, rejected = self.ask(graph, todo, ef, positive, distance)

@@ -8,8 +8,9 @@
       evaluation_xyz.json  evaluation_verts.json    the truth of the evaluation, published later: here, or in FreiHAND_pub_v2_eval/
 
 Conversions: none. xyz and verts are metres in the camera's frame (x right, y down, z forward), in our order of joints; K counts from pixel
-centres. Every hand is a right hand. `sample_id` is the number of the image, `sample_key` its path below the root. Where the truth of the
-evaluation is not there, its joints are marked not valid, and K and scale are kept.
+centres. Every hand is a right hand. `sample_id` is the number of the image, `sample_key` its path below the root: hands/groups.py knows the set
+by them, and the pictures of a hand, since its one video a split is no footage. Where the truth of the evaluation is not there, its joints
+are marked not valid, and K and scale are kept.
 """
 
 import json

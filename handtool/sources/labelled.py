@@ -14,7 +14,8 @@ One row, one hand; an image may appear in several rows. Columns of the .npz (arr
     keypoints  (N, 21, 2)        optional: px of the image; without it the joints are projected with K
     valid      (N, 21) bool      optional: which joints are known; without it those that are finite
     subject    (N,) text         optional: who
-    video      (N,) text         optional: which footage; without it the folder is one video. Hands of one video are never mined as a pair
+    video      (N,) text         optional: which footage; without it the hands of each subject are one video (of unknown subjects: the folder).
+                                 Hands of one video are never mined as a pair nor torn apart by a split, whoever appears in it
 
 Joints: 0 wrist, 1-4 thumb from palm to tip, 5-8 index, 9-12 middle, 13-16 ring, 17-20 little finger.
 The .json is either one object with these columns as lists, or a list of objects, one per hand, with the same names; null = not known.

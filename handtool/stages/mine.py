@@ -54,6 +54,7 @@ REMEMBERED = (
     "in_degree_max",
     "short_anchors",
     "rejected_share",
+    "repeatable",
     "metric",
     "exclude",
     "min_gap_s",
@@ -294,6 +295,7 @@ def measure_search(hands: Mined, found: Neighbors, config: MineConfig) -> dict:
         "rejected_share": found.rejected,
         "anchors_asked_again": found.asked_again,
         "anchors_scanned": found.scanned,
+        "repeatable": found.repeatable,
     }
 
 

@@ -110,8 +110,9 @@ class Record:
         return "with " + ", ".join(changed) if changed else ""
 
     def product_uuid(self, digests: dict[str, int]) -> str:
-        inputs = [item.uuid for item in self.inputs if item.uuid]
-        return str(uuid.uuid5(NAMESPACE, json.dumps([self.program, self.settings, inputs, digests], sort_keys=True)))
+        """Equal tables have one uuid, however many threads made them; the fingerprint keeps their number."""
+        inputs, settings = [item.uuid for item in self.inputs if item.uuid], self.settings | {"threads": None}
+        return str(uuid.uuid5(NAMESPACE, json.dumps([self.program, settings, inputs, digests], sort_keys=True)))
 
     def as_entry(self, product: str, parents: list[str], report: dict) -> dict:
         return {
