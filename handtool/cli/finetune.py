@@ -19,13 +19,13 @@ from handtool.cli.options import (
     Moved,
     NamedOutput,
     Optimizer,
-    Precision,
     Processes,
     Quiet,
     Restart,
     Seed,
     Source,
     Tensorboard,
+    TrainingPrecision,
     Verbose,
     Workers,
 )
@@ -36,7 +36,8 @@ EFFECTS = (
     COMMON
     | always("encoder", "arch", "head", "normalization", "freeze", "input_size", "label_fraction", "val_share")
     | always("rotation_deg", "shift", "zoom", "colour", "blur_px", "mirror", "batch_size", "steps", "learning_rate")
-    | always("precision", "seed", "gpus", "workers")
+    | always("precision", "seed", "gpus", "workers", "accumulate", "checkpoint_every", "compile", "tensorboard")
+    | always("optimizer", "dry_run")
     | only("init", lambda v: not v.encoder, "with --encoder, which says where the encoder starts")
     | only("loss", lambda v: v.head == "heatmap", "with --head regression", "--head heatmap")
     | only(
@@ -208,7 +209,7 @@ def finetune(
         ),
     ] = FinetuneConfig.layer_decay,
     optimizer: Optimizer = FinetuneConfig.optimizer,
-    precision: Precision = FinetuneConfig.precision,
+    precision: TrainingPrecision = FinetuneConfig.precision,
     checkpoint_every: CheckpointEvery = FinetuneConfig.checkpoint_every,
     compile: Compile = FinetuneConfig.compile,
     tensorboard: Tensorboard = FinetuneConfig.tensorboard,

@@ -143,3 +143,32 @@ BatchSize = Annotated[
 InputSize = Annotated[
     int, typer.Option("--input-size", metavar="PX", min=32, help="Side of the network's input; 32 at least.")
 ]
+TRAINING = {"rich_help_panel": "Training"}
+Optimizer = Annotated[
+    Literal["adam", "adamw", "lars-adam"],
+    typer.Option(help="lars-adam: the published one of pre-training.", **TRAINING),
+]
+Accumulate = Annotated[int, typer.Option(min=1, help="Forward passes a step; each has a loss of its own.", **TRAINING)]
+Optimizer = Annotated[
+    Literal["adam", "adamw", "lars-adam"],
+    typer.Option(help="lars-adam: the published one of pre-training.", **TRAINING),
+]
+CheckpointEvery = Annotated[
+    int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the network first: minutes, then faster steps; other last digits.", **TRAINING
+    ),
+]
+Tensorboard = Annotated[
+    str | None,
+    typer.Option("--tensorboard", metavar="DIR", help="Write the curve there too, for TensorBoard.", **TRAINING),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say shapes, steps, learning rate and memory; train nothing.", **TRAINING)
+]
+TrainingPrecision = Annotated[
+    Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)
+]
