@@ -103,7 +103,7 @@ class Record:
             return f"by {age} version of {name} (result {result}, now {self.result})"
         then = other["config"]
         changed = [
-            f"{key} {then.get(key)} instead of {value}"
+            f"{key} {short(then.get(key))} instead of {short(value)}"
             for key, value in self.settings.items()
             if then.get(key) != value
         ]
@@ -133,6 +133,11 @@ class Record:
             "report": report,
             "libraries": library_versions(),
         }
+
+
+def short(value: object) -> object:
+    """A setting as a person reads it."""
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def library_versions() -> dict[str, str]:

@@ -128,6 +128,19 @@ def test_shared_batch_norm_in_one_process_is_torchs_own():
         assert torch.allclose(own.eval()(images), shared.eval()(images), atol=1e-5)
 
 
+def test_shared_batch_norm_keeps_frozen_parameters_frozen_and_half_precision_as_it_came():
+    own = nn.Sequential(nn.BatchNorm2d(4)).requires_grad_(False)
+    weight = own[0].weight
+    shared = share_batch_norm(own, "cpu")[0]
+    assert shared.weight is weight and not any(value.requires_grad for value in shared.parameters())
+    images = 100 + torch.randn(6, 4, 3, 5)
+    for half in (torch.bfloat16, torch.float16):
+        seen = share_batch_norm(nn.Sequential(nn.BatchNorm2d(4)), "cpu")(images.to(half))
+        assert seen.dtype == half
+        expected = nn.BatchNorm2d(4)(images.to(half).float())
+        assert torch.allclose(seen.float(), expected, atol=0.03)
+
+
 def work_and_fail(progress=silent) -> None:
     logging.getLogger("handtool.test").info("said by %s", os.environ["RANK"])
     progress("work", 1, 2, loss=0.5)

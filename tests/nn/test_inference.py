@@ -9,7 +9,7 @@ from making import SIZE, make_file, make_hands, record
 from torch import nn
 
 from handtool import store
-from handtool.config import PredictConfig
+from handtool.config import EmbedConfig, PredictConfig
 from handtool.errors import HandtoolError
 from handtool.hands.camera import mirror_camera, mirror_joints, mirror_points, project
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
@@ -230,3 +230,28 @@ def test_the_head_speaks_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         uv, z_rel = head(torch.randn(2, 16).bfloat16())
     assert uv.dtype == z_rel.dtype == torch.float32
+
+
+def test_memory_that_is_short_is_one_line_with_a_smaller_batch(labelled_file, pose_file, tmp_path, monkeypatch):
+    from handtool.nn.files import features, inference
+
+    with store.create_file(tmp_path / "encoder.h5", record()) as sink:
+        contract = {"size": 48, "mean": np.zeros(3), "std": np.ones(3), "side": "RIGHT", "box_scale": 1.3}
+        write_encoder(sink, make_encoder("resnet18"), make_projection_head(512), contract, {})
+        sink.finish({})
+
+    def refuse(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    for module in (inference, features):
+        monkeypatch.setattr(module, "render_inputs", refuse)
+    crops, side, camera = random_crops(2).numpy(), np.ones(2, int), np.full((2, 3, 3), np.nan)
+    with store.open_file(tmp_path / "encoder.h5") as encoder:
+        for call, many in (
+            (lambda: predict_file(labelled_file, pose_file, PredictConfig(device="cpu", batch_size=7)), 7),
+            (lambda: list(features.encode_crops(labelled_file, encoder, EmbedConfig(device="cpu", batch_size=7))), 7),
+            (lambda: inference.find_keypoints(make_pose(), crops, side, camera), 2),
+        ):
+            with pytest.raises(HandtoolError, match=f"^out of memory on the CPU, with {many} hands at once$") as told:
+                call()
+            assert ("--batch-size" if many == 7 else "--workers") in told.value.hint

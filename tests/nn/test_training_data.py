@@ -58,6 +58,7 @@ def test_shared_memory_that_is_too_small_means_fewer_workers_and_the_same_crops(
     room = os.statvfs_result((4096, 4096, 0, 0, 4 * SIZE**2 * 3 // 4096 + 1, 0, 0, 0, 0, 255))
     monkeypatch.setattr(loader.os, "statvfs", lambda _: room)
     assert fit_workers(3, 1, SIZE) == 1, "four batches are what one worker needs"
+    assert fit_workers(3, 1, SIZE, processes=2) == 0, "and there is one half for each of two processes"
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -1,0 +1,124 @@
+"""Every flag of pretrain and finetune with two CPU processes: they train, and as one process does."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from making import make_file
+from test_pretrain import add_pairs
+
+from handtool import store
+from handtool.config import FinetuneConfig, PretrainConfig
+from handtool.nn.files.labelled_hands import read_labelled
+from handtool.nn.files.paired_hands import read_paired
+from handtool.nn.files.reopen import Reopen
+from handtool.nn.training import distributed, loop
+from handtool.nn.training.distributed import Place
+from handtool.nn.training.launch import launch, train_as_one_of_many
+from handtool.progress import silent
+from handtool.stages import finetune, pretrain
+
+TINY = {"arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 4, "steps": 2, "gpus": 0, "workers": 1}
+# Beside these: gpus and processes, which are two CPU processes here, and what no flag sets.
+ELSEWHERE = {"gpus", "processes", "checkpoint_seconds", "batch_size_cuda", "batch_size_cpu", "base_rate"}
+PRETRAIN = [
+    {"method": "simclr", "precision": "bf16", "accumulate": 2, "optimizer": "adamw", "warmup": 0.5, "weight_decay": 0.1}
+    | {"workers": 2, "checkpoint_every": 1, "temperature": 0.2},
+    {"method": "peclr", "inverse": "published", "precision": "fp16", "optimizer": "lars-adam", "tensorboard": "board"}
+    | {"learning_rate": 1e-3, "seed": 6},
+    {"weights": "sigmoid", "lambda_pos": 0.1, "lambda_neg": 0.5, "weight_side": "pos", "positives": "all"}
+    | {"epochs": 1, "steps": None, "batch_size": 8, "input_size": 48, "compile": True},
+    {
+        "weight_keypoints": "original",
+        "positives": "sample",
+        "negatives": "local",
+        "init": "weights.pth",
+        "arch": "resnet18",
+    },
+]
+FINETUNE = [
+    {"head": "heatmap", "freeze": True, "precision": "bf16", "accumulate": 2, "val_share": 0.3, "patience": 1}
+    | {"rotation_deg": 20.0, "shift": 0.2, "zoom": 0.2, "colour": 0.0, "blur_px": 1.0, "mirror": 0.5},
+    {"head": "regression", "precision": "fp16", "optimizer": "lars-adam", "layer_decay": 0.7, "label_fraction": 0.8}
+    | {"label_choice": "head", "learning_rate": 1e-4, "warmup": 0.5, "checkpoint_every": 1},
+    {"head": "heatmap", "loss": "published", "normalization": "published", "compile": True, "weight_decay": 0.1}
+    | {"val_share": 0.2, "val_by": "row", "tensorboard": "board"},
+    {"head": "regression", "freeze": True, "precision": "bf16", "init": "weights.pth", "arch": "resnet18", "seed": 6}
+    | {"epochs": 1, "steps": None, "input_size": 64, "workers": 2, "batch_size": 8},
+]
+STAGES = {
+    "pretrain": (PretrainConfig, PRETRAIN, read_paired, pretrain),
+    "finetune": (FinetuneConfig, FINETUNE, read_labelled, finetune),
+}
+
+
+def configs_of(kind: str, folder: Path) -> list:
+    """The groups of flags as settled configs, files in `folder`."""
+    make, groups, _, stage = STAGES[kind]
+    named = [
+        {key: str(folder / value) if key in ("init", "tensorboard") else value for key, value in group.items()}
+        for group in groups
+    ]
+    return [stage.settle(make(**TINY | group)) for group in named]
+
+
+def train_all(kind: str, folder: Path, progress=silent) -> None:
+    """In each of two processes: one training after the other, its checkpoint in a folder of its own."""
+    distributed.part = lambda: None  # the next training needs the same processes
+    loop.torch.compile = partial(torch.compile, backend="aot_eager")  # without the minute that machine code takes
+    _, _, read, stage = STAGES[kind]
+    for number, config in enumerate(configs_of(kind, folder)):
+        reopen = Reopen(folder / "source.h5", folder / f"job{number}")
+        train_as_one_of_many(read, stage.train, "cpu", reopen, config)
+
+
+def train_here(kind: str, folder: Path, config) -> np.ndarray:
+    """The losses of one process."""
+    _, _, read, stage = STAGES[kind]
+    (folder / "alone").mkdir(exist_ok=True)
+    job = store.Job(folder / "alone")
+    job.drop("checkpoint")
+    with store.open_file(folder / "source.h5") as source:
+        alone = dataclasses.replace(config, compile=False, tensorboard=None)
+        stage.train(Place("cpu"), source, read(source, alone), alone, job, silent)
+    return job.load("checkpoint")["curve/loss"]
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_every_flag_trains_with_two_processes_as_with_one(kind, tmp_path):
+    make, groups, _, stage = STAGES[kind]
+    if kind == "pretrain":
+        add_pairs(make_file(tmp_path / "keypoints.h5", (9, 8)), tmp_path / "source.h5")
+    else:
+        make_file(tmp_path / "source.h5", (7, 6, 6), ("labels",))
+    weights = start_weights(tmp_path / "weights.pth")
+    for number in range(len(groups)):
+        (tmp_path / f"job{number}").mkdir()
+    launch(train_all, 2, (kind, tmp_path), silent)
+    for number, config in enumerate(configs_of(kind, tmp_path)):
+        state = store.Job(tmp_path / f"job{number}").load("checkpoint")
+        loss, alone = state["curve/loss"], train_here(kind, tmp_path, config)
+        assert len(loss) == len(alone) and np.isfinite(loss).all(), config.__dict__
+        if getattr(config, "negatives", "global") == "global":
+            assert loss[0] == pytest.approx(alone[0], rel=0.02), config.__dict__
+        if getattr(config, "freeze", False):
+            fresh = stage.make_model(
+                config, finetune.Contract(config.input_size, head=config.head)
+            ).encoder.state_dict()
+            for name, value in (weights if config.init != "scratch" else fresh).items():
+                assert np.array_equal(state[f"model/encoder.{name}"], value.numpy()), name
+    if any("tensorboard" in group for group in groups):
+        assert list((tmp_path / "board").iterdir())
+    assert set().union(*groups) | ELSEWHERE == {field.name for field in dataclasses.fields(make)}, (
+        "a flag is not tested"
+    )
+
+
+def start_weights(path: Path) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    weights = pretrain.ContrastiveModel("resnet18").encoder.state_dict()
+    torch.save(weights, path)
+    return weights
