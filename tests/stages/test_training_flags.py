@@ -68,7 +68,7 @@ def configs_of(kind: str, folder: Path) -> list:
 def train_all(kind: str, folder: Path, progress=silent) -> None:
     """In each of two processes: one training after the other, its checkpoint in a folder of its own."""
     distributed.part = lambda: None  # the next training needs the same processes
-    loop.torch.compile = partial(torch.compile, backend="aot_eager")  # without the minute that machine code takes
+    loop.torch.compile = partial(torch.compile, backend="eager")  # without the minute that machine code takes
     _, _, read, stage = STAGES[kind]
     for number, config in enumerate(configs_of(kind, folder)):
         reopen = Reopen(folder / "source.h5", folder / f"job{number}")
