@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEADS = (
     "fc.",
+    "classifier.",
     "projection_head.",
     "encoder.final_layer.",
     "final_layer.",
