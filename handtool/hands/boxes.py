@@ -89,11 +89,6 @@ def as_3x3(affine: np.ndarray) -> np.ndarray:
     return np.concatenate([affine, row], axis=-2)
 
 
-def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """(..., 2, 3) each. Returns the map that applies `first`, then `second`."""
-    return second @ as_3x3(first)
-
-
 def invert(affine: np.ndarray) -> np.ndarray:
     """(..., 2, 3) -> the inverse map, (..., 2, 3). Raises LinAlgError if there is none."""
     linear = np.linalg.inv(affine[..., :2])

@@ -24,8 +24,7 @@ FINGERS = {
     "ring": (13, 14, 15, 16),
     "little": (17, 18, 19, 20),
 }
-TIPS = (4, 8, 12, 16, 20)
-KNUCKLES = (5, 9, 13, 17)  # the MCP joints of the four fingers
+KNUCKLES = (5, 9, 13, 17)  # the MCP joints of the four fingers; with the wrist they span the palm
 BONES = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent >= 0)  # 20 pairs (parent, child)
 
 # standard[i] = theirs[MAP[i]]
@@ -45,17 +44,3 @@ FROM_LEVEL_MAJOR = tuple(LEVEL_MAJOR.index(joint) for joint in range(NUM_JOINTS)
 def bone_length(joints: np.ndarray, bone: tuple[int, int] = REFERENCE_BONE) -> np.ndarray:
     """joints: (..., 21, 2 or 3), any unit. Returns (...,), same unit: the length of the bone."""
     return np.linalg.norm(joints[..., bone[1], :] - joints[..., bone[0], :], axis=-1)
-
-
-def palm_from_wrist(points: np.ndarray) -> np.ndarray:
-    """(..., 21, d) in standard order -> a copy with the palm, midpoint of wrist and middle MCP, as slot 0."""
-    moved = np.array(points)
-    moved[..., WRIST, :] = (points[..., WRIST, :] + points[..., MIDDLE_MCP, :]) / 2
-    return moved
-
-
-def wrist_from_palm(points: np.ndarray) -> np.ndarray:
-    """The inverse of `palm_from_wrist`: wrist = 2 palm - middle MCP. Exact in 3D, not for projected points."""
-    moved = np.array(points)
-    moved[..., WRIST, :] = 2 * points[..., WRIST, :] - points[..., MIDDLE_MCP, :]
-    return moved

@@ -115,25 +115,3 @@ def bin_counts(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
         step = max(1, int(np.ceil((high - low + 1) / bins)))
         return np.histogram(values, np.arange(np.floor(low) - 0.5, np.ceil(high) + step, step))
     return np.histogram(values, bins, (low, high))
-
-
-def plot_histogram(values: np.ndarray, title: str, subtitle: str, x_name: str, bins: int = 48) -> np.ndarray:
-    """Counts of the finite values up to their 99.5th percentile; the median is marked."""
-    page = blank(380, 860)
-    heading(page, title, subtitle)
-    values = np.asarray(values, float)[np.isfinite(values)]
-    if len(values) == 0:
-        write(page, "no finite values", 430, 200, 11, FAINT, "middle")
-        return page
-    counts, edges = bin_counts(values, bins)
-    low, high = float(edges[0]), float(edges[-1])
-    axes = Axes(page, (low, high), (0.0, float(counts.max()) * 1.05), x_name, "hands")
-    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
-        (x0, y0), (x1, y1) = axes.place(left, float(count)), axes.place(right, 0.0)
-        if count:
-            cv2.rectangle(page, (round(x0), round(y0)), (round(x1) - 2, round(y1) - 1), ACCENT, -1)
-    middle = float(np.median(values))
-    x, top = axes.place(middle, axes.y_range[1])
-    cv2.line(page, (round(x), round(top)), (round(x), axes.box[3]), CONTRAST, 1, cv2.LINE_AA)
-    write(page, f"median {middle:.4g}", x + 6, top + 10, 8.5, CONTRAST)
-    return page

@@ -34,7 +34,7 @@ from handtool import store
 from handtool.config import PretrainConfig
 from handtool.nn.files.data import Crops
 from handtool.nn.files.loader import count_workers, read_crops
-from handtool.nn.views.views import IMAGENET_MEAN, IMAGENET_STD, ViewRanges, draw_views, render
+from handtool.nn.views.views import DRAWS, IMAGENET_MEAN, IMAGENET_STD, ViewRanges, make_views, render
 from handtool.stages.pretrain import pretrain
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
@@ -252,7 +252,7 @@ def time_views(crops: Crops, rows: np.ndarray, size: int) -> float:
             begun = time.perf_counter()
             render(
                 crops.decode(rows),
-                draw_views(xy, ViewRanges(), size, crops.size, rng),
+                make_views(xy, rng.random((len(xy), DRAWS)), ViewRanges(), size, crops.size),
                 torch.zeros(len(rows), dtype=torch.bool),
             )
     return len(rows) / (time.perf_counter() - begun)

@@ -6,6 +6,8 @@ import pytest
 from handtool.hands import skeleton
 from handtool.store import schema
 
+TIPS = (4, 8, 12, 16, 20)
+
 
 def test_each_finger_hangs_on_the_wrist_in_one_chain():
     for finger, joints in skeleton.FINGERS.items():
@@ -33,7 +35,7 @@ def test_sides_are_the_numbers_of_the_file():
     ],
 )
 def test_other_orders_bring_tips_and_wrist_to_their_place(order, tips, wrist):
-    assert [order[joint] for joint in skeleton.TIPS] == list(tips)
+    assert [order[joint] for joint in TIPS] == list(tips)
     assert order[skeleton.WRIST] == wrist
     assert len(set(order)) == 21 and max(order) - min(order) == 20
 
@@ -41,16 +43,9 @@ def test_other_orders_bring_tips_and_wrist_to_their_place(order, tips, wrist):
 def test_level_major_order_goes_from_the_palm_to_the_tips():
     names = [skeleton.JOINTS[joint] for joint in skeleton.LEVEL_MAJOR]
     assert names[:6] == ["wrist", "thumb_cmc", "index_mcp", "middle_mcp", "ring_mcp", "little_mcp"]
-    assert [skeleton.LEVEL_MAJOR[k] for k in range(16, 21)] == list(skeleton.TIPS)
+    assert [skeleton.LEVEL_MAJOR[k] for k in range(16, 21)] == list(TIPS)
     standard = np.arange(21)
     assert (standard[list(skeleton.LEVEL_MAJOR)][list(skeleton.FROM_LEVEL_MAJOR)] == standard).all()
-
-
-def test_the_palm_lies_halfway_and_gives_the_wrist_back():
-    joints = np.random.default_rng(0).normal(size=(5, 21, 3))
-    palm = skeleton.palm_from_wrist(joints)
-    assert np.allclose(palm[:, 0], (joints[:, 0] + joints[:, 9]) / 2) and (palm[:, 1:] == joints[:, 1:]).all()
-    assert np.allclose(skeleton.wrist_from_palm(palm), joints, atol=1e-15)
 
 
 def test_the_reference_bone_is_the_middle_fingers_first():

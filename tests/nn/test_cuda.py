@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from drawing import draw_views
 from making import make_file, record
 from test_finetune import run as finetune_run
 from test_inference import make_pose
@@ -28,7 +29,7 @@ from handtool.nn.models.contrastive import BatchLoss, ContrastiveModel, watch
 from handtool.nn.models.encoder import make_encoder, make_projection_head
 from handtool.nn.training import distributed
 from handtool.nn.views.equivariance import undo_views
-from handtool.nn.views.views import ViewRanges, draw_views, render, view_kernel
+from handtool.nn.views.views import ViewRanges, render, view_kernel
 from handtool.search.cells import make_cells
 from handtool.search.exact import find_exact
 from handtool.search.exclusion import Exclusion

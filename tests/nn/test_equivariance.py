@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawing import draw_views
 from torch.nn.functional import normalize
 
 from handtool.config import PretrainConfig
 from handtool.nn.models.losses import adaptive_weights, nt_xent
 from handtool.nn.views.equivariance import undo_views
-from handtool.nn.views.views import ViewRanges, draw_views
+from handtool.nn.views.views import ViewRanges
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawing import draw_views
 
 import handtool
 from handtool.nn.views.views import (
     ViewRanges,
-    draw_views,
     mirror,
     move_points,
     normalize,
@@ -185,13 +185,13 @@ import numpy as np
 import torch
 from handtool.nn.views.views import view_kernel
 from handtool.nn.views.views import IMAGENET_MEAN, IMAGENET_STD
-from handtool.nn.views.views import ViewRanges, draw_views, mirror, normalize, scale_hsv, warp
+from handtool.nn.views.views import DRAWS, ViewRanges, make_views, mirror, normalize, scale_hsv, warp
 
 rng, side, size = np.random.default_rng(4), 40, 28
 crops = torch.from_numpy(rng.integers(0, 256, (5, side, side, 3)).astype(np.uint8))
 crops[0] = crops[0, :, :, :1]  # grey, whose hue is nothing
 crops[1] = 0
-views = draw_views(torch.from_numpy(rng.uniform(5, 35, (5, 21, 2))), ViewRanges(), size, 40, rng)
+views = make_views(torch.from_numpy(rng.uniform(5, 35, (5, 21, 2))), rng.random((5, DRAWS)), ViewRanges(), size, 40)
 matrix = views.matrix @ mirror(torch.from_numpy(rng.integers(0, 2, 5).astype(bool)), side)
 for oversample, gains in ((2, views.gains), (1, views.gains), (2, None)):
     found = view_kernel.look_through(crops, torch.linalg.inv(matrix), size, oversample, gains, IMAGENET_MEAN, IMAGENET_STD)

@@ -8,7 +8,7 @@ from handtool.render.atlas import choose_thumbnails, draw_map, group_colours, pl
 from handtool.render.choose import choose_anchors, choose_by_video, choose_hands, choose_lowest, choose_ranked
 from handtool.render.curves import curve_sheet
 from handtool.render.paper import ACCENT, PAPER, blank, decode, encode_png, shorten, text_width, write
-from handtool.render.plots import nice_ticks, plot_curve, plot_histogram, smooth
+from handtool.render.plots import nice_ticks, plot_curve, smooth
 from handtool.render.sheet import Tile, contact_sheet
 from handtool.render.skeleton import FINGER_COLOURS, draw_skeleton, joint_colours, scale_points
 from handtool.render.space import draw_space, turn
@@ -136,9 +136,8 @@ def test_the_running_mean_is_the_slow_one():
 @pytest.mark.parametrize(
     "values", [np.array([]), np.array([np.nan, np.inf]), np.array([1.0]), np.zeros(9), np.arange(100.0)]
 )
-def test_curves_and_histograms_of_anything_are_drawn(values):
+def test_curves_of_anything_are_drawn(values):
     assert (plot_curve(np.arange(len(values)), values, "t", "s") != PAPER).any()
-    assert (plot_histogram(values, "t", "s", "x") != PAPER).any()
 
 
 def test_every_column_of_a_training_that_holds_numbers_has_its_panel():

@@ -57,11 +57,6 @@ class Views:
         return (self.xy.mean(1) - (self.size - 1) / 2) / extent_B2
 
 
-def draw_views(xy: Tensor, ranges: ViewRanges, size: int, side: int, rng: np.random.Generator) -> Views:
-    """One random view of each canonical crop; see make_views."""
-    return make_views(xy, rng.random((len(xy), DRAWS)), ranges, size, side)
-
-
 def make_views(xy: Tensor, drawn: np.ndarray, ranges: ViewRanges, size: int, side: int) -> Views:
     """The views that numbers in [0, 1) choose: xy (B, J, 2) keypoints in canonical crops of `side` px, drawn (B, DRAWS) -> `size` px.
 
