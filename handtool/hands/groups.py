@@ -39,7 +39,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class Groups:
-    """Partitions of n hands as numbers from 0, in the order of first hands. person: one per film if unknown."""
+    """Partitions of n hands as numbers, those of the rows of /videos where no films are joined. person: one per film if
+    unknown."""
 
     hand: np.ndarray  # (n,) int64
     group: np.ndarray  # (n,) int64
@@ -65,10 +66,10 @@ def find_groups(origins: list[Origin]) -> Groups:
         sample = np.concatenate([origin.sample_id for origin in origins])
         picture[single] = len(row) + number_from_0(np.stack([film[single], sample[single]], axis=1))
         hand = join_keys(hand, picture)
+    hand = number_from_0(hand)
     group = join_keys(np.where(single, film.max(initial=-1) + 1 + hand, film), hand)
     film = join_keys(film, group)
-    people = number_from_0(np.where(person >= 0, person, person.max(initial=-1) + 1 + film))
-    return Groups(number_from_0(hand), number_from_0(group), number_from_0(film), people, person >= 0)
+    return Groups(hand, group, film, np.where(person >= 0, person, person.max(initial=-1) + 1 + film), person >= 0)
 
 
 def find_units(groups: Groups, by: str, path: object, option: str) -> np.ndarray:
@@ -79,7 +80,7 @@ def find_units(groups: Groups, by: str, path: object, option: str) -> np.ndarray
     one in each film.
     """
     if by == "video":
-        return groups.group
+        return number_from_0(groups.group)
     if by == "row":
         return groups.hand
     if by != "subject":
@@ -99,15 +100,22 @@ def number_from_0(keys: np.ndarray) -> np.ndarray:
 
 def join_keys(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Two partitions of n hands (n,) int64 -> the finest partition that keeps the classes of both whole, (n,) int64."""
-    counts = [len(np.unique(keys)) for keys in (one, other)]
-    if len(one) in counts:  # classes of a single hand join nothing
-        return one if counts[1] == len(one) else other
+    for coarse, fine in ((one, other), (other, one)):
+        if _is_finer(fine, coarse):
+            return coarse
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     one, other = number_from_0(one), number_from_0(other)
-    edges = coo_array((np.ones(len(one), bool), (one, counts[0] + other)), shape=(sum(counts),) * 2)
+    first = one.max() + 1
+    edges = coo_array((np.ones(len(one), bool), (one, first + other)), shape=(first + other.max() + 1,) * 2)
     return connected_components(edges, directed=False)[1][one].astype(np.int64)
+
+
+def _is_finer(fine: np.ndarray, coarse: np.ndarray) -> bool:
+    """Whether every class of `fine` lies in one class of `coarse`."""
+    order = np.argsort(fine, kind="stable")
+    return bool(((np.diff(fine[order]) != 0) | (np.diff(coarse[order]) == 0)).all())
 
 
 def _number_texts(origins: list[Origin]) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, int]]:

@@ -111,7 +111,8 @@ class Record:
 
     def product_uuid(self, digests: dict[str, int]) -> str:
         """Equal tables have one uuid, however many threads made them; the fingerprint keeps their number."""
-        inputs, settings = [item.uuid for item in self.inputs if item.uuid], self.settings | {"threads": None}
+        inputs = [item.uuid for item in self.inputs if item.uuid]
+        settings = {key: value for key, value in self.settings.items() if key != "threads"}
         return str(uuid.uuid5(NAMESPACE, json.dumps([self.program, settings, inputs, digests], sort_keys=True)))
 
     def as_entry(self, product: str, parents: list[str], report: dict) -> dict:

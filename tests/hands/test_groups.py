@@ -37,6 +37,12 @@ def test_joined_keys_are_the_connected_hands(seed):
     assert same_partition(join_keys(one, other), connected(one, other))
 
 
+def test_groups_of_films_keep_the_numbers_of_their_videos_and_units_are_in_the_order_of_hands():
+    groups = find_groups([make_origin([2, 0, 2, 1], list("abc"), label=[9, 8, 9, 7])])
+    assert groups.group.tolist() == groups.film.tolist() == [2, 0, 2, 1], "so that pairs are those of version 0.1.0"
+    assert find_units(groups, "video", "x.h5", "--by").tolist() == [0, 1, 0, 2]
+
+
 def test_numbers_go_from_0_in_the_order_of_first_appearance():
     assert number_from_0(np.array([7, 3, 7, 9, 3])).tolist() == [0, 1, 0, 2, 1]
     assert number_from_0(np.array([[1, 2], [1, 1], [1, 2]])).tolist() == [0, 1, 0]
@@ -69,7 +75,7 @@ def test_four_pictures_of_one_hand_are_one_group_of_their_own():
     groups = find_groups(
         [make_origin([0] * 12, ["FreiHAND/training"], label=label, sample_id=np.arange(12), keys=keys)]
     )
-    assert groups.hand.tolist() == groups.group.tolist() == [0, 1, 2] * 4
+    assert groups.hand.tolist() == [0, 1, 2] * 4 and same_partition(groups.group, groups.hand)
     assert set(groups.film) == {0}
 
 
@@ -77,7 +83,7 @@ def test_pictures_without_truth_are_hands_of_their_own_and_known_again_in_anothe
     keys = ["evaluation/rgb/00000002.jpg"]
     one = make_origin([0, 0], ["FreiHAND/evaluation"], ["/d/FreiHAND"], sample_id=[2, 3], keys=keys)
     other = make_origin([0, 0], ["d/FreiHAND/evaluation"], ["/d/FreiHAND"], sample_id=[3, 4], keys=keys, owner="b")
-    assert find_groups([one, other]).group.tolist() == [0, 1, 1, 2]
+    assert number_from_0(find_groups([one, other]).group).tolist() == [0, 1, 1, 2]
 
 
 def test_one_clip_of_two_people_is_one_film_and_one_unit_of_any_split():
