@@ -141,7 +141,7 @@ def read_candidates(source: File, pool: File | None, config: MineConfig) -> Mine
     num_anchors = source.count(CROPS)
     groups = find_groups([Origin(**read_origin(file)) for file in files])
     exclusion = make_exclusion(files, groups, config)
-    check_several_groups(source, pool, exclusion.group, np.isfinite(vectors).all(axis=1), config)
+    check_several_groups(source, pool, exclusion.group, groups, np.isfinite(vectors).all(axis=1), config)
     kind = None
     if config.same_side:
         side = join([read_column(file, CROPS.side) for file in files])
@@ -194,7 +194,7 @@ def check_same_space(source: File, pool: File) -> None:
 
 
 def check_several_groups(
-    source: File, pool: File | None, group: np.ndarray, valid: np.ndarray, config: MineConfig
+    source: File, pool: File | None, group: np.ndarray, groups: Groups, valid: np.ndarray, config: MineConfig
 ) -> None:
     """group, valid (n,). A pair joins two groups."""
     if not valid.any():
@@ -203,11 +203,12 @@ def check_several_groups(
         return
     where = f"{source.path} and {pool.path}" if pool else f"{source.path}"
     told, hint = "show one and the same hand", "handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat"
-    if config.exclude == "video":
+    one_hand = valid.sum() > 1 and len(np.unique(groups.hand[valid])) == 1
+    if config.exclude == "video" and not one_hand:
         rows = np.flatnonzero(valid[: source.count(CROPS)])
         name = video_names(source)[read_column(source, CROPS.video, rows[:1])[0]] if len(rows) else "?"
         told, hint = f"are from one video ({name}), and a pair joins two videos", f"{hint}; or --exclude track"
-    elif config.exclude == "track":
+    elif config.exclude == "track" and not one_hand:
         told, hint = "are of one track", f"{hint}; or --exclude none"
     raise HandtoolError(f"all {valid.sum()} hands of {where} {told}", hint=hint)
 

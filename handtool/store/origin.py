@@ -5,7 +5,7 @@ import numpy as np
 from handtool.store.file import File, read_column
 from handtool.store.schema import CROPS, LABELS, VIDEOS
 
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 8_192
 FEWEST_POINTS = 3  # with fewer labelled points, labels may be equal by chance
 
 

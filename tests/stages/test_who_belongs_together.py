@@ -163,3 +163,12 @@ def test_one_clip_alone_has_no_pairs_whoever_is_in_it(two_people, tmp_path, hand
     done = handtool("mine", "walk.h5", "-o", "p.h5")
     assert done.returncode == 1 and "all 6 hands of walk.h5 are from one video (mine/walk)" in done.stderr
     assert "--exclude track" in done.stderr
+
+
+def test_the_pictures_of_one_hand_alone_have_no_pairs_and_no_rule_makes_any(freihand, tmp_path, handtool):
+    shares = SplitConfig("row", (1.0, 5.0), 0)
+    run_stage(split, freihand[1], tmp_path / "one.h5", shares)
+    for rules in ((), ("--exclude", "none"), ("--exclude", "track")):
+        done = handtool("mine", "one.h5", *rules, "-o", "p.h5")
+        assert done.returncode == 1 and "all 4 hands of one.h5 show one and the same hand" in done.stderr
+        assert "--exclude" not in done.stderr
