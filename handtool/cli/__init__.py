@@ -1,1 +1,4 @@
-"""The porch: options are read, one function is called, its report is shown. Nothing heavy is imported before a command runs."""
+"""The command line: a command reads its options, calls one function and shows its report.
+
+Nothing heavy is imported before a command runs.
+"""

@@ -59,8 +59,9 @@ def start(
 
 
 def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
-    """All commands, or only the `wanted` one, so that the others need not be loaded. `listed`: none is loaded, since the list of commands
-    shows no options, and reading them takes typer as long as everything else."""
+    """All commands, or only the `wanted` one, so that the others need not be loaded. `listed`: none is loaded, since
+    the list of commands shows no options, and reading them takes typer as long as everything else.
+    """
     app = typer.Typer(
         name="handtool",
         no_args_is_help=True,
@@ -107,8 +108,9 @@ def started_by_others() -> bool:
 
 
 def leave(code: str | int | None) -> NoReturn:
-    """End at once, when everything is written and said, without waiting for torch's own threads: now and then one of them outlives what
-    it belongs to, the process is aborted, and the launcher takes a finished run for a failed one."""
+    """End at once, when everything is written and said, without waiting for torch's own threads: now and then one of
+    them outlives what it belongs to, the process is aborted, and the launcher takes a finished run for a failed one.
+    """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with contextlib.suppress(OSError):
             stream.flush()

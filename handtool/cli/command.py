@@ -1,4 +1,4 @@
-"""A command of typer's whose help is plain, and which refuses options that do nothing where they are given."""
+"""A typer command with plain help, which refuses options that do nothing where they are given."""
 
 import importlib
 import inspect
@@ -34,7 +34,7 @@ class Command(TyperCommand):
         return option
 
     def format_help(self, context: typer.Context, formatter: object) -> None:
-        """Choices as a|b, no types, no ranges: limits stand in the help texts where they matter. Paragraphs fill the line."""
+        """Choices are shown as a|b, types and ranges not at all: where a limit matters, the help text says it."""
         from typer import rich_utils
 
         rich_utils.RANGE_STRING = ""

@@ -14,7 +14,9 @@ EFFECTS = COMMON
 
 
 def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """Look at Python, torch, OpenCV, PyAV, hnswlib, MediaPipe, GPU and disk. Exit 0: ready; 1: something needed is missing.
+    """Check Python, torch, OpenCV, PyAV, hnswlib, MediaPipe, GPU and disk, and say what to do about what is missing.
+
+    Exit 0: ready; 1: something that is needed is missing.
 
     Example: handtool doctor
     """

@@ -1,9 +1,10 @@
 """Options that do nothing where they are given are refused: one rule for all commands.
 
-Every command has a table EFFECTS. It says of each option that it always has an effect, or by which other options it has one. An option
-counts as given when it stands on the command line, whatever its value: a default that is spelled out is refused too, an environment
-variable never is. What only the contents of a source can tell (a folder of images has no --fps) and how many GPUs a machine has are the
-stage's to judge. `pretrain --dry-run` describes the command line that it is added to, so it makes no other option idle.
+Every command has a table EFFECTS. It says of each option that it always has an effect, or by which other options it has
+one. An option counts as given when it stands on the command line, whatever its value: a default that is spelled out is
+refused too, an environment variable never is. What only the contents of a source can tell (a folder of images has no
+--fps) and how many GPUs a machine has are the stage's to judge. `pretrain --dry-run` describes the command line that it
+is added to, so it makes no other option idle.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ Values = SimpleNamespace  # what each option of the command was set to, as text 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Only:
-    """An option that has an effect only `when` the values say so. Else it does nothing `why` ("without --model, …"); `add` would help."""
+    """An option that has an effect only `when` the values say so; `why` completes "--x does nothing …"."""
 
     when: Callable[[Values], object]
     why: str

@@ -48,7 +48,8 @@ def embed(
         Literal["crop", "wrist-scale", "similarity"] | None,
         typer.Option(
             "--normalization",
-            help="crop: keep place and size in the crop; wrist-scale: wrist at 0, size 1; similarity: also turned upright.",
+            help="crop: keep place and size in the crop; wrist-scale: wrist at 0, size 1; "
+            "similarity: also turned upright.",
             show_default="crop; joints wrist-scale",
         ),
     ] = EmbedConfig.normalization,

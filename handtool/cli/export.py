@@ -84,11 +84,13 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a table as csv, json or npz, weights as safetensors, a torch file or an ONNX model, or predictions as a submission.
+    """Write a table as csv, json or npz, weights as safetensors, a torch file or an ONNX model, or predictions as a
+    submission.
 
-    Submissions are what the evaluation of FreiHAND, DexYCB, HO-3D or AssemblyHands reads: handtool export predictions.h5 --format freihand -o pred.zip
+    Submissions are what the evaluation of FreiHAND, DexYCB, HO-3D or AssemblyHands reads.
 
     Example: handtool export pairs.h5 -o pairs.csv
+    Example: handtool export predictions.h5 --format freihand -o pred.zip
     """
     from handtool.stages.export import export as stage
     from handtool.store import refuse_terminal

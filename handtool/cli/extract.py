@@ -196,8 +196,8 @@ def extract(
 ) -> None:
     """Find the hands in videos and images, and cut them out.
 
-    Labelled data sets bring their own hands, and a truth.h5 beside videos brings their labels. The same command continues after an
-    interruption, video by video (not with -o -). `handtool cat` joins shards.
+    Labelled data sets bring their own hands, and a truth.h5 beside videos brings their labels. The same command
+    continues after an interruption, video by video (not with -o -). `handtool cat` joins shards.
 
     Example: handtool extract videos/ --fps 2 -o crops.h5
     """

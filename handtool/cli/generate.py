@@ -1,6 +1,7 @@
 """Writes what is generated from the command line: `python -m handtool.cli.generate` in the root of the checkout.
 
-completions/ holds the scripts of three shells, handtool/docs/COMMANDS.md the help of every command. Tests keep both fresh.
+completions/ holds a script for each of three shells, handtool/docs/COMMANDS.md the help of every command. A test
+checks that both are fresh.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What comes in at the door: handtool files, opened and checked, and raw material, named."""
+"""The inputs of a command: handtool files, opened and checked, and videos, images and other raw files, by path."""
 
 import contextlib
 import logging
@@ -61,9 +61,10 @@ def is_footage(name: str) -> bool:
 
 
 def read_list(name: str) -> list[Path]:
-    """The sources that a list names, one a line; lines that are empty or begin with # are none. With NUL in it, NUL stands between them.
+    """The sources that a list names, one a line, without empty lines and lines that begin with #.
 
-    `-` is standard input. Relative paths are those of the working directory. HandtoolError where there is nothing in it.
+    If the list contains NUL bytes, these separate the sources instead. `-` is standard input. Relative paths start at
+    the working directory. Raises HandtoolError where the list is empty.
     """
     if name == "-" and sys.stdin.isatty():
         raise WrongCommand(

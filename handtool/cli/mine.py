@@ -72,8 +72,8 @@ def mine(
         Literal["video", "track", "none"],
         typer.Option(
             "--exclude",
-            help="Which hands never pair: those of one video (a clip of two people is one; of FreiHAND, the pictures of one "
-            "hand), those of one track, or only a hand with itself.",
+            help="Which hands never pair: those of one video (a clip of two people is one; "
+            "of FreiHAND, the pictures of one hand), those of one track, or only a hand with itself.",
         ),
     ] = MineConfig.exclude,
     min_gap: Annotated[
@@ -155,7 +155,7 @@ def mine(
 
 
 def lay_out_pairs(report: dict, everything: bool) -> list[str]:
-    """The accounting, every figure where that is wanted, and two sentences: what was found, and whether few hands serve many."""
+    """The accounting, with `everything` every figure, and two sentences: what was found, and who is found how often."""
     lines = lay_out(report) if everything else [accounting_line(item) for item in report["accounting"]]
     if not report.get("repeatable", True):
         lines.append(
@@ -183,7 +183,7 @@ def floor_percent(share: float) -> str:
 
 
 def in_degree_sentence(report: dict) -> str:
-    """A few hands in dense places are near to everybody; a training that sees them as the positive of many learns little from them."""
+    """Hands in dense places can be near to very many others; trained as the positive of all of them, they teach little."""
     most, topk, anchors = report["in_degree_max"], report["topk"], report["accounting"][0]["done"]
     if report["max_in_degree"] is None and most > HUB * topk:
         return (

@@ -1,4 +1,4 @@
-"""Detectors and keypoint estimators on the command line: by name, or by a model's file, whose suffix says what it is."""
+"""Detectors and keypoint estimators on the command line: by name, or by a model's file and its suffix."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,14 +34,17 @@ Device = Annotated[
 
 
 def kind_of(asked: str, model: str | None) -> str:
-    """What a command line names (onnx, mediapipe, model): by name, or by the suffix of a file. Any other word stays as it is."""
+    """onnx, mediapipe or model where `asked` or the suffix of a file says so; any other word as it is."""
     return SUFFIXES.get(Path(model or asked).suffix.lower(), asked)
 
 
 def name_and_file(
     option: str, asked: str, model: str | None, names: Mapping[str, ModelFile], unsaid: str | None = None
 ) -> tuple[str, str | None]:
-    """`asked` is one of the names, or a file. A model alone, where `asked` is `unsaid`, chooses by its suffix. Raises WrongCommand."""
+    """The name and the file of what is asked for: `asked` is one of the names, or a file.
+
+    Where `asked` is `unsaid`, the suffix of `model` chooses. Raises WrongCommand.
+    """
     if asked not in names:
         if model is not None:
             raise WrongCommand(f"{option} {asked} and --model {model} are two files", hint="give one of them")

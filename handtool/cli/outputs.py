@@ -1,4 +1,4 @@
-"""What goes out at the door: nothing is overwritten unasked, nothing is made twice, everything appears whole."""
+"""The outputs of a command: none is overwritten unasked, none is made twice, each appears whole or not at all."""
 
 import contextlib
 import logging
@@ -71,7 +71,7 @@ def refuse_own_input(target: Path | None, inputs: list["File | Path"]) -> None:
 
 
 def write_other(output: str, data: bytes, force: bool) -> str:
-    """A picture, a page or a table of text: whole or not at all. An existing one is `up to date` if its bytes are the same.
+    """Write a picture, a page or a text whole or not at all. An existing file with the same bytes is `up to date`.
 
     Returns what happened: "written" or "up to date". Errors: HandtoolError where it exists with other bytes.
     """

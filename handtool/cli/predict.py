@@ -98,8 +98,8 @@ def predict(
         typer.Option(
             "--bone",
             metavar="auto|truth|mean|MM",
-            help="Length of the middle finger's first bone, which sets the scale: the label's, the training mean, or in mm; "
-            "auto: the label's where there is one.",
+            help="Length of the middle finger's first bone, which sets the scale: "
+            "the label's, the training mean, or in mm; auto: the label's where there is one.",
         ),
     ] = PredictConfig.bone,
     flip: Annotated[
@@ -182,10 +182,11 @@ def predict(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Predict a 3D pose and 2D keypoints for every crop of a file, or for every hand on every frame of videos and images.
+    """Predict a 3D pose and 2D keypoints for every crop of a file, or for every hand on every frame of videos and
+    images.
 
-    In videos and images it first finds and crops the hands, as extract does, and keeps the crops in the output, with time, track and
-    side of each. There the same command continues after an interruption, video by video (not with -o -).
+    In videos and images it first finds and crops the hands, as extract does, and keeps the crops in the output, with
+    time, track and side of each. There the same command continues after an interruption (not with -o -).
 
     Example: handtool predict crops.h5 --model pose.h5 -o predictions.h5
     """
@@ -267,7 +268,9 @@ def predict_footage(
     model: "File",
     **known: Path,
 ) -> dict:
-    """Extract into a file of the job and predict on that, whose tables are then copied into the output. known: further inputs of extract.
+    """Extract into a file of the job and predict on that; its tables are copied into the output.
+
+    known: further inputs of extract.
 
     Errors: those of the two stages.
     """

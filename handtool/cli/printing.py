@@ -95,7 +95,7 @@ def lay_out(report: dict) -> list[str]:
 
 
 def lay_out_videos(report: dict) -> list[str]:
-    """As `lay_out`; of a list of videos each is a line, with its figures below each other and what is wrong with it at the end."""
+    """As `lay_out`; each video of a list is one line, its status at the end."""
     lists = {key: report[key] for key in ("per_video", "videos_not_read_whole") if key in report}
     if "per_video" in lists:
         lists.pop("videos_not_read_whole", None)  # they are among them

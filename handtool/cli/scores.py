@@ -16,7 +16,7 @@ USUAL = {  # protocols that most papers report, and what their alignment means
 def lay_out_scores(report: dict, per: list[str], everything: bool, asked: bool) -> list[str]:
     """For each source what was scored and a line per protocol, then each source against the first, then sentences.
 
-    everything: all protocols, with what has to be known to read them. asked: the protocols are those that the user named.
+    everything: all protocols and figures. asked: the user named the protocols.
     """
     several = len(report["results"]) > 1
     there = list(report["results"][0]["protocols"])
@@ -68,7 +68,8 @@ def difference_sentences(report: dict, shown: list[str]) -> list[str]:
         if each["protocol"] == next(iter(shown)):
             apart, low, high = (each[f"difference_{name}"] for name in ("mm", "low_mm", "high_mm"))
             way = "more" if apart > 0 else "less"
-            told = f"{each['source']} has {number(abs(apart), 2)} mm {way} error than {report['against']} under {each['protocol']}"
+            told = f"{each['source']} has {number(abs(apart), 2)} mm {way} error than {report['against']}"
+            told += f" under {each['protocol']}"
             if number(low, 2) != "-":
                 sure = low > 0 or high < 0
                 told += "; the 95 % interval excludes 0" if sure else "; the 95 % interval includes 0: it may be chance"

@@ -9,7 +9,8 @@ FORMAT = "--shard 2/8 (the second of eight), --shard auto, or --shard auto/8"
 
 
 def read_shard(text: str | None, environment: Mapping[str, str]) -> str | None:
-    """ "2/8" from what `--shard` was given; None where it was not. `auto` asks the environment, `auto/8` also says of how many.
+    """ "2/8" from what `--shard` was given; None where it was not. `auto` asks the environment, `auto/8` also says of
+    how many.
 
     A SLURM array, then a Kubernetes indexed job, then RANK and WORLD_SIZE. Raises WrongCommand where these do not tell.
     """
@@ -58,12 +59,13 @@ def ask(environment: Mapping[str, str], of: int | None) -> tuple[int, int]:
 
 
 def ask_slurm(task: dict[str, int], of: int | None) -> tuple[int, int]:
-    """A whole array, 0-7, 1-8 or 0-14:2. Of a part of one (a few tasks run again) nobody can tell which shards those are."""
+    """Only a whole array tells (0-7, 1-8 or 0-14:2); a part of one, such as a few tasks run again, does not."""
     step = max(task["STEP"], 1)
     is_whole = task["COUNT"] == (task["MAX"] - task["MIN"]) // step + 1
     if not is_whole or (of != task["COUNT"] if of is not None else task["MIN"] not in (0, 1)):
         raise WrongCommand(
-            f"--shard auto: this array has {task['COUNT']} tasks, {task['MIN']} to {task['MAX']}, which may be a part of a larger one",
+            f"--shard auto: this array has {task['COUNT']} tasks, {task['MIN']} to {task['MAX']}, "
+            "which may be a part of a larger one",
             hint=f"say which one, counted from 1: --shard $SLURM_ARRAY_TASK_ID/{of or 'N'}",
         )
     return (task["ID"] - task["MIN"]) // step + 1, task["COUNT"]

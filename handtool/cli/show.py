@@ -63,7 +63,8 @@ def show(
         typer.Option(
             "--kind",
             metavar="NAME",
-            help="crops, labels, keypoints, embeddings, pairs, predictions, curve, metrics; auto: what the file itself holds.",
+            help="crops, labels, keypoints, embeddings, pairs, predictions, curve, metrics; "
+            "auto: what the file itself holds.",
         ),
     ] = ShowConfig.kind,
     order: Annotated[
@@ -129,7 +130,8 @@ def show(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw crops, overlays, pairs, maps, predictions, curves or scores as a PNG, or the videos with their hands as an mp4.
+    """Draw crops, overlays, pairs, maps, predictions, curves or scores as a PNG, or the videos with their hands as an
+    mp4.
 
     Without -o it says what there is to see.
 

@@ -63,7 +63,7 @@ def split(
     check_outputs(outputs or [], numbers, shares)
     reports = {}
     with named_source(source) as path:
-        # What exists comes first: if it is of another split, nothing is written, and no two parts of different splits stand side by side.
+        # Existing outputs come first: if one is of another split, nothing is written, so parts of two splits never mix.
         for part in sorted(range(len(outputs)), key=lambda part: not Path(outputs[part]).exists()):
             config = SplitConfig(by, numbers, part, in_order, seed)
             reports[part] = run_stage(stage, [path], outputs[part], config, force=force, table=lambda report: [])
@@ -113,7 +113,8 @@ def lay_out_parts(report: dict) -> list[str]:
     for part in report["parts"]:
         hands = part["accounting"][0]["done"]
         lines.append(
-            f"{part['output']}: {hands:,} hands ({part['share']:.1%}) of {part['videos']:,} videos, {part['units']:,} by {part['by']}"
+            f"{part['output']}: {hands:,} hands ({part['share']:.1%}) of {part['videos']:,} videos, "
+            f"{part['units']:,} by {part['by']}"
         )
     left_out = report["parts"][0].get("left_out", [])
     return lines + (

@@ -100,7 +100,8 @@ def synth(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make labelled hand crops: rendered hands with exact joints, keypoints, camera and visibility. Or whole videos of them.
+    """Make labelled hand crops: rendered hands with exact joints, keypoints, camera and visibility. Or whole videos of
+    them.
 
     The same command continues after an interruption, video by video (not with -o -).
 

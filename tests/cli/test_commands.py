@@ -1,4 +1,4 @@
-"""What every command promises: help that is light and whole, exit codes, one clear line, whole outputs, `up to date`."""
+"""What every command promises: light help, exit codes, one clear line, whole outputs, `up to date`."""
 
 import json
 import os
@@ -33,7 +33,8 @@ def test_help_loads_nothing_heavy(command):
     program = (
         "import sys, runpy\n"
         f"sys.argv = ['handtool', *{[command] if command else []!r}, '--help']\n"
-        "try:\n    runpy.run_module('handtool', run_name='__main__')\nexcept SystemExit as end:\n    assert not end.code\n"
+        "try:\n    runpy.run_module('handtool', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
         f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=package_environment())

@@ -105,7 +105,7 @@ COMMON_CASES = {
 
 
 def read_cases() -> list[tuple[str, list[str], list[str], list[str]]]:
-    """(command, option and its value, arguments beside which it does nothing, arguments beside which it has an effect)."""
+    """(command, option and value, arguments beside which it does nothing, arguments beside which it has an effect)."""
     cases = []
     for line in CASES.strip().splitlines():
         option, idle, useful = line.split("|")

@@ -16,7 +16,7 @@ REFRESH = "run in the root of the checkout: python -m handtool.cli.generate"
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory) -> Path:
-    """A folder with what the command line makes of itself, made where colours are asked for and the terminal is narrow."""
+    """A folder with what is generated, made where colours are asked for and the terminal is narrow."""
     folder = tmp_path_factory.mktemp("generated")
     for name in FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

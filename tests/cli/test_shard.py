@@ -54,7 +54,7 @@ def test_a_shard_is_what_was_said_or_what_the_cluster_says(text, environment, ex
     ],
 )
 def test_what_does_not_tell_the_shard_is_refused_with_the_way_to_say_it(text, environment, message):
-    """A few tasks of an array that are run again do not know the array they were of: guessing would make other shards."""
+    """A few tasks of an array that are run again do not know that array: guessing would make other shards."""
     with pytest.raises(WrongCommand, match=message) as caught:
         read_shard(text, environment)
     assert caught.value.hint
