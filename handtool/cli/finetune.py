@@ -7,13 +7,14 @@ import typer
 from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import (
+    OPTIMISATION,
     Accumulate,
-    BatchSize,
     CheckpointEvery,
     Compile,
     DryRun,
     Force,
     Gpus,
+    Init,
     InputSize,
     Json,
     Moved,
@@ -24,13 +25,13 @@ from handtool.cli.options import (
     Restart,
     Seed,
     Source,
+    Steps,
     Tensorboard,
     TrainingPrecision,
     Verbose,
     Workers,
 )
 from handtool.config import ARCHS, HEAD_PRESETS, FinetuneConfig
-from handtool.errors import WrongCommand
 
 EFFECTS = (
     COMMON
@@ -46,71 +47,109 @@ EFFECTS = (
     | only("val_by patience", lambda v: v.val_share, "without --val-share: no hands are held out", "--val-share 0.1")
     | only("epochs", lambda v: not v.steps, "with --steps, which says how long to train")
     | only("layer_decay", lambda v: not v.freeze, "with --freeze: the encoder is not trained")
-    | only("processes", lambda v: not v.gpus, "with --gpus, which start a process each", "--gpus 0")
+    | only("processes", lambda v: not v.gpus, "with --gpus: each GPU has a process of its own", "--gpus 0")
 )
-MODEL, DATA, TRAINING = "Model", "Data", "Training"
+LABELS, AUGMENTATION, DETAILS = "Labelled hands", "Augmentation", "Head and input"
 
 
 def finetune(
     source: Source = "-",
-    output: NamedOutput = "pose.h5",
     encoder: Annotated[
         str | None,
         typer.Option(
             "--encoder",
             metavar="FILE",
-            help="What pretrain made (the same as --init FILE).",
+            help="The encoder.h5 to start from (the same as --init FILE).",
             show_default=False,
-            rich_help_panel=MODEL,
         ),
     ] = None,
-    init: Annotated[
-        str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights to start from.", rich_help_panel=MODEL)
-    ] = FinetuneConfig.init,
-    arch: Annotated[
-        Literal[ARCHS] | None,
-        typer.Option(help="Encoder.", show_default="the encoder file's, else resnet50", rich_help_panel=MODEL),
-    ] = FinetuneConfig.arch,
     head: Annotated[
         Literal[tuple(HEAD_PRESETS)],
         typer.Option(
-            help="What turns features into a pose: heat maps with joint locations, as SiMHand fine-tunes; or PeCLR's 2.5D regression.",
-            rich_help_panel=MODEL,
+            "--head",
+            help="What turns features into a pose: heat maps with joint locations, as SiMHand fine-tunes; "
+            "or PeCLR's 2.5D regression.",
         ),
     ] = FinetuneConfig.head,
-    loss: Annotated[
-        Literal["hand", "published"],
+    gpus: Gpus = FinetuneConfig.gpus,
+    epochs: Annotated[
+        int | None,
         typer.Option(
-            help="Of the heat-map head: errors of directions and locations averaged over hands; or, as published, one norm over the batch.",
-            rich_help_panel=MODEL,
+            "--epochs", metavar="N", min=1, help="Passes over the hands.", show_default="heatmap: 120, regression: 100"
         ),
-    ] = FinetuneConfig.loss,
-    normalization: Annotated[
-        Literal["encoder", "published"],
+    ] = FinetuneConfig.epochs,
+    steps: Steps = FinetuneConfig.steps,
+    batch_size: Annotated[
+        int | None,
         typer.Option(
-            help="The input as the encoder was trained on it; or, as published, 0 to 1 less 0.5.", rich_help_panel=MODEL
+            "--batch-size",
+            metavar="N",
+            min=1,
+            help="Hands a forward pass, over all processes.",
+            show_default="128 a GPU, 16 a CPU process",
         ),
-    ] = FinetuneConfig.normalization,
+    ] = FinetuneConfig.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", metavar="RATE", min=0.0, help="Peak learning rate.")
+    ] = FinetuneConfig.learning_rate,
     freeze: Annotated[
-        bool, typer.Option("--freeze", help="Train the head alone.", rich_help_panel=MODEL)
+        bool, typer.Option("--freeze", help="Train the head alone; the encoder stays as it is.")
     ] = FinetuneConfig.freeze,
+    init: Init = FinetuneConfig.init,
+    arch: Annotated[
+        Literal[ARCHS] | None,
+        typer.Option(
+            "--arch",
+            metavar="NAME",
+            help=f"Encoder: {', '.join(ARCHS[:-1])} or {ARCHS[-1]}.",
+            show_default="the encoder file's, else resnet50",
+        ),
+    ] = FinetuneConfig.arch,
     input_size: InputSize = FinetuneConfig.input_size,
-    label_fraction: Annotated[
-        float, typer.Option(min=1e-6, max=1.0, help="Share of the labelled hands to learn from.", rich_help_panel=DATA)
-    ] = FinetuneConfig.label_fraction,
-    label_choice: Annotated[
-        Literal["random", "head"], typer.Option(help="Which ones: drawn by --seed, or the first.", rich_help_panel=DATA)
-    ] = FinetuneConfig.label_choice,
+    seed: Seed = FinetuneConfig.seed,
+    dry_run: DryRun = False,
     val_share: Annotated[
         float,
         typer.Option(
-            min=0.0, max=0.9, help="Share held out; the weights that do best on it are kept.", rich_help_panel=DATA
+            "--val-share",
+            metavar="SHARE",
+            min=0.0,
+            max=0.9,
+            help="Share of the hands held out (0.9 at most); the weights that do best on it are kept.",
+            rich_help_panel=LABELS,
         ),
     ] = FinetuneConfig.val_share,
     val_by: Annotated[
         Literal["video", "subject", "row"],
-        typer.Option(help="What --val-share never tears apart.", rich_help_panel=DATA),
+        typer.Option("--val-by", help="Hands that --val-share never divides.", rich_help_panel=LABELS),
     ] = FinetuneConfig.val_by,
+    patience: Annotated[
+        int,
+        typer.Option(
+            "--patience",
+            min=0,
+            metavar="EPOCHS",
+            help="With --val-share: end after so many without a better validation error; 0: never.",
+            rich_help_panel=LABELS,
+        ),
+    ] = FinetuneConfig.patience,
+    label_fraction: Annotated[
+        float,
+        typer.Option(
+            "--label-fraction",
+            metavar="SHARE",
+            min=1e-6,
+            max=1.0,
+            help="Share of the labelled hands to learn from.",
+            rich_help_panel=LABELS,
+        ),
+    ] = FinetuneConfig.label_fraction,
+    label_choice: Annotated[
+        Literal["random", "head"],
+        typer.Option(
+            "--label-choice", help="With --label-fraction: hands drawn by --seed, or the first.", rich_help_panel=LABELS
+        ),
+    ] = FinetuneConfig.label_choice,
     rotation_deg: Annotated[
         float | None,
         typer.Option(
@@ -118,39 +157,42 @@ def finetune(
             min=0.0,
             max=180.0,
             metavar="DEG",
-            help="Augmentation turns hands by up to this.",
+            help="Turn hands by up to this.",
             show_default="heatmap: 90, regression: 45",
-            rich_help_panel=DATA,
+            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.rotation_deg,
     shift: Annotated[
         float,
         typer.Option(
+            "--shift",
+            metavar="SHARE",
             min=0.0,
             max=0.5,
-            metavar="SHARE",
-            help="Augmentation moves hands by up to this share of the crop.",
-            rich_help_panel=DATA,
+            help="Move hands by up to this share of the crop, 0.5 at most.",
+            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.shift,
     zoom: Annotated[
         float,
         typer.Option(
+            "--zoom",
+            metavar="SHARE",
             min=0.0,
             max=0.5,
-            metavar="SHARE",
-            help="Augmentation changes the size of hands by up to this share.",
-            rich_help_panel=DATA,
+            help="Change the size of hands by up to this share, 0.5 at most.",
+            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.zoom,
     colour: Annotated[
         float,
         typer.Option(
+            "--colour",
+            metavar="SHARE",
             min=0.0,
             max=0.9,
-            metavar="SHARE",
-            help="Augmentation changes brightness, contrast, saturation by up to this share.",
-            rich_help_panel=DATA,
+            help="Change brightness, contrast and saturation by up to this share, 0.9 at most.",
+            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.colour,
     blur_px: Annotated[
@@ -160,64 +202,59 @@ def finetune(
             min=0.0,
             max=10.0,
             metavar="PX",
-            help="Augmentation blurs the input by up to this standard deviation.",
+            help="Blur the input by up to this standard deviation, 10 at most.",
             show_default="heatmap: 0.5, regression: 0",
-            rich_help_panel=DATA,
+            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.blur_px,
     mirror: Annotated[
         float,
         typer.Option(
+            "--mirror",
+            metavar="SHARE",
             min=0.0,
             max=1.0,
-            metavar="SHARE",
-            help="Augmentation shows this share of the hands mirrored; predict can then --flip.",
-            rich_help_panel=DATA,
+            help="Show this share of the hands mirrored; predict can then --flip.",
+            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.mirror,
-    batch_size: BatchSize = FinetuneConfig.batch_size,
+    loss: Annotated[
+        Literal["hand", "published"],
+        typer.Option(
+            "--loss",
+            help="Heat-map head: errors of directions and locations averaged over hands; "
+            "or, as published, one norm over the batch.",
+            rich_help_panel=DETAILS,
+        ),
+    ] = FinetuneConfig.loss,
+    normalization: Annotated[
+        Literal["encoder", "published"],
+        typer.Option(
+            "--normalization",
+            help="The input as the encoder was trained on it; or, as published, 0 to 1 less 0.5.",
+            rich_help_panel=DETAILS,
+        ),
+    ] = FinetuneConfig.normalization,
     accumulate: Accumulate = FinetuneConfig.accumulate,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Passes over the hands.", show_default="heatmap: 120, regression: 100", rich_help_panel=TRAINING
-        ),
-    ] = FinetuneConfig.epochs,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps, instead of epochs.", rich_help_panel=TRAINING)
-    ] = FinetuneConfig.steps,
-    patience: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="EPOCHS",
-            help="End after so many without a better validation error; 0: never.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = FinetuneConfig.patience,
-    learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Peak learning rate.", rich_help_panel=TRAINING)
-    ] = FinetuneConfig.learning_rate,
+    optimizer: Optimizer = FinetuneConfig.optimizer,
     layer_decay: Annotated[
         float,
         typer.Option(
             "--layer-decay",
+            metavar="SHARE",
             min=0.0,
             max=1.0,
-            help="Layer-wise learning rates: each stage of the encoder at this share of the rate of what stands on it.",
-            rich_help_panel=TRAINING,
+            help="Each stage of the encoder learns at this share of the rate of the stage above it.",
+            rich_help_panel=OPTIMISATION,
         ),
     ] = FinetuneConfig.layer_decay,
-    optimizer: Optimizer = FinetuneConfig.optimizer,
     precision: TrainingPrecision = FinetuneConfig.precision,
-    checkpoint_every: CheckpointEvery = FinetuneConfig.checkpoint_every,
     compile: Compile = FinetuneConfig.compile,
-    tensorboard: Tensorboard = FinetuneConfig.tensorboard,
-    dry_run: DryRun = False,
-    seed: Seed = FinetuneConfig.seed,
-    gpus: Gpus = FinetuneConfig.gpus,
     processes: Processes = FinetuneConfig.processes,
     workers: Workers = FinetuneConfig.workers,
+    checkpoint_every: CheckpointEvery = FinetuneConfig.checkpoint_every,
+    tensorboard: Tensorboard = FinetuneConfig.tensorboard,
+    output: NamedOutput = "pose.h5",
     moved: Moved = None,
     force: Force = False,
     restart: Restart = False,
@@ -231,8 +268,6 @@ def finetune(
     """
     from handtool.stages import finetune as stage
 
-    if encoder and init != FinetuneConfig.init:
-        raise WrongCommand("--encoder and --init both say where the encoder starts", hint="leave one of them out")
     config = FinetuneConfig(
         head=head,
         loss=loss,

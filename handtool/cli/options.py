@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from handtool.cli import state
+from handtool.config import ARCHS
 
 MACHINE, OUTPUT = "Machine", "Output and messages"  # the last two panels of a help page
 
@@ -125,10 +126,56 @@ Precision = Annotated[
     Literal["auto", "bf16", "fp32"],
     typer.Option("--precision", help="auto: bf16 on CUDA, fp32 on the CPU.", rich_help_panel=MACHINE),
 ]
+
+# Of pretrain and finetune.
+OPTIMISATION = "Optimisation"
 Gpus = Annotated[
     int | None,
     typer.Option(
         "--gpus", metavar="N", min=0, help="GPUs of this machine; 0: the CPU.", show_default="one if there is one"
+    ),
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", metavar="N", min=1, help="Steps, instead of epochs.", show_default=False)
+]
+Arch = Annotated[
+    Literal[ARCHS], typer.Option("--arch", metavar="NAME", help=f"Encoder: {', '.join(ARCHS[:-1])} or {ARCHS[-1]}.")
+]
+Init = Annotated[
+    str, typer.Option("--init", metavar="imagenet|scratch|FILE", help="Weights that the encoder starts from.")
+]
+InputSize = Annotated[
+    int, typer.Option("--input-size", metavar="PX", min=32, help="Side of the network's input, 32 at least.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print shapes, steps, learning rate and memory; train nothing.")
+]
+Accumulate = Annotated[
+    int,
+    typer.Option(
+        "--accumulate",
+        metavar="N",
+        min=1,
+        help="Forward passes a step; each has its own loss.",
+        rich_help_panel=OPTIMISATION,
+    ),
+]
+Optimizer = Annotated[
+    Literal["adam", "adamw", "lars-adam"],
+    typer.Option(
+        "--optimizer", help="lars-adam is the one of the published pre-training.", rich_help_panel=OPTIMISATION
+    ),
+]
+TrainingPrecision = Annotated[
+    Literal["auto", "bf16", "fp16", "fp32"],
+    typer.Option("--precision", help="auto: bf16 on CUDA, fp32 on the CPU.", rich_help_panel=MACHINE),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the network first: takes minutes, then steps are faster; last digits differ.",
+        rich_help_panel=MACHINE,
     ),
 ]
 Processes = Annotated[
@@ -137,38 +184,23 @@ Processes = Annotated[
         "--processes", metavar="N", min=1, help="Processes on the CPU (with --gpus 0).", rich_help_panel=MACHINE
     ),
 ]
-BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", metavar="N", min=1, help="Hands a step, over all processes.")
-]
-InputSize = Annotated[
-    int, typer.Option("--input-size", metavar="PX", min=32, help="Side of the network's input; 32 at least.")
-]
-TRAINING = {"rich_help_panel": "Training"}
-Optimizer = Annotated[
-    Literal["adam", "adamw", "lars-adam"],
-    typer.Option(help="lars-adam: the published one of pre-training.", **TRAINING),
-]
-Accumulate = Annotated[int, typer.Option(min=1, help="Forward passes a step; each has a loss of its own.", **TRAINING)]
-Optimizer = Annotated[
-    Literal["adam", "adamw", "lars-adam"],
-    typer.Option(help="lars-adam: the published one of pre-training.", **TRAINING),
-]
 CheckpointEvery = Annotated[
-    int, typer.Option(min=0, metavar="STEPS", help="Save this often; 0: every five minutes.", **TRAINING)
-]
-Compile = Annotated[
-    bool,
+    int,
     typer.Option(
-        "--compile", help="Compile the network first: minutes, then faster steps; other last digits.", **TRAINING
+        "--checkpoint-every",
+        metavar="STEPS",
+        min=0,
+        help="Save a checkpoint this often; 0: every five minutes.",
+        rich_help_panel=MACHINE,
     ),
 ]
 Tensorboard = Annotated[
     str | None,
-    typer.Option("--tensorboard", metavar="DIR", help="Write the curve there too, for TensorBoard.", **TRAINING),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say shapes, steps, learning rate and memory; train nothing.", **TRAINING)
-]
-TrainingPrecision = Annotated[
-    Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="auto: bf16 on CUDA, fp32 on the CPU.", **TRAINING)
+    typer.Option(
+        "--tensorboard",
+        metavar="DIR",
+        help="Also write the curve there, for TensorBoard.",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
 ]

@@ -7,12 +7,15 @@ import typer
 from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.options import (
+    OPTIMISATION,
     Accumulate,
+    Arch,
     CheckpointEvery,
     Compile,
     DryRun,
     Force,
     Gpus,
+    Init,
     InputSize,
     Json,
     Moved,
@@ -23,17 +26,22 @@ from handtool.cli.options import (
     Restart,
     Seed,
     Source,
+    Steps,
     Tensorboard,
     TrainingPrecision,
     Verbose,
     Workers,
 )
-from handtool.config import ARCHS, METHODS, WEIGHT_KINDS
+from handtool.config import METHODS, WEIGHT_KINDS
 from handtool.config import PretrainConfig as Default
 
 
 def kind_of_weights(values: Values) -> str:
     return values.weights or METHODS[values.method].weights
+
+
+def turns_views(values: Values) -> bool:
+    return bool(METHODS[values.method].rotation_deg or METHODS[values.method].shift_px)
 
 
 EFFECTS = (
@@ -43,9 +51,7 @@ EFFECTS = (
         "steps", "learning_rate", "warmup", "optimizer", "weight_decay", "precision", "checkpoint_every", "compile"
     )
     | always("tensorboard", "dry_run", "seed", "gpus", "workers")
-    | only(
-        "inverse", lambda v: v.method != "simclr", "with --method simclr, whose views are neither turned nor shifted"
-    )
+    | only("inverse", turns_views, "with --method simclr, whose views are neither turned nor shifted", "--method peclr")
     | only(
         "positives",
         lambda v: METHODS[v.method].mined,
@@ -68,98 +74,152 @@ EFFECTS = (
         "--weights sigmoid",
     )
     | only("epochs", lambda v: not v.steps, "with --steps, which says how long to train")
-    | only("processes", lambda v: not v.gpus, "with --gpus, which start a process each", "--gpus 0")
+    | only("processes", lambda v: not v.gpus, "with --gpus: each GPU has a process of its own", "--gpus 0")
 )
 
-METHOD, LOSS, TRAINING = ({"rich_help_panel": panel} for panel in ("Method", "Loss", "Training"))
-Method = Annotated[Literal[tuple(METHODS)], typer.Option(help="The published recipe to start from.", **METHOD)]
-Inverse = Annotated[
-    Literal["exact", "published", "none"] | None,
-    typer.Option(help="How projections undo their views.", show_default="simclr: none, else exact", **METHOD),
-]
-Positives = Annotated[
-    str,
-    typer.Option(
-        metavar="K|sample|all", help="The K-th mined neighbour, one drawn each epoch, or the mean over all.", **METHOD
-    ),
-]
-Arch = Annotated[Literal[ARCHS], typer.Option(help="Encoder.", **METHOD)]
-Init = Annotated[
-    str, typer.Option(metavar="imagenet|scratch|FILE", help="Weights that the encoder starts from.", **METHOD)
-]
-Weights = Annotated[
-    Literal[WEIGHT_KINDS] | None,
-    typer.Option(
-        help="Weigh similarities by the distance of the keypoints.", show_default="simhand: linear, else none", **LOSS
-    ),
-]
-WeightSide = Annotated[
-    Literal["both", "pos", "neg"], typer.Option(help="Weigh numerator, denominator or both.", **LOSS)
-]
-WeightKeypoints = Annotated[
-    Literal["augmented", "original"],
-    typer.Option(help="Distances of the keypoints in the views, or in the crops before them.", **LOSS),
-]
-LambdaPos = Annotated[float, typer.Option(help="Steepness of sigmoid weights of the pairs, 1/px.", **LOSS)]
-LambdaNeg = Annotated[float, typer.Option(help="The same of all views against all, 1/px.", **LOSS)]
-Temperature = Annotated[float, typer.Option(min=1e-3, help="Similarities are divided by it.", **LOSS)]
-Negatives = Annotated[Literal["global", "local"], typer.Option(help="Views of all processes, or each its own.", **LOSS)]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        min=2,
-        help="Pairs a forward pass, over all processes.",
-        show_default="1024 a GPU, 32 a CPU process, at most all pairs",
-        **TRAINING,
-    ),
-]
-LearningRate = Annotated[
-    float | None,
-    typer.Option(min=0.0, help="At its peak.", show_default="1e-4 x sqrt(pairs a step of one process)", **TRAINING),
-]
-Epochs = Annotated[int, typer.Option(min=1, help="Passes over the pairs.", **TRAINING)]
-Steps = Annotated[int | None, typer.Option(min=1, help="Steps, instead of epochs.", **TRAINING)]
-Warmup = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate rises.", **TRAINING)
-]
-WeightDecay = Annotated[
-    float, typer.Option(min=0.0, help="Of matrices and kernels, not of biases and norms.", **TRAINING)
-]
+PAIRS, LOSS = "Pairs and views", "Loss"
 
 
 def pretrain(
     source: Source = "-",
-    output: NamedOutput = "encoder.h5",
-    method: Method = Default.method,
-    inverse: Inverse = Default.inverse,
-    positives: Positives = Default.positives,
+    method: Annotated[
+        Literal[tuple(METHODS)], typer.Option("--method", help="The published recipe to start from.")
+    ] = Default.method,
+    gpus: Gpus = Default.gpus,
+    epochs: Annotated[
+        int, typer.Option("--epochs", metavar="N", min=1, help="Passes over the pairs.")
+    ] = Default.epochs,
+    steps: Steps = Default.steps,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            min=2,
+            help="Pairs a forward pass, over all processes.",
+            show_default="1024 a GPU, 32 a CPU process, at most all pairs",
+        ),
+    ] = Default.batch_size,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--learning-rate",
+            metavar="RATE",
+            min=0.0,
+            help="Peak learning rate.",
+            show_default="1e-4 x sqrt(pairs a step of one process)",
+        ),
+    ] = Default.learning_rate,
     arch: Arch = Default.arch,
     init: Init = Default.init,
     input_size: InputSize = Default.input_size,
-    weights: Weights = Default.weights,
-    weight_side: WeightSide = Default.weight_side,
-    weight_keypoints: WeightKeypoints = Default.weight_keypoints,
-    lambda_pos: LambdaPos = Default.lambda_pos,
-    lambda_neg: LambdaNeg = Default.lambda_neg,
-    temperature: Temperature = Default.temperature,
-    negatives: Negatives = Default.negatives,
-    batch_size: BatchSize = Default.batch_size,
-    accumulate: Accumulate = Default.accumulate,
-    epochs: Epochs = Default.epochs,
-    steps: Steps = Default.steps,
-    learning_rate: LearningRate = Default.learning_rate,
-    warmup: Warmup = Default.warmup,
-    optimizer: Optimizer = Default.optimizer,
-    weight_decay: WeightDecay = Default.weight_decay,
-    precision: TrainingPrecision = Default.precision,
-    checkpoint_every: CheckpointEvery = Default.checkpoint_every,
-    compile: Compile = Default.compile,
-    tensorboard: Tensorboard = Default.tensorboard,
-    dry_run: DryRun = False,
     seed: Seed = Default.seed,
-    gpus: Gpus = Default.gpus,
+    dry_run: DryRun = False,
+    positives: Annotated[
+        str,
+        typer.Option(
+            "--positives",
+            metavar="K|sample|all",
+            help="simhand: the K-th mined neighbour, one drawn each epoch, or the mean over all.",
+            rich_help_panel=PAIRS,
+        ),
+    ] = Default.positives,
+    inverse: Annotated[
+        Literal["exact", "published", "none"] | None,
+        typer.Option(
+            "--inverse",
+            help="How projections undo the rotation and shift of their views.",
+            show_default="simclr: none, else exact",
+            rich_help_panel=PAIRS,
+        ),
+    ] = Default.inverse,
+    weights: Annotated[
+        Literal[WEIGHT_KINDS] | None,
+        typer.Option(
+            "--weights",
+            help="Weigh similarities by the distance of the keypoints.",
+            show_default="simhand: linear, else none",
+            rich_help_panel=LOSS,
+        ),
+    ] = Default.weights,
+    weight_side: Annotated[
+        Literal["both", "pos", "neg"],
+        typer.Option(
+            "--weight-side", help="Weigh the numerator (pos), the denominator (neg) or both.", rich_help_panel=LOSS
+        ),
+    ] = Default.weight_side,
+    weight_keypoints: Annotated[
+        Literal["augmented", "original"],
+        typer.Option(
+            "--weight-keypoints",
+            help="Distances of the keypoints in the views, or in the crops before them.",
+            rich_help_panel=LOSS,
+        ),
+    ] = Default.weight_keypoints,
+    lambda_pos: Annotated[
+        float,
+        typer.Option(
+            "--lambda-pos",
+            metavar="1/PX",
+            help="--weights sigmoid: steepness of the weights of the pairs.",
+            rich_help_panel=LOSS,
+        ),
+    ] = Default.lambda_pos,
+    lambda_neg: Annotated[
+        float,
+        typer.Option(
+            "--lambda-neg",
+            metavar="1/PX",
+            help="--weights sigmoid: steepness of the weights of all views against all.",
+            rich_help_panel=LOSS,
+        ),
+    ] = Default.lambda_neg,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature",
+            metavar="T",
+            min=1e-3,
+            help="Similarities are divided by it; 0.001 at least.",
+            rich_help_panel=LOSS,
+        ),
+    ] = Default.temperature,
+    negatives: Annotated[
+        Literal["global", "local"],
+        typer.Option(
+            "--negatives", help="Compare with the views of all processes, or of each one alone.", rich_help_panel=LOSS
+        ),
+    ] = Default.negatives,
+    accumulate: Accumulate = Default.accumulate,
+    warmup: Annotated[
+        float,
+        typer.Option(
+            "--warmup",
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Share of the steps in which the learning rate rises.",
+            rich_help_panel=OPTIMISATION,
+        ),
+    ] = Default.warmup,
+    optimizer: Optimizer = Default.optimizer,
+    weight_decay: Annotated[
+        float,
+        typer.Option(
+            "--weight-decay",
+            metavar="DECAY",
+            min=0.0,
+            help="Weight decay of matrices and kernels; biases and norms have none.",
+            rich_help_panel=OPTIMISATION,
+        ),
+    ] = Default.weight_decay,
+    precision: TrainingPrecision = Default.precision,
+    compile: Compile = Default.compile,
     processes: Processes = Default.processes,
     workers: Workers = Default.workers,
+    checkpoint_every: CheckpointEvery = Default.checkpoint_every,
+    tensorboard: Tensorboard = Default.tensorboard,
+    output: NamedOutput = "encoder.h5",
     moved: Moved = None,
     force: Force = False,
     restart: Restart = False,

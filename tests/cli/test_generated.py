@@ -1,6 +1,8 @@
 """Completions and the page of commands are committed, fresh, and of use."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +56,18 @@ def test_the_page_has_the_help_of_every_command_as_it_is_printed(handtool):
 def test_a_shell_is_told_the_command_that_it_began(handtool, asked):
     done = handtool(env=asked)
     assert "mine" in done.stdout and "embed" not in done.stdout
+
+
+def test_no_help_speaks_of_types_and_ranges():
+    page = (ROOT / "handtool/docs/COMMANDS.md").read_text()
+    assert re.findall(r".*(?:<\w+|range|\[\d*<?=?x[<>]).*", page) == []
+
+
+def test_the_chain_of_commands_can_be_copied_from_a_narrow_terminal(handtool):
+    lines = handtool("--help", env={"COLUMNS": "80"}).stdout.splitlines()
+    chain = [shlex.split(line) for line in lines if line.startswith(" handtool ")]
+    assert [words[1] for words in chain] == list(VERBS)
+    made = {"videos/", "train.h5", "test.h5"}  # what the user has
+    for words in chain:
+        assert words[2] in made and (words[1] != "finetune" or words[words.index("--encoder") + 1] in made)
+        made.add(words[-1])
