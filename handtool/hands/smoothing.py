@@ -38,9 +38,9 @@ class OneEuro:
                 step = time[row] - time[last]
                 if step > 0:
                     change = (raw[place] - raw[place - 1]) / step
-                    velocity += share(self.derivative_cutoff, step) * (change - velocity)
+                    velocity += sample_weight(self.derivative_cutoff, step) * (change - velocity)
                     speed = metres * np.linalg.norm(velocity, axis=-1, keepdims=True)
-                    smooth[row] = smooth[last] + share(self.min_cutoff + self.beta * speed, step) * (
+                    smooth[row] = smooth[last] + sample_weight(self.min_cutoff + self.beta * speed, step) * (
                         raw[place] - smooth[last]
                     )
                 else:  # two frames with one time stamp
@@ -57,7 +57,7 @@ class OneEuro:
         return self.filter(wrist, time, metres) + self.filter(points - wrist, time, metres)
 
 
-def share(cutoff: np.ndarray | float, step: float) -> np.ndarray | float:
+def sample_weight(cutoff: np.ndarray | float, step: float) -> np.ndarray | float:
     """The weight of a new sample `step` s after the last: 1 / (1 + tau / step), tau = 1 / (2 pi cutoff)."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff * step))
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from handtool.render.paper import ACCENT, CONTRAST, INK, PAPER, blank, text_width, write
+from handtool.render.canvas import ACCENT, CONTRAST, INK, PAPER, blank, text_width, write
 from handtool.render.plots import Axes, plot_curve, smooth
 
 LINES = (ACCENT, CONTRAST, (44, 150, 70), (200, 120, 20), (130, 80, 180), (90, 90, 96), (20, 160, 170), (180, 60, 130))

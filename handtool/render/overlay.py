@@ -7,7 +7,7 @@ import numpy as np
 
 from handtool.hands.boxes import apply_affine, apply_affine_to_box
 from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.render.paper import paste, shorten, text_width, write
+from handtool.render.canvas import paste, shorten, text_width, write
 from handtool.render.skeleton import draw_skeleton, drawable
 from handtool.render.space import draw_space
 
@@ -16,7 +16,7 @@ SIDE_COLOURS = {LEFT: (54, 136, 222), RIGHT: (232, 140, 40)}
 SIDE_NAMES = {LEFT: "left", RIGHT: "right"}
 UNKNOWN_COLOUR = (196, 62, 150)
 TRUTH = (236, 236, 232)
-SMALLEST, LARGEST = 480, 960  # px, longer side of a frame in the film
+SMALLEST, LARGEST = 480, 960  # px, longer side of a frame in the mp4
 STRIP = 34  # px, height of the line of text below
 PANELS = 2  # hands in 3D beside the frame
 TURN_DEG, TURN_SECONDS = 55.0, 6.0
@@ -24,7 +24,7 @@ SAME = 14.0  # largest mean difference of grey levels between a crop and its pla
 
 
 @dataclass
-class Marked:
+class HandInPicture:
     """One hand in a picture. box (4,), points and true_points (21, 2): px of the picture, NaN or None if unknown;
     track: -1 none.
 
@@ -40,7 +40,7 @@ class Marked:
     truth: np.ndarray | None = None
     error_mm: float = float("nan")
 
-    def moved(self, affine: np.ndarray) -> "Marked":
+    def moved(self, affine: np.ndarray) -> "HandInPicture":
         """affine: (2, 3) px -> px. The hand in the pixels of another picture."""
         points, true_points = (None if p is None else apply_affine(affine, p) for p in (self.points, self.true_points))
         return replace(self, box=apply_affine_to_box(affine, self.box), points=points, true_points=true_points)
@@ -54,8 +54,8 @@ def shows_crop(frame: np.ndarray, crop: np.ndarray, affine: np.ndarray) -> bool:
     return float(np.abs(coarse[0] - coarse[1]).mean()) <= SAME
 
 
-def film_size(sizes: list[tuple[int, int]], beside: bool) -> tuple[int, int]:
-    """Even width and height of a film for pictures of these sizes (width, height): the largest, scaled to
+def mp4_size(sizes: list[tuple[int, int]], beside: bool) -> tuple[int, int]:
+    """Even width and height of an mp4 for pictures of these sizes (width, height): the largest, scaled to
     SMALLEST..LARGEST, with the line below and, if `beside`, the panels of hands in 3D."""
     scaled = [np.array(size) * np.clip(1.0, SMALLEST / max(size), LARGEST / max(size)) for size in sizes]
     width, height = (np.ceil(np.max(scaled, axis=0) / 2) * 2).astype(int).tolist()
@@ -67,12 +67,18 @@ def panel_side(height: int) -> int:
 
 
 def draw_picture(
-    image: np.ndarray, hands: list[Marked], name: str, told: str, size: tuple[int, int], beside: bool, seconds: float
+    image: np.ndarray,
+    hands: list[HandInPicture],
+    name: str,
+    told: str,
+    size: tuple[int, int],
+    beside: bool,
+    seconds: float,
 ) -> np.ndarray:
     """image: a frame or a crop; hands: in its pixels. Returns a picture of `size` (width, height), which the image
     fills.
 
-    name: the video's, below on the left; told: other text, below on the right; seconds: time in the film, which turns
+    name: the video's, below on the left; told: other text, below on the right; seconds: time in the mp4, which turns
     the hands in 3D.
     """
     width, height = size[0], size[1] - STRIP
@@ -97,14 +103,14 @@ def draw_picture(
     return page
 
 
-def seen_in_space(hands: list[Marked], seconds: float) -> list[tuple[Marked, float]]:
+def seen_in_space(hands: list[HandInPicture], seconds: float) -> list[tuple[HandInPicture, float]]:
     """The hands of the panels and their angles in degrees: the first two, swinging; a single one also from the side."""
     swing = TURN_DEG * np.sin(2 * np.pi * seconds / TURN_SECONDS)
     there = [(hand, swing) for hand in hands if hand.joints is not None and np.isfinite(hand.joints).any()][:PANELS]
     return [*there, (there[0][0], 90.0)] if len(there) == 1 else there
 
 
-def draw_hand(picture: np.ndarray, hand: Marked) -> None:
+def draw_hand(picture: np.ndarray, hand: HandInPicture) -> None:
     """In place: box, joints (the true ones in white beneath), and a label at the box."""
     colour = SIDE_COLOURS.get(hand.side, UNKNOWN_COLOUR)
     boxed = np.isfinite(hand.box).all()
@@ -137,7 +143,7 @@ def draw_in_place(picture: np.ndarray, points: np.ndarray, single: tuple | None 
         draw_skeleton(patch, points - (x0, y0), single=single, width=(0.8 if single else 1.0) * reach / patch.shape[0])
 
 
-def draw_chip(picture: np.ndarray, hand: Marked, x: int, y: int) -> None:
+def draw_chip(picture: np.ndarray, hand: HandInPicture, x: int, y: int) -> None:
     """In place: side, track and error on a background of the side's colour."""
     track = f"  #{hand.track}" if hand.track >= 0 else ""
     text = (

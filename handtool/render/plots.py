@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from handtool.render.paper import ACCENT, CONTRAST, FAINT, INK, RULE, blank, heading, write
+from handtool.render.canvas import ACCENT, CONTRAST, FAINT, INK, RULE, blank, heading, write
 
 FRAME = (70, 74, 24, 44)  # px left, top, right, bottom of the drawing area
 

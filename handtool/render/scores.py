@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 
 from handtool.hands.skeleton import FINGERS, JOINTS
+from handtool.render.canvas import FAINT, INK, RULE, blank, heading, write
 from handtool.render.curves import plot_lines
-from handtool.render.paper import FAINT, INK, RULE, blank, heading, write
 from handtool.render.skeleton import EDGE, joint_colours
 
 LEFT, RIGHT, TOP, BOTTOM = 70, 836, 40, 46  # px, of the bars' area

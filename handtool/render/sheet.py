@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handtool.render.paper import FAINT, INK, blank, heading, paste, shorten, write
+from handtool.render.canvas import FAINT, INK, blank, heading, paste, shorten, write
 
 GAP = 10  # px between tiles
 MARGIN = 16

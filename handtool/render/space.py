@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from handtool.render.paper import FAINT, PAPER, RULE, write
+from handtool.render.canvas import FAINT, PAPER, RULE, write
 from handtool.render.skeleton import draw_skeleton
 
 TRUTH = (158, 162, 168)

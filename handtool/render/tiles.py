@@ -6,7 +6,7 @@ import numpy as np
 
 from handtool.hands.camera import mirror_points
 from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.render.paper import decode
+from handtool.render.canvas import decode
 from handtool.render.sheet import Tile
 from handtool.render.skeleton import draw_skeleton, scale_points
 

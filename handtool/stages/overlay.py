@@ -16,9 +16,9 @@ from handtool.errors import HandtoolError
 from handtool.hands.align import wrist_error
 from handtool.hands.boxes import apply_affine_to_box, invert
 from handtool.progress import Progress, silent
-from handtool.render.film import Film, read_note
-from handtool.render.overlay import Marked, draw_picture, film_size, shows_crop
-from handtool.render.paper import decode
+from handtool.render.canvas import decode
+from handtool.render.mp4 import Mp4Writer, read_note
+from handtool.render.overlay import HandInPicture, draw_picture, mp4_size, shows_crop
 from handtool.sources.frame import Video
 from handtool.sources.reopen import find_again, read_again
 from handtool.store import (
@@ -57,11 +57,11 @@ def overlay(
     kind = choose_kind(source, config.kind)
     rows, rate = choose_rows(source, footage, config.frames), config.fps or sampled_rate(source)
     scene = read_scene(source, rows, kind)
-    size = film_size(picture_sizes(source, rows, footage), beside=scene.joints is not None)
+    size = mp4_size(picture_sizes(source, rows, footage), beside=scene.joints is not None)
     drawn, origins = 0, Counter()
-    with Film(sink, rate, note=note) as film:
+    with Mp4Writer(sink, rate, note=note) as mp4:
         for number, picture in enumerate(islice(make_pictures(source, scene, footage), config.frames or None)):
-            film.add(
+            mp4.add(
                 draw_picture(
                     picture.image,
                     picture.hands,
@@ -161,7 +161,7 @@ class OverlayScene:
     truth: np.ndarray | None = None
     error_mm: np.ndarray | None = None
 
-    def marked(self, i: int) -> Marked:
+    def marked(self, i: int) -> HandInPicture:
         """Hand i in px of its crop."""
         box = apply_affine_to_box(self.affine[i], self.box[i])
         more = {
@@ -169,7 +169,7 @@ class OverlayScene:
             for name in ("true_points", "joints", "truth", "error_mm")
             if getattr(self, name) is not None
         }
-        return Marked(int(self.side[i]), int(self.track[i]), box, self.points[i], **more)
+        return HandInPicture(int(self.side[i]), int(self.track[i]), box, self.points[i], **more)
 
 
 def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
@@ -212,7 +212,7 @@ class Picture:
     """One picture of the film: a frame or a crop, the hands in its pixels, and what stands below it."""
 
     image: np.ndarray
-    hands: list[Marked]
+    hands: list[HandInPicture]
     name: str
     told: str
     origin: str  # "frame" or "crop"

@@ -10,8 +10,8 @@ from handtool import __version__
 from handtool.config import ReportConfig
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import JOINTS
+from handtool.render.canvas import encode_jpeg
 from handtool.render.page import as_text, figure, page, picture, shell, table
-from handtool.render.paper import encode_jpeg
 from handtool.render.scores import pck_curves
 from handtool.render.svg import curve_chart, funnel_chart, hands_chart, histogram_chart, intervals_chart, shares_chart
 from handtool.store import (

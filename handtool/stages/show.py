@@ -5,15 +5,15 @@ import numpy as np
 from handtool.config import ShowConfig
 from handtool.errors import HandtoolError
 from handtool.hands.align import wrist_error
-from handtool.render.atlas import choose_thumbnails, draw_map, place_points
+from handtool.render.canvas import encode_png
 from handtool.render.choose import choose_anchors, choose_by_video, choose_hands, choose_lowest, choose_ranked
 from handtool.render.curves import curve_sheet
-from handtool.render.paper import encode_png
-from handtool.render.ranks import pairs_sheet
+from handtool.render.embedding_map import choose_thumbnails, draw_map, place_points
+from handtool.render.pairs_sheet import pairs_sheet
+from handtool.render.predictions_sheet import Poses, predictions_sheet
 from handtool.render.scores import scores_sheet
 from handtool.render.sheet import contact_sheet
 from handtool.render.tiles import DrawnHands, hand_tiles
-from handtool.render.versus import Poses, predictions_sheet
 from handtool.store import (
     CROPS,
     CURVE,

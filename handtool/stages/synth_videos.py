@@ -13,7 +13,7 @@ from handtool.config import SynthVideosConfig
 from handtool.engine.local import Heartbeat, Work, count_workers, run_in_processes
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
-from handtool.render.film import encode_mp4
+from handtool.render.mp4 import encode_mp4
 from handtool.store import (
     LEFT,
     TRUTH,

@@ -72,10 +72,10 @@ def write_array(
         dataset = create_chunked(group, name, array.dtype, array.shape, growing=False)
     if array.size:
         dataset[...] = array
-    return seal(dataset, crc32(array), unit, scalar)
+    return write_checksum(dataset, crc32(array), unit, scalar)
 
 
-def seal(dataset: h5py.Dataset, checksum: int, unit: str | None = None, scalar: bool = False) -> int:
+def write_checksum(dataset: h5py.Dataset, checksum: int, unit: str | None = None, scalar: bool = False) -> int:
     from handtool.store.text import encode
 
     dataset.attrs["crc32"] = np.uint32(checksum)

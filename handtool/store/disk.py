@@ -145,7 +145,7 @@ def remove_if_abandoned(path: Path) -> None:
         os.close(descriptor)
 
 
-def beside(path: Path, name: str) -> Path:
+def linked_path(path: Path, name: str) -> Path:
     """The file that `path` calls `name`: beside it or, if `path` is a symbolic link, also beside its target."""
     near = Path(os.path.normpath(os.path.join(os.path.realpath(path.parent), name)))
     if path.is_symlink() and not near.exists():

@@ -11,7 +11,7 @@ import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError, first_line
 from handtool.store.columns import crc32, from_storage, read_array, verify
-from handtool.store.disk import beside
+from handtool.store.disk import linked_path
 from handtool.store.gatekeeper import ensure_sound
 from handtool.store.provenance import read_chain
 from handtool.store.schema import CROPS, ROW_TABLES, TABLES, VIDEOS, Column, Table
@@ -120,7 +120,7 @@ class File:
 
     def place_of(self, name: str) -> Path:
         """Path of the file with a linked table, as the link has it."""
-        return beside(self.path, self.links[name]["file"])
+        return linked_path(self.path, self.links[name]["file"])
 
     @cached_property
     def pool(self) -> "File | None":

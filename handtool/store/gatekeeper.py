@@ -23,7 +23,7 @@ from h5py._objects import phil
 
 from handtool.errors import DamagedFile, first_line
 from handtool.store.columns import read_array
-from handtool.store.disk import beside
+from handtool.store.disk import linked_path
 from handtool.store.schema import FORMAT, FORMAT_VERSION, TABLES, Column, Table
 from handtool.store.text import decode
 
@@ -255,7 +255,7 @@ def check_links(h5: h5py.File, path: str) -> dict[str, str]:
                 known = name in TABLES and link.path == f"/{name}"
                 if not known or entry.get("file") != link.filename or not isinstance(entry.get("uuid"), str):
                     raise Refused(f"holds a link out of the schema (/{place} -> {link.filename}:{link.path})")
-                found[place] = str(beside(Path(path), link.filename))
+                found[place] = str(linked_path(Path(path), link.filename))
     if set(found) != set(recorded):
         raise Refused("has links that do not match its record of them")
     return found

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError
-from handtool.store.disk import beside
+from handtool.store.disk import linked_path
 from handtool.store.file import File, find_moved, open_file, plain_attrs, read_column
 from handtool.store.schema import CROPS
 
@@ -79,7 +79,7 @@ def open_jpeg_files(owner: File) -> tuple[list[tuple[str, int]], np.ndarray]:
     """The k files with the images of a `cat --link`, uuids verified: [(path, first byte)], column lengths (k,)."""
     files, ends = [], []
     for entry in read_jpeg_files(owner):
-        path = find_moved(entry["uuid"]) or beside(owner.path, entry["file"])
+        path = find_moved(entry["uuid"]) or linked_path(owner.path, entry["file"])
         if not path.exists():
             hint = f"put it back, or name where it is now: --linked FILE (it has uuid {entry['uuid']})"
             raise HandtoolError(f"{owner.path} keeps its crops in {path}, which is not there", hint=hint)

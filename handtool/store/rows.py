@@ -9,7 +9,7 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
-from handtool.store.disk import beside
+from handtool.store.disk import linked_path
 from handtool.store.file import File, find_moved, read_column
 from handtool.store.jpegs import Jpegs, open_jpegs, read_jpeg_files
 from handtool.store.schema import CROPS, PAIRS, UNKNOWN, VIDEOS, Column, Table
@@ -122,7 +122,7 @@ class JpegLinks:
                 read_jpeg_files(owner) if file.has(CROPS.jpeg_file) else [{"file": owner.path.name, "uuid": owner.uuid}]
             )
             for entry in named:
-                path = str(find_moved(entry["uuid"]) or beside(owner.path, entry["file"]))
+                path = str(find_moved(entry["uuid"]) or linked_path(owner.path, entry["file"]))
                 self.paths.append(
                     {"file": path if sink.folder is None else os.path.relpath(path, sink.folder), "uuid": entry["uuid"]}
                 )

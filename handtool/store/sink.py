@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from handtool.errors import HandtoolError
-from handtool.store.columns import crc32, create_chunked, seal, to_storage, write_array
+from handtool.store.columns import crc32, create_chunked, to_storage, write_array, write_checksum
 from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish
 from handtool.store.file import File
 from handtool.store.provenance import Record, merge_chains, write_chain
@@ -75,7 +75,7 @@ class Sink:
         for name in pool.tables:
             owner = pool.owner(name)
             if owner.carried:
-                self.carry(owner, name, f"pool/{name}")
+                self.copy_table(owner, name, f"pool/{name}")
             else:
                 self.links[f"pool/{name}"] = owner
 
@@ -87,11 +87,11 @@ class Sink:
                 continue
             owner = source.owner(name)
             if owner.carried:
-                self.carry(owner, name)
+                self.copy_table(owner, name)
             else:
                 self.links[name] = owner
 
-    def carry(self, owner: File, name: str, place: str | None = None) -> None:
+    def copy_table(self, owner: File, name: str, place: str | None = None) -> None:
         place = place or name
         owner.h5.copy(owner.h5[name], self.h5, place)
         for key, dataset in self.h5[place].items():
@@ -214,7 +214,7 @@ class TableWriter:
             array = to_storage(next(c for c in self.table.columns if c.name == name), texts)
             self.note(name, write_array(self.group, name, array))
         for name, dataset in self.datasets.items():
-            self.note(name, seal(dataset, self.checksums[name], getattr(self.table, name).unit))
+            self.note(name, write_checksum(dataset, self.checksums[name], getattr(self.table, name).unit))
         missing = [c.name for c in self.table.columns if not c.optional and c.name not in self.group]
         if missing and not any(
             len(self.group[c.name]) for c in self.table.columns if c.name in self.group and c.length != "N+1"
@@ -229,7 +229,7 @@ class TableWriter:
         """Writes jpeg, jpeg_offset and jpeg_crc32. With `cat --link` jpeg is empty and the others are given."""
         if "jpeg_file" in self.datasets:
             self.group.create_dataset("jpeg", shape=(0,), dtype="u1")
-            self.note("jpeg", seal(self.group["jpeg"], 0))
+            self.note("jpeg", write_checksum(self.group["jpeg"], 0))
             return
         offset = np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)]).astype(np.int64)
         self.append_array(CROPS.jpeg_offset, offset)
@@ -243,7 +243,7 @@ class TableWriter:
                 block = self.spool.read(COPY_BYTES)
                 dataset[start : start + len(block)] = np.frombuffer(block, np.uint8)
             self.spool.close()
-        self.note("jpeg", seal(self.group["jpeg"], self.checksums.get("jpeg", 0)))
+        self.note("jpeg", write_checksum(self.group["jpeg"], self.checksums.get("jpeg", 0)))
 
     def write_empty(self, names: list[str]) -> None:
         """Writes empty columns: a table without rows still has all its columns."""

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from handtool.render.atlas import choose_thumbnails, draw_map, group_colours, place_points
+from handtool.render.canvas import ACCENT, PAPER, blank, decode, encode_png, shorten, text_width, write
 from handtool.render.choose import choose_anchors, choose_by_video, choose_hands, choose_lowest, choose_ranked
 from handtool.render.curves import curve_sheet
-from handtool.render.paper import ACCENT, PAPER, blank, decode, encode_png, shorten, text_width, write
+from handtool.render.embedding_map import choose_thumbnails, draw_map, group_colours, place_points
 from handtool.render.plots import nice_ticks, plot_curve, smooth
 from handtool.render.sheet import Tile, contact_sheet
 from handtool.render.skeleton import FINGER_COLOURS, draw_skeleton, joint_colours, scale_points

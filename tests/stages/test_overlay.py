@@ -18,8 +18,8 @@ from handtool import store
 from handtool.config import OverlayConfig
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.render.film import Film, read_note
-from handtool.render.overlay import SIDE_COLOURS, STRIP, Marked, draw_picture, film_size, shows_crop
+from handtool.render.mp4 import Mp4Writer, read_note
+from handtool.render.overlay import SIDE_COLOURS, STRIP, HandInPicture, draw_picture, mp4_size, shows_crop
 from handtool.sources.reopen import find_again, read_again
 from handtool.stages.overlay import find_footage, overlay
 
@@ -157,11 +157,11 @@ def test_joints_are_drawn_where_they_are_and_in_space_beside(tmp_path):
 def test_a_hand_at_the_border_or_unknown_does_no_harm():
     image = np.full((90, 160, 3), 100, np.uint8)
     hands = [
-        Marked(LEFT, 3, np.array([-40.0, -30, 20, 30]), np.random.default_rng(0).uniform(-50, 30, (21, 2))),
-        Marked(RIGHT, -1, np.full(4, np.nan), np.full((21, 2), np.nan), joints=np.full((21, 3), np.nan)),
-        Marked(2, -1, np.array([150.0, 80, 900, 900]), np.full((21, 2), 1e9)),
+        HandInPicture(LEFT, 3, np.array([-40.0, -30, 20, 30]), np.random.default_rng(0).uniform(-50, 30, (21, 2))),
+        HandInPicture(RIGHT, -1, np.full(4, np.nan), np.full((21, 2), np.nan), joints=np.full((21, 3), np.nan)),
+        HandInPicture(2, -1, np.array([150.0, 80, 900, 900]), np.full((21, 2), 1e9)),
     ]
-    size = film_size([(160, 90), (90, 160)], beside=True)
+    size = mp4_size([(160, 90), (90, 160)], beside=True)
     assert (
         draw_picture(image, hands, "name", "told", size, True, 0.5).shape == (size[1], size[0], 3)
         and size[0] % 2 == size[1] % 2 == 0
@@ -172,7 +172,13 @@ def test_the_sides_have_their_colours():
     image = np.full((200, 200, 3), 100, np.uint8)
     for side in (LEFT, RIGHT):
         drawn = draw_picture(
-            image, [Marked(side, 0, np.array([50.0, 80, 150, 150]))], "", "", film_size([(200, 200)], False), False, 0.0
+            image,
+            [HandInPicture(side, 0, np.array([50.0, 80, 150, 150]))],
+            "",
+            "",
+            mp4_size([(200, 200)], False),
+            False,
+            0.0,
         )
         assert (drawn == SIDE_COLOURS[side]).all(2).sum() > 200
 
@@ -225,7 +231,7 @@ def test_images_and_labelled_sets_are_found_again_too(tmp_path):
 
 
 def test_a_film_remembers_its_note_and_what_is_no_film_has_none(tmp_path):
-    with open(tmp_path / "film.mp4", "wb") as file, Film(file, 12.5, note="made by a test") as film:
+    with open(tmp_path / "film.mp4", "wb") as file, Mp4Writer(file, 12.5, note="made by a test") as film:
         for number in range(5):
             film.add(np.full((48, 64, 3), 40 * number, np.uint8))
     assert read_note(tmp_path / "film.mp4") == "made by a test"
@@ -260,7 +266,7 @@ def test_a_film_that_breaks_off_leaves_nothing_and_keeps_what_was_there(tmp_path
     for before in (None, b"an older film"):
         if before:
             path.write_bytes(before)
-        with pytest.raises(RuntimeError), store.write_whole(path) as file, Film(file, 10) as film:
+        with pytest.raises(RuntimeError), store.write_whole(path) as file, Mp4Writer(file, 10) as film:
             film.add(np.zeros((48, 64, 3), np.uint8))
             raise RuntimeError("the power is gone")
         assert [p.name for p in tmp_path.iterdir()] == ([path.name] if before else [])

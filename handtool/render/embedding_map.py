@@ -5,7 +5,7 @@ import colorsys
 import cv2
 import numpy as np
 
-from handtool.render.paper import FAINT, RULE, blank, heading, paste, write
+from handtool.render.canvas import FAINT, RULE, blank, heading, paste, write
 
 WIDTH, HEIGHT = 1200, 900
 FRAME = 24, 90, WIDTH - 24, HEIGHT - 34  # px left, top, right, bottom

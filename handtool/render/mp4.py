@@ -14,7 +14,7 @@ import numpy as np
 OPTIONS = {"preset": "fast", "threads": "1", "bf": "0", "x264-params": "mbtree=0:rc-lookahead=0:weightp=0"}
 
 
-class Film:
+class Mp4Writer:
     """An mp4 that is being written; a context manager. crf: 0 (lossless) to 51. `note` is stored in the file.
 
     The same pictures give the same bytes on any number of cores, see OPTIONS. An odd side grows by one pixel, as 4:2:0
@@ -28,7 +28,7 @@ class Film:
         self.stream = self.container.add_stream("libx264", rate=self.rate, options={**OPTIONS, "crf": str(crf)})
         self.stream.pix_fmt = "yuv420p"
 
-    def __enter__(self) -> "Film":
+    def __enter__(self) -> "Mp4Writer":
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -50,14 +50,14 @@ class Film:
 def encode_mp4(frames: Iterable[np.ndarray], fps: float, crf: int = 18) -> bytes:
     """frames: (h, w, 3) uint8 RGB, all of one size, at least one. Returns the bytes of an mp4."""
     file = BytesIO()
-    with Film(file, fps, crf) as film:
+    with Mp4Writer(file, fps, crf) as mp4:
         for image in frames:
-            film.add(image)
+            mp4.add(image)
     return file.getvalue()
 
 
 def read_note(path: Path) -> str:
-    """The note of a film; empty if it has none, or if the file is no film."""
+    """The note of an mp4; empty if it has none, or if the file is no mp4."""
     try:
         with av.open(str(path)) as container:
             return container.metadata.get("comment", "")

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from handtool.render.paper import ACCENT
+from handtool.render.canvas import ACCENT
 from handtool.render.sheet import Tile, labelled_rows
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from handtool.render.film import encode_mp4
+from handtool.render.mp4 import encode_mp4
 from handtool.sources.frame import Sampling, Tally, Video
 from handtool.sources.video import read_video
 
