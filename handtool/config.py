@@ -6,25 +6,25 @@ from dataclasses import dataclass  # eq and repr are off below: generating them 
 MACHINE_SETTINGS = frozenset(
     {"workers", "device", "checkpoint_every", "checkpoint_seconds", "timeout_s", "compile", "tensorboard"}
 )
-# Settings that leave something open. A training's plan says what was chosen, and takes their place in its fingerprint.
+# Settings that leave a choice open. In the fingerprint of a training, its plan (what was chosen) takes their place.
 OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch_size_cpu", "base_rate"})
 
-# Which result a stage makes, where it is not 1, that of version 0.1.0. The number goes up when a fix changes what the stage makes of the same
-# settings and inputs; outputs of a lower one are no longer `up to date`.
+# Result version of a stage if it is not 1, that of program version 0.1.0. It goes up when a fix changes the result for
+# the same settings and inputs; outputs with a lower one are not `up to date`.
 RESULT_VERSIONS = {
-    "pretrain": 2,  # the fingerprint holds the plan as it was chosen
-    "finetune": 2,  # likewise; --freeze holds with several processes
+    "pretrain": 2,  # the fingerprint contains the plan
+    "finetune": 2,  # the same; --freeze works with several processes
 }
-# What can be named on a command line, each kind listed once, here: cli/ offers these names, one file of a room says what they stand for
-# (CONTRIBUTING.md shows how to add one).
+# The names of detectors, estimators and so on, each kind listed once. cli/ offers them; the file named in the comment
+# implements them. CONTRIBUTING.md shows how to add one.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ModelFile:
-    """What a detector or estimator reads: the endings of its model's file, and the example that is named where one is needed."""
+    """The model file of a detector or estimator: its suffixes, and an example for messages."""
 
     endings: tuple[str, ...] = ()
-    example: str | None = None  # None: it does without
+    example: str | None = None  # None: it needs no file
 
 
 DETECTORS = {  # vision/detectors.py

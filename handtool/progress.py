@@ -8,7 +8,7 @@ from typing import Protocol
 
 class Progress(Protocol):
     def __call__(self, what: str, done: float, total: float | None = None, **figures: float) -> None:
-        """`what`: name of the work, one bar each; `done` of `total` units (None: unknown); `figures`: shown beside it."""
+        """`what`: name of the work, one bar each; `done` of `total` units or None; `figures`: shown beside the bar."""
 
 
 def silent(what: str, done: float, total: float | None = None, **figures: float) -> None:

@@ -49,7 +49,7 @@ class Graph:
 
     @property
     def repeatable(self) -> bool:
-        """Whether one thread built it: several link rows in the order in which they happen to come."""
+        """Whether one thread built the graph: with several, the order of the rows, and so the links, vary."""
         return (self.threads if self.threads > 0 else os.cpu_count()) == 1
 
     def ask(self, anchors: np.ndarray, count: int, ef: int) -> Iterator[tuple[slice, np.ndarray]]:

@@ -41,7 +41,7 @@ class Neighbors:
     rejected: float = 0.0  # share of the graph's answers that are excluded
     asked_again: int = 0  # anchors queried again for more rows
     scanned: int = 0  # anchors with too few neighbours by the graph, found by a scan
-    repeatable: bool = True  # False where several threads built a graph: another time a few neighbours may differ
+    repeatable: bool = True  # False if several threads built a graph: the next run may differ in a few rows
 
 
 @dataclass(frozen=True)

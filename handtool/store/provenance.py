@@ -63,7 +63,8 @@ class Input:
 
 @dataclass
 class Record:
-    """One step, before it has run. `plan`: of a training, what was chosen where the config leaves it open; under the names of the config."""
+    """One step, before it has run. `plan`: for a training, the values chosen for settings that the config leaves
+    open."""
 
     program: str
     config: dict
@@ -77,25 +78,25 @@ class Record:
 
     @property
     def settings(self) -> dict:
-        """The part of the config, and of the plan, that can change the result."""
+        """The settings of config and plan that can change the result."""
         left_out = MACHINE_SETTINGS | OPEN_SETTINGS if self.plan else MACHINE_SETTINGS
         chosen = {key: value for key, value in self.config.items() if key not in left_out} | self.plan
         return json.loads(json.dumps(chosen, default=plain))
 
     @property
     def result(self) -> int:
-        """Which result this program makes of the same settings and inputs; 1 is that of version 0.1.0."""
+        """The result version of this program, see config.RESULT_VERSIONS."""
         return RESULT_VERSIONS.get(self.program.removeprefix("handtool "), 1)
 
     @property
     def fingerprint(self) -> str:
-        """Same program, result version, settings, plan and inputs: the same text. What `up to date` and a resumed job compare."""
+        """A hash of program, result version, settings, plan and inputs. `up to date` and resumed jobs compare it."""
         said = [self.program, self.settings, [item.identity for item in self.inputs]]
-        said += [self.result] if self.result > 1 else []  # what 0.1.0 made is up to date where nothing has changed
+        said += [self.result] if self.result > 1 else []  # so that files of 0.1.0 stay up to date if nothing changed
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def difference(self, other: dict) -> str:
-        """How `other` (a step of a file, or the note of a job) was made, as far as that is not this step's way; empty: from other inputs."""
+        """How `other`, a step of a file or the note of a job, was made differently; empty if only the inputs differ."""
         if other["program"] != self.program:
             return f"by `{other['program']}`"
         if (result := other.get("result", 1)) != self.result:
@@ -110,7 +111,7 @@ class Record:
         return "with " + ", ".join(changed) if changed else ""
 
     def product_uuid(self, digests: dict[str, int]) -> str:
-        """Equal tables have one uuid, however many threads made them; the fingerprint keeps their number."""
+        """The uuid of the result. It does not depend on the number of threads; the fingerprint does."""
         inputs = [item.uuid for item in self.inputs if item.uuid]
         settings = {key: value for key, value in self.settings.items() if key != "threads"}
         return str(uuid.uuid5(NAMESPACE, json.dumps([self.program, settings, inputs, digests], sort_keys=True)))
