@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import warm
-
-import handtool as package
+from running import package_environment
 
 HERE = Path(__file__).resolve().parent
 TORCH_WORDS = {"pretrain", "finetune", "predict", "export", "--model", "--encoder", "--processes"}
@@ -35,8 +34,7 @@ def samples() -> Path:
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """Of every command that a test runs: the package under test, no colours, room for long lines."""
-    package_path = str(Path(package.__file__).parents[1])
-    return {**os.environ, "PYTHONPATH": package_path, "NO_COLOR": "1", "COLUMNS": "200"}
+    return package_environment(NO_COLOR="1", COLUMNS="200")
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,14 @@ def write_image(path: Path, image: np.ndarray, quality: int = 95) -> Path:
     return path
 
 
+def add_orientation(path, orientation: int) -> None:
+    """Puts an EXIF header with one tag, the orientation, behind the JPEG's first marker."""
+    tiff = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    body = b"Exif\0\0" + tiff
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:])
+
+
 def make_labelled(folder: Path, count: int = 6, size: int = 224, as_json: bool = False, **changes: object) -> Path:
     """A labelled set of plain pictures; `changes` replaces columns (None: leaves one out). Returns its folder."""
     rng = np.random.default_rng(3)

@@ -1,11 +1,18 @@
 """Runs a stage as `handtool.cli` does, without it. Files are fresh and our own, so they are opened as `trusted`."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from making import record
 
+import handtool
 from handtool import store
+
+
+def package_environment(**more: str) -> dict[str, str]:
+    """Of a command that a test starts: it finds the package under test."""
+    return {**os.environ, "PYTHONPATH": str(Path(handtool.__file__).parents[1]), **more}
 
 
 def run_stage(stage, sources: Path | list[Path], output: Path, config, **extra) -> dict:

@@ -10,10 +10,10 @@ from pathlib import Path
 import footage
 import numpy as np
 import pytest
+from comparing import assert_same_tables
 from footage import make_video
 from making import make_file, record, write_crops, write_labels, write_videos
 from running import read_tables, same_tables
-from test_pipes import assert_same_tables
 
 import handtool as package
 from handtool import store

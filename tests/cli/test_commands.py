@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from making import make_file
+from running import package_environment
 
 import handtool
 from handtool import __version__
@@ -39,12 +40,6 @@ def test_help_loads_nothing_heavy(command):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=package_environment())
     assert done.returncode == 0 and done.stdout.rstrip().endswith("HEAVY []"), done.stdout[-300:] + done.stderr
-
-
-def package_environment(**more: str) -> dict:
-    import handtool
-
-    return {**os.environ, "PYTHONPATH": str(Path(handtool.__file__).parents[1]), **more}
 
 
 def test_the_verbs_stand_first_in_pipeline_order(handtool):

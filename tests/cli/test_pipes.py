@@ -3,10 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+from comparing import assert_same_tables
 from making import make_file
 
 from handtool import store
-from handtool.store import CURVE, TABLES
+from handtool.store import CURVE
 
 SMALL = [
     "--gpus",
@@ -24,20 +25,6 @@ SMALL = [
     "--steps",
     "2",
 ]
-
-
-def tables_of(path) -> dict[str, np.ndarray]:
-    """Every column that a file owns or links to, crops as bytes."""
-    with store.open_file(path) as file:
-        names = [c for name in file.tables for c in TABLES[name].columns if file.has(c) and c.name != "seconds"]
-        return {c.path: store.read_column(file, c) for c in names}
-
-
-def assert_same_tables(one, other) -> None:
-    first, second = tables_of(one), tables_of(other)
-    assert first.keys() == second.keys()
-    for path, values in first.items():
-        assert np.array_equal(values, second[path], equal_nan=values.dtype.kind == "f"), path
 
 
 @pytest.fixture

@@ -5,15 +5,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from comparing import compare_pictures
 from drawing import draw_views
 from making import make_file, record
-from test_finetune import run as finetune_run
-from test_inference import make_pose
-from test_pretrain import add_pairs, curve_of, weights_of
-from test_pretrain import run as pretrain_run
-from test_synth_torch import compare
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+from training import add_pairs, curve_of, make_pose, run_finetune, run_pretrain, weights_of
 
 from handtool import store
 from handtool.config import EmbedConfig, PredictConfig
@@ -117,9 +114,9 @@ def test_the_loss_and_its_gradient_are_the_same(weights):
 @pytest.mark.parametrize("method", ["simclr", "peclr", "simhand"])
 def test_pretraining_follows_the_curve_of_the_cpu(pairs, tmp_path, method):
     settings = {"method": method, "batch_size": 20, "steps": 6, "workers": 2}
-    pretrain_run(pairs, tmp_path / "cpu.h5", **settings)
-    pretrain_run(pairs, tmp_path / "fp32.h5", gpus=1, precision="fp32", **settings)
-    pretrain_run(pairs, tmp_path / "bf16.h5", gpus=1, **settings)
+    run_pretrain(pairs, tmp_path / "cpu.h5", **settings)
+    run_pretrain(pairs, tmp_path / "fp32.h5", gpus=1, precision="fp32", **settings)
+    run_pretrain(pairs, tmp_path / "bf16.h5", gpus=1, **settings)
     loss = np.array(curve_of(tmp_path / "cpu.h5"))
     assert_follows(
         tmp_path / "fp32.h5", loss, 1e-3, 0.05
@@ -139,26 +136,26 @@ def assert_follows(path, loss, first, later):
 
 def test_fp16_compiled_and_accumulated_passes_follow_it_too(pairs, tmp_path):
     settings = {"gpus": 1, "batch_size": 20, "steps": 6}
-    pretrain_run(pairs, tmp_path / "fp32.h5", precision="fp32", **settings)
+    run_pretrain(pairs, tmp_path / "fp32.h5", precision="fp32", **settings)
     loss = np.array(curve_of(tmp_path / "fp32.h5"))
     for name, changes in {"fp16": {"precision": "fp16"}, "compiled": {"compile": True}}.items():
-        pretrain_run(pairs, tmp_path / f"{name}.h5", **settings | changes)
+        run_pretrain(pairs, tmp_path / f"{name}.h5", **settings | changes)
         assert np.abs(np.array(curve_of(tmp_path / f"{name}.h5")) - loss).max() < 0.05 * loss.max(), name
-    report = pretrain_run(pairs, tmp_path / "accumulated.h5", accumulate=2, **settings)
+    report = run_pretrain(pairs, tmp_path / "accumulated.h5", accumulate=2, **settings)
     assert report["pairs_per_step"] == 40 and np.isfinite(curve_of(tmp_path / "accumulated.h5")).all()
 
 
 def test_what_was_stopped_goes_on_at_its_step(pairs, tmp_path):
     settings = {"batch_size": 20, "steps": 8, "gpus": 1, "checkpoint_every": 1, "precision": "fp32"}
-    pretrain_run(pairs, tmp_path / "whole.h5", **settings)
+    run_pretrain(pairs, tmp_path / "whole.h5", **settings)
 
     def stop(_, done, total, **figures):
         if done >= 3:
             raise Terminated
 
     with pytest.raises(Terminated):
-        pretrain_run(pairs, tmp_path / "parts.h5", stop, **settings)
-    pretrain_run(pairs, tmp_path / "parts.h5", **settings)
+        run_pretrain(pairs, tmp_path / "parts.h5", stop, **settings)
+    run_pretrain(pairs, tmp_path / "parts.h5", **settings)
     assert curve_of(tmp_path / "parts.h5", CURVE.step) == curve_of(tmp_path / "whole.h5", CURVE.step)
     assert np.allclose(curve_of(tmp_path / "parts.h5"), curve_of(tmp_path / "whole.h5"), rtol=0.01)
 
@@ -172,7 +169,7 @@ def test_the_end_of_the_memory_is_one_line_with_a_smaller_batch(pairs, tmp_path)
         with pytest.raises(
             HandtoolError, match=r"^out of memory on GPU 0: 40 pairs on each process need about \d+\.\d GiB$"
         ) as told:
-            pretrain_run(pairs, tmp_path / "e.h5", batch_size=40, arch="resnet50", **settings)
+            run_pretrain(pairs, tmp_path / "e.h5", batch_size=40, arch="resnet50", **settings)
         batch_size = int(re.match(r"--batch-size (\d+) should fit", told.value.hint)[1])
         assert batch_size <= 30 and not (tmp_path / "e.h5").exists()
     finally:
@@ -206,17 +203,17 @@ def test_the_parts_of_several_processes_run_with_nccl(tmp_path):
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
 def test_all_gpus_train_as_one(pairs, tmp_path):
     count, settings = torch.cuda.device_count(), {"steps": 5, "precision": "fp32"}
-    pretrain_run(pairs, tmp_path / "one.h5", gpus=1, batch_size=4 * count, learning_rate=1e-3, **settings)
-    pretrain_run(pairs, tmp_path / "all.h5", gpus=count, batch_size=4 * count, learning_rate=1e-3, **settings)
+    run_pretrain(pairs, tmp_path / "one.h5", gpus=1, batch_size=4 * count, learning_rate=1e-3, **settings)
+    run_pretrain(pairs, tmp_path / "all.h5", gpus=count, batch_size=4 * count, learning_rate=1e-3, **settings)
     assert np.allclose(curve_of(tmp_path / "one.h5"), curve_of(tmp_path / "all.h5"), rtol=0.02)
 
 
 @pytest.mark.parametrize("head", ["heatmap", "regression"])
 def test_finetuning_follows_the_curve_of_the_cpu(labelled, tmp_path, head):
     settings = {"head": head, "input_size": 64, "batch_size": 10, "steps": 5}
-    finetune_run(labelled, tmp_path / "cpu.h5", **settings)
-    finetune_run(labelled, tmp_path / "fp32.h5", gpus=1, precision="fp32", **settings)
-    finetune_run(labelled, tmp_path / "bf16.h5", gpus=1, **settings)
+    run_finetune(labelled, tmp_path / "cpu.h5", **settings)
+    run_finetune(labelled, tmp_path / "fp32.h5", gpus=1, precision="fp32", **settings)
+    run_finetune(labelled, tmp_path / "bf16.h5", gpus=1, **settings)
     loss = np.array(curve_of(tmp_path / "cpu.h5"))
     assert_follows(tmp_path / "fp32.h5", loss, 0.01, 0.1)
     assert_follows(tmp_path / "bf16.h5", loss, 0.05, 0.2)
@@ -273,5 +270,5 @@ def test_the_exact_search_finds_what_it_finds_on_the_cpu():
 
 def test_drawn_hands_are_those_of_numpy():
     scene, crop_from_frame = draw_scene(5, 5, 3, 64, "medium", "both")
-    colour, depth = compare(scene, crop_cameras(scene, crop_from_frame), 64, 64, "cuda")
+    colour, depth = compare_pictures(scene, crop_cameras(scene, crop_from_frame), 64, 64, "cuda")
     assert colour < 0.02 and depth < 0.008

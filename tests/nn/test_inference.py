@@ -7,6 +7,7 @@ import pytest
 import torch
 from making import SIZE, make_file, make_hands, record
 from torch import nn
+from training import make_pose
 
 from handtool import store
 from handtool.config import EmbedConfig, PredictConfig
@@ -18,17 +19,9 @@ from handtool.nn.files.inference import find_device, find_scale, predict_batch, 
 from handtool.nn.files.pose_weights import read_pose, write_pose
 from handtool.nn.files.weights import write_encoder
 from handtool.nn.models.encoder import make_encoder, make_projection_head
-from handtool.nn.models.pose_model import Contract, PoseModel
+from handtool.nn.models.pose_model import Contract
 from handtool.nn.models.regression_head import RegressionHead, joints_from_slots, lift, make_targets, rays
 from handtool.nn.views.augmentation import LabelledHands, see_through, whole_crop
-
-
-def make_pose(seed=0, size=48, bone_m=0.025):
-    torch.manual_seed(seed)
-    model = PoseModel(make_encoder("resnet18"), Contract(size=size, bone_m=bone_m, focal=1.8))
-    nn.init.normal_(model.head.fc.weight, std=0.05)
-    nn.init.normal_(model.head.refine[-1].weight, std=0.05)
-    return model.eval()
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Reading images: whatever their depth, channels and orientation, they become upright 8-bit RGB; finding them in folders."""
 
 import os
-import struct
 
 import cv2
 import numpy as np
 import pytest
-from footage import make_video, picture, write_image
+from footage import add_orientation, make_video, picture, write_image
 
 from handtool.errors import HandtoolError
 from handtool.sources.find import find_videos
@@ -49,14 +48,6 @@ def test_every_depth_and_number_of_channels_becomes_8_bit_rgb(tmp_path, suffix, 
     assert image.shape == (20, 30, 3) and image.dtype == np.uint8
     assert np.abs(image.astype(int) - (COLOUR if channels > 1 else 100)).max() <= 4
     assert (jpeg is not None) == (suffix == ".jpg")
-
-
-def add_orientation(path, orientation: int) -> None:
-    """Puts an EXIF header with one tag, the orientation, behind the JPEG's first marker."""
-    tiff = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
-    body = b"Exif\0\0" + tiff
-    data = path.read_bytes()
-    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:])
 
 
 @pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, 3), (8, 1)])

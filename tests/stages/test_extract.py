@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from comparing import assert_same_bytes as same
+from comparing import reasons
 from footage import (
     damage,
     make_boxes,
@@ -30,20 +32,6 @@ from handtool.store import CROPS, LABELS, LEFT, UNKNOWN, VIDEOS
 from handtool.vision.cropping import decode_jpeg
 
 ONE = {"workers": 1}
-
-
-def same(path: Path, other: Path) -> None:
-    mine, theirs = tables_of(path), tables_of(other)
-    assert mine.keys() == theirs.keys()
-    for name in mine:
-        assert mine[name].dtype == theirs[name].dtype
-        np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
-
-
-def reasons(report: dict, what: str) -> dict:
-    (one,) = [item for item in report["accounting"] if item["what"] == what]
-    assert one["in"] == one["done"] + sum(one["skipped"].values()) + sum(one["failed"].values())
-    return one
 
 
 def make_footage(folder: Path) -> tuple[Path, Path]:

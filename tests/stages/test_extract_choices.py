@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from comparing import assert_same_bytes as same
+from comparing import reasons
 from footage import make_boxes, make_video, picture, run_stage, tables_of, write_image
-from test_extract import reasons, same
 
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError

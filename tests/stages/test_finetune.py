@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from making import make_file, make_hands, record, write_crops, write_labels, write_videos
+from training import assert_same_weights, weights_of
+from training import run_finetune as run
 
 from handtool import store
-from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError, Terminated, WrongCommand
 from handtool.nn.files.inference import predict_batch
 from handtool.nn.files.pose_weights import read_pose
@@ -18,41 +19,7 @@ from handtool.nn.files.weights import write_encoder
 from handtool.nn.models import heatmap_head as heatmap
 from handtool.nn.models.encoder import make_encoder, make_projection_head
 from handtool.nn.training import loop
-from handtool.progress import silent
-from handtool.stages.finetune import finetune
 from handtool.store import CROPS, CURVE, LABELS
-
-QUICK = {
-    "head": "regression",
-    "arch": "resnet18",
-    "init": "scratch",
-    "input_size": 32,
-    "batch_size": 4,
-    "steps": 6,
-    "gpus": 0,
-    "workers": 1,
-}
-
-
-def run(source, out, progress=silent, encoder=None, **changes):
-    """The stage as the command runs it; returns its report."""
-    config = FinetuneConfig(**QUICK | changes)
-    with store.open_file(source) as file, store.open_job(out, record(**changes)) as job:
-        with store.create_file(out, record(**changes), [file]) as sink:
-            report = finetune(file, sink, config, job, progress, encoder)
-            sink.finish(report)
-        job.remove()
-    return report
-
-
-def weights_of(path):
-    with store.open_file(path) as file:
-        return store.read_weights(file)
-
-
-def assert_same_weights(one, other):
-    for name, value in weights_of(one)[0].items():
-        assert np.array_equal(value, weights_of(other)[0][name]), name
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +103,7 @@ def test_killed_and_run_again_ends_in_the_same_bits(labelled, tmp_path, monkeypa
 def test_another_seed_gives_another_model(labelled, tmp_path):
     run(labelled, tmp_path / "one.h5", steps=1)
     run(labelled, tmp_path / "two.h5", steps=1, seed=6)
-    one, two = (weights_of(tmp_path / name)[0] for name in ("one.h5", "two.h5"))
+    one, two = (weights_of(tmp_path / name) for name in ("one.h5", "two.h5"))
     assert not np.array_equal(one["encoder.conv1.weight"], two["encoder.conv1.weight"])
 
 
@@ -194,7 +161,8 @@ def test_a_frozen_encoder_stays_as_it_was_to_the_last_bit(labelled, tmp_path, he
         sink.finish({})
     with store.open_file(tmp_path / "encoder.h5") as file:
         report = run(labelled, tmp_path / "pose.h5", encoder=file, arch=None, head=head, freeze=True, steps=2)
-    weights, attrs = weights_of(tmp_path / "pose.h5")
+    with store.open_file(tmp_path / "pose.h5") as file:
+        weights, attrs = store.read_weights(file)
     for name, value in encoder.state_dict().items():
         assert np.array_equal(weights[f"encoder.{name}"], value.numpy()), name
     bias = weights[{"regression": "head.fc.bias", "heatmap": "head.heat.3.bias"}[head]]
@@ -301,5 +269,5 @@ def test_a_model_that_saw_mirrored_hands_says_so(labelled, tmp_path):
     for name, mirrored in (("plain", False), ("both", True)):
         with store.open_file(tmp_path / f"{name}.h5") as file:
             assert read_pose(file).contract.mirrored is mirrored
-    curves = [weights_of(tmp_path / f"{name}.h5")[0]["head.fc.weight"] for name in ("plain", "both")]
+    curves = [weights_of(tmp_path / f"{name}.h5")["head.fc.weight"] for name in ("plain", "both")]
     assert not np.array_equal(*curves), "it trained on other pictures"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from footage import damage, make_boxes, make_labelled, make_video, number_of, picture, write_image
 from making import make_file
-from test_commands import package_environment
+from running import package_environment
 
 from handtool import store
 from handtool.config import OverlayConfig

@@ -17,6 +17,9 @@ import torch
 import torchvision
 from making import SIZE, make_file, record, write_crops, write_videos
 from torch import nn
+from training import PRETRAIN_QUICK as QUICK
+from training import TOPK, add_pairs, curve_of, weights_of
+from training import run_pretrain as run
 
 import handtool as package
 from handtool import store
@@ -25,37 +28,10 @@ from handtool.errors import HandtoolError, Terminated, WrongCommand
 from handtool.nn.files.weights import read_encoder
 from handtool.nn.models import contrastive
 from handtool.nn.training import curve, loop
-from handtool.progress import silent
-from handtool.stages.pretrain import dry_run, pretrain
+from handtool.stages.pretrain import dry_run
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
-QUICK = {"arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 6, "steps": 8, "gpus": 0, "workers": 1}
-TOPK = 3
 CURVE_COLUMNS = curve.ALWAYS.keys() | contrastive.ContrastiveObjective.figures
-
-
-def add_pairs(source, path):
-    """pairs.h5 beside `source`: neighbours by their keypoints, whatever the video."""
-    with store.open_file(source) as file, store.create_file(path, record(), [file]) as sink:
-        xy = store.read_column(file, KEYPOINTS.xy)
-        distance = np.linalg.norm(xy[:, None] - xy[None], axis=3).mean(2)
-        np.fill_diagonal(distance, np.inf)
-        positive = np.argsort(distance, 1)[:, :TOPK]
-        store.write_table(
-            sink,
-            PAIRS,
-            dict(
-                anchor=np.repeat(np.arange(len(xy)), TOPK),
-                positive=positive.ravel(),
-                distance=np.take_along_axis(distance, positive, 1).ravel(),
-                rank=np.tile(np.arange(1, TOPK + 1), len(xy)),
-                anchor_offset=np.arange(len(xy) + 1) * TOPK,
-            ),
-            {"topk": TOPK, "index": "exact", "pool_uuid": file.uuid},
-        )
-        sink.inherit(file)
-        sink.finish({})
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -71,30 +47,6 @@ def keypoints(folder):
 @pytest.fixture(scope="module")
 def pairs(folder, keypoints):
     return add_pairs(keypoints, folder / "pairs.h5")
-
-
-def run(source, out, progress=silent, **changes):
-    """The stage as the command runs it; returns its report."""
-    config = PretrainConfig(**QUICK | changes)
-    with (
-        store.open_file(source) as file,
-        store.open_job(out, record(**changes)) as job,
-        store.create_file(out, record(**changes), [file]) as sink,
-    ):
-        report = pretrain(file, sink, config, job, progress)
-        sink.finish(report)
-        job.remove()
-    return report
-
-
-def weights_of(path):
-    with store.open_file(path) as file:
-        return store.read_weights(file)[0]
-
-
-def curve_of(path, column=CURVE.loss):
-    with store.open_file(path) as file:
-        return store.read_column(file, column).tolist()
 
 
 def assert_same_result(one, other):
@@ -553,7 +505,7 @@ import resource, sys
 sys.path[:0] = {sys.path!r}
 import torch
 from pathlib import Path
-from test_pretrain import run
+from training import run_pretrain as run
 torch.set_num_threads(1)
 torch.ones(2, requires_grad=True).sum().backward()
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from comparing import compare_pictures
 
 from handtool.errors import HandtoolError
 from handtool.synth import device as devices
@@ -16,20 +17,10 @@ from handtool.synth.tracing import FAR
 from handtool.synth.world import pictures
 
 
-def compare(scene, cameras, width, height, device="cpu"):
-    """Shares of pixels that differ by more than 4 grey levels, and whose depth differs by more than half a pixel's width there."""
-    numpy_made, torch_made = (list(pictures(scene, cameras, width, height, where)) for where in (None, device))
-    image, depth = (np.stack([made[k] for made in numpy_made]) for k in (0, 1))
-    other_image, other_depth = (np.stack([made[k] for made in torch_made]) for k in (0, 1))
-    assert other_image.dtype == np.float32 and (depth < FAR).any()
-    half_pixel = 0.5 * np.minimum(depth, other_depth) / cameras[:, :1, :1]
-    return (np.abs(image - other_image).max(-1) > 4).mean(), (np.abs(depth - other_depth) > half_pixel).mean()
-
-
 @pytest.mark.parametrize(("difficulty", "video"), [("easy", 0), ("medium", 5), ("wild", 1), ("wild", 7)])
 def test_crops_by_torch_are_crops_by_numpy(difficulty, video):
     scene, crop_from_frame = draw_scene(5, video, 3, 64, difficulty, "both")
-    colour, depth = compare(scene, crop_cameras(scene, crop_from_frame), 64, 64)
+    colour, depth = compare_pictures(scene, crop_cameras(scene, crop_from_frame), 64, 64)
     assert colour < 0.02 and depth < 0.008
 
 
@@ -40,7 +31,7 @@ def test_films_by_torch_are_films_by_numpy():
         if len(s.actors) > 2 and s.in_front
     )
     camera = frame_camera(scene.focal, 128, 72)
-    colour, depth = compare(scene, np.broadcast_to(camera, (2, 3, 3)), 128, 72)
+    colour, depth = compare_pictures(scene, np.broadcast_to(camera, (2, 3, 3)), 128, 72)
     assert colour < 0.02 and depth < 0.008
 
 

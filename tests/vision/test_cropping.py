@@ -94,7 +94,7 @@ def test_a_jpeg_that_is_the_crop_already_keeps_its_bytes(tmp_path):
 
 
 def test_a_jpeg_that_needs_its_exif_to_stand_upright_is_written_anew(tmp_path):
-    from test_images import add_orientation
+    from footage import add_orientation
 
     path = write_image(tmp_path / "a.jpg", picture(1, 3, (224, 224)))
     add_orientation(path, 3)
