@@ -10,7 +10,7 @@ import typer
 
 from handtool import __version__
 from handtool.cli.command import Command
-from handtool.cli.doors import guarded
+from handtool.cli.runner import with_exit_code
 
 VERBS = {  # in pipeline order, each with its line in the list of commands
     "extract": "Find the hands in videos and images, and cut them out.",
@@ -76,7 +76,7 @@ def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
                 app.command(name, rich_help_panel=panel, help=summary)(start_nothing)
             elif wanted in (None, name):
                 function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
-                app.command(name, cls=Command, rich_help_panel=panel)(guarded(function, name))
+                app.command(name, cls=Command, rich_help_panel=panel)(with_exit_code(function, name))
     return app
 
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always
 from handtool.cli.options import Force, Json, Moved, Output, Quiet, Sources, Verbose
+from handtool.cli.runner import run_stage
 from handtool.config import CatConfig
 
 EFFECTS = COMMON | always("link")

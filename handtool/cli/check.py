@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import bars
 from handtool.cli.effects import COMMON, always
 from handtool.cli.options import Json, Moved, Quiet, Sources, Verbose
 from handtool.cli.printing import print_report
+from handtool.cli.runner import bars
 
 EFFECTS = COMMON | always("deep")
 

@@ -10,9 +10,9 @@ import typer
 from typer.core import TyperCommand
 
 from handtool.cli import state
-from handtool.cli.doors import run_to_code
 from handtool.cli.effects import refuse_idle
 from handtool.cli.options import OUTPUT
+from handtool.cli.runner import run_to_code
 
 if TYPE_CHECKING:
     from typer.core import TyperOption

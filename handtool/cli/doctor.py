@@ -4,10 +4,10 @@ import contextlib
 
 import typer
 
-from handtool.cli.doors import bars
 from handtool.cli.effects import COMMON
 from handtool.cli.options import Json, Quiet, Verbose
 from handtool.cli.printing import print_report
+from handtool.cli.runner import bars
 from handtool.errors import COULD_NOT
 
 EFFECTS = COMMON

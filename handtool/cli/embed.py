@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import MACHINE, Device, Force, Json, Moved, Output, Quiet, Source, Verbose, Workers
+from handtool.cli.runner import run_stage
 from handtool.config import EmbedConfig
 
 EFFECTS = (

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import (
     MACHINE,
@@ -23,6 +22,7 @@ from handtool.cli.options import (
     Verbose,
     Workers,
 )
+from handtool.cli.runner import run_stage
 from handtool.cli.scores import lay_out_scores
 from handtool.config import EvalConfig
 

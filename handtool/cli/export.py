@@ -13,12 +13,12 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from handtool.cli import state
-from handtool.cli.doors import bars
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.inputs import open_sources
 from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Source, Verbose
 from handtool.cli.outputs import refuse_own_input
 from handtool.cli.printing import print_report
+from handtool.cli.runner import bars
 from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand
 

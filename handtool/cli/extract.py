@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.footage import (
     PANEL,
@@ -21,6 +20,7 @@ from handtool.cli.footage import (
 )
 from handtool.cli.models import Device, kind_of, name_and_file
 from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers
+from handtool.cli.runner import run_stage
 from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
 
 CROPS, SOURCES = "Crops", "Choice of sources"

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import (
     OPTIMISATION,
@@ -31,6 +30,7 @@ from handtool.cli.options import (
     Verbose,
     Workers,
 )
+from handtool.cli.runner import run_stage
 from handtool.config import ARCHS, HEAD_PRESETS, FinetuneConfig
 
 EFFECTS = (

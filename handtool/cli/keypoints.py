@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.models import Device, Model, Onnx, kind_of, name_and_file
 from handtool.cli.options import Force, Json, Moved, Output, Quiet, Restart, Source, Verbose, Workers
+from handtool.cli.runner import run_stage
 from handtool.config import ESTIMATORS, KeypointsConfig
 
 EFFECTS = (

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import Device, Everything, Force, Json, Moved, Output, Quiet, Source, Threads, Verbose
 from handtool.cli.printing import accounting_line, lay_out
+from handtool.cli.runner import run_stage
 from handtool.config import MineConfig
 
 GRAPH = "Approximate search (--index hnsw)"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, Values, always, only, writes_file
 from handtool.cli.footage import (
     PANEL,
@@ -37,6 +36,7 @@ from handtool.cli.options import (
     Verbose,
     Workers,
 )
+from handtool.cli.runner import run_stage
 from handtool.config import DETECTORS, PredictConfig, PredictFootageConfig
 from handtool.errors import WrongCommand
 from handtool.progress import Progress, silent

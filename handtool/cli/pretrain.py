@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.options import (
     OPTIMISATION,
@@ -32,6 +31,7 @@ from handtool.cli.options import (
     Verbose,
     Workers,
 )
+from handtool.cli.runner import run_stage
 from handtool.config import METHODS, WEIGHT_KINDS
 from handtool.config import PretrainConfig as Default
 

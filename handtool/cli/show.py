@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from handtool.cli import state
-from handtool.cli.doors import bars, make_record
 from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.inputs import open_sources, stamp
 from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Source, Verbose
 from handtool.cli.outputs import open_whole, refuse_own_input, write_other
 from handtool.cli.printing import print_report
+from handtool.cli.runner import bars, make_record
 from handtool.config import OverlayConfig, ShowConfig
 from handtool.errors import HandtoolError, WrongCommand
 

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from handtool.cli import state
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Seed, Source, Verbose
 from handtool.cli.printing import print_report
+from handtool.cli.runner import run_stage
 from handtool.config import SplitConfig
 from handtool.errors import WrongCommand
 

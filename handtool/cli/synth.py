@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from handtool.cli.doors import run_stage
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import Device, Force, Json, Output, Quiet, Restart, Seed, Verbose, Workers
+from handtool.cli.runner import run_stage
 from handtool.config import SynthConfig, SynthVideosConfig
 from handtool.errors import WrongCommand
 

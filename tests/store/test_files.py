@@ -14,7 +14,7 @@ import pytest
 from making import make_file, record
 
 from handtool import store
-from handtool.cli.doors import interrupt
+from handtool.cli.runner import interrupt
 from handtool.errors import DamagedFile, HandtoolError, Terminated
 from handtool.store import CROPS, KEYPOINTS, LABELS, PAIRS, TABLES, VIDEOS
 

@@ -1,4 +1,4 @@
-"""What every command promises: `-` on both sides, `up to date`, whole outputs, one report, the right exit code."""
+"""Runs a command and its stage: `-` on both sides, `up to date`, whole outputs, one report, the right exit code."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from handtool.store import Record
 
 
-# What the machine refuses is a known cause, wherever it happens. Other OSErrors are bugs.
+# Errors of the machine, not of the program: exit 1 wherever they happen. Other OSErrors are bugs.
 REFUSALS = {
     errno.EACCES,
     errno.EPERM,
@@ -46,29 +46,31 @@ REFUSALS = {
 log = logging.getLogger(__name__)
 
 
-def guarded(function: Callable, name: str) -> Callable:
-    """The command with its doors: known errors become one line and an exit code, a bug keeps its traceback."""
+def with_exit_code(function: Callable, name: str) -> Callable:
+    """The command as the shell runs it: known errors become one line and an exit code, a bug keeps its traceback."""
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
         state.command = name
-        if state.reports is not None:  # whoever called from Python handles errors and signals
+        if state.reports is not None:  # called from Python: the caller handles errors and signals
             return function(*args, **kwargs)
         start_logging()
         signal.signal(signal.SIGTERM, interrupt)
-        if (
-            signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-        ):  # in the background of a script it is ignored, and stays so
+        # A script's background process ignores SIGINT, and continues to.
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, interrupt)
         code = run_to_code(lambda: function(*args, **kwargs))
-        if code:  # raised here, where the error and all that its frames held (worker processes, files) is gone
+        if code:  # raised here, after the error is gone and with it all that its frames held: processes, files
             raise typer.Exit(code)
 
     return command
 
 
 def run_to_code(call: Callable[[], None]) -> int:
-    """0, or the exit code of the known error that ended the call, said in one line. Called from Python, errors pass through."""
+    """0, or the exit code of the known error that ended the call, which is printed in one line.
+
+    In a call from Python (state.reports) errors pass through.
+    """
     if state.reports is not None:
         call()
         return 0
@@ -97,18 +99,20 @@ def run_to_code(call: Callable[[], None]) -> int:
 
 
 def drop_output() -> None:
-    """What is still in the buffer of standard output cannot be written, and Python would complain of it at its end."""
+    """Send what is still buffered for standard output to /dev/null, since Python would fail to write it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def interrupt(number: int, frame: "FrameType | None") -> None:
-    """Raises where it will be heard, else a little later: libhdf5 swallows what is raised while it writes through store/disk.py (and the
-    write is lost), Python what is raised in finalizers and weak references."""
+    """Raise KeyboardInterrupt or Terminated, if need be a little later.
+
+    libhdf5 swallows what is raised while it writes through store/disk.py (and the write is lost), Python what is raised
+    in finalizers and weak references: there a timer sends the signal again.
+    """
     while frame is not None:
         if frame.f_globals.get("__name__") in ("handtool.store.disk", "weakref") or frame.f_code.co_name == "__del__":
-            again = threading.Timer(
-                0.01, signal.pthread_kill, [threading.main_thread().ident, number]
-            )  # there, so that a read that waits ends
+            # To the main thread, so that a read that waits there ends.
+            again = threading.Timer(0.01, signal.pthread_kill, [threading.main_thread().ident, number])
             again.daemon = True
             return again.start()
         frame = frame.f_back
@@ -134,12 +138,12 @@ def run_stage(
     lead: Callable[[], AbstractContextManager] | None = None,
     table: Callable[[dict], list[str]] | None = None,
 ) -> dict:
-    """Runs a stage between its sources and its output, and shows and returns its report.
+    """Run a stage from its sources to its output; print and return its report.
 
-    `raw`: sources are paths, not handtool files; `listed`: a file that names further ones. `extra`: further input files, given to the
-    stage by keyword. `report_only`: no output named means none is written. `check` looks at the machine before anything else. `plan` says
-    of source and config what a training would really do. `lead`: around everything, on rank 0 of several; gives what sends the others into the
-    stage. `table` lays the report out.
+    raw: sources are paths, not handtool files. listed: a file that names further ones. extra: further input files,
+    which the stage gets by keyword. report_only: without a named output none is written. check: looks at the machine
+    first. plan: what a training would really do, from source and config. lead: a context around everything on rank 0
+    of several; it gives the function that sends the other ranks into the stage. table: lays the report out as lines.
     """
     from handtool import store
 
@@ -182,7 +186,7 @@ def run_stage(
 
 
 def takes_list(stage: Callable) -> bool:
-    """A stage whose first parameter is `sources` takes all of them at once."""
+    """Whether a stage takes all sources at once: its first parameter is then called `sources`."""
     return next(iter(stage.__annotations__)) == "sources"
 
 
@@ -196,7 +200,7 @@ def make_record(config: Any, inputs: list, streamed: bool, plan: dict | None = N
 
 
 def bars(stack: contextlib.ExitStack) -> Callable:
-    """Progress bars on a terminal, silence elsewhere."""
+    """Progress bars on a terminal, no output elsewhere."""
     from handtool.progress import silent
 
     if state.quiet or not sys.stderr.isatty():
