@@ -1,4 +1,4 @@
-"""The lab book's table of contents lists every entry, in order, under the anchor that GitHub gives its heading."""
+"""The documents: the lab book lists every entry under the anchor that GitHub gives its heading; links lead to files."""
 
 import re
 from pathlib import Path
@@ -22,3 +22,11 @@ def test_the_files_that_the_lab_book_names_exist():
     root = Path(__file__).resolve().parents[1]
     named = set(re.findall(r"(?:tests|examples|handtool)/[\w/]+\.(?:py|sh|md)", TEXT))
     assert named and [name for name in sorted(named) if not (root / name).exists()] == []
+
+
+def test_every_link_between_the_documents_leads_to_a_file():
+    root = Path(__file__).resolve().parents[1]
+    pages = [root / "README.md", *(root / "handtool" / "docs").glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)", page.read_text())]
+    assert len(links) > 10
+    assert [(page.name, link) for page, link in links if ":" not in link and not (page.parent / link).exists()] == []
