@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import warm
-from running import package_environment
 
+# Before numpy and torch are imported: tests run side by side, and idle threads of OpenMP spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 TORCH_WORDS = {"pretrain", "finetune", "predict", "export", "--model", "--encoder", "--processes"}
 
@@ -34,16 +35,15 @@ def samples() -> Path:
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """Of every command that a test runs: the package under test, no colours, room for long lines."""
+    from running import package_environment
+
     return package_environment(NO_COLOR="1", COLUMNS="200")
 
 
 @pytest.fixture(scope="session")
 def warm_server(environment):
-    """-> the server, started when it is first asked for."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.ExitStack() as opened,
-    ):  # a short path: a socket's has 107 characters at most
+    """-> the server, started when it is first asked for. Its folder is not pytest's: the path of a socket has 107 characters at most."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
         yield functools.cache(lambda: opened.enter_context(contextlib.closing(warm.Server(Path(folder), environment))))
 
 
