@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from handtool.synth.crops import BOX_SCALE, make_video
-from handtool.vision.mediapipe import CONTEXTS, LandmarkModel, Seen
+from handtool.vision.mediapipe import CONTEXTS, FoundHand, LandmarkModel
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Sight:
         return len(self.errors) / self.looked
 
 
-def find_hand(hands: LandmarkModel, crop: np.ndarray) -> Seen | None:
+def find_hand(hands: LandmarkModel, crop: np.ndarray) -> FoundHand | None:
     """As the keypoints stage looks: the crop padded to one context after the other; the hand nearest to the middle, in px of the crop."""
     size = len(crop)
     for wanted in CONTEXTS:

@@ -36,10 +36,10 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import RIGHT
-from handtool.sources.dataset_choice import choose_some, choose_split, refuse_choice, tell_missing
+from handtool.sources.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.large_json import read_items, read_members
-from handtool.sources.multi_camera import MM, as_numbers, find_missing_folders, find_rows, flat_mask, read_world
+from handtool.sources.multi_camera import MM, as_numbers, find_missing_folders, find_rows, flat_mask, read_multi_camera
 
 NAME, TITLE = "assemblyhands", "AssemblyHands"
 BOX_SCALE = 1.75
@@ -76,14 +76,14 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     refuse_choice(TITLE, "--subset", choice.subset, "it has splits and cameras, no subsets")
     there = list_splits(root)
     if not there and choice.split is None:
-        raise tell_missing(
+        raise missing_error(
             root / "annotations" / "train" / FILES[0].format("train"), "the annotations of AssemblyHands", WHERE
         )
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
     data, calib, joint_3d = (root / "annotations" / split / name.format(split) for name in FILES)
     for path in (data, calib) if split == "test" else (data, calib, joint_3d):
         if not path.is_file():
-            raise tell_missing(path, ", ".join(name.format(split) for name in FILES), WHERE)
+            raise missing_error(path, ", ".join(name.format(split) for name in FILES), WHERE)
     rows, names = read_rows(data)
     wanted = choose_some(TITLE, "--cameras", tuple(map(bare_camera, choice.cameras)), names["camera"])
     chosen = np.isin(rows["camera"], [names["camera"].index(camera) for camera in wanted])
@@ -289,4 +289,4 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     def find_box(row: int, hand: KnownHand) -> np.ndarray:
         return video.labels["box"][row, 0 if hand.side == RIGHT else 1]
 
-    return read_world(video, tally, find_box)
+    return read_multi_camera(video, tally, find_box)

@@ -42,7 +42,7 @@ def refuse_choice(title: str, option: str, asked: tuple[str, ...], why: str) -> 
         raise WrongCommand(f"{title}: {why}", hint=f"leave out {option}")
 
 
-def tell_missing(path: Path, looked_for: str, hint: str) -> HandtoolError:
+def missing_error(path: Path, looked_for: str, hint: str) -> HandtoolError:
     """The line for a folder or file that is not there: what was looked for, and what lies where it should."""
     folder = next((each for each in path.parents if each.is_dir()), Path("."))
     beside = sorted(each.name for each in folder.iterdir())

@@ -64,7 +64,7 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
         )
     if choice.split is None and any(video.dataset == "dexycb" for video in sets):
         raise WrongCommand(
-            f"{sets[0].path} is DexYCB: which split?", hint=f"--split {' | '.join(SETS['dexycb'].PARTS)}"
+            f"{sets[0].path} is DexYCB: which split?", hint=f"--split {' | '.join(SETS['dexycb'].SPLITS)}"
         )
 
 

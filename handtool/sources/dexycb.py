@@ -61,7 +61,7 @@ SERIALS = (
 SEQUENCES = 100  # of each subject, 5 of each of 20 objects
 SIDES = {"left": LEFT, "right": RIGHT}
 ALL_SUBJECTS, ALL_CAMERAS, ALL_SEQUENCES = range(len(SUBJECTS)), range(len(SERIALS)), range(SEQUENCES)
-PARTS = {  # subjects, cameras, sequences
+SPLITS = {  # subjects, cameras, sequences
     "s0_train": (ALL_SUBJECTS, ALL_CAMERAS, [i for i in ALL_SEQUENCES if i % 5 != 4]),
     "s0_val": ((0, 1), ALL_CAMERAS, range(4, SEQUENCES, 5)),
     "s0_test": (range(2, 10), ALL_CAMERAS, range(4, SEQUENCES, 5)),
@@ -98,13 +98,13 @@ def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
 
 def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video a sequence. Raises HandtoolError where something is missing, WrongCommand for other names."""
-    split = choose_split("DexYCB", choice.split, {part: part for part in PARTS}, [THERE], root)
+    split = choose_split("DexYCB", choice.split, {part: part for part in SPLITS}, [THERE], root)
     short = {subject[9:]: subject for subject in SUBJECTS}
     subset = choose_some(
         "DexYCB", "--subset", tuple(short.get(each, each) for each in choice.subset), (*SUBJECTS, *SIDES)
     )
     subjects, sides = set(subset) & set(SUBJECTS), set(subset) & set(SIDES)
-    asked, cameras = choose_some("DexYCB", "--cameras", choice.cameras, SERIALS), PARTS.get(split, PARTS["all"])[1]
+    asked, cameras = choose_some("DexYCB", "--cameras", choice.cameras, SERIALS), SPLITS.get(split, SPLITS["all"])[1]
     chosen = [place for place, camera in enumerate(cameras) if SERIALS[camera] in asked]
     index, matrices = read_index(str(root), split), read_cameras(str(root))
     videos = [
@@ -145,7 +145,7 @@ def take_video(
 def read_index(root: str, split: str) -> tuple[Sequence, ...]:
     """The sequences of a split in its order. Raises HandtoolError where one that it counts is missing."""
     there = os.listdir(root)
-    subjects, cameras, chosen = PARTS.get(split, PARTS["all"])
+    subjects, cameras, chosen = SPLITS.get(split, SPLITS["all"])
     if split == THERE:
         subjects = [each for each in subjects if SUBJECTS[each] in there] or subjects
     if missing := [SUBJECTS[each] for each in subjects if SUBJECTS[each] not in there]:

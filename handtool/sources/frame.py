@@ -62,7 +62,7 @@ class Frame:
 class Video:
     """A unit of footage: one video file, one folder of images, one single image, or one video of a labelled set.
 
-    name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images"), or a piece of them that
+    name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images"), or a chunk of them that
     begins at place `first`.
     rows: the labels of it (kind "labelled"), as row numbers of the labels file at `path`; of a published data set, of its `split`, and
     `path` is its root. labels: what is known of each of the rows, by column; it travels to the process that reads them, where the files of

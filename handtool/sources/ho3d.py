@@ -27,9 +27,9 @@ import numpy as np
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import FROM_MANO, RIGHT
-from handtool.sources.dataset_choice import choose_some, tell_missing
+from handtool.sources.dataset_choice import choose_some, missing_error
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, nothing_but_a_box, read_known
+from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, only_a_box, read_known
 from handtool.sources.pickles import read_pickle
 
 NAME = "ho3d"
@@ -59,7 +59,7 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
         )
     there = [split for split in LISTS if (root / split).is_dir()] if choice.split is None else [SPLITS[choice.split]]
     if not there:
-        raise tell_missing(root / "train", "train/ and evaluation/ of HO-3D", WHERE)
+        raise missing_error(root / "train", "train/ and evaluation/ of HO-3D", WHERE)
     return [video for split in there for video in find_split(root, title, split, choice)]
 
 
@@ -109,14 +109,14 @@ def read_list(root: Path, split: str) -> list[str]:
     path = root / f"{split}.txt"
     for needed in (path, root / split):
         if not needed.exists():
-            raise tell_missing(needed, f"{split}.txt and {split}/ of HO-3D", WHERE)
+            raise missing_error(needed, f"{split}.txt and {split}/ of HO-3D", WHERE)
     lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     if wrong := [line for line in lines if not LINE.fullmatch(line)]:
         raise HandtoolError(f"{path} has the line {wrong[0][:80]!r}, looked for SEQUENCE/0000", hint=WHERE)
     if not lines:
         raise HandtoolError(f"{path} has no line", hint="downloaded to its end?")
     if not any((root / split / line.split("/")[0]).is_dir() for line in lines):
-        raise tell_missing(root / split / lines[0], f"the sequences that {split}.txt names", "unpacked to its end?")
+        raise missing_error(root / split / lines[0], f"the sequences that {split}.txt names", "unpacked to its end?")
     return lines
 
 
@@ -124,7 +124,7 @@ def check_labels(root: Path, split: str, lines: list[str]) -> None:
     """The first label that is there tells another data set of the same layout (H2O-3D has two hands)."""
     first = next((path for line in lines if (path := meta_of(root, split, line)).is_file()), None)
     if first is None:
-        raise tell_missing(meta_of(root, split, lines[0]), "the labels of its images", "unpacked to its end?")
+        raise missing_error(meta_of(root, split, lines[0]), "the labels of its images", "unpacked to its end?")
     label = read_pickle(first)
     if not isinstance(label, dict) or not {"handJoints3D", "camMat"} <= label.keys():
         found = ", ".join(sorted(map(str, label))) if isinstance(label, dict) else type(label).__name__
@@ -209,9 +209,7 @@ def known_hand(
     if camera is None or camera.shape != (3, 3) or (joints is not None and joints.shape != (21, 3)):
         raise BadLabel("labels without handJoints3D (21, 3) and camMat (3, 3)")
     box = box_of_points(corners.reshape(2, 2)) if corners is not None and corners.size == 4 else None
-    known = (
-        nothing_but_a_box(box, camera) if joints is None else from_joints((joints * OPENGL)[list(FROM_MANO)], camera)
-    )
+    known = only_a_box(box, camera) if joints is None else from_joints((joints * OPENGL)[list(FROM_MANO)], camera)
     if split == "evaluation" and box is not None:
         known["box"] = box
     if known["box"] is None:

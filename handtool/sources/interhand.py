@@ -31,10 +31,10 @@ import numpy as np
 
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.boxes import enlarge
-from handtool.sources.dataset_choice import choose_some, choose_split, tell_missing
+from handtool.sources.dataset_choice import choose_some, choose_split, missing_error
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.interhand_labels import TYPES, read_poses, read_rows, read_views
-from handtool.sources.multi_camera import find_missing_folders, read_world
+from handtool.sources.multi_camera import find_missing_folders, read_multi_camera
 
 NAME, TITLE = "interhand", "InterHand2.6M"
 BOX_SCALE = 1.25
@@ -74,7 +74,7 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """A video for each sequence of a capture. Raises HandtoolError where something is missing, WrongCommand for names that it has not."""
     there = list_splits(root)
     if not there and choice.split is None:
-        raise tell_missing(
+        raise missing_error(
             root / "annotations" / "train" / f"{TITLE}_train_data.json", "the annotations of InterHand2.6M", WHERE
         )
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
@@ -165,7 +165,7 @@ def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, 
     )
     for path in paths:
         if not path.is_file():
-            raise tell_missing(path, ", ".join(each.name for each in paths), WHERE)
+            raise missing_error(path, ", ".join(each.name for each in paths), WHERE)
     return paths, images, ids
 
 
@@ -176,7 +176,7 @@ def read_ids(folder: Path, split: str, subset: str) -> np.ndarray:
         (place / name for place in (folder, folder.parent, folder.parent.parent) if (place / name).is_file()), None
     )
     if path is None:
-        raise tell_missing(
+        raise missing_error(
             folder / name,
             f"the ids of {subset}, one a line",
             "version 1.0 has them as a download of its own, of human_annot alone",
@@ -235,7 +235,7 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
             return None
         return box_of_hand(hand) if video.labels["hands"][row].all() else video.labels["box"][row]
 
-    return read_world(video, tally, find_box)
+    return read_multi_camera(video, tally, find_box)
 
 
 def box_of_hand(hand: KnownHand) -> np.ndarray:

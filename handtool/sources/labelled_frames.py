@@ -66,7 +66,7 @@ def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | 
     return found | {"keypoints": keypoints, "keypoints_valid": seen, "box": box}
 
 
-def nothing_but_a_box(box: np.ndarray, camera: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def only_a_box(box: np.ndarray, camera: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """The same fields where no joint is known. box: (4,) px."""
     unknown = np.zeros(NUM_JOINTS, bool)
     found = {

@@ -20,7 +20,7 @@ import numpy as np
 from handtool.errors import HandtoolError
 from handtool.hands.camera import project
 from handtool.hands.skeleton import FROM_INTERHAND_LEFT, FROM_INTERHAND_RIGHT, LEFT, RIGHT
-from handtool.sources.dataset_choice import tell_missing
+from handtool.sources.dataset_choice import missing_error
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, read_known
 
@@ -30,7 +30,9 @@ MOST_NAMED = 3
 log = logging.getLogger(__name__)
 
 
-def read_world(video: Video, tally: Tally, find_box: Callable[[int, KnownHand], np.ndarray | None]) -> Iterator[Frame]:
+def read_multi_camera(
+    video: Video, tally: Tally, find_box: Callable[[int, KnownHand], np.ndarray | None]
+) -> Iterator[Frame]:
     """Every image of the rows with its hands, right before left. find_box(row, hand): the hand's (4,) px, None where there is no such hand."""
 
     def find(row: int) -> Sample:
@@ -43,13 +45,13 @@ def read_world(video: Video, tally: Tally, find_box: Callable[[int, KnownHand], 
         if video.labels["pose"][row] < 0 and len(video.tables["joints"]):
             raise BadLabel("images of frames without a pose")
         sides = [side for side, there in zip((RIGHT, LEFT), video.labels["hands"][row]) if there]
-        known = (see_hand(video, row, side, place.name) for side in sides)
+        known = (hand_in_camera(video, row, side, place.name) for side in sides)
         return tuple(replace(hand, box=box) for hand in known if (box := find_box(row, hand)) is not None)
 
     return read_known(video, tally, find, label)
 
 
-def see_hand(video: Video, row: int, side: int, name: str) -> KnownHand:
+def hand_in_camera(video: Video, row: int, side: int, name: str) -> KnownHand:
     """One hand of one image, in the frame of its camera; no box yet. What the set writes of a joint that is not valid is kept, and marked."""
     labels, tables, order = video.labels, video.tables, ORDERS[side]
     pose = labels["pose"][row]
@@ -85,7 +87,7 @@ def find_missing_folders(root: Path, videos: list[Video], hint: str) -> None:
     missing = [folder for folder in folders if not (root / folder).is_dir()]
     if folders and len(missing) == len(folders):
         images = sum(len(video.rows) for video in videos)
-        raise tell_missing(root / folders[0], f"{images:,} images in {len(folders):,} folders", hint)
+        raise missing_error(root / folders[0], f"{images:,} images in {len(folders):,} folders", hint)
     if missing:
         named = ", ".join(missing[:MOST_NAMED]) + (" …" if len(missing) > MOST_NAMED else "")
         log.warning(

@@ -22,7 +22,7 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import FROM_RHD_LEFT, FROM_RHD_RIGHT, LEFT, RIGHT
-from handtool.sources.dataset_choice import choose_split, refuse_choice, tell_missing
+from handtool.sources.dataset_choice import choose_split, missing_error, refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, read_known
 from handtool.sources.pickles import read_pickle
@@ -53,14 +53,14 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video, the split. Raises HandtoolError where something is missing, WrongCommand for other names."""
     there = [split for split in FOLDERS if (root / split).is_dir()]
     if not there and choice.split is None:
-        raise tell_missing(root / "training", "training/ and evaluation/ of RHD", WHERE)
+        raise missing_error(root / "training", "training/ and evaluation/ of RHD", WHERE)
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
     for option, asked in (("--subset", choice.subset), ("--cameras", choice.cameras)):
         refuse_choice(TITLE, option, asked, "there is nothing to choose by but the split")
     path = root / split / f"anno_{split}.pickle"
     for needed in (path, root / split / "color", root / split / "mask"):
         if not needed.exists():
-            raise tell_missing(needed, f"anno_{split}.pickle, color/ and mask/", WHERE)
+            raise missing_error(needed, f"anno_{split}.pickle, color/ and mask/", WHERE)
     rows, labels = read_labels(path)
     return [Video(f"{title}/{split}", str(root), "labelled", rows=rows, dataset=NAME, split=split, labels=labels)]
 

@@ -1,4 +1,4 @@
-"""Videos dealt out to several machines: each takes a share of about the same size, and all agree on it without talking to each other."""
+"""Videos divided into shards of about equal work, one for each machine. Every machine computes the same shards, so none has to ask another."""
 
 import heapq
 import os
@@ -9,23 +9,23 @@ from handtool.sources.frame import Video
 IMAGE_BYTES, LABELLED_BYTES = 300_000, 15_000
 
 
-def deal(videos: list[Video], parts: int) -> list[list[int]]:
-    """The numbers of the videos of each part, in their order. Every video is in one part.
+def divide_into_shards(videos: list[Video], shards: int) -> list[list[int]]:
+    """The numbers of the videos of each shard, in their order. Every video is in one shard.
 
-    The longest first, each to the part that has least so far (Graham 1969, SIAM J. Appl. Math. 17(2), "longest processing time"): no part
-    gets more than 4/3 of what the best division would give the largest. Depends on the files and their sizes alone.
+    The longest first, each to the shard that has least so far (Graham 1969, SIAM J. Appl. Math. 17(2), "longest processing time"): the
+    largest shard has at most 4/3 of the work that the best division would give it. Depends on the files and their sizes alone.
     """
-    dealt: list[list[int]] = [[] for _ in range(parts)]
-    loads = [(0, part) for part in range(parts)]
+    divided: list[list[int]] = [[] for _ in range(shards)]
+    loads = [(0, shard) for shard in range(shards)]
     sizes = [size_of(video) for video in videos]
-    for number in long_first(sizes):
-        load, part = heapq.heappop(loads)
-        dealt[part].append(number)
-        heapq.heappush(loads, (load + max(sizes[number], 1), part))
-    return [sorted(numbers) for numbers in dealt]
+    for number in largest_first(sizes):
+        load, shard = heapq.heappop(loads)
+        divided[shard].append(number)
+        heapq.heappush(loads, (load + max(sizes[number], 1), shard))
+    return [sorted(numbers) for numbers in divided]
 
 
-def long_first(sizes: list[int]) -> list[int]:
+def largest_first(sizes: list[int]) -> list[int]:
     """The places of the sizes, the largest first; equal ones stay in their order."""
     return sorted(range(len(sizes)), key=lambda number: -sizes[number])
 

@@ -25,7 +25,7 @@ def find_truth(video: Video) -> Path | None:
 
 
 @dataclass(frozen=True, eq=False)
-class KnownFilm:
+class KnownVideo:
     """What is known of one video. camera: (3, 3) of its frames; size: (width, height) px; hands: frame number -> those on it."""
 
     subject: str
@@ -56,7 +56,7 @@ class KnownFilm:
         return joined
 
 
-def known_film(columns: dict[str, np.ndarray], about: dict) -> KnownFilm:
+def make_known_video(columns: dict[str, np.ndarray], about: dict) -> KnownVideo:
     """columns: of the table /truth, the rows of one video, with `row` (n,), their place in it. about: its row of /videos."""
     hands = defaultdict(list)
     for i, frame in enumerate(columns["frame"].tolist()):
@@ -76,13 +76,13 @@ def known_film(columns: dict[str, np.ndarray], about: dict) -> KnownFilm:
             )
         )
     camera = columns["camera"][0] if len(columns["camera"]) else np.full((3, 3), np.nan)
-    return KnownFilm(
+    return KnownVideo(
         str(about["subject"]), str(about["place"]), camera, (int(about["width"]), int(about["height"])), dict(hands)
     )
 
 
-def nobody(camera: np.ndarray) -> KnownHand:
-    """The label of a hand that nobody knows, among others that are known."""
+def unknown_hand(camera: np.ndarray) -> KnownHand:
+    """The label of a hand that unknown_hand knows, among others that are known."""
     nothing = np.zeros(21, bool)
     return KnownHand(
         2,

@@ -25,9 +25,9 @@ from handtool import config
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import LEFT, NUM_VERTICES, RIGHT, UNKNOWN
-from handtool.sources.dataset_choice import choose_some, choose_split, refuse_choice, tell_missing
+from handtool.sources.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.labelled_frames import BadLabel, Sample, nothing_but_a_box, read_known
+from handtool.sources.labelled_frames import BadLabel, Sample, only_a_box, read_known
 from handtool.sources.large_json import read_items
 
 NAME, TITLE = "youtube3d", "YouTube-3D-Hands"
@@ -48,7 +48,7 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video a VIDEO_ID. Raises HandtoolError where something is missing, WrongCommand for other names."""
     there = [split for split in SPLITS if (root / f"youtube_{split}.json").is_file()]
     if not there and choice.split is None:
-        raise tell_missing(
+        raise missing_error(
             root / "youtube_train.json", "youtube_train.json, youtube_val.json or youtube_test.json", WHERE
         )
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
@@ -60,7 +60,7 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
         (root / "youtube", "the frames of the videos, youtube/VIDEO_ID/video/frames/…"),
     ):
         if not needed.exists():
-            raise tell_missing(needed, looked_for, WHERE)
+            raise missing_error(needed, looked_for, WHERE)
     images, hands = read_labels(path, sides)
     if not hands:
         raise WrongCommand(
@@ -157,7 +157,7 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     def label(row: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
         scale = size_ratio(image, labels["size"][row])
         return tuple(
-            KnownHand(side=int(side), sample_id=int(number), sample_key=where.name, **nothing_but_a_box(box * scale))
+            KnownHand(side=int(side), sample_id=int(number), sample_key=where.name, **only_a_box(box * scale))
             for number, side, box in zip(labels["id"][row], labels["side"][row], labels["box"][row], strict=True)
             if number >= 0
         )

@@ -14,11 +14,11 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.progress import Progress, silent
 from handtool.sources.datasets import box_scale_of, check_found
 from handtool.sources.find import find_videos
-from handtool.sources.folder_chunks import in_pieces, join_outcomes
+from handtool.sources.folder_chunks import join_outcomes, split_into_chunks
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.read import read_frames
-from handtool.sources.shards import deal, long_first, size_of
-from handtool.sources.truth import KnownFilm, find_truth, known_film, nobody
+from handtool.sources.shards import divide_into_shards, largest_first, size_of
+from handtool.sources.truth import KnownVideo, find_truth, make_known_video, unknown_hand
 from handtool.sources.video_report import make_report, video_columns
 from handtool.store import CROPS, LABELS, TRUTH, VIDEOS, Job, Sink, open_file, open_table, read_column, write_table
 from handtool.store.rows import nothing_known
@@ -54,25 +54,28 @@ def extract(
     check_found(found.videos, choice, camera=config.camera is not None)
     said = config.box_scale
     config = config if said else replace(config, box_scale=box_scale_of(found.videos))
-    looking = FinderSettings(
+    settings = FinderSettings(
         config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None
     )
-    in_file = looking.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
-    check_truth(found.videos, looking)
+    in_file = settings.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
+    check_truth(found.videos, settings)
     ordinals = choose_shard(found.videos, config.shard)
     videos = [found.videos[number] for number in ordinals]
-    lost = read_videos(videos, job, looking, progress)
-    pieces = [
-        [lost.get((number, piece)) or job.load(part_name(number, piece)) for piece in range(len(in_pieces(video)))]
+    lost = read_videos(videos, job, settings, progress)
+    chunks = [
+        [
+            lost.get((number, chunk)) or job.load(part_name(number, chunk))
+            for chunk in range(len(split_into_chunks(video)))
+        ]
         for number, video in enumerate(videos)
     ]
-    outcomes = [join_outcomes(each) for each in pieces]
+    outcomes = [join_outcomes(each) for each in chunks]
     if not sum(outcome["hands"] for outcome in outcomes) and config.shard is None:
         for name in job.names():  # with other settings there may be some: nothing to go on from
             job.drop(name)
         raise no_hands_at_all(videos, outcomes)
     write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
-    write_hands(sink, pieces, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config, said)})
+    write_hands(sink, chunks, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config, said)})
     report = make_report(videos, outcomes, found.left_out) | {"box_scale": scale_of_crops(outcomes, config, said)}
     if boxes is not None:
         looked_at = sum(
@@ -94,9 +97,9 @@ def check_config(config: ExtractConfig, boxes: Path | None, model: Path | None) 
         raise WrongCommand("--fps and --every are two ways to choose the frames", hint="give one of them")
 
 
-def check_truth(videos: list[Video], looking: FinderSettings) -> None:
+def check_truth(videos: list[Video], settings: FinderSettings) -> None:
     for path in sorted({path for video in videos if (path := find_truth(video))}):
-        if looking.camera is not None:
+        if settings.camera is not None:
             raise WrongCommand(f"{path} knows the camera", hint="leave out --camera")
         with open_file(path) as truth:
             truth.need(TRUTH, hint="another file of that name beside the videos? Move it away")
@@ -107,35 +110,37 @@ def choose_shard(videos: list[Video], shard: str | None) -> list[int]:
     if shard is None:
         return list(range(len(videos)))
     number, of = (int(part) for part in shard.split("/"))
-    return deal(videos, of)[number - 1]
+    return divide_into_shards(videos, of)[number - 1]
 
 
-def part_name(number: int, piece: int = 0, block: int | None = None) -> str:
-    name = f"video-{number:07d}" + (f".{piece:05d}" if piece else "")
+def part_name(number: int, chunk: int = 0, block: int | None = None) -> str:
+    name = f"video-{number:07d}" + (f".{chunk:05d}" if chunk else "")
     return name if block is None else f"{name}-{block:05d}"
 
 
 def read_videos(
-    videos: list[Video], job: Job, looking: FinderSettings, progress: Progress
+    videos: list[Video], job: Job, settings: FinderSettings, progress: Progress
 ) -> dict[tuple[int, int], dict]:
-    """Every video, or piece of one, that has no finished part yet, over worker processes, the longest first; they save the parts themselves.
+    """Every video, or chunk of one, that has no finished part yet, over worker processes, the longest first; they save the parts themselves.
 
     What costs a process its life is told of in its part. Only what may have been the machine's fault (short memory, a kill from outside) is
-    returned instead, by number and piece: a run that is resumed gives it another chance.
+    returned instead, by number and chunk: a run that is resumed gives it another chance.
     """
-    pieces = [
-        (number, piece, part) for number, video in enumerate(videos) for piece, part in enumerate(in_pieces(video))
+    chunks = [
+        (number, chunk, part)
+        for number, video in enumerate(videos)
+        for chunk, part in enumerate(split_into_chunks(video))
     ]
-    items = [pieces[place] for place in long_first([size_of(part) for _, _, part in pieces])]
+    items = [chunks[place] for place in largest_first([size_of(part) for _, _, part in chunks])]
     items = [item for item in items if not job.has(part_name(*item[:2]))]
     waiting, hands, frames, lost = Counter(number for number, _, _ in items), 0, 0, {}
     finished = len(videos) - len(waiting)
     if finished:
         log.info("%d of %d videos are done already", finished, len(videos))
-    config = looking.config
+    config = settings.config
     progress("videos", finished, len(videos))
-    for event in run_in_processes(open_finder, (looking, job.folder), items, config.workers, config.timeout_s):
-        number, piece, video = items[event.item]
+    for event in run_in_processes(open_finder, (settings, job.folder), items, config.workers, config.timeout_s):
+        number, chunk, video = items[event.item]
         if event.kind == "heartbeat":
             frames += event.value
             progress("frames", frames)
@@ -146,9 +151,9 @@ def read_videos(
             status = str(event.value)
             outcome = outcome_of_lost(video, status, config)
             if is_lasting(status):
-                job.save(part_name(number, piece), outcome)
+                job.save(part_name(number, chunk), outcome)
             else:
-                lost[number, piece] = outcome
+                lost[number, chunk] = outcome
         if event.kind != "result":  # lost or done
             waiting[number] -= 1
             finished += not waiting[number]
@@ -166,17 +171,17 @@ def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
 
 
 def open_finder(
-    looking: FinderSettings, folder: Path
+    settings: FinderSettings, folder: Path
 ) -> Callable[[tuple[int, int, Video], Callable[[], None]], Iterator[dict]]:
-    """In a worker process: the function that turns a video, with its number and that of the piece, into parts of the job in `folder`:
+    """In a worker process: the function that turns a video, with its number and that of the chunk, into parts of the job in `folder`:
     blocks of rows, then what became of it, which it also yields."""
-    config, finder, job = looking.config, HandFinder(looking), Job(folder)
+    config, finder, job = settings.config, HandFinder(settings), Job(folder)
 
     def read_one(item: tuple[int, int, Video], heartbeat: Callable[[], None]) -> Iterator[dict]:
-        number, piece, video = item
+        number, chunk, video = item
         tally, rows, joined, blocks = (
             Tally(heartbeat=heartbeat),
-            Rows(config, sure_sides=looking.boxes is not None),
+            Rows(config, sure_sides=settings.boxes is not None),
             Counter(),
             0,
         )
@@ -191,20 +196,20 @@ def open_finder(
                 hands = join_truth(video, film, frame, [hand for hand, _, _ in hands], joined)
             rows.add(image, frame.number, frame.time, hands, frame.jpeg if image is frame.image else None)
             if rows.is_full:
-                job.save(part_name(number, piece, blocks), rows.take_block())
+                job.save(part_name(number, chunk, blocks), rows.take_block())
                 blocks += 1
         if rows.jpegs:
-            job.save(part_name(number, piece, blocks), rows.take_block())
+            job.save(part_name(number, chunk, blocks), rows.take_block())
             blocks += 1
         about = {"joined": dict(joined), "subject": film.subject, "place": film.place} if film else {}
         outcome = {**tally.as_outcome(), **rows.as_outcome(), **about, "blocks": blocks}
-        job.save(part_name(number, piece), outcome)
+        job.save(part_name(number, chunk), outcome)
         yield outcome
 
     return read_one
 
 
-def read_truth(video: Video) -> KnownFilm | None:
+def read_truth(video: Video) -> KnownVideo | None:
     """What `truth.h5` beside a video knows of it; None where there is no such file, or it does not know this video."""
     path = find_truth(video)
     if path is None:
@@ -217,10 +222,10 @@ def read_truth(video: Video) -> KnownFilm | None:
         rows = np.flatnonzero(read_column(truth, TRUTH.video) == place)
         columns = {column.name: read_column(truth, column, rows) for column in TRUTH.columns}
         about = {column.name: read_column(truth, column)[place] for column in VIDEOS.columns if truth.has(column)}
-        return known_film({**columns, "row": rows}, about)
+        return make_known_video({**columns, "row": rows}, about)
 
 
-def join_truth(video: Video, film: KnownFilm, frame: Frame, found: list[Detection], joined: Counter) -> list[Hand]:
+def join_truth(video: Video, film: KnownVideo, frame: Frame, found: list[Detection], joined: Counter) -> list[Hand]:
     """The hands that were found, each with the frame's camera and the label of the known hand that it is; its side is the known one."""
     if frame.image.shape[1::-1] != film.size:
         have, made = ("x".join(map(str, size)) for size in (frame.image.shape[1::-1], film.size))
@@ -232,7 +237,11 @@ def join_truth(video: Video, film: KnownFilm, frame: Frame, found: list[Detectio
         frame.number, np.array([hand.box for hand in found]).reshape(-1, 4), [hand.side for hand in found], joined
     )
     return [
-        (replace(hand, side=match.side) if match else hand, film.camera, (match or nobody(film.camera)).as_label())
+        (
+            replace(hand, side=match.side) if match else hand,
+            film.camera,
+            (match or unknown_hand(film.camera)).as_label(),
+        )
         for hand, match in zip(found, known, strict=True)
     ]
 
@@ -261,16 +270,16 @@ def scale_of_crops(outcomes: list[dict], config: ExtractConfig, said: float | No
 
 
 def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> None:
-    """The parts joined in the order of the videos, piece by piece, block by block. videos: the outcomes of the pieces of each."""
-    pieces = [
-        (video, piece, outcome) for video, outcomes in enumerate(videos) for piece, outcome in enumerate(outcomes)
+    """The parts joined in the order of the videos, chunk by chunk, block by block. videos: the outcomes of the chunks of each."""
+    chunks = [
+        (video, chunk, outcome) for video, outcomes in enumerate(videos) for chunk, outcome in enumerate(outcomes)
     ]
-    known, total = [], sum(outcome["jpeg_bytes"] for _, _, outcome in pieces)
+    known, total = [], sum(outcome["jpeg_bytes"] for _, _, outcome in chunks)
     with open_table(sink, CROPS, attrs=attrs, jpeg_bytes=total) as crops:
-        for video, piece, outcome in pieces:
+        for video, chunk, outcome in chunks:
             start = 0
             for block in range(outcome["blocks"]):
-                columns, labels = open_block(job.load(part_name(video, piece, block)))
+                columns, labels = open_block(job.load(part_name(video, chunk, block)))
                 end = start + len(columns["jpeg"])
                 whole = {
                     "side": outcome["side"][start:end],

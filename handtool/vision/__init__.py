@@ -1,1 +1,1 @@
-"""Someone else's eyes: hand detectors and keypoint estimators behind two small contracts, and the cropping between them."""
+"""Hand detectors and keypoint estimators of others behind two small contracts, and the cropping between them."""

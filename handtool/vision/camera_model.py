@@ -1,4 +1,4 @@
-"""The camera that took the footage: its intrinsics, and pictures freed of the lens's distortion. As OpenCV calibrates."""
+"""The camera that took the footage, as OpenCV calibrates it: its intrinsics, and pictures without the distortion of its lens."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class CameraModel:
     camera: np.ndarray
     distortion: np.ndarray
 
-    def straighten(self, image: np.ndarray) -> np.ndarray:
+    def undistort(self, image: np.ndarray) -> np.ndarray:
         """The picture that a pinhole camera with the same K and size takes; what it would see beyond the original is black."""
         if not np.any(self.distortion) and self.model == "pinhole":
             return image
@@ -32,11 +32,11 @@ class CameraModel:
         return cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def read_lens(text: str) -> CameraModel:
+def read_camera_model(text: str) -> CameraModel:
     """text: what `--camera` was given. Raises HandtoolError where it is neither four numbers nor such a file."""
     try:
         fx, fy, cx, cy = (float(number) for number in text.split(","))
-        return checked(text, "pinhole", [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], [])
+        return check_camera_model(text, "pinhole", [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], [])
     except ValueError:
         pass
     try:
@@ -47,10 +47,10 @@ def read_lens(text: str) -> CameraModel:
         ) from None
     if not isinstance(content, dict) or "K" not in content:
         raise HandtoolError(f"--camera {text}: no K in it", hint=f"--camera takes {FORMAT}")
-    return checked(text, content.get("model", "pinhole"), content["K"], content.get("distortion") or [])
+    return check_camera_model(text, content.get("model", "pinhole"), content["K"], content.get("distortion") or [])
 
 
-def checked(text: str, model: str, camera, distortion) -> CameraModel:
+def check_camera_model(text: str, model: str, camera, distortion) -> CameraModel:
     try:
         camera, distortion = np.array(camera, dtype=np.float64), np.array(distortion, dtype=np.float64).ravel()
     except (TypeError, ValueError):

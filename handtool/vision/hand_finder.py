@@ -1,4 +1,4 @@
-"""What looks at the frames of a video: the lens, the detector behind it, and the hands that the source knew already."""
+"""The hands on the frames of a video: those that the source knows, else those that a detector finds on the undistorted picture."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from handtool.config import ExtractConfig
 from handtool.vision.boxes_file import BoxesFile
-from handtool.vision.camera_model import read_lens
+from handtool.vision.camera_model import read_camera_model
 from handtool.vision.contracts import Detection, Detector
 from handtool.vision.detectors import check_detector, open_detector
 from handtool.vision.rows import Hand
@@ -16,7 +16,7 @@ from handtool.vision.rows import Hand
 
 @dataclass(frozen=True)
 class FinderSettings:
-    """What a worker process needs to know to open its eyes. boxes, model: files; camera: numbers or a file."""
+    """What a worker process needs in order to find hands. boxes, model: files; camera: numbers or a file."""
 
     config: ExtractConfig
     boxes: str | None = None
@@ -26,7 +26,7 @@ class FinderSettings:
     def check(self, needs_detector: bool) -> int:
         """Opens what can be opened quickly, so that a mistake is told before the work begins. Returns how many hands the boxes file has."""
         if self.camera is not None:
-            read_lens(self.camera)
+            read_camera_model(self.camera)
         if self.boxes is not None:
             return len(BoxesFile(self.boxes))
         if needs_detector:
@@ -37,14 +37,14 @@ class FinderSettings:
 class HandFinder:
     """In a worker process. The detector is opened by the first frame that needs it: labelled sets do not."""
 
-    def __init__(self, looking: FinderSettings) -> None:
-        self.looking = looking
-        self.lens = read_lens(looking.camera) if looking.camera is not None else None
-        self.camera = self.lens.camera if self.lens else np.full((3, 3), np.nan)
+    def __init__(self, settings: FinderSettings) -> None:
+        self.settings = settings
+        self.camera_model = read_camera_model(settings.camera) if settings.camera is not None else None
+        self.camera = self.camera_model.camera if self.camera_model else np.full((3, 3), np.nan)
 
     @cached_property
     def detector(self) -> Detector:
-        return open_detector(self.looking.config, self.looking.boxes, self.looking.model)
+        return open_detector(self.settings.config, self.settings.boxes, self.settings.model)
 
     def find_in(self, frames: Iterable) -> Iterator[tuple[object, np.ndarray, list[Hand]]]:
         """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was looked at and its
@@ -54,7 +54,7 @@ class HandFinder:
             if frame.hands is not None:
                 yield frame, frame.image, [as_labelled(known) for known in frame.hands]
                 continue
-            waiting.append((frame, self.lens.straighten(frame.image) if self.lens else frame.image))
+            waiting.append((frame, self.camera_model.undistort(frame.image) if self.camera_model else frame.image))
             if len(waiting) >= self.detector.batch:
                 yield from self.look(waiting)
                 waiting.clear()

@@ -31,7 +31,7 @@ MAX_HANDS = 8  # on a frame
 CONTEXTS = (1.95, 2.7, 1.6)
 
 
-class Seen(NamedTuple):
+class FoundHand(NamedTuple):
     """xy: (21, 2) px, centres at integers. side: LEFT or RIGHT, of the hand itself."""
 
     xy: np.ndarray
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 
 
 class LandmarkModel(Protocol):
-    def look(self, image: np.ndarray) -> list[Seen]:
+    def look(self, image: np.ndarray) -> list[FoundHand]:
         """The hands on a picture (h, w, 3) uint8 RGB, best first."""
 
 
@@ -99,7 +99,7 @@ class Solution:
             static_image_mode=True, max_num_hands=max_hands, min_detection_confidence=min_score
         )
 
-    def look(self, image: np.ndarray) -> list[Seen]:
+    def look(self, image: np.ndarray) -> list[FoundHand]:
         with native_stderr_closed():
             found = self.hands.process(image)
         told = zip(found.multi_hand_landmarks or (), found.multi_handedness or (), strict=True)
@@ -135,7 +135,7 @@ class Landmarker:
             image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
         )
 
-    def look(self, image: np.ndarray) -> list[Seen]:
+    def look(self, image: np.ndarray) -> list[FoundHand]:
         with native_stderr_closed():
             found = self.hands.detect(self.as_image(image))
         told = zip(found.hand_landmarks, found.handedness, strict=True)
@@ -144,13 +144,13 @@ class Landmarker:
         )
 
 
-def best_first(told: Iterator[tuple]) -> list[Seen]:
+def best_first(told: Iterator[tuple]) -> list[FoundHand]:
     """(landmarks in 0..1, side, score, picture) of each hand."""
     hands = []
     for landmarks, side, score, image in told:
         relative = np.array([(point.x, point.y) for point in landmarks])
         # its 0..1 runs from edge to edge of the picture; a pixel's centre is half a pixel in
-        hands.append(Seen(relative * image.shape[1::-1] - 0.5, side, float(score)))
+        hands.append(FoundHand(relative * image.shape[1::-1] - 0.5, side, float(score)))
     return sorted(hands, key=lambda hand: -hand.score)
 
 

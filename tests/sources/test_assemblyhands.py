@@ -171,7 +171,7 @@ def test_every_hand_is_in_the_frame_of_its_camera_at_that_moment(tmp_path, datas
 
 def test_extract_cuts_grey_images_at_the_sets_scale_over_two_workers(tmp_path, monkeypatch):
     root = make_assembly(tmp_path / "a")
-    monkeypatch.setattr(folder_chunks, "PIECE", 4)
+    monkeypatch.setattr(folder_chunks, "CHUNK_IMAGES", 4)
     report = run_stage(extract, [root], tmp_path / "a.h5", ExtractConfig(workers=2))
     assert (report["left"], report["right"], report["box_scale"]) == (11, 11, 1.75)
     tables = tables_of(tmp_path / "a.h5", CROPS, LABELS)

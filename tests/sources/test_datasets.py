@@ -17,7 +17,7 @@ from handtool.sources import datasets, folder_chunks
 from handtool.sources.dataset_choice import choose_some, choose_split
 from handtool.sources.find import first_of
 from handtool.sources.frame import Choice, KnownHand, Video
-from handtool.sources.labelled_frames import Sample, nothing_but_a_box, read_known
+from handtool.sources.labelled_frames import Sample, only_a_box, read_known
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS
 
@@ -31,11 +31,7 @@ def read_boxed(video, tally):
     def label(row, place, image):
         return (
             KnownHand(
-                RIGHT,
-                sample_id=int(video.labels["id"][row]),
-                sample_key="a",
-                extrinsics=EXTRINSICS,
-                **nothing_but_a_box(BOX),
+                RIGHT, sample_id=int(video.labels["id"][row]), sample_key="a", extrinsics=EXTRINSICS, **only_a_box(BOX)
             ),
         )
 
@@ -105,8 +101,8 @@ def test_sets_of_different_box_scales_do_not_go_into_one_file_unasked(tmp_path, 
     assert run([boxed, other], tmp_path / "c.h5", box_scale=1.5)[1] == 1.5
 
 
-def test_labels_travel_with_their_rows_through_limits_and_pieces(tmp_path, boxed, in_this_process, monkeypatch):
-    monkeypatch.setattr(folder_chunks, "PIECE", 2)
+def test_labels_travel_with_their_rows_through_limits_and_chunks(tmp_path, boxed, in_this_process, monkeypatch):
+    monkeypatch.setattr(folder_chunks, "CHUNK_IMAGES", 2)
     run([boxed], tmp_path / "c.h5", limit=3)
     with store.open_file(tmp_path / "c.h5") as file:
         assert store.read_column(file, LABELS.sample_id).tolist() == [70, 71, 72]
@@ -120,11 +116,11 @@ def test_labels_travel_with_their_rows_through_limits_and_pieces(tmp_path, boxed
         labels={"x": np.zeros((5000, 100))},
         tables={"t": np.arange(3)},
     )
-    parts = folder_chunks.in_pieces(next(first_of([whole], 4999)))
+    parts = folder_chunks.split_into_chunks(next(first_of([whole], 4999)))
     assert [len(part.labels["x"]) for part in parts] == [2] * 2499 + [1] and all(
         part.tables["t"].tolist() == [0, 1, 2] for part in parts
     )
-    assert len(pickle.dumps(parts[7])) < 4000, "only its own rows go to the process that reads a piece"
+    assert len(pickle.dumps(parts[7])) < 4000, "only its own rows go to the process that reads a chunk"
 
 
 def test_a_part_is_chosen_by_name_and_a_wrong_name_is_told(tmp_path):

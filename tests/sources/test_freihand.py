@@ -96,7 +96,7 @@ def test_pixels_of_the_crop_are_those_of_the_image_at_every_size(tmp_path):
 def test_a_set_in_pieces_over_two_workers_is_the_same_file(tmp_path, monkeypatch):
     root = make_freihand(tmp_path / "f")
     run_stage(extract, [root], tmp_path / "whole.h5", ExtractConfig(workers=1, split="train"))
-    monkeypatch.setattr(folder_chunks, "PIECE", 6)
+    monkeypatch.setattr(folder_chunks, "CHUNK_IMAGES", 6)
     run_stage(extract, [root], tmp_path / "cut.h5", ExtractConfig(workers=2, split="train"))
     whole, cut = (tables_of(tmp_path / name, CROPS, LABELS) for name in ("whole.h5", "cut.h5"))
     assert whole.keys() == cut.keys()
@@ -107,9 +107,9 @@ def test_a_set_in_pieces_over_two_workers_is_the_same_file(tmp_path, monkeypatch
 
 
 def test_images_lost_with_their_process_are_counted_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_chunks, "PIECE", 6)
+    monkeypatch.setattr(folder_chunks, "CHUNK_IMAGES", 6)
     (video,) = find_videos([make_freihand(tmp_path / "f")], choice=Choice(split="train")).videos
-    lost = [outcome_of_lost(piece, "killed", ExtractConfig()) for piece in folder_chunks.in_pieces(video)]
+    lost = [outcome_of_lost(piece, "killed", ExtractConfig()) for piece in folder_chunks.split_into_chunks(video)]
     assert [outcome["failed"] for outcome in lost] == [
         {"images lost with their process": count} for count in (6, 6, 6, 2)
     ]

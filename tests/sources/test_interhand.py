@@ -191,7 +191,7 @@ def test_each_of_two_hands_has_its_own_box_and_a_hidden_one_is_no_row(tmp_path):
 def test_extract_cuts_at_the_sets_scale_and_goes_on_where_it_was_killed(tmp_path, monkeypatch, caplog):
     root = make_interhand(tmp_path / "i", ("train", "test"))
     report = run_stage(extract, [root], tmp_path / "a.h5", ExtractConfig(workers=1, split="test"))
-    monkeypatch.setattr(folder_chunks, "PIECE", 4)
+    monkeypatch.setattr(folder_chunks, "CHUNK_IMAGES", 4)
     run_stage(extract, [root], tmp_path / "b.h5", ExtractConfig(workers=2, split="test"), keep_job=True)
     for lost in (tmp_path / "b.h5.partial").glob("video-0000001*"):  # as if it had been killed there
         lost.unlink()

@@ -126,9 +126,9 @@ def test_the_file_tells_of_each_video_how_long_it_is_and_what_was_lost(tmp_path)
     }
 
 
-def open_deadly_eyes(looking, folder):
+def open_deadly_finder(settings, folder):
     """Eyes of a process that dies of some videos: by its decoder, or killed from outside."""
-    read_one = open_finder(looking, folder)
+    read_one = open_finder(settings, folder)
 
     def read_or_die(item, heartbeat) -> Iterator[dict]:
         def beat_or_die():
@@ -148,7 +148,7 @@ def test_a_video_that_crashes_its_decoder_is_not_tried_again_and_one_killed_from
     for name in ("a", "crash", "kill"):
         make_video(tmp_path / "f" / f"{name}.mp4", frames=70)
     with monkeypatch.context() as patched:
-        patched.setattr(stage, "open_finder", open_deadly_eyes)
+        patched.setattr(stage, "open_finder", open_deadly_finder)
         report = run_stage(
             extract, [tmp_path / "f"], tmp_path / "c.h5", ExtractConfig(whole=True, every=1, **ONE), keep_job=True
         )
@@ -179,21 +179,21 @@ def test_track_frames_and_choices_do_not_depend_on_the_number_of_workers(tmp_pat
     same(tmp_path / "1.h5", tmp_path / "2.h5")
 
 
-def test_a_large_folder_of_images_is_shared_in_pieces_and_a_lost_piece_costs_itself(tmp_path, monkeypatch):
-    """Five images a piece: the same tables as in one piece, over two workers; a crash loses the images of its piece, and counts them."""
+def test_a_large_folder_of_images_is_read_in_chunks_and_a_lost_chunk_costs_itself(tmp_path, monkeypatch):
+    """Five images a chunk: the same tables as in one chunk, over two workers; a crash loses the images of its chunk, and counts them."""
     for number in range(17):
         write_image(tmp_path / "many" / f"{number:02d}.jpg", picture(number, 17, (224, 224)))
     for number in (3, 11):
         (tmp_path / "many" / f"{number:02d}.jpg").write_bytes(b"")
     run_stage(extract, [tmp_path / "many"], tmp_path / "whole.h5", ExtractConfig(whole=True, **ONE))
-    monkeypatch.setattr(folder_chunks, "PIECE", 5)
+    monkeypatch.setattr(folder_chunks, "CHUNK_IMAGES", 5)
     report = run_stage(extract, [tmp_path / "many"], tmp_path / "c.h5", ExtractConfig(whole=True, workers=2))
     same(tmp_path / "whole.h5", tmp_path / "c.h5")
     assert (
         reasons(report, "frames")["failed"] == {"images of zero bytes": 2}
         and report["per_video"][0]["status"] == "2 images of zero bytes"
     )
-    monkeypatch.setattr(stage, "open_finder", open_eyes_that_crash_at_ten)
+    monkeypatch.setattr(stage, "open_finder", open_finder_that_crashes_at_ten)
     report = run_stage(extract, [tmp_path / "many"], tmp_path / "d.h5", ExtractConfig(whole=True, workers=2))
     assert tables_of(tmp_path / "d.h5", CROPS)["crops/frame"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 15, 16]
     assert reasons(report, "frames")["failed"] == {"images of zero bytes": 1, "images lost with their process": 5}
@@ -203,8 +203,8 @@ def test_a_large_folder_of_images_is_shared_in_pieces_and_a_lost_piece_costs_its
     )
 
 
-def open_eyes_that_crash_at_ten(looking, folder):
-    read_one = open_finder(looking, folder)
+def open_finder_that_crashes_at_ten(settings, folder):
+    read_one = open_finder(settings, folder)
 
     def read_or_die(item, heartbeat) -> Iterator[dict]:
         yield from read_one(item, lambda: os.kill(os.getpid(), signal.SIGSEGV) if item[2].first == 10 else None)

@@ -10,7 +10,7 @@ from footage import make_boxes
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.vision.boxes_file import BoxesFile
-from handtool.vision.camera_model import read_lens
+from handtool.vision.camera_model import read_camera_model
 from handtool.vision.changes import Changes
 from handtool.vision.contracts import Detection
 from handtool.vision.tracks import Linker
@@ -127,9 +127,9 @@ def test_what_is_wrong_with_a_boxes_file_is_named(tmp_path, name, content, messa
 
 
 def test_four_numbers_are_a_pinhole_camera_that_changes_no_pixel():
-    lens = read_lens("500,510,320,240")
+    lens = read_camera_model("500,510,320,240")
     assert lens.camera.tolist() == [[500, 0, 320], [0, 510, 240], [0, 0, 1]]
-    assert lens.straighten(IMAGE) is IMAGE
+    assert lens.undistort(IMAGE) is IMAGE
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_straightened_pictures_show_points_where_a_pinhole_camera_sees_them(tmp_
         image = np.repeat(
             (255 * np.exp(-((u - point[0]) ** 2 + (v - point[1]) ** 2) / 18)).astype(np.uint8)[..., None], 3, -1
         )
-        straight = read_lens(str(tmp_path / "c.json")).straighten(image)[..., 0].astype(float)
+        straight = read_camera_model(str(tmp_path / "c.json")).undistort(image)[..., 0].astype(float)
         found = np.array([(straight * u).sum(), (straight * v).sum()]) / straight.sum()
         assert np.linalg.norm(found - expected) < 0.35
 
@@ -168,7 +168,7 @@ def test_straightened_pictures_show_points_where_a_pinhole_camera_sees_them(tmp_
 def test_a_camera_file_that_is_none_is_refused(tmp_path, content, message):
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(HandtoolError, match=message):
-        read_lens(str(tmp_path / "c.json"))
+        read_camera_model(str(tmp_path / "c.json"))
 
 
 def hands_at(*boxes, side=UNKNOWN, score=1.0) -> list[Detection]:
