@@ -1,6 +1,7 @@
 """All defaults: one frozen dataclass per stage. Units are in the names or in the comments."""
 
 from dataclasses import dataclass  # eq and repr are off below: generating them costs start-up time in every --help
+from typing import Literal
 
 # Settings that do not change the result: an output made with other ones is up to date.
 MACHINE_SETTINGS = frozenset(
@@ -103,7 +104,7 @@ class MineConfig:
     max_distance: float | None = None  # in units of the metric
     same_side: bool = False  # left hands with left hands only
     max_in_degree: int | None = None  # largest number of anchors of which a hand is a positive
-    index: str = "hnsw"  # or exact
+    index: Literal["hnsw", "exact", "scan"] = "hnsw"  # or exact
     m: int = 16
     ef_construction: int = 100
     ef: int = 64

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
+from multiprocessing.context import SpawnProcess
 from typing import Literal, NamedTuple
 
 import cv2
@@ -40,7 +41,7 @@ class Event(NamedTuple):
 class Worker:
     """A process, and the item that it works on."""
 
-    process: object
+    process: SpawnProcess
     pipe: connection.Connection
     last_heard: float = field(default_factory=time.monotonic)
     ready: bool = False
@@ -171,9 +172,11 @@ def receive(worker: Worker) -> Event | None:
         case "ready":
             worker.ready = True
         case "result" | "heartbeat":
+            assert worker.item is not None
             return Event(worker.item, kind, value)
         case "done" | "lost":
             item, worker.item = worker.item, None
+            assert item is not None
             return Event(item, kind, value)
         case "error":
             raise value

@@ -60,7 +60,7 @@ class GroupSums:
     @property
     def scored(self) -> np.ndarray:
         """(g,) bool: the groups with a hand."""
-        return self.count.any(axis=1)
+        return (self.count != 0).any(axis=1)
 
     def means(self) -> np.ndarray:
         """(g,): the mean of each group; NaN for one without a hand."""
@@ -68,8 +68,8 @@ class GroupSums:
 
     def merged(self, into: np.ndarray) -> "GroupSums":
         """The sums after merging groups. into: (g,) new number of each group."""
-        both = [np.array([np.bincount(into, column) for column in of.T]).T for of in (self.total, self.count)]
-        return GroupSums(*both, self.hands)
+        total, count = (np.array([np.bincount(into, column) for column in of.T]).T for of in (self.total, self.count))
+        return GroupSums(total, count, self.hands)
 
     def mean(self) -> float:
         """The mean of all groups together; NaN without a hand."""

@@ -123,7 +123,8 @@ def _number_texts(origins: list[Origin]) -> tuple[list[np.ndarray], list[np.ndar
     origins; and the first row of each owner."""
     footage: dict[tuple, int] = {}
     people: dict[str, int] = {}
-    parts, persons, first, count = [], [], {}, 0
+    first: dict[str, int] = {}
+    parts, persons, count = [], [], 0
     for origin in origins:
         keys = [footage_key(origin, video) for video in range(len(origin.name))]
         parts.append(np.array([footage.setdefault(key, len(footage)) for key in keys], np.int64))

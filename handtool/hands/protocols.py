@@ -183,7 +183,10 @@ def align_by(
 
 
 def _pair(hands: ScoredHands, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
-    return hands.vertices if protocol.of_mesh else (hands.predicted, hands.truth)
+    if not protocol.of_mesh:
+        return hands.predicted, hands.truth
+    assert hands.vertices is not None
+    return hands.vertices
 
 
 def _choose(hands: ScoredHands, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:

@@ -9,7 +9,7 @@ DRAWS = 64  # attempts, of which the best is kept: with three parts or more, one
 def draw_parts(hands: np.ndarray, shares: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
     """hands (u,) >= 1: size of each group, u >= number of shares. Returns (u,) a random part each; no part is empty."""
     asked = np.array(shares) / np.sum(shares) * hands.sum()
-    best, least = None, np.inf
+    best, least = np.zeros(0, np.int64), np.inf
     for draw in range(DRAWS if len(shares) > 2 or len(hands) > EXACT else 1):
         part = _draw(hands, asked, rng.random(len(asked)) if draw % 2 else asked, rng)
         off = np.abs(np.bincount(part, hands, len(asked)) - asked).max()

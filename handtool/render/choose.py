@@ -28,7 +28,8 @@ def choose_lowest(rows: np.ndarray, score: np.ndarray, count: int) -> np.ndarray
 def choose_spread(candidates: np.ndarray, keys: list[np.ndarray], count: int, used: set) -> np.ndarray:
     """The first `count` candidates that share no key with one another or with `used`, to which theirs are added. If
     there are too few, the first of the others follow. keys: (n,) int each, indexed by candidate."""
-    chosen, left = [], []
+    chosen: list[int] = []
+    left: list[int] = []
     for place in candidates[:MOST_LOOKED_AT].tolist():
         own = {(i, int(key[place])) for i, key in enumerate(keys)}
         if len(chosen) == count:

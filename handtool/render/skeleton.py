@@ -28,7 +28,8 @@ def joint_colours(single: tuple | None = None) -> list[tuple]:
 
 
 def at(point: np.ndarray) -> tuple[int, int]:
-    return tuple(int(round(c * (1 << FRACTION))) for c in point)
+    x, y = (int(round(c * (1 << FRACTION))) for c in point)
+    return x, y
 
 
 def drawable(points: np.ndarray, shape: tuple) -> np.ndarray:

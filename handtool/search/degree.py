@@ -84,7 +84,8 @@ def _flatten(lists: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for places, rows, distances in lists:
         owner, column = np.nonzero(rows >= 0)
         parts.append((places[owner], rows[owner, column], distances[owner, column]))
-    return tuple(np.concatenate(columns) for columns in zip(*parts))
+    places, rows, distances = (np.concatenate(columns) for columns in zip(*parts))
+    return places, rows, distances
 
 
 def _as_table(

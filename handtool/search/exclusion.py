@@ -27,6 +27,7 @@ class Exclusion:
         """Whether the rows may pair; `one` and `other` are row numbers that broadcast against each other."""
         fits = self.group[one] != self.group[other]
         if not self.is_equivalence:
+            assert self.time is not None and self.video is not None
             apart = np.abs(self.time[one] - self.time[other]) >= self.gap_s  # False where a time is NaN
             fits &= apart | (self.video[one] != self.video[other])
         return fits

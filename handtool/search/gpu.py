@@ -68,8 +68,11 @@ class GpuPool:
         self.keys = [self.move(key[self.rows]) for key in self.all_keys()]
 
     def all_keys(self) -> list[np.ndarray]:
-        gap = [] if self.exclusion.is_equivalence else [self.exclusion.video, self.exclusion.time]
-        return [self.exclusion.group, *gap]
+        rule = self.exclusion
+        if rule.is_equivalence:
+            return [rule.group]
+        assert rule.video is not None and rule.time is not None
+        return [rule.group, rule.video, rule.time]
 
     def move(self, values: np.ndarray):
         return self.torch.from_numpy(np.ascontiguousarray(values)).to(self.device)

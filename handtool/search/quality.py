@@ -56,11 +56,11 @@ def describe_neighbors(
         block = slice(start, start + BLOCK_ROWS)
         rows = positive[block][(positive[block] >= 0) & (distance[block] <= last)]
         degree += np.bincount(rows - first, minlength=len(degree))
-    some = slice(None)
+    some: slice | np.ndarray = slice(None)
     if len(positive) > QUANTILE_ANCHORS:
         some = np.sort(np.random.default_rng(seed).choice(len(positive), QUANTILE_ANCHORS, replace=False))
     apart = np.asarray(distance[some])
-    described = {"distance_quantiles_at": list(QUANTILES)}
+    described: dict[str, object] = {"distance_quantiles_at": list(QUANTILES)}
     for name, values in (("distance_quantiles", apart), ("distance_rank1_quantiles", apart[:, :1])):
         values = values[np.isfinite(values) & (values <= last)]
         described[name] = [float(value) for value in np.quantile(values, QUANTILES)] if len(values) else []

@@ -4,6 +4,7 @@ The crc32 is needed because fletcher32 cannot tell 0x0000 from 0xFFFF, and becau
 """
 
 import zlib
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,7 +23,7 @@ def storage_dtype(column: Column) -> np.dtype:
     return np.dtype("bool" if column.dtype == "bool" else "<" + column.dtype)
 
 
-def to_storage(column: Column, values: object) -> np.ndarray:
+def to_storage(column: Column, values: Any) -> np.ndarray:
     """The values as the array that is written. Asserts that their shape is the schema's."""
     if column.dtype == "utf8":
         return encode_all(values)

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class DiskFile(io.RawIOBase):
 
     readable = seekable = writable
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:  # a buffer
         view = memoryview(data).cast("B")
         while len(view) and self.error is None:
             try:
@@ -44,7 +45,7 @@ class DiskFile(io.RawIOBase):
                 raise
         return memoryview(data).nbytes
 
-    def readinto(self, buffer: bytearray) -> int:
+    def readinto(self, buffer: Any) -> int:
         return self.raw.readinto(buffer)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

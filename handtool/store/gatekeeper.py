@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
@@ -140,7 +140,7 @@ def start_child(path: Path) -> tuple[bytes, bool]:
 
 def check_file(path: str) -> dict:
     """The verdict on one file: {"path", "problem", "hint", "newer", "links": {table: path}}."""
-    verdict = {"path": path, "problem": None, "hint": None, "newer": None, "links": {}}
+    verdict: dict[str, Any] = {"path": path, "problem": None, "hint": None, "newer": None, "links": {}}
     try:
         check_signature(path)
         with h5py.File(path, "r", locking=False) as h5:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -73,7 +74,7 @@ class Job:
         path = self.path(name)
         try:
             with h5py.File(path, "r", locking=False) as h5:
-                plain = from_json_bytes(read_array(h5["plain"], path))
+                plain: Any = from_json_bytes(read_array(h5["plain"], path))
                 values = dict(plain["values"])
                 h5["values"].visititems(
                     lambda key, item: read_value(key, item, values, path)
@@ -132,6 +133,7 @@ def claim(job: Job, record: Record, restart: bool, output: Path) -> None:
             job.drop(part)
     elif job.names() and state["fingerprint"] != record.fingerprint:
         made = record.difference(state) or "from other inputs"
+        assert job.lock is not None
         os.close(job.lock)
         raise HandtoolError(
             f"{job.folder} holds the beginning of another run, made {made}",

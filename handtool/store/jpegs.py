@@ -38,7 +38,7 @@ class Jpegs:
 
     def __getitem__(self, row: int) -> bytes:
         """The JPEG of one hand. Errors: DamagedFile when it does not match its crc32."""
-        number = 0 if self.which is None else int(self.which[row])
+        number = self.file_of(row)
         begin = self.files[number][1] + int(self.start[row])
         data = self.map(number)[begin : begin + int(self.size[row])]
         if zlib.crc32(data) != self.crc[row]:
@@ -47,6 +47,9 @@ class Jpegs:
                 f"{path}: the crop in row {row} does not match its checksum", hint=f"handtool check --deep {path}"
             )
         return data
+
+    def file_of(self, row: int) -> int:
+        return 0 if self.which is None else int(self.which[row])
 
     def map(self, number: int) -> mmap.mmap:
         if number not in self.maps:

@@ -1,5 +1,7 @@
 """The origin of a file's hands: the columns from which hands/groups.py derives which hands belong together."""
 
+from typing import Any
+
 import numpy as np
 
 from handtool.store.file import File, read_column
@@ -9,7 +11,7 @@ BLOCK_ROWS = 8_192
 FEWEST_POINTS = 3  # with fewer labelled points, labels may be equal by chance
 
 
-def read_origin(file: File) -> dict[str, object]:
+def read_origin(file: File) -> dict[str, Any]:
     """The fields of an `Origin`: V videos, N hands. Errors: HandtoolError (no crops), DamagedFile."""
     file.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     video = read_column(file, CROPS.video).astype(np.int64)

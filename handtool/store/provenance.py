@@ -91,7 +91,7 @@ class Record:
     @property
     def fingerprint(self) -> str:
         """A hash of program, result version, settings, plan and inputs. `up to date` and resumed jobs compare it."""
-        said = [self.program, self.settings, [item.identity for item in self.inputs]]
+        said: list[object] = [self.program, self.settings, [item.identity for item in self.inputs]]
         said += [self.result] if self.result > 1 else []  # so that files of 0.1.0 stay up to date if nothing changed
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 

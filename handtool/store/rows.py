@@ -54,9 +54,11 @@ def fill_of(column: Column) -> object:
 def nothing_known(table: Table, count: int, names: Iterable[str] = ()) -> dict[str, object]:
     """Fill values for `count` unknown hands: the required columns of a table, and the optional ones among `names`."""
     columns = [column for column in table.columns if not column.optional or column.name in names]
-    texts = {column.name: [column.fill] * count for column in columns if column.dtype == "utf8"}
+    texts: dict[str, object] = {column.name: [column.fill] * count for column in columns if column.dtype == "utf8"}
     return texts | {
-        column.name: np.full((count, *column.shape), column.fill) for column in columns if column.dtype != "utf8"
+        column.name: np.full((count, *(n or 0 for n in column.shape)), column.fill)
+        for column in columns
+        if column.dtype != "utf8"
     }
 
 
@@ -137,10 +139,7 @@ class JpegLinks:
         return {
             "jpeg_offset": np.r_[0, ends] if first else ends,
             "jpeg_crc32": np.array([self.jpegs[n].crc[row] for n, row in places], np.uint32),
-            "jpeg_file": np.array(
-                [self.first[n] + (0 if self.jpegs[n].which is None else self.jpegs[n].which[row]) for n, row in places],
-                np.int32,
-            ),
+            "jpeg_file": np.array([self.first[n] + self.jpegs[n].file_of(row) for n, row in places], np.int32),
             "jpeg_start": np.array([self.jpegs[n].start[row] for n, row in places], np.int64),
         }
 

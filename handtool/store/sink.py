@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -150,7 +151,7 @@ class TableWriter:
         self.spool = self.open_spool(jpeg_bytes) if table is CROPS else None
         self.written = 0
 
-    def open_spool(self, total: int | None) -> "h5py.Dataset | BinaryIO":
+    def open_spool(self, total: int | None) -> Any:  # h5py.Dataset or a file
         """Where JPEG bytes go: into the contiguous column if their total is known, else into a temporary file."""
         if total:
             return self.group.create_dataset("jpeg", shape=(total,), dtype="u1")
@@ -163,7 +164,7 @@ class TableWriter:
         if kind is None:
             self.close()
 
-    def append(self, block: dict[str, object]) -> None:
+    def append(self, block: Mapping[str, Any]) -> None:
         """Appends a block: column name -> (k, …) values; `jpeg` is a list of k bytes objects."""
         block = dict(block)
         if self.spool is not None and "jpeg" in block:
@@ -250,7 +251,7 @@ class TableWriter:
         for name in names:
             column = getattr(self.table, name)
             shape = (0, *(n or 0 for n in column.shape))
-            values = [] if column.dtype == "utf8" else np.zeros((1,) if column.length == "N+1" else shape)
+            values: object = [] if column.dtype == "utf8" else np.zeros((1,) if column.length == "N+1" else shape)
             self.note(name, write_array(self.group, name, to_storage(column, values), column.unit))
 
     def note(self, name: str, checksum: int) -> None:
@@ -264,7 +265,7 @@ def open_table(sink: Sink, table: Table, attrs: dict | None = None, jpeg_bytes: 
     return TableWriter(sink, table, attrs, jpeg_bytes)
 
 
-def write_table(sink: Sink, table: Table, columns: dict[str, object], attrs: dict | None = None) -> None:
+def write_table(sink: Sink, table: Table, columns: Mapping[str, Any], attrs: dict | None = None) -> None:
     """Writes a whole table: {column name: array or list of str}."""
     with open_table(sink, table, attrs) as writer:
         writer.append(columns)

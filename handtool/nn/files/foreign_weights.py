@@ -9,6 +9,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,14 +35,14 @@ class Inert:
     torch's reader fills exactly such dictionaries and nothing derived from them, which lets dict-like configurations through.
     """
 
-    def __new__(cls, *args: object, **kwargs: object) -> OrderedDict:
+    def __new__(cls, *args: object, **kwargs: object) -> Any:  # an OrderedDict
         return OrderedDict()
 
 
 class InertList:
     """The same for what is filled like a list."""
 
-    def __new__(cls, *args: object, **kwargs: object) -> list:
+    def __new__(cls, *args: object, **kwargs: object) -> Any:  # a list
         return []
 
 
@@ -95,7 +96,7 @@ def load_torch(path: Path) -> object:
         raise DamagedFile(f"{path} is damaged, or not made by torch.save: {first_line(error)}") from None
     if foreign:
         log.warning("%s names %s: left out, only its weights are read", path.name, ", ".join(sorted(foreign)))
-    stubs = [(type("Stub", (InertList if name in LIST_LIKE else Inert,), {}), name) for name in foreign]
+    stubs: list[Any] = [(type("Stub", (InertList if name in LIST_LIKE else Inert,), {}), name) for name in foreign]
     try:
         with torch.serialization.safe_globals(stubs):
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -27,7 +27,9 @@ AHEAD = 2  # pieces that each worker has been given and has not handed back
 LEAST = 64  # crops of a piece, where a batch has as many: handing a piece over takes half as long as decoding a crop
 
 
-def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int, processes: int = 1) -> Iterator[Tensor]:
+def read_crops(
+    crops: Crops, batches: Iterable[np.ndarray], workers: int, processes: int = 1
+) -> Generator[Tensor, None, None]:
     """Decoded batches (B, S, S, 3) uint8 in the order of `batches` (arrays of rows, none longer than the first).
 
     `processes`: of this machine that read at the same time, each with so many workers; its shared memory is divided among them.
@@ -46,7 +48,8 @@ def read_crops(crops: Crops, batches: Iterable[np.ndarray], workers: int, proces
     slots = torch.empty(
         (count_slots(workers, len(first)), len(first), crops.size, crops.size, 3), dtype=torch.uint8
     ).share_memory_()
-    pieces, lengths = count_pieces(workers, len(first)), deque()
+    lengths: deque[int] = deque()
+    pieces = count_pieces(workers, len(first))
     loader = DataLoader(
         Pieces(crops, slots),
         batch_sampler=share_out(everything, pieces, len(slots), lengths),

@@ -1,13 +1,15 @@
 """From the CPU to the device without making it wait: only page-locked memory is copied behind a GPU's back."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 import torch
 from torch import Tensor
 
+Batches = Generator[Tensor, None, None]
 
-def move_ahead(batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+
+def move_ahead(batches: Batches, device: torch.device) -> Batches:
     """Batches, none longer than the first, on the device. A GPU copies the next one while it works on this one.
 
     `batches` is a generator and is closed with this one.

@@ -123,7 +123,7 @@ def warp(crops: Tensor, matrix: Tensor, size: int, oversample: int = OVERSAMPLE)
     # grid_sample wants crop from view, both in units where the image's outer edges are -1 and 1; inverted in float64.
     theta_B33 = edges_from_pixels(side) @ torch.linalg.inv(matrix.double().cpu() @ torch.eye(3, dtype=torch.float64))
     theta_B33 = theta_B33 @ torch.linalg.inv(edges_from_pixels(size))
-    fine = (len(crops), 3, size * oversample, size * oversample)
+    fine = [len(crops), 3, size * oversample, size * oversample]
     grid_BHW2 = functional.affine_grid(send(theta_B33[:, :2].float(), crops.device), fine, align_corners=False)
     planes_B3SS = crops.permute(0, 3, 1, 2).float().div_(255)
     views_B3HW = functional.grid_sample(planes_B3SS, grid_BHW2, "bilinear", "zeros", align_corners=False)
