@@ -198,7 +198,8 @@ def give_up(worker: Worker, reason: str = "") -> Event:
     return Event(item, "lost", reason)
 
 
-def describe_exit(exitcode: int) -> str:
+def describe_exit(exitcode: int | None) -> str:
+    assert exitcode is not None
     if exitcode < 0:
         return f"its process died ({signal.Signals(-exitcode).name})"
     return f"its process ended with code {exitcode}"

@@ -46,15 +46,16 @@ def keep_common(results: list[ScoredHands]) -> list[ScoredHands]:
     common = np.logical_and.reduce([np.isfinite(hands.predicted).all(axis=(1, 2)) for hands in results])
     absolute = np.logical_and.reduce([hands.absolute for hands in results])
     meshes = None
-    if all(hands.vertices for hands in results):
-        meshes = common & np.logical_and.reduce([np.isfinite(hands.vertices[0]).all(axis=(1, 2)) for hands in results])
+    found = [hands.vertices for hands in results if hands.vertices]
+    if len(found) == len(results):
+        meshes = common & np.logical_and.reduce([np.isfinite(predicted).all(axis=(1, 2)) for predicted, _ in found])
     return [
         replace(
             hands,
             valid=hands.valid & common[:, None],
             absolute=absolute,
             vertices=None
-            if meshes is None
+            if meshes is None or hands.vertices is None
             else (hands.vertices[0], np.where(meshes[:, None, None], hands.vertices[1], np.nan)),
         )
         for hands in results

@@ -77,7 +77,7 @@ def score(
 def score_protocol(hands: ScoredHands, protocol: Protocol, groups: Grouping | None = None) -> Score:
     errors = measure(hands, protocol)
     joints = joint_figures(errors.errors_m, protocol.ranges)
-    per_hand = np.full(len(hands.vertices[1]) if protocol.of_mesh else len(hands.truth), np.nan)
+    per_hand = np.full(len(hands.vertices[1] if protocol.of_mesh and hands.vertices else hands.truth), np.nan)
     per_hand[errors.rows] = 1000 * hand_means(errors.errors_m)
     figures = _averages(errors, protocol, joints, per_hand[errors.rows], hands.side)
     figures |= {each.metric: joints.area(each) for each in protocol.ranges}

@@ -62,7 +62,7 @@ def write(
     width = text_width(text, height)
     x = int(round(x - {"left": 0, "middle": width / 2, "right": width}[anchor]))
     above, below = int(height * 1.5) + 2, int(height * 0.6) + 2
-    mask = np.zeros(((above + below) * OVERSAMPLING, (width + 4) * OVERSAMPLING), np.uint8)
+    mask: np.ndarray = np.zeros(((above + below) * OVERSAMPLING, (width + 4) * OVERSAMPLING), np.uint8)
     cv2.putText(
         mask, text, (2 * OVERSAMPLING, above * OVERSAMPLING), FONT, OVERSAMPLING * height / 21, 255, PEN, cv2.LINE_AA
     )

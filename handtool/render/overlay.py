@@ -95,6 +95,7 @@ def draw_picture(
     write(page, shorten(name, width - text_width(told, 9) - 44, 9), 12, size[1] - 12, 9, LIGHT)
     write(page, told, width - 12, size[1] - 12, 9, DIM, "right")
     for place, (hand, turned) in enumerate(seen_in_space(hands, seconds) if beside else []):
+        assert hand.joints is not None
         panel = draw_space(
             hand.joints.astype(float), side, None if hand.truth is None else hand.truth.astype(float), turned
         )
@@ -115,10 +116,8 @@ def draw_hand(picture: np.ndarray, hand: HandInPicture) -> None:
     colour = SIDE_COLOURS.get(hand.side, UNKNOWN_COLOUR)
     boxed = np.isfinite(hand.box).all()
     if boxed:
-        corners = [
-            tuple(int(round(c * 16)) for c in corner) for corner in np.clip(hand.box - 0.5, -1e4, 1e4).reshape(2, 2)
-        ]
-        cv2.rectangle(picture, *corners, colour, 2, cv2.LINE_AA, 4)
+        left, top, right, bottom = (int(round(c * 16)) for c in np.clip(hand.box - 0.5, -1e4, 1e4))
+        cv2.rectangle(picture, (left, top), (right, bottom), colour, 2, cv2.LINE_AA, 4)
     if hand.true_points is not None:
         draw_in_place(picture, hand.true_points, TRUTH)
     if hand.points is not None:

@@ -247,9 +247,9 @@ class _Block:
         flat = scores.reshape(WIDTH, -1)
         near = np.flatnonzero(flat.min(axis=0).reshape(len(some), -1) <= threshold)
         if len(near):
-            g, b = np.divmod(near, len(threshold))
+            cell, b = np.divmod(near, len(threshold))
             place, hit = np.nonzero(flat[:, near] <= threshold[b])
-            self.proposed.append((b[hit], self.cells.rows[some[g[hit]], place]))
+            self.proposed.append((b[hit], self.cells.rows[some[cell[hit]], place]))
             if len(hit) > 2**15:
                 self._decide()
 

@@ -122,9 +122,10 @@ def find_neighbors(
     finite[finite_rows(vectors)] = True
     wanted = finite[asked]
     offered = finite if pool is None else finite & np.isin(np.arange(len(vectors)), pool)
-    for one in [None] if kind is None else np.unique(kind[asked]):
-        places = np.flatnonzero(wanted if one is None else wanted & (kind[asked] == one))
-        candidates = np.flatnonzero(offered if one is None else offered & (kind == one))
+    kinds = np.zeros(len(vectors), np.int8) if kind is None else kind
+    for one in np.unique(kinds[asked]):
+        places = np.flatnonzero(wanted & (kinds[asked] == one))
+        candidates = np.flatnonzero(offered & (kinds == one))
         if len(places) and len(candidates):
             _Search(vectors, exclusion, topk, how, asked[places], candidates, progress).write(found, places)
     return found

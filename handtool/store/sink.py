@@ -148,7 +148,7 @@ class TableWriter:
         self.texts: dict[str, list[str]] = {}
         self.sizes: list[int] = []
         self.crcs: list[int] = []
-        self.spool = self.open_spool(jpeg_bytes) if table is CROPS else None
+        self.spool: Any = self.open_spool(jpeg_bytes) if table is CROPS else None
         self.written = 0
 
     def open_spool(self, total: int | None) -> Any:  # h5py.Dataset or a file

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # Lightning checkpoints of PeCLR and SiMHand hold the ResNet's children by number.
 NUMBERED = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
-BLOCKS = {  # blocks in layer1..4, convolutions per block
+BLOCKS: dict[tuple[tuple[int, ...], int], str] = {  # blocks in layer1..4, convolutions per block
     ((2, 2, 2, 2), 2): "resnet18",
     ((3, 4, 6, 3), 2): "resnet34",
     ((3, 4, 6, 3), 3): "resnet50",

@@ -100,8 +100,8 @@ def predict_batch(
     with torch.autocast(crops.device.type, torch.bfloat16, enabled=half):
         outputs = model(inputs)
     joints, keypoints = model.solve(*outputs, (view.matrix @ torch.from_numpy(camera)).to(crops.device))
-    keypoints = move_points(torch.linalg.inv(view.matrix), keypoints.cpu()).numpy()
-    return canonical_joints(joints.cpu().numpy(), side), canonical_keypoints(keypoints, side, width)
+    in_crop = move_points(torch.linalg.inv(view.matrix), keypoints.cpu()).numpy()
+    return canonical_joints(joints.cpu().numpy(), side), canonical_keypoints(in_crop, side, width)
 
 
 def check_flip(contract: Contract, config: PredictConfig) -> None:
@@ -119,7 +119,7 @@ def predict_twice(
     """As predict_batch: the mean of what the model says of each hand and of its mirror image, mirrored back."""
     other = np.where(side == LEFT, RIGHT, LEFT)
     joints, keypoints = zip(*(predict_batch(model, crops, seen_as, camera, precision) for seen_as in (side, other)))
-    return sum(joints) / 2, sum(keypoints) / 2
+    return (joints[0] + joints[1]) / 2, (keypoints[0] + keypoints[1]) / 2
 
 
 def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,7 +53,7 @@ def read_crops(
     pieces = count_pieces(workers, len(first))
     loader = DataLoader(
         Pieces(crops, slots),
-        batch_sampler=share_out(everything, pieces, len(slots), lengths),
+        batch_sampler=share_out(everything, pieces, len(slots), lengths),  # type: ignore[arg-type]  # what Pieces takes
         num_workers=workers,
         collate_fn=as_it_is,
         worker_init_fn=partial(start_worker, os.getpid()),
@@ -126,7 +127,7 @@ class Pieces(Dataset):
         return None
 
 
-def as_it_is(error: HandtoolError | None) -> HandtoolError | None:
+def as_it_is(error: Any) -> Any:  # HandtoolError or None, from Pieces
     return error
 
 

@@ -51,12 +51,12 @@ class DeployedPose(nn.Module):
 
 
 class DeployedEncoder(nn.Module):
-    inputs = ("image",)
+    inputs: tuple[str, ...] = ("image",)
 
     def __init__(self, encoder: Encoder, head: nn.Module | None) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
-        self.outputs = ("features",) if head is None else ("features", "projection")
+        self.outputs: tuple[str, ...] = ("features",) if head is None else ("features", "projection")
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         features = self.encoder(image)
@@ -94,7 +94,7 @@ def require_exporter() -> None:
         )
 
 
-def read_deployed(file: Any) -> tuple[nn.Module, dict[str, str], int]:
+def read_deployed(file: Any) -> tuple[DeployedPose | DeployedEncoder, dict[str, str], int]:
     """The module to export, its metadata (without prefix) and the side of its input in px."""
     encoder, head, attrs = read_encoder(file)
     contract = {"uuid": file.uuid, "architecture": encoder.arch, "kind": attrs["kind"]}
@@ -126,13 +126,13 @@ def listed(values: Any) -> str:
     return ",".join(repr(float(value)) for value in np.ravel(values))
 
 
-def example_inputs(deployed: nn.Module, size: int, seed: int) -> dict[str, Tensor]:
+def example_inputs(deployed: DeployedPose | DeployedEncoder, size: int, seed: int) -> dict[str, Tensor]:
     images = torch.randn(CHECKED, 3, size, size, generator=torch.Generator().manual_seed(seed))
     cameras = assumed_camera(size, 1.7).float().repeat(CHECKED, 1, 1)
     return {name: {"image": images, "camera": cameras}[name] for name in deployed.inputs}
 
 
-def trace(deployed: nn.Module, inputs: Mapping[str, Tensor]):
+def trace(deployed: DeployedPose | DeployedEncoder, inputs: Mapping[str, Tensor]):
     """torch's own exporter, any number of hands at once."""
     hands = torch.export.Dim("hands")
     with warnings.catch_warnings(), torch.no_grad():
@@ -158,7 +158,7 @@ def forget_origin(model: Any) -> None:
 
 
 @torch.no_grad()
-def compare(path: Path, deployed: nn.Module, size: int) -> float | None:
+def compare(path: Path, deployed: DeployedPose | DeployedEncoder, size: int) -> float | None:
     """The largest difference between onnxruntime and torch, as a share of the largest number of that output."""
     if importlib.util.find_spec("onnxruntime") is None:
         log.warning("the model was not compared with torch: the onnxruntime package is not installed")

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -91,7 +90,7 @@ def read_pose(file) -> PoseModel:
             f"{file.path} holds {attrs.get('kind', 'unknown')} weights, not a pose model",
             hint=f"handtool finetune train.h5 --encoder {file.path} -o pose.h5",
         )
-    attrs: dict[str, Any] = {"mirrored": False} | dict(attrs)  # files from before there was a choice
+    attrs = {"mirrored": False} | attrs  # files from before there was a choice
     contract = {name: attrs[name] for name in Contract.__dataclass_fields__}
     contract |= {name: tuple(map(float, attrs[name])) for name in ("mean", "std")}
     model = PoseModel(make_encoder(attrs["architecture"]), Contract(**contract))

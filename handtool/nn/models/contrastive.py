@@ -55,11 +55,14 @@ class PairBatch:
 class ContrastiveObjective(Objective):
     """NT-Xent between views of hands that are alike, as `config` (a PretrainConfig that leaves neither weights nor inverse open) says."""
 
+    model: ContrastiveModel
     item = "pairs"
     figures = ("positive_similarity", "negative_similarity", "alignment", "uniformity")
 
     def __init__(self, model: ContrastiveModel, config: PretrainConfig, half: torch.dtype | None) -> None:
         super().__init__(model)
+        assert config.weights is not None and config.inverse is not None
+        self.inverse = config.inverse
         self.config, self.half, self.everywhere = config, half, config.negatives == "global"
         self.ranges = ViewRanges(METHODS[config.method].rotation_deg, METHODS[config.method].shift_px)
         self.batch_loss = BatchLoss(
@@ -81,7 +84,7 @@ class ContrastiveObjective(Objective):
         xy = send(weighed.float(), device).chunk(num_views)
         with torch.autocast(device.type, self.half, enabled=self.half is not None):
             projections = network(pixels)
-        z = undo(projections, views, self.config.inverse).chunk(num_views)
+        z = undo(projections, views, self.inverse).chunk(num_views)
         loss = torch.stack([self.batch_loss(z[0], z[view], xy[0], xy[view]) for view in range(1, num_views)]).mean()
         return loss, watch(z[0], z[1])
 

@@ -10,6 +10,7 @@ A cell of s px lies at (i + .5) s - .5. Shapes: B hands, K = 21 joints in standa
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,8 @@ class HeatmapHead(nn.Module):
         self.heat = branch(WIDTH + 2, NUM_JOINTS)
         self.direction = branch(WIDTH + 2 + NUM_JOINTS, 3 * NUM_JOINTS)
         self.location = branch(WIDTH + 2 + 4 * NUM_JOINTS, 3 * NUM_JOINTS)
-        nn.init.constant_(self.heat[-1].bias, math.log(RARE / (1 - RARE)))
+        last: Any = self.heat[-1]
+        nn.init.constant_(last.bias, math.log(RARE / (1 - RARE)))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         seen = self.upsample(features)
@@ -122,13 +124,15 @@ def last_in_full(branch: nn.Sequential, seen: Tensor) -> Tensor:
     """The branch, its last layer in float32 under autocast: bf16 has 8 bits, half a millimetre of a location."""
     seen = branch[:-1](seen)
     with torch.autocast(seen.device.type, enabled=False):
-        return branch[-1](seen.to(branch[-1].weight.dtype))
+        last: Any = branch[-1]
+        return last(seen.to(last.weight.dtype))
 
 
 def coordinates(maps: Tensor) -> Tensor:
     """(B, 2, H, W) like `maps`: x and y of each cell, -1 to 1."""
-    (num, _, high, wide), kind = maps.shape, {"dtype": maps.dtype, "device": maps.device}
-    y, x = torch.meshgrid(torch.linspace(-1, 1, high, **kind), torch.linspace(-1, 1, wide, **kind), indexing="ij")
+    num, _, high, wide = maps.shape
+    y, x = (torch.linspace(-1, 1, cells, dtype=maps.dtype, device=maps.device) for cells in (high, wide))
+    y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([x, y]).expand(num, -1, -1, -1)
 
 
@@ -211,4 +215,5 @@ def losses_of_maps(
             parts.append(total(squares.sum()).clamp(min=1e-12).sqrt() / total(squares.new_tensor(float(len(squares)))))
         else:
             parts.append(mean_of_all(squares.clamp(min=1e-12).sqrt().sum(), valid.any(1).sum()))
-    return tuple(parts)
+    heat_loss, direction_loss, location_loss = parts
+    return heat_loss, direction_loss, location_loss

@@ -1,6 +1,7 @@
 """A pose model: encoder, head, and the contract of what goes in and comes out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class PoseModel(nn.Module):
     def __init__(self, encoder: Encoder, contract: Contract) -> None:
         super().__init__()
         self.encoder, self.contract = encoder, contract
-        self.head = HEADS[contract.head](encoder.num_features, contract.size)
+        self.head: Any = HEADS[contract.head](encoder.num_features, contract.size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.head(self.encoder.features(images) if self.head.spatial else self.encoder(images))

@@ -26,6 +26,8 @@ class LabelledBatch:
 class PoseObjective(Objective):
     """The weighted sum of what the head's losses say; the parts are its figures."""
 
+    model: PoseModel
+
     def __init__(self, model: PoseModel, half: torch.dtype | None, freeze: bool = False) -> None:
         """freeze: the encoder learns nothing, and its batch norms keep their statistics."""
         super().__init__(model, PoseLosses(model))

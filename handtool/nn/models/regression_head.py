@@ -57,6 +57,9 @@ class RegressionHead(nn.Module):
         self.fc = nn.Linear(num_features, 3 * NUM_JOINTS + 1)
         nn.init.normal_(self.fc.weight, std=1e-3)  # all points start in the middle of the image
         nn.init.zeros_(self.fc.bias)
+        last = nn.Linear(128, 1)
+        nn.init.zeros_(last.weight)  # the geometry alone, until there is something to correct
+        nn.init.zeros_(last.bias)
         self.refine = nn.Sequential(
             nn.Linear(3 * NUM_JOINTS + 1, 128),
             nn.BatchNorm1d(128),
@@ -64,10 +67,8 @@ class RegressionHead(nn.Module):
             nn.Linear(128, 128),
             nn.BatchNorm1d(128),
             nn.LeakyReLU(),
-            nn.Linear(128, 1),
+            last,
         )
-        nn.init.zeros_(self.refine[-1].weight)  # the geometry alone, until there is something to correct
-        nn.init.zeros_(self.refine[-1].bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features (B, D) -> uv (B, K, 2) px of the input, z_rel (B, K) bone lengths; slots."""
@@ -186,7 +187,7 @@ def losses_25d(
     if (
         count < 2
     ):  # its batch norm has no statistics of one hand; over several processes every parameter must take part all the same
-        return loss_uv, loss_rel, sum(value.sum() for value in head.refine.parameters()) * 0
+        return loss_uv, loss_rel, torch.stack([value.sum() for value in head.refine.parameters()]).sum() * 0
     z_root = head.root(rays(uv[rows], targets.camera[rows]).to(z_rel.dtype), z_rel[rows])
     return loss_uv, loss_rel, processes() * (z_root - targets.z_root[rows]).abs().sum() / count
 
