@@ -7,7 +7,8 @@ import sys
 
 
 def end_with_parent(parent: int) -> None:
-    """On Linux: SIGKILL for this process the moment process `parent` dies, so that no orphan writes on or holds a lock."""
+    """On Linux: SIGKILL for this process the moment process `parent` dies, so that no orphan writes on or holds a
+    lock."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,29 +1,34 @@
-"""AssemblyHands, the egocentric images (Ohkawa et al. 2023, arXiv 2304.12301): both hands of a person who takes toys apart, four grey cameras
-on the head, 636 x 480, freed of distortion.
+"""AssemblyHands, the egocentric images (Ohkawa et al. 2023, arXiv 2304.12301): both hands of a person who takes toys
+apart, four grey cameras on the head, 636 x 480, freed of distortion.
 
     AssemblyHands/
-      annotations/train/assemblyhands_train_ego_data_v1-1.json      images {id, file_name, seq_name, camera, frame_idx},
-                                                                    annotations {image_id, bbox {right, left: x0 y0 x1 y1 or null}, joint_valid 42}
-                        assemblyhands_train_ego_calib_v1-1.json     calibration -> sequence -> intrinsics -> camera: 3 x 3 px
-                                                                                               extrinsics -> frame -> camera: 3 x 4 mm
-                        assemblyhands_train_joint_3d_v1-1.json      annotations -> sequence -> frame -> world_coord 42 x 3 mm, joint_valid 42
+      annotations/train/assemblyhands_train_ego_data_v1-1.json
+          images {id, file_name, seq_name, camera, frame_idx},
+          annotations {image_id, bbox {right, left: x0 y0 x1 y1 or null}, joint_valid 42}
+                        assemblyhands_train_ego_calib_v1-1.json
+          calibration -> sequence -> intrinsics -> camera: 3 x 3 px, extrinsics -> frame -> camera: 3 x 4 mm
+                        assemblyhands_train_joint_3d_v1-1.json
+          annotations -> sequence -> frame -> world_coord 42 x 3 mm, joint_valid 42
       annotations/val/ …  annotations/test/ …
       images/ego_images_rectified/train/<sequence>/HMC_21110305_mono10bit/000520.jpg …      `file_name`, below images/
 
-A camera is HMC_21110305 in data, HMC_21110305_mono10bit in calib, and either in the names of folders and images: all are taken for the same,
-the bare number too, also by `--cameras`. Frames are numbers in data, "000520" elsewhere.
+A camera is HMC_21110305 in data, HMC_21110305_mono10bit in calib, and either in the names of folders and images: all
+are taken for the same, the bare number too, also by `--cameras`. Frames are numbers in data, "000520" elsewhere.
 
-Conversions: X_camera = R X + t, where R | t are of that frame since the cameras move with the head; mm to m; joints to our order. One row a hand
-that has a box; a joint is valid where the annotation and joint_3d both say so. A video is a sequence with all its cameras, since they see
-the same moments; its rows go camera by camera. The subject is the number before `_user_id` in the sequence's name. `sample_id` is the place of the
-annotation in data, counted over the whole split, `sample_key` the image's path below the root; the two hands of an image share them. `frame`
-is the place among the images of the video.
+Conversions: X_camera = R X + t, where R | t are of that frame since the cameras move with the head; mm to m; joints to
+our order. One row a hand that has a box; a joint is valid where the annotation and joint_3d both say so. A video is a
+sequence with all its cameras, since they see the same moments; its rows go camera by camera. The subject is the number
+before `_user_id` in the sequence's name. `sample_id` is the place of the annotation in data, counted over the whole
+split, `sample_key` the image's path below the root; the two hands of an image share them. `frame` is the place among
+the images of the video.
 
-The truth of test is withheld: its images and boxes come out, no joint is valid. An image without calibration or pose is counted as failed.
+The truth of test is withheld: its images and boxes come out, no joint is valid. An image without calibration or pose is
+counted as failed.
 
-Memory: the files of train (about a gigabyte) are read as streams, sequence by sequence, once, by the first process, which keeps about 800 bytes an image
-and, while it reads, the objects of one sequence (0.5 GB of train; all as objects would take 7); a process that reads images is handed the labels
-of 2048 of them, and the poses of their sequence, at a time.
+Memory: the files of train (about a gigabyte) are read as streams, sequence by sequence, once, by the first process,
+which keeps about 800 bytes an image and, while it reads, the objects of one sequence (0.5 GB of train; all as objects
+would take 7); a process that reads images is handed the labels of 2048 of them, and the poses of their sequence, at a
+time.
 """
 
 import logging
@@ -72,7 +77,8 @@ def list_splits(root: Path) -> list[str]:
 
 
 def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
-    """A video for each sequence. Raises HandtoolError where something is missing, WrongCommand for names that it has not."""
+    """A video for each sequence. Raises HandtoolError where something is missing, WrongCommand for names that it has
+    not."""
     refuse_choice(TITLE, "--subset", choice.subset, "it has splits and cameras, no subsets")
     there = list_splits(root)
     if not there and choice.split is None:
@@ -131,7 +137,8 @@ def make_video(
     views: tuple,
     poses: tuple | None,
 ) -> Video:
-    """of_it: (n,) the rows of the sequence, in its order; number: the places there of those that are chosen; views, poses: of the sequence."""
+    """of_it: (n,) the rows of the sequence, in its order; number: the places there of those that are chosen; views,
+    poses: of the sequence."""
     joints, known, pose = poses or (np.zeros((0, 42, 3)), np.zeros((0, 42), bool), np.full(len(of_it), -1))
     valid = (
         rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]
@@ -176,8 +183,8 @@ def find_prefix(root: Path, split: str, files: np.ndarray) -> str:
 
 
 def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """What data says of each annotation, by column, in its order; box (n, 2, 4) px of the right and the left hand, NaN: none. names: the texts
-    behind the numbers in `camera` and `sequence`."""
+    """What data says of each annotation, by column, in its order; box (n, 2, 4) px of the right and the left hand, NaN:
+    none. names: the texts behind the numbers in `camera` and `sequence`."""
     images = {name: array("q") for name in ("id", "camera", "sequence", "frame")}
     image, boxes, valid = array("q"), array("d"), bytearray()
     files, numbers = [], {"camera": {}, "sequence": {}}
@@ -212,7 +219,8 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
 def read_views(
     path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray], cameras: list[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Sequence -> K (n, 3, 3) px and R | t (n, 3, 4) m of each of its rows, NaN where the file has none for that frame."""
+    """Sequence -> K (n, 3, 3) px and R | t (n, 3, 4) m of each of its rows, NaN where the file has none for that
+    frame."""
     views = {}
     for sequence, content in read_members(path, "calibration"):
         of_it = of_sequence.get(sequence, np.zeros(0, np.int64))
@@ -244,7 +252,8 @@ def read_views(
 def read_poses(
     path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray]
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Sequence -> joints (p, 42, 3) m in the world, which are known (p, 42), and which pose (n,) each row of the sequence has, -1: none.
+    """Sequence -> joints (p, 42, 3) m in the world, which are known (p, 42), and which pose (n,) each row of the
+    sequence has, -1: none.
 
     Where the truth is withheld every coordinate is the same number: NaN, and not known.
     """

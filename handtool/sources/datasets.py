@@ -2,8 +2,8 @@
 
 A reader is the module of this folder that is called as the set is on the command line (config.DATASETS), with
 
-    BOX_SCALE                            side of a crop / side of the hand's box as those who use the set cut it; None: each image is
-                                         a hand, nothing is cut out
+    BOX_SCALE                            side of a crop / side of the hand's box, as those who use the set cut it;
+                                         None: each image is a hand, nothing is cut out
     is_root(folder, names, below)        whether a folder with those files and folders is its root
     find_videos(root, title, choice)     its videos
     read_labelled_frames(video, tally)   their frames
@@ -45,7 +45,8 @@ def read_dataset(video: Video, tally: Tally) -> Iterator[Frame]:
 
 
 def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> None:
-    """Options that choose a part need a set that has parts, and two splits do not go into one file unasked. camera: whether one was given."""
+    """Options that choose a part need a set that has parts, and two splits do not go into one file unasked. camera:
+    whether one was given."""
     sets = [video for video in videos if video.dataset]
     asked = {"--split": choice.split, "--subset": choice.subset, "--cameras": choice.cameras}
     if not sets and (options := [option for option, value in asked.items() if value]):
@@ -69,7 +70,8 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
 
 
 def box_scale_of(videos: list[Video]) -> float:
-    """Side of a crop / side of the hand's box where the user did not say: as the data sets do, BOX_SCALE of anything else."""
+    """Side of a crop / side of the hand's box where the user did not say: as the data sets do, BOX_SCALE of anything
+    else."""
     said = {
         video.dataset or "the rest": SETS[video.dataset].BOX_SCALE if video.dataset else BOX_SCALE for video in videos
     }

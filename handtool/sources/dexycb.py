@@ -1,21 +1,24 @@
-"""DexYCB (Chao et al. 2021, arXiv 2104.04631): a person takes or hands over an object with one hand, seen by eight cameras, 640 x 480.
+"""DexYCB (Chao et al. 2021, arXiv 2104.04631): a person takes or hands over an object with one hand, seen by eight
+cameras, 640 x 480.
 
     DexYCB/
       20200709-subject-01/ … 20201022-subject-10/
-        20200709_141754/ …                            100 sequences each; the place in sorted order is the sequence's index
+        20200709_141754/ …                            100 sequences each, numbered in sorted order
           meta.yml                                    serials, num_frames, mano_sides: [right] or [left]
           836212060125/ …                             8 cameras
-            color_000000.jpg  labels_000000.npz       joint_3d (1, 21, 3) m, joint_2d (1, 21, 2) px; all -1: no hand in the picture
+            color_000000.jpg  labels_000000.npz       joint_3d (1, 21, 3) m, joint_2d (1, 21, 2) px; all -1: no hand
       calibration/intrinsics/836212060125_640x480.yml color: fx, fy, ppx, ppy
 
-Splits are named setup_part: s0 all seen, s1 unseen subjects, s2 unseen cameras, s3 unseen objects, each with train, val and test; `all` is
-every image. A split's samples are counted over subjects, sequences, cameras, frames, the frame running fastest; `sample_id` is that number
-in the whole split, images without a hand included, as the official evaluation counts them; `sample_key` is the image's path below the
-root. A video is a sequence with all its cameras, since they see the same hand at the same time; its frame f of camera c (0 to 7, whatever
-the split) has the number c num_frames + f. Boxes: the extent of the keypoints.
+Splits are named setup_part: s0 all seen, s1 unseen subjects, s2 unseen cameras, s3 unseen objects, each with train, val
+and test; `all` is every image. A split's samples are counted over subjects, sequences, cameras, frames, the frame
+running fastest; `sample_id` is that number in the whole split, images without a hand included, as the official
+evaluation counts them; `sample_key` is the image's path below the root. A video is a sequence with all its cameras,
+since they see the same hand at the same time; its frame f of camera c (0 to 7, whatever the split) has the number c
+num_frames + f. Boxes: the extent of the keypoints.
 
-Conversions: none. joint_3d is in the camera's frame (x right, y down, z forward), in our order of joints; left hands are not mirrored.
-`--cameras` chooses by serial, `--subset` by subject (subject-01) and side (left, right): of each any, of both kinds both.
+Conversions: none. joint_3d is in the camera's frame (x right, y down, z forward), in our order of joints; left hands
+are not mirrored. `--cameras` chooses by serial, `--subset` by subject (subject-01) and side (left, right): of each any,
+of both kinds both.
 """
 
 import os

@@ -22,12 +22,14 @@ class Found:
 def find_videos(
     sources: list[Path], limit: int | None = None, listed: Sequence[Path] = (), choice: Choice = Choice()
 ) -> Found:
-    """Sources in the order given, each trusted in sorted order: a video file, or the images directly inside one folder, is one video.
+    """Sources in the order given, each trusted in sorted order: a video file, or the images directly inside one folder,
+    is one video.
 
-    A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set; neither is trusted
-    further. With `choice.dataset` every source is the root of that set; `choice` says which part of it. Hidden files are passed over. `limit` keeps
-    the first so many videos or images. `listed` (from a list of ten thousand) follows the sources; what of it does not exist becomes a
-    video that cannot be read. Raises HandtoolError where a source does not exist or nothing is in any of them.
+    A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set;
+    neither is trusted further. With `choice.dataset` every source is the root of that set; `choice` says which part of
+    it. Hidden files are passed over. `limit` keeps the first so many videos or images. `listed` (from a list of ten
+    thousand) follows the sources; what of it does not exist becomes a video that cannot be read. Raises HandtoolError
+    where a source does not exist or nothing is in any of them.
     """
     found = Found()
     seen: set[str] = set()
@@ -85,7 +87,8 @@ def find_named(root: Path, left_out: Counter, seen: set[str], choice: Choice) ->
 
 
 def find_in_folder(root: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
-    """Names start with the folder's own, so that `sign_digits/3` says where it came from. Links to folders are followed, once."""
+    """Names start with the folder's own, so that `sign_digits/3` says where it came from. Links to folders are
+    followed, once."""
     for folder, below, names in os.walk(root, followlinks=True):
         here = Path(folder)
         if named_before(here, left_out, seen):

@@ -1,4 +1,5 @@
-"""What a source hands out: frames, the hands already known on them, and the tally of what became of a video's frames."""
+"""What a source hands out: frames, the hands already known on them, and the tally of what became of a video's
+frames."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,11 +11,13 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class KnownHand:
-    """One labelled hand. Pixels are of the frame, centres at integers; joints are in the camera frame (x right, y down, z forward).
+    """One labelled hand. Pixels are of the frame, centres at integers; joints are in the camera frame (x right, y down,
+    z forward).
 
-    side: LEFT, RIGHT or UNKNOWN. box: (4,) x0 y0 x1 y1 by its edges, None where the whole image is the hand. camera: (3, 3) intrinsics of
-    the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid, visible: (21,) bool (None: not known). scale: the bone 9-10 as published, m.
-    vertices: (778, 3) m of the mesh, None where it is not published. extrinsics: (3, 4) R | t of X_camera = R X_world + t, m, None: not known.
+    side: LEFT, RIGHT or UNKNOWN. box: (4,) x0 y0 x1 y1 by its edges, None where the whole image is the hand. camera:
+    (3, 3) intrinsics of the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid, visible: (21,)
+    bool (None: not known). scale: the bone 9-10 as published, m. vertices: (778, 3) m of the mesh, None where it is not
+    published. extrinsics: (3, 4) R | t of X_camera = R X_world + t, m, None: not known.
     """
 
     side: int
@@ -42,11 +45,12 @@ class KnownHand:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One upright picture. image: (h, w, 3) uint8 RGB. number: place in its video, counted over all decoded frames; time: s, NaN images.
+    """One upright picture. image: (h, w, 3) uint8 RGB. number: place in its video, counted over all decoded frames;
+    time: s, NaN images.
 
-    name: what a list of boxes calls it (an image: its path; a video's frame 7: `path/clip.mp4#7`). jpeg: the file's own bytes where it is
-    a JPEG. hands: what the source knows, None where it knows nothing (then a detector looks). kept: False where it is only looked at, to
-    follow hands from one kept frame to the next.
+    name: what a list of boxes calls it (an image: its path; a video's frame 7: `path/clip.mp4#7`). jpeg: the file's own
+    bytes where it is a JPEG. hands: what the source knows, None where it knows nothing (then a detector looks). kept:
+    False where it is only looked at, to follow hands from one kept frame to the next.
     """
 
     image: np.ndarray
@@ -62,11 +66,11 @@ class Frame:
 class Video:
     """A unit of footage: one video file, one folder of images, one single image, or one video of a labelled set.
 
-    name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images"), or a chunk of them that
-    begins at place `first`.
-    rows: the labels of it (kind "labelled"), as row numbers of the labels file at `path`; of a published data set, of its `split`, and
-    `path` is its root. labels: what is known of each of the rows, by column; it travels to the process that reads them, where the files of
-    labels are too large to be read by each. tables: what the labels point into, of the whole video.
+    name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images"), or a
+    chunk of them that begins at place `first`. rows: the labels of it (kind "labelled"), as row numbers of the labels
+    file at `path`; of a published data set, of its `split`, and `path` is its root. labels: what is known of each of
+    the rows, by column; it travels to the process that reads them, where the files of labels are too large to be read
+    by each. tables: what the labels point into, of the whole video.
     """
 
     name: str
@@ -88,7 +92,8 @@ class Video:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which part of a published data set. dataset: its name, None: as its layout says; split, subset and cameras in the set's own words."""
+    """Which part of a published data set. dataset: its name, None: as its layout says; split, subset and cameras in the
+    set's own words."""
 
     dataset: str | None = None
     split: str | None = None
@@ -98,7 +103,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th decoded one. Images are all kept.
+    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th decoded one. Images
+    are all kept.
 
     track_fps: between them, so many frames a second come out too, not kept; 0: none.
     """
@@ -117,11 +123,12 @@ def no_heartbeat() -> None:
 
 @dataclass
 class Tally:
-    """What became of one video's frames. A frame is decoded (whole), or failed: refused by the decoder or marked damaged by it.
+    """What became of one video's frames. A frame is decoded (whole), or failed: refused by the decoder or marked
+    damaged by it.
 
-    duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed: looked at between them.
-    reached: s, the end of the last frame, whole or damaged.
-    `heartbeat` is called for every frame that comes out, so that whoever waits knows a slow video from a stuck one.
+    duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed:
+    looked at between them. reached: s, the end of the last frame, whole or damaged. `heartbeat` is called for every
+    frame that comes out, so that whoever waits knows a slow video from a stuck one.
     """
 
     fps: float = float("nan")

@@ -1,20 +1,22 @@
-"""HO-3D, versions 2 and 3 (Hampali et al. 2020, arXiv 1907.01481): a right hand holds an object, 640 x 480, one camera or several.
+"""HO-3D, versions 2 and 3 (Hampali et al. 2020, arXiv 1907.01481): a right hand holds an object, 640 x 480, one camera
+or several.
 
     HO3D_v3/
       train.txt  evaluation.txt          a line for each image that counts: ABF10/0000
       train/ABF10/rgb/0000.jpg …         (.png in version 2)
-      train/ABF10/meta/0000.pkl …        handJoints3D (21, 3) m, camMat (3, 3) px; in evaluation/ handJoints3D is the wrist alone, (3,),
+      train/ABF10/meta/0000.pkl …        handJoints3D (21, 3) m, camMat (3, 3) px; in evaluation/ the wrist alone, (3,),
                                          and handBoundingBox (x0, y0, x1, y1) px
-      evaluation_xyz.json                the truth of the evaluation, published later: a (21, 3) for each line of evaluation.txt
+      evaluation_xyz.json                the truth, published later: a (21, 3) for each line of evaluation.txt
 
-`sample_id` is the line's place in the list, `sample_key` the line (ABF10/0000). A video is a recording with all its cameras, since they see
-the same hand at the same time: the last digit of a name that ends in two (ABF10) is the camera of a recording (ABF1); its frame f of camera
-c has the number 10000 c + f. Who the people are is not published.
+`sample_id` is the line's place in the list, `sample_key` the line (ABF10/0000). A video is a recording with all its
+cameras, since they see the same hand at the same time: the last digit of a name that ends in two (ABF10) is the camera
+of a recording (ABF1); its frame f of camera c has the number 10000 c + f. Who the people are is not published.
 
-Conversions: handJoints3D and evaluation_xyz.json are in OpenGL's axes (x right, y up, z backward) and become x right, y down, z forward;
-from MANO's 16 joints and 5 tips they come into our order. Boxes: the extent of the projected joints; in the evaluation handBoundingBox,
-with its truth and without. The wrist alone is no pose: it makes no joint valid. evaluation_verts.json, a gigabyte of text, is not read.
-`--subset` chooses recordings or sequences (ABF1, ABF10), `--cameras` the cameras (0 to 4) of recordings that have several.
+Conversions: handJoints3D and evaluation_xyz.json are in OpenGL's axes (x right, y up, z backward) and become x right, y
+down, z forward; from MANO's 16 joints and 5 tips they come into our order. Boxes: the extent of the projected joints;
+in the evaluation handBoundingBox, with its truth and without. The wrist alone is no pose: it makes no joint valid.
+evaluation_verts.json, a gigabyte of text, is not read. `--subset` chooses recordings or sequences (ABF1, ABF10),
+`--cameras` the cameras (0 to 4) of recordings that have several.
 """
 
 import json
@@ -183,7 +185,8 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
 
 
 def read_label(path: Path) -> dict[str, np.ndarray | None]:
-    """handJoints3D, camMat and handBoundingBox, each None where the label has none. Raises BadLabel, and DamagedFile for what is no data."""
+    """handJoints3D, camMat and handBoundingBox, each None where the label has none. Raises BadLabel, and DamagedFile
+    for what is no data."""
     try:
         label = read_pickle(path)
         return {
@@ -201,7 +204,8 @@ def read_label(path: Path) -> dict[str, np.ndarray | None]:
 def known_hand(
     label: dict[str, np.ndarray | None], split: str, truth: np.ndarray | None
 ) -> dict[str, np.ndarray] | None:
-    """The fields of a KnownHand, None where an image of the training has none. truth: (21, 3) of the evaluation, as published."""
+    """The fields of a KnownHand, None where an image of the training has none. truth: (21, 3) of the evaluation, as
+    published."""
     joints, camera, corners = label["handJoints3D"], label["camMat"], label["handBoundingBox"]
     if split == "train" and joints is None:
         return None

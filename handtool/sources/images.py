@@ -19,7 +19,8 @@ class BadImage(Exception):
 
 
 def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
-    """Every image of a folder, in its order. `number` is the place among all of them, readable or not; an unreadable one is counted."""
+    """Every image of a folder, in its order. `number` is the place among all of them, readable or not; an unreadable
+    one is counted."""
     for number, file in enumerate(video.files, start=video.first):
         tally.heartbeat()
         try:
@@ -64,7 +65,8 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def is_cut_short(data: bytes) -> bool:
-    """OpenCV fills the missing part of a cut JPEG or PNG with grey and says nothing, so their end marks are looked for."""
+    """OpenCV fills the missing part of a cut JPEG or PNG with grey and says nothing, so their end marks are looked
+    for."""
     if data.startswith(JPEG_START):
         return JPEG_END not in data[max(data.rfind(JPEG_SCAN), 0) :]
     return data.startswith(PNG_START) and PNG_END not in data[-64:]

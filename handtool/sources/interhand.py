@@ -1,26 +1,30 @@
-"""InterHand2.6M (Moon et al. 2020, arXiv 2008.09309): right, left and interacting hands, filmed by about a hundred cameras.
+"""InterHand2.6M (Moon et al. 2020, arXiv 2008.09309): right, left and interacting hands, filmed by about a hundred
+cameras.
 
     InterHand2.6M/
-      annotations/train/InterHand2.6M_train_data.json  …_camera.json  …_joint_3d.json        and val/, test/ (version 1.0, 5 or 30 fps)
-      annotations/all/InterHand2.6M_train_data.json  …      and human_annot/, machine_annot/ (version 0.0): --subset, else all
-      images/train/Capture0/<sequence>/cam<camera>/image12345.jpg  …      the `file_name` of data.json, below images/<split>/
+      annotations/train/InterHand2.6M_train_data.json  …_camera.json  …_joint_3d.json   and val/, test/ (1.0)
+      annotations/all/InterHand2.6M_train_data.json  …   and human_annot/, machine_annot/ (0.0): --subset
+      images/train/Capture0/<sequence>/cam<camera>/image12345.jpg  …   `file_name`, below images/<split>/
 
     excerpt/     the three files as <split>_interhand2.6m_data.json … beside the images that they name
 
-data.json: images {id, file_name, width, height, capture, subject, seq_name, camera, frame_idx}, annotations {id, image_id, bbox x y w h,
-joint_valid 42, hand_type}. camera.json: capture -> campos, camrot, focal, princpt -> camera; mm. joint_3d.json: capture -> frame ->
-world_coord 42 x 3 mm, joint_valid 42. In version 1.0 `--subset human_annot` needs aid_human_annot_<split>.txt (ids of annotations, one a line)
-beside the annotations. `--subset` also chooses by hand_type: right, left, interacting; of each kind any, of both kinds both.
+data.json: images {id, file_name, width, height, capture, subject, seq_name, camera, frame_idx}, annotations {id,
+image_id, bbox x y w h, joint_valid 42, hand_type}. camera.json: capture -> campos, camrot, focal, princpt -> camera;
+mm. joint_3d.json: capture -> frame -> world_coord 42 x 3 mm, joint_valid 42. In version 1.0 `--subset human_annot`
+needs aid_human_annot_<split>.txt (ids of annotations, one a line) beside the annotations. `--subset` also chooses by
+hand_type: right, left, interacting; of each kind any, of both kinds both.
 
-Conversions: X_camera = camrot (X - campos), mm to m, joints to our order. One row a hand: of an image of interacting hands there are two. A joint
-is valid where the annotation says so (known, and inside the image) and its place in the world is known; a hand without any valid joint is
-no row. Box: of one hand the set's own; of interacting hands, where that goes around both, the extent of the hand's own valid joints times 1.2,
-which is how the set makes its boxes. A video is a sequence of one capture with all its cameras, since they see the same moments; its rows
-go camera by camera. `sample_id` is the place of the annotation in data.json, counted over the whole split, `sample_key` the image's path below the
-root; the two hands of an image share them. `frame` is the place among the images of the video.
+Conversions: X_camera = camrot (X - campos), mm to m, joints to our order. One row a hand: of an image of interacting
+hands there are two. A joint is valid where the annotation says so (known, and inside the image) and its place in the
+world is known; a hand without any valid joint is no row. Box: of one hand the set's own; of interacting hands, where
+that goes around both, the extent of the hand's own valid joints times 1.2, which is how the set makes its boxes. A
+video is a sequence of one capture with all its cameras, since they see the same moments; its rows go camera by camera.
+`sample_id` is the place of the annotation in data.json, counted over the whole split, `sample_key` the image's path
+below the root; the two hands of an image share them. `frame` is the place among the images of the video.
 
-Memory: data.json of train is about a gigabyte. It is read as a stream, once, by the first process, which keeps about 400 bytes an image
-(0.6 GB of train; as objects it would take 9); a process that reads images is handed the labels of 2048 of them at a time.
+Memory: data.json of train is about a gigabyte. It is read as a stream, once, by the first process, which keeps about
+400 bytes an image (0.6 GB of train; as objects it would take 9); a process that reads images is handed the labels of
+2048 of them at a time.
 """
 
 from collections.abc import Iterator
@@ -54,7 +58,8 @@ def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
 
 
 def list_layouts(root: Path, split: str) -> list[tuple[str, list[Path], str]]:
-    """Where the annotations of a split may lie, the usual place first: which subset they are, their files, and the folder of their images."""
+    """Where the annotations of a split may lie, the usual place first: which subset they are, their files, and the
+    folder of their images."""
     folders = {"": split, **{subset: subset for subset in SUBSETS}}
     whole = [
         (subset, [root / "annotations" / folder / f"{TITLE}_{split}_{kind}.json" for kind in KINDS], f"images/{split}/")
@@ -71,7 +76,8 @@ def list_splits(root: Path) -> list[str]:
 
 
 def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
-    """A video for each sequence of a capture. Raises HandtoolError where something is missing, WrongCommand for names that it has not."""
+    """A video for each sequence of a capture. Raises HandtoolError where something is missing, WrongCommand for names
+    that it has not."""
     there = list_splits(root)
     if not there and choice.split is None:
         raise missing_error(
@@ -107,7 +113,8 @@ def make_videos(
     chosen: np.ndarray,
     world: "World",
 ) -> Iterator[Video]:
-    """One for each sequence of a capture. rows: by column, with the texts of `names`; chosen: (n,) which of them; images: their folder and a slash."""
+    """One for each sequence of a capture. rows: by column, with the texts of `names`; chosen: (n,) which of them;
+    images: their folder and a slash."""
     order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"], rows["capture"]))
     starts = np.flatnonzero(np.diff(rows["capture"][order], prepend=-1) | np.diff(rows["sequence"][order], prepend=-1))
     for of_it in np.split(order, starts[1:]):
@@ -144,7 +151,8 @@ def choose_rows(
 
 
 def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, np.ndarray | None]:
-    """The three files of a split, the folder of its images, and the ids of the annotations that are asked for (None: all of them)."""
+    """The three files of a split, the folder of its images, and the ids of the annotations that are asked for (None:
+    all of them)."""
     layouts = list_layouts(root, split)
     there = {
         which: (paths, images) for which, paths, images in reversed(layouts) if any(path.is_file() for path in paths)
@@ -198,7 +206,8 @@ class World:
     def join(
         self, capture: int, rows: dict[str, np.ndarray], cameras: list[str]
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """The labels and tables of rows of one capture, as `world` describes them. Raises HandtoolError where the files do not fit together."""
+        """The labels and tables of rows of one capture, as `world` describes them. Raises HandtoolError where the files
+        do not fit together."""
         (used, view), (frames, pose) = (np.unique(rows[name], return_inverse=True) for name in ("camera", "frame"))
         names, poses, views = (
             [cameras[number] for number in used],

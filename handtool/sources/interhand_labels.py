@@ -1,4 +1,5 @@
-"""The three annotation files of InterHand2.6M, as columns: data.json and joint_3d.json entry by entry, since they may be a gigabyte."""
+"""The three annotation files of InterHand2.6M, as columns: data.json and joint_3d.json entry by entry, since they may
+be a gigabyte."""
 
 from array import array
 from pathlib import Path
@@ -13,7 +14,8 @@ TYPES = {"right": (True, False), "left": (False, True), "interacting": (True, Tr
 
 
 def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """What data.json says of each annotation, by column, in its order; names: the texts behind the numbers in `camera` and `sequence`."""
+    """What data.json says of each annotation, by column, in its order; names: the texts behind the numbers in `camera`
+    and `sequence`."""
     images = {name: array("q") for name in ("id", "capture", "subject", "camera", "sequence", "frame")}
     hands = {
         "annotation": array("q"),

@@ -4,21 +4,23 @@
       labels.npz            or labels.json
       images/0001.jpg …     or the images beside the labels file
 
-One row, one hand; an image may appear in several rows. Columns of the .npz (arrays of equal length N; no pickled objects):
+One row, one hand; an image may appear in several rows. Columns of the .npz (arrays of equal length N; no pickled
+objects):
 
     image      (N,) text         path of the image, relative to the folder of the labels file, or to `images/` in it
-    K          (N, 3, 3)         intrinsics of that image, px, pixel centres at integers (as OpenCV calibrates); (3, 3) = the same for all
+    K          (N, 3, 3)         intrinsics of that image, px, pixel centres at integers; (3, 3) = for all
     joints_m   (N, 21, 3)        m, camera frame: x right, y down, z forward; NaN = not known
     side       (N,) text         "left" or "right" (or "unknown")
-    box        (N, 4)            optional: x0 y0 x1 y1 px by its edges (a whole image: 0 0 width height); without it the image is the hand
+    box        (N, 4)            optional: x0 y0 x1 y1 px by its edges; without it the image is the hand
     keypoints  (N, 21, 2)        optional: px of the image; without it the joints are projected with K
     valid      (N, 21) bool      optional: which joints are known; without it those that are finite
     subject    (N,) text         optional: who
-    video      (N,) text         optional: which footage; without it the hands of each subject are one video (of unknown subjects: the folder).
-                                 Hands of one video are never mined as a pair nor torn apart by a split, whoever appears in it
+    video      (N,) text         optional: which footage; without it a subject's hands (or all) are one video.
+                                 Hands of one video are never a mined pair, and a split never divides them
 
-Joints: 0 wrist, 1-4 thumb from palm to tip, 5-8 index, 9-12 middle, 13-16 ring, 17-20 little finger.
-The .json is either one object with these columns as lists, or a list of objects, one per hand, with the same names; null = not known.
+Joints: 0 wrist, 1-4 thumb from palm to tip, 5-8 index, 9-12 middle, 13-16 ring, 17-20 little finger. The .json is
+either one object with these columns as lists, or a list of objects, one per hand, with the same names; null = not
+known.
 """
 
 import json
@@ -44,7 +46,8 @@ BONE_RANGE_M = (0.01, 0.3)  # wrist to middle MCP of any hand, doll to giant: ou
 
 
 def find_labelled(path: Path, name: str) -> list[Video]:
-    """The videos of a labelled set, in the order of their first row. Raises HandtoolError where the labels file is not as documented."""
+    """The videos of a labelled set, in the order of their first row. Raises HandtoolError where the labels file is not
+    as documented."""
     columns = read_labels(str(path))
     count = len(columns["image"])
     footage = columns.get("video", np.full(count, ""))
@@ -59,7 +62,8 @@ def find_labelled(path: Path, name: str) -> list[Video]:
 
 
 def read_labelled(video: Video, tally: Tally) -> Iterator[Frame]:
-    """Every labelled hand of one video, in the order of the labels file, one frame each; `number` is the image's place in sorted order."""
+    """Every labelled hand of one video, in the order of the labels file, one frame each; `number` is the image's place
+    in sorted order."""
     path = Path(video.path)
     columns = read_labels(video.path)
     places = {name: place for place, name in enumerate(sorted({str(columns["image"][row]) for row in video.rows}))}
@@ -105,7 +109,8 @@ def known_hand(columns: dict[str, np.ndarray], row: int) -> KnownHand:
 
 @lru_cache(maxsize=4)
 def read_labels(path: str) -> dict[str, np.ndarray]:
-    """The checked columns of a labels file. Raises HandtoolError, which names the column, the row and what was expected."""
+    """The checked columns of a labels file. Raises HandtoolError, which names the column, the row and what was
+    expected."""
     columns = read_npz(path) if path.endswith(".npz") else read_json(path)
     missing = [name for name in NEEDED if name not in columns]
     if missing:
@@ -178,7 +183,8 @@ def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.nda
 
 
 def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
-    """What a shape cannot say: sides that exist, cameras that are cameras, metres that are metres, paths that stay inside."""
+    """What a shape cannot say: sides that exist, cameras that are cameras, metres that are metres, paths that stay
+    inside."""
     for row, (image, side, camera) in enumerate(zip(columns["image"], columns["side"], columns["K"], strict=True)):
         place = PurePosixPath(str(image))
         if not str(image) or place.is_absolute() or ".." in place.parts:

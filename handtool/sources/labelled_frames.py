@@ -1,4 +1,5 @@
-"""The frames of a published set, one a row: its image and the hands that the labels know on it, or the reason why there are none."""
+"""The frames of a published set, one a row: its image and the hands that the labels know on it, or the reason why there
+are none."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +32,8 @@ Label = Callable[
 
 
 def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label: Label) -> Iterator[Frame]:
-    """Every row of the video, in its order, found by its place among them. A bad label costs its frame, as a bad image does."""
+    """Every row of the video, in its order, found by its place among them. A bad label costs its frame, as a bad image
+    does."""
     for row in range(len(video.rows)):
         tally.heartbeat()
         place = find(row)
@@ -50,10 +52,11 @@ def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label:
 
 
 def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """What follows from joints (21, 3) m, camera frame, NaN: not known, and a camera (3, 3): the fields of a KnownHand, its box among them.
+    """What follows from joints (21, 3) m, camera frame, NaN: not known, and a camera (3, 3): the fields of a KnownHand,
+    its box among them.
 
-    keypoints: (21, 2) px where the set publishes them; without, the joints are projected, and what lies behind the camera is not seen.
-    The box holds all keypoints, and is None where there is none.
+    keypoints: (21, 2) px where the set publishes them; without, the joints are projected, and what lies behind the
+    camera is not seen. The box holds all keypoints, and is None where there is none.
     """
     valid = np.isfinite(joints).all(axis=1)
     if keypoints is None:

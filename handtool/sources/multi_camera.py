@@ -1,6 +1,8 @@
-"""Hands of both sides in one world, seen by cameras that stand in it: what InterHand2.6M and AssemblyHands have in common.
+"""Hands of both sides in one world, seen by cameras that stand in it: what InterHand2.6M and AssemblyHands have in
+common.
 
-Their 42 joints are 21 of the right hand, then 21 of the left, each finger from its tip, the wrist last. A video of such a set carries
+Their 42 joints are 21 of the right hand, then 21 of the left, each finger from its tip, the wrist last. A video of such
+a set carries
 
     labels    file (n,) path of the image below the root · id (n,) · number (n,) · valid (n, 42)
               hands (n, 2), whether there may be a right and a left one · pose, view (n,): rows of the tables, -1: none
@@ -33,7 +35,8 @@ log = logging.getLogger(__name__)
 def read_multi_camera(
     video: Video, tally: Tally, find_box: Callable[[int, KnownHand], np.ndarray | None]
 ) -> Iterator[Frame]:
-    """Every image of the rows with its hands, right before left. find_box(row, hand): the hand's (4,) px, None where there is no such hand."""
+    """Every image of the rows with its hands, right before left. find_box(row, hand): the hand's (4,) px, None where
+    there is no such hand."""
 
     def find(row: int) -> Sample:
         name = os.fsdecode(video.labels["file"][row])
@@ -52,7 +55,8 @@ def read_multi_camera(
 
 
 def hand_in_camera(video: Video, row: int, side: int, name: str) -> KnownHand:
-    """One hand of one image, in the frame of its camera; no box yet. What the set writes of a joint that is not valid is kept, and marked."""
+    """One hand of one image, in the frame of its camera; no box yet. What the set writes of a joint that is not valid
+    is kept, and marked."""
     labels, tables, order = video.labels, video.tables, ORDERS[side]
     pose = labels["pose"][row]
     camera, extrinsics = (
@@ -79,7 +83,8 @@ def hand_in_camera(video: Video, row: int, side: int, name: str) -> KnownHand:
 
 
 def find_missing_folders(root: Path, videos: list[Video], hint: str) -> None:
-    """Folders of images that are not there: all of them is an error, some are told; their images are counted as failed when they are read."""
+    """Folders of images that are not there: all of them is an error, some are told; their images are counted as failed
+    when they are read."""
     folders = sorted({os.path.dirname(os.fsdecode(name)) for video in videos for name in video.labels["file"].tolist()})
     for folder in folders:
         if os.path.isabs(folder) or ".." in folder.split("/"):

@@ -1,8 +1,9 @@
-"""What a pickle may name, and what is made of it: numpy's arrays, scalars and dtypes, and the containers that have no instruction.
+"""What a pickle may name, and what is made of it: numpy's arrays, scalars and dtypes, and the containers that have no
+instruction.
 
-numpy pickles an array as `_reconstruct(ndarray, (0,), b"b")` followed by a state (version, shape, dtype, is it Fortran's order, bytes); a
-dtype as `dtype("f8", False, True)` followed by (version, byte order, …). Both are checked and built here, from a type code and bytes whose
-number fits the shape; numpy's own `__setstate__` is not asked.
+numpy pickles an array as `_reconstruct(ndarray, (0,), b"b")` followed by a state (version, shape, dtype, is it
+Fortran's order, bytes); a dtype as `dtype("f8", False, True)` followed by (version, byte order, …). Both are checked
+and built here, from a type code and bytes whose number fits the shape; numpy's own `__setstate__` is not asked.
 """
 
 import math
@@ -48,7 +49,8 @@ class Unfinished:
 
 
 def call(function: Name, arguments: tuple) -> object:
-    """What one of the known names makes of its arguments. Raises Broken, or TypeError and ValueError where they are not what it takes."""
+    """What one of the known names makes of its arguments. Raises Broken, or TypeError and ValueError where they are not
+    what it takes."""
     match KNOWN[function], arguments:
         case "array", (Name("numpy", "ndarray"), _, _):
             return Unfinished("array")
@@ -88,7 +90,8 @@ def finish(unfinished: Unfinished, state: object) -> np.ndarray | np.dtype:
 
 
 def make_dtype(code: str, state: object) -> np.dtype:
-    """code: "f8", "U5"; state: (version, byte order, subarray, names, fields, …), of which only the order may say something."""
+    """code: "f8", "U5"; state: (version, byte order, subarray, names, fields, …), of which only the order may say
+    something."""
     if (
         not isinstance(state, tuple)
         or len(state) < 5

@@ -1,11 +1,12 @@
 """Foreign pickles, read as data and never run: numpy arrays, Python's scalars, texts, bytes and containers.
 
-A pickle is a program for a small machine with a stack and a memory, and two of its instructions, GLOBAL and REDUCE, let it call whatever
-is installed. This machine has the instructions that make data (pickletools in the standard library describes all of them, protocols 0 to
-5), imports nothing, and calls only what `pickled_numpy` builds itself; any other name is refused before it is looked up. Why not
-`pickle.Unpickler` with a `find_class` of our own, as the library's manual advises: it believes a length, and the number of a memory slot,
-before it has seen the bytes (a file of 10 bytes may ask for 64 GiB), numpy's `__setstate__` believes the flags of a dtype, and a tuple
-nested a million deep, taken as a key, ends the process. Here memory grows with the file alone, at most some hundred bytes a byte.
+A pickle is a program for a small machine with a stack and a memory, and two of its instructions, GLOBAL and REDUCE, let
+it call whatever is installed. This machine has the instructions that make data (pickletools in the standard library
+describes all of them, protocols 0 to 5), imports nothing, and calls only what `pickled_numpy` builds itself; any other
+name is refused before it is looked up. Why not `pickle.Unpickler` with a `find_class` of our own, as the library's
+manual advises: it believes a length, and the number of a memory slot, before it has seen the bytes (a file of 10 bytes
+may ask for 64 GiB), numpy's `__setstate__` believes the flags of a dtype, and a tuple nested a million deep, taken as a
+key, ends the process. Here memory grows with the file alone, at most some hundred bytes a byte.
 
 Texts of Python 2 are read as latin-1.
 """
@@ -28,8 +29,8 @@ class RefusedPickle(Exception):
 
 
 def read_pickle(path: Path, largest: int = LARGEST) -> object:
-    """What a pickle holds. Raises OSError; DamagedFile where it asks for a class or function that is not data, HandtoolError where it is
-    cut short, no pickle, or has more than `largest` bytes."""
+    """What a pickle holds. Raises OSError; DamagedFile where it asks for a class or function that is not data,
+    HandtoolError where it is cut short, no pickle, or has more than `largest` bytes."""
     size = path.stat().st_size
     if size > largest:
         raise HandtoolError(f"{path} has {size} bytes, more than the {largest} that a pickle of this kind may have")

@@ -1,4 +1,5 @@
-"""Footage that was read once, found again and read again: by the path that was noted then, and the numbers of its frames."""
+"""Footage that was read once, found again and read again: by the path that was noted then, and the numbers of its
+frames."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -15,8 +16,9 @@ from handtool.sources.read import read_frames
 def find_again(name: str, noted: str, folders: list[Path], roots: list[Path]) -> Video | None:
     """A video by its `name` and the path `noted` when it was read; None where it is not there any more.
 
-    folders: a relative path is looked for below each. roots: what was read then, absolute; `noted` goes on from one of them. The tail of
-    the path counts too, so that `videos/day1/clip.mp4` is found in a folder that holds `day1/clip.mp4` or `clip.mp4`.
+    folders: a relative path is looked for below each. roots: what was read then, absolute; `noted` goes on from one of
+    them. The tail of the path counts too, so that `videos/day1/clip.mp4` is found in a folder that holds
+    `day1/clip.mp4` or `clip.mp4`.
     """
     if not noted:
         return None
@@ -37,7 +39,8 @@ def continued(path: Path, roots: list[Path]) -> Iterator[Path]:
 
 
 def pick_video(place: Path, name: str) -> Video | None:
-    """What lies there as one video: the file, the images directly inside the folder, or the labelled video whose name ends like `name`."""
+    """What lies there as one video: the file, the images directly inside the folder, or the labelled video whose name
+    ends like `name`."""
     for choice in (
         Choice(),
         *(Choice(split=part) for part in Path(name).parts),
@@ -68,7 +71,8 @@ def videos_at(place: Path, choice: Choice) -> list[Video]:
 
 
 def read_again(video: Video, numbers: Iterable[int]) -> Iterator[Frame]:
-    """The frames of those numbers, each once, in the order of the footage; those that cannot be read (any more) are left out."""
+    """The frames of those numbers, each once, in the order of the footage; those that cannot be read (any more) are
+    left out."""
     wanted = set(map(int, numbers))
     last, step = max(wanted), gcd(*wanted) or 1
     for frame in read_frames(video, Sampling(every=step), Tally()):

@@ -1,17 +1,19 @@
-"""RHD, the Rendered Hand Pose Dataset (Zimmermann and Brox 2017, arXiv 1705.01389): rendered people, 320 x 320, of each picture one hand.
+"""RHD, the Rendered Hand Pose Dataset (Zimmermann and Brox 2017, arXiv 1705.01389): rendered people, 320 x 320, of each
+picture one hand.
 
     RHD_published_v2/
       training/    anno_training.pickle    color/00000.png …  mask/00000.png …       41,258 images
       evaluation/  anno_evaluation.pickle  color/  mask/                              2,728 images
 
-The pickle holds {number: {"xyz": (42, 3) m, "uv_vis": (42, 3) u, v px and 1 where it is seen, "K": (3, 3)}}, 21 joints of the left hand, then 21 of the
-right. A mask is 2 to 17 where the left hand is in the picture, 18 to 33 the right one.
+The pickle holds {number: {"xyz": (42, 3) m, "uv_vis": (42, 3) u, v px and 1 where it is seen, "K": (3, 3)}}, 21 joints
+of the left hand, then 21 of the right. A mask is 2 to 17 where the left hand is in the picture, 18 to 33 the right one.
 
-The hand of a picture is the one that covers more of its mask (of equal ones the right), as the set's authors choose it. `sample_id` is the
-number of the image, `sample_key` its path below the root. The pictures of a split are one video.
+The hand of a picture is the one that covers more of its mask (of equal ones the right), as the set's authors choose it.
+`sample_id` is the number of the image, `sample_key` its path below the root. The pictures of a split are one video.
 
-Conversions: none but the order of the joints (theirs has each finger from its tip); xyz is in the camera's frame (x right, y down, z
-forward). What is hidden was rendered all the same, so all joints are valid; `visible` says which are seen. Box: the extent of the 21 points.
+Conversions: none but the order of the joints (theirs has each finger from its tip); xyz is in the camera's frame (x
+right, y down, z forward). What is hidden was rendered all the same, so all joints are valid; `visible` says which are
+seen. Box: the extent of the 21 points.
 """
 
 from collections.abc import Iterator

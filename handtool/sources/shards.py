@@ -1,19 +1,21 @@
-"""Videos divided into shards of about equal work, one for each machine. Every machine computes the same shards, so none has to ask another."""
+"""Videos divided into shards of about equal work, one for each machine. Every machine computes the same shards, so none
+has to ask another."""
 
 import heapq
 import os
 
 from handtool.sources.frame import Video
 
-# An image is as much work as this much video (of 4 Mbit/s, at one kept frame a second), with a detector to look at it and without.
+# An image is as much work as this much video (4 Mbit/s, one kept frame a second), with a detector and without.
 IMAGE_BYTES, LABELLED_BYTES = 300_000, 15_000
 
 
 def divide_into_shards(videos: list[Video], shards: int) -> list[list[int]]:
     """The numbers of the videos of each shard, in their order. Every video is in one shard.
 
-    The longest first, each to the shard that has least so far (Graham 1969, SIAM J. Appl. Math. 17(2), "longest processing time"): the
-    largest shard has at most 4/3 of the work that the best division would give it. Depends on the files and their sizes alone.
+    The longest first, each to the shard that has least so far (Graham 1969, SIAM J. Appl. Math. 17(2), "longest
+    processing time"): the largest shard has at most 4/3 of the work that the best division would give it. Depends on
+    the files and their sizes alone.
     """
     divided: list[list[int]] = [[] for _ in range(shards)]
     loads = [(0, shard) for shard in range(shards)]
@@ -31,7 +33,8 @@ def largest_first(sizes: list[int]) -> list[int]:
 
 
 def size_of(video: Video) -> int:
-    """Bytes, the measure of work that can be had without opening ten thousand videos; 0 for a file that cannot be looked at."""
+    """Bytes, the measure of work that can be had without opening ten thousand videos; 0 for a file that cannot be
+    looked at."""
     match video.kind:
         case "labelled":
             return LABELLED_BYTES * len(video.rows)

@@ -1,14 +1,16 @@
 """Predictions in the file formats that the evaluation servers and scripts of published data sets read.
 
-    freihand        pred.json in a zip: [xyz, verts], each a list over the 3960 images of the evaluation, metres, camera frame
-    ho3d            the same over the lines of evaluation.txt (11524 in version 2, 20137 in version 3), in OpenGL's axes (x right, y up,
-                    z backward) and in MANO's order of joints
+    freihand        pred.json in a zip: [xyz, verts], each a list over the 3960 images of the evaluation, metres, camera
+                    frame
+    ho3d            the same over the lines of evaluation.txt (11524 in version 2, 20137 in version 3), in OpenGL's axes
+                    (x right, y up, z backward) and in MANO's order of joints
     dexycb          text, a line for each image with a hand: its index in the split, then 63 numbers, mm, camera frame
-    assemblyhands   json {"annotations": {sequence: {frame: {"world_coord": 42 x 3 mm, "joint_valid": 42}}}}: world frame, the right hand
-                    before the left, each from the tips to the wrist; zeros for a hand that is not in the picture; one pose per frame
-                    for all of its cameras
+    assemblyhands   json {"annotations": {sequence: {frame: {"world_coord": 42 x 3 mm, "joint_valid": 42}}}}: world
+                    frame, the right hand before the left, each from the tips to the wrist; zeros for a hand that is not
+                    in the picture; one pose per frame for all of its cameras
 
-Rows are found by `sample_id` (its number in the set) or, in AssemblyHands, by `sample_key` (the image's path); their order is that of the set.
+Rows are found by `sample_id` (its number in the set) or, in AssemblyHands, by `sample_key` (the image's path); their
+order is that of the set.
 """
 
 import json
@@ -80,7 +82,8 @@ def write_ho3d(hands: Submission, target: Path) -> dict:
 
 
 def write_dexycb(hands: Submission, target: Path) -> dict:
-    """Images without a hand have an index and no line. Raises HandtoolError where a prediction is missing or not in the camera frame."""
+    """Images without a hand have an index and no line. Raises HandtoolError where a prediction is missing or not in the
+    camera frame."""
     rows = order_rows(hands, "DexYCB")
     index = hands.sample_id[rows]
     joints_mm = as_mm(hands.joints[rows]).reshape(len(rows), -1)
@@ -97,9 +100,11 @@ def write_dexycb(hands: Submission, target: Path) -> dict:
 
 
 def write_assemblyhands(hands: Submission, target: Path, template: Path | None = None) -> dict:
-    """Cameras that see the same hand are averaged. template: the challenge's json, whose frames are written, and no others.
+    """Cameras that see the same hand are averaged. template: the challenge's json, whose frames are written, and no
+    others.
 
-    Raises HandtoolError where a prediction is missing, where the way to the world is not known, or where the template has other frames.
+    Raises HandtoolError where a prediction is missing, where the way to the world is not known, or where the template
+    has other frames.
     """
     rows = order_rows(hands, "AssemblyHands", one_each=False)
     poses, cameras = join_cameras(hands, rows)
@@ -135,7 +140,8 @@ WRITERS = {"freihand": write_freihand, "dexycb": write_dexycb, "ho3d": write_ho3
 
 
 def order_rows(hands: Submission, title: str, one_each: bool = True) -> np.ndarray:
-    """The rows of samples, by `sample_id`. HandtoolError where one is there twice, not predicted, or not in the camera frame."""
+    """The rows of samples, by `sample_id`. HandtoolError where one is there twice, not predicted, or not in the camera
+    frame."""
     rows = np.flatnonzero(hands.sample_id >= 0)
     if not len(rows):
         raise HandtoolError(
@@ -212,7 +218,8 @@ def write_xyz_verts(target: Path, joints: np.ndarray, vertices: np.ndarray | Non
 
 
 def join_cameras(hands: Submission, rows: np.ndarray) -> tuple[dict[tuple[str, str, int], np.ndarray], Counter]:
-    """{(sequence, frame, side): (21, 3) mm, world, the set's order}, the mean of the cameras that saw it; and how many saw how many."""
+    """{(sequence, frame, side): (21, 3) mm, world, the set's order}, the mean of the cameras that saw it; and how many
+    saw how many."""
     if hands.extrinsics is None or not np.isfinite(hands.extrinsics[rows]).all():
         unknown = (
             len(rows)
@@ -237,7 +244,8 @@ def join_cameras(hands: Submission, rows: np.ndarray) -> tuple[dict[tuple[str, s
 
 
 def world_from_camera(joints: np.ndarray, extrinsics: np.ndarray) -> np.ndarray:
-    """joints (n, 21, 3) m, camera frame; extrinsics (n, 3, 4) m, world to camera: X = R W + t. Returns W (n, 21, 3) m."""
+    """joints (n, 21, 3) m, camera frame; extrinsics (n, 3, 4) m, world to camera: X = R W + t. Returns W (n, 21, 3)
+    m."""
     rotation, shift = extrinsics[:, :, :3], extrinsics[:, :, 3]
     return np.linalg.solve(rotation, np.swapaxes(joints - shift[:, None], 1, 2)).swapaxes(1, 2)
 

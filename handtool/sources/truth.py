@@ -1,4 +1,5 @@
-"""Videos whose hands are known: a `truth.h5` beside the video files, every hand on every frame, joined to what a detector finds there."""
+"""Videos whose hands are known: a `truth.h5` beside the video files, every hand on every frame, joined to what a
+detector finds there."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ def find_truth(video: Video) -> Path | None:
 
 @dataclass(frozen=True, eq=False)
 class KnownVideo:
-    """What is known of one video. camera: (3, 3) of its frames; size: (width, height) px; hands: frame number -> those on it."""
+    """What is known of one video. camera: (3, 3) of its frames; size: (width, height) px; hands: frame number -> those
+    on it."""
 
     subject: str
     place: str
@@ -36,7 +38,8 @@ class KnownVideo:
     hands: dict[int, list[KnownHand]]
 
     def join(self, number: int, boxes: np.ndarray, sides: list[int], tally: Counter) -> list[KnownHand | None]:
-        """boxes: (n, 4) px found on frame `number`, sides: what was taken for their side. For each box the hand that it is, or None.
+        """boxes: (n, 4) px found on frame `number`, sides: what was taken for their side. For each box the hand that it
+        is, or None.
 
         The pair that overlaps most is joined first; each known hand once. `tally` counts what became of both sides.
         """
@@ -57,7 +60,8 @@ class KnownVideo:
 
 
 def make_known_video(columns: dict[str, np.ndarray], about: dict) -> KnownVideo:
-    """columns: of the table /truth, the rows of one video, with `row` (n,), their place in it. about: its row of /videos."""
+    """columns: of the table /truth, the rows of one video, with `row` (n,), their place in it. about: its row of
+    /videos."""
     hands = defaultdict(list)
     for i, frame in enumerate(columns["frame"].tolist()):
         hands[frame].append(

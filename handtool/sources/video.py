@@ -1,7 +1,8 @@
 """Frames of a video file, by PyAV: sampled by time stamp, turned upright, every damaged frame counted.
 
-FFmpeg goes on where a packet is damaged; we do too, and never keep a frame that it marks as damaged. One decoding thread: with several,
-what is salvaged from a damaged stream depends on the machine, and videos are spread over processes anyway.
+FFmpeg goes on where a packet is damaged; we do too, and never keep a frame that it marks as damaged. One decoding
+thread: with several, what is salvaged from a damaged stream depends on the machine, and videos are spread over
+processes anyway.
 """
 
 import os
@@ -23,7 +24,8 @@ USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg t
 
 
 def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """The kept frames of a video, in order. Whatever goes wrong is told in `tally`; nothing is raised for a bad file."""
+    """The kept frames of a video, in order. Whatever goes wrong is told in `tally`; nothing is raised for a bad
+    file."""
     problem = unreadable(Path(video.path))
     if problem:
         tally.problem = problem
@@ -52,7 +54,8 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
 
 
 def find_pictures(container, tally: Tally):
-    """The first stream of moving pictures; None where there is none, and the tally says what there is. A song's cover is no video."""
+    """The first stream of moving pictures; None where there is none, and the tally says what there is. A song's cover
+    is no video."""
     streams = [stream for stream in container.streams.video if not getattr(stream, "disposition", 0) & ATTACHED_PICTURE]
     if streams:
         return streams[0]
@@ -130,7 +133,8 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.Vid
 
 
 class Ticks:
-    """The first frame at or after each tick: of a clock, or of every N-th frame. Where time jumps back (joined streams), it begins anew."""
+    """The first frame at or after each tick: of a clock, or of every N-th frame. Where time jumps back (joined
+    streams), it begins anew."""
 
     def __init__(self, per_second: float, every: int | None = None) -> None:
         self.per_second, self.every = per_second, every
@@ -170,7 +174,8 @@ def keep_sampled(frames, name: str, sampling: Sampling, tally: Tally) -> Iterato
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
-    """(h, w, 3) uint8 RGB, turned as the file's display matrix says (degrees, counter-clockwise), which decoders leave to the caller."""
+    """(h, w, 3) uint8 RGB, turned as the file's display matrix says (degrees, counter-clockwise), which decoders leave
+    to the caller."""
     image = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

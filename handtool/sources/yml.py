@@ -8,7 +8,8 @@ LARGEST = 1 << 20  # bytes
 
 
 def read_yml(path: Path) -> dict:
-    """The mapping in a small YAML file. Raises HandtoolError where it is missing, no mapping, or where there is no PyYAML."""
+    """The mapping in a small YAML file. Raises HandtoolError where it is missing, no mapping, or where there is no
+    PyYAML."""
     try:
         import yaml  # an extra: one set needs it
     except ModuleNotFoundError:

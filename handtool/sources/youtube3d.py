@@ -1,17 +1,20 @@
-"""YouTube-3D-Hands (Kulon et al. 2020, arXiv 2004.01946): hands of both sides in 109 videos, meshes fitted to the picture; for pre-training.
+"""YouTube-3D-Hands (Kulon et al. 2020, arXiv 2004.01946): hands of both sides in 109 videos, meshes fitted to the
+picture; for pre-training.
 
     youtube3d/
       youtube_train.json  youtube_val.json  youtube_test.json
-      youtube/<VIDEO_ID>/video/frames/<FRAME_ID>.png …       made by the set's own script from videos that are still to be had
+      youtube/<VIDEO_ID>/video/frames/<FRAME_ID>.png …       made by the set's own script from videos still online
 
-    {"images": [{id, name (the path above), width, height}], "annotations": [{id, image_id, is_left, vertices (778, 3)}]}
+    {"images": [{id, name (the path above), width, height}],
+     "annotations": [{id, image_id, is_left, vertices (778, 3)}]}
 
-vertices are pixels of the image and a relative depth: they are no metres, so they give a box and a side, and no joint is known. The box goes
-around the mesh; that is the hand with its flesh, so it is enlarged as a detector's box is. Where the frames have another resolution than
-the one that was labelled, at the same aspect, boxes follow it. `keypoints` finds the 2D keypoints, as in any footage.
+vertices are pixels of the image and a relative depth: they are no metres, so they give a box and a side, and no joint
+is known. The box goes around the mesh; that is the hand with its flesh, so it is enlarged as a detector's box is. Where
+the frames have another resolution than the one that was labelled, at the same aspect, boxes follow it. `keypoints`
+finds the 2D keypoints, as in any footage.
 
-A video is one VIDEO_ID, `frame` its FRAME_ID. `sample_id` is the place of the annotation in the json, `sample_key` the image's name.
-`--subset` chooses by side: left, right.
+A video is one VIDEO_ID, `frame` its FRAME_ID. `sample_id` is the place of the annotation in the json, `sample_key` the
+image's name. `--subset` chooses by side: left, right.
 
 Memory: the json of train is about two gigabytes, read once as a stream; of each hand its box is kept.
 """
@@ -73,7 +76,8 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
 
 
 def read_labels(path: Path, sides: list[int]) -> tuple[dict[int, tuple[str, int, int]], dict[int, list[Annotation]]]:
-    """Of each image, by its id, name, width and height; of those with hands of these sides the hands. Raises HandtoolError."""
+    """Of each image, by its id, name, width and height; of those with hands of these sides the hands. Raises
+    HandtoolError."""
     images, hands = {}, {}
     for kind, place, entry in read_items(path, "images", "annotations"):
         try:
@@ -128,7 +132,8 @@ def make_video(
     images: dict[int, tuple[str, int, int]],
     hands: dict[int, list[Annotation]],
 ) -> Video:
-    """of_it: the ids of its images, a row each. labels: file, number (n,), size (n, 2), and of up to k hands id, side (n, k), box (n, k, 4)."""
+    """of_it: the ids of its images, a row each. labels: file, number (n,), size (n, 2), and of up to k hands id, side
+    (n, k), box (n, k, 4)."""
     most = max(len(hands[each]) for each in of_it)
     numbers = [natural(images[each][0])[1] for each in of_it]
     labels = {
@@ -166,7 +171,8 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
 
 
 def size_ratio(image: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """(4,) what the edges of a box are multiplied by. labelled: (width, height) px. Raises BadLabel where the picture is another."""
+    """(4,) what the edges of a box are multiplied by. labelled: (width, height) px. Raises BadLabel where the picture
+    is another."""
     wide, high = np.array(image.shape[1::-1]) / labelled
     if abs(wide / high - 1) > SAME_ASPECT:
         raise BadLabel("images of another aspect than was labelled")

@@ -1,4 +1,5 @@
-"""From footage to hand crops: find videos, read their kept frames, find the hands, cut them out. One job part per finished video."""
+"""From footage to hand crops: find videos, read their kept frames, find the hands, cut them out. One job part per
+finished video."""
 
 import logging
 from collections import Counter
@@ -43,10 +44,10 @@ def extract(
 ) -> dict:
     """Writes /videos, /crops and, where a source knew its hands or a truth.h5 lies beside the videos, /labels.
 
-    listed: further sources, of which some may not be there. boxes: a file of hands that are known; lens: json of the camera, in place of
-    the numbers in config.camera; model: the detector's file, ONNX or a MediaPipe task. With config.shard ("2/8") only the videos of that
-    shard. Raises HandtoolError where there is nothing, where something needed is missing, or where no hand at all is found (but a shard
-    may have none).
+    listed: further sources, of which some may not be there. boxes: a file of hands that are known; lens: json of the
+    camera, in place of the numbers in config.camera; model: the detector's file, ONNX or a MediaPipe task. With
+    config.shard ("2/8") only the videos of that shard. Raises HandtoolError where there is nothing, where something
+    needed is missing, or where no hand at all is found (but a shard may have none).
     """
     check_config(config, boxes, model)
     choice = Choice(config.dataset, config.split, config.subset, config.cameras)
@@ -106,7 +107,8 @@ def check_truth(videos: list[Video], settings: FinderSettings) -> None:
 
 
 def choose_shard(videos: list[Video], shard: str | None) -> list[int]:
-    """The numbers of the videos that are this run's business, in order. shard: "2/8", counted from 1; None: all of them."""
+    """The numbers of the videos that are this run's business, in order. shard: "2/8", counted from 1; None: all of
+    them."""
     if shard is None:
         return list(range(len(videos)))
     number, of = (int(part) for part in shard.split("/"))
@@ -121,10 +123,11 @@ def part_name(number: int, chunk: int = 0, block: int | None = None) -> str:
 def read_videos(
     videos: list[Video], job: Job, settings: FinderSettings, progress: Progress
 ) -> dict[tuple[int, int], dict]:
-    """Every video, or chunk of one, that has no finished part yet, over worker processes, the longest first; they save the parts themselves.
+    """Every video, or chunk of one, that has no finished part yet, over worker processes, the longest first; they save
+    the parts themselves.
 
-    What costs a process its life is told of in its part. Only what may have been the machine's fault (short memory, a kill from outside) is
-    returned instead, by number and chunk: a run that is resumed gives it another chance.
+    What costs a process its life is told of in its part. Only what may have been the machine's fault (short memory, a
+    kill from outside) is returned instead, by number and chunk: a run that is resumed gives it another chance.
     """
     chunks = [
         (number, chunk, part)
@@ -173,8 +176,8 @@ def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
 def open_finder(
     settings: FinderSettings, folder: Path
 ) -> Callable[[tuple[int, int, Video], Callable[[], None]], Iterator[dict]]:
-    """In a worker process: the function that turns a video, with its number and that of the chunk, into parts of the job in `folder`:
-    blocks of rows, then what became of it, which it also yields."""
+    """In a worker process: the function that turns a video, with its number and that of the chunk, into parts of the
+    job in `folder`: blocks of rows, then what became of it, which it also yields."""
     config, finder, job = settings.config, HandFinder(settings), Job(folder)
 
     def read_one(item: tuple[int, int, Video], heartbeat: Callable[[], None]) -> Iterator[dict]:
@@ -226,7 +229,8 @@ def read_truth(video: Video) -> KnownVideo | None:
 
 
 def join_truth(video: Video, film: KnownVideo, frame: Frame, found: list[Detection], joined: Counter) -> list[Hand]:
-    """The hands that were found, each with the frame's camera and the label of the known hand that it is; its side is the known one."""
+    """The hands that were found, each with the frame's camera and the label of the known hand that it is; its side is
+    the known one."""
     if frame.image.shape[1::-1] != film.size:
         have, made = ("x".join(map(str, size)) for size in (frame.image.shape[1::-1], film.size))
         raise HandtoolError(
@@ -270,7 +274,8 @@ def scale_of_crops(outcomes: list[dict], config: ExtractConfig, said: float | No
 
 
 def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> None:
-    """The parts joined in the order of the videos, chunk by chunk, block by block. videos: the outcomes of the chunks of each."""
+    """The parts joined in the order of the videos, chunk by chunk, block by block. videos: the outcomes of the chunks
+    of each."""
     chunks = [
         (video, chunk, outcome) for video, outcomes in enumerate(videos) for chunk, outcome in enumerate(outcomes)
     ]

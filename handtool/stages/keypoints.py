@@ -1,4 +1,5 @@
-"""21 2D keypoints for every crop: what the source knew, what the detector found along the way, or an estimator's answer."""
+"""21 2D keypoints for every crop: what the source knew, what the detector found along the way, or an estimator's
+answer."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -64,8 +65,9 @@ def keypoints(
 ) -> dict:
     """Writes /keypoints, one row for every hand; a hand without them has valid = False, and is counted with the reason.
 
-    model: the file of the estimator: a pose.h5, an ONNX model, or a MediaPipe task. Raises HandtoolError where the file has no crops, no
-    labels though they are asked for, where the estimator cannot be opened, or where not one hand gets its keypoints.
+    model: the file of the estimator: a pose.h5, an ONNX model, or a MediaPipe task. Raises HandtoolError where the file
+    has no crops, no labels though they are asked for, where the estimator cannot be opened, or where not one hand gets
+    its keypoints.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     origin = choose_origin(source, config)
@@ -132,8 +134,8 @@ def check_settings(settings: EstimatorSettings, model: File | Path | None) -> No
 
 
 def choose_origin(source: File, config: KeypointsConfig) -> np.ndarray:
-    """(N,): where each hand's keypoints come from. `auto`: labels before the detector's landmarks, which are not found again, before the
-    estimator. An estimator that is named looks at every hand."""
+    """(N,): where each hand's keypoints come from. `auto`: labels before the detector's landmarks, which are not found
+    again, before the estimator. An estimator that is named looks at every hand."""
     origin = np.full(source.count(CROPS), ESTIMATED)
     if config.estimator == "labels":
         source.need(LABELS, hint="handtool keypoints {path} --estimator mediapipe")
@@ -146,7 +148,8 @@ def choose_origin(source: File, config: KeypointsConfig) -> np.ndarray:
 
 
 def of_known_videos(source: File) -> np.ndarray:
-    """(N,): whether any hand of the same video has 2D truth. Some data sets publish boxes and sides alone; of those nothing can be copied."""
+    """(N,): whether any hand of the same video has 2D truth. Some data sets publish boxes and sides alone; of those
+    nothing can be copied."""
     video, known = read_column(source, CROPS.video), read_column(source, LABELS.keypoints_valid).any(axis=1)
     return np.bincount(video, weights=known)[video] > 0 if len(video) else known
 
@@ -171,7 +174,8 @@ def copy_landmarks(source: File, hands: FoundKeypoints, rows: np.ndarray) -> Non
 def estimate(
     source: File, hands: FoundKeypoints, rows: np.ndarray, job: Job, settings: EstimatorSettings, progress: Progress
 ) -> None:
-    """The rest, over worker processes; a block of rows is one part of the job. One that kills its process is marked, the run goes on."""
+    """The rest, over worker processes; a block of rows is one part of the job. One that kills its process is marked,
+    the run goes on."""
     blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
     waiting = [number for number in range(len(blocks)) if not job.has(part_name(number))]
     if len(waiting) < len(blocks):
@@ -268,7 +272,8 @@ def open_for(settings: EstimatorSettings) -> Estimator:
 
 
 def add_noise(xy: np.ndarray, sigma_px: float, seed: int) -> None:
-    """Moves each point by N(0, sigma) on both axes, in place. Drawn for all rows in their order: what a row gets depends on nothing else."""
+    """Moves each point by N(0, sigma) on both axes, in place. Drawn for all rows in their order: what a row gets
+    depends on nothing else."""
     rng = np.random.default_rng(seed)
     for start in range(0, len(xy) if sigma_px else 0, NOISE_ROWS):
         block = xy[start : start + NOISE_ROWS]

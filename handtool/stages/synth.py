@@ -19,9 +19,11 @@ ALONE_BELOW = 150  # crops: starting worker processes takes longer than making s
 
 
 def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = silent, *, job: Job) -> dict:
-    """Writes /videos, /crops and /labels: `num_videos` videos (or the first `limit` of them) of `frames` crops each. `sources` is empty.
+    """Writes /videos, /crops and /labels: `num_videos` videos (or the first `limit` of them) of `frames` crops each.
+    `sources` is empty.
 
-    A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they finish.
+    A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they
+    finish.
     """
     assert not sources
     num_videos = min(config.num_videos, config.limit or config.num_videos)

@@ -1,4 +1,5 @@
-"""synth --videos: video files of several hands, and what is known of every hand on every frame. One job part per video."""
+"""synth --videos: video files of several hands, and what is known of every hand on every frame. One job part per
+video."""
 
 import json
 import logging
@@ -39,7 +40,8 @@ def synth_videos(
 ) -> dict:
     """Writes the videos and boxes.json beside the sink's file, and into it /videos and /truth. `sources` is empty.
 
-    A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they finish.
+    A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they
+    finish.
     """
     assert not sources and sink.path is not None
     folder, names = sink.path.parent, video_names(config)

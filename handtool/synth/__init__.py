@@ -1,1 +1,2 @@
-"""The stage set: a procedural world of hands, rendered by tracing rays against round cones, with exact truth. numpy and OpenCV only."""
+"""The stage set: a procedural world of hands, rendered by tracing rays against round cones, with exact truth. numpy and
+OpenCV only."""

@@ -61,7 +61,8 @@ def draw_actor(
     lane: Lane,
     film: bool,
 ) -> Actor:
-    """All is drawn for a right hand and mirrored at the end. `film`: the arm reaches out of the picture, the hand may come and go."""
+    """All is drawn for a right hand and mirrored at the end. `film`: the arm reaches out of the picture, the hand may
+    come and go."""
     grasp = rng.random() < setting.things
     dress = draw_dress(rng, setting)
     glove = draw_glove(rng) if rng.random() < setting.gloves else None

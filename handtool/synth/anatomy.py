@@ -1,14 +1,16 @@
 """One person's hand: bone lengths, thickness, colours and the limits of the joints.
 
-The hand's own frame, of a right hand: origin at the wrist, x towards the fingers, y towards the thumb (radial), z out of the back (dorsal).
+The hand's own frame, of a right hand: origin at the wrist, x towards the fingers, y towards the thumb (radial), z out
+of the back (dorsal).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# A pose is 24 angles in radians: thumb (radial abduction, palmar abduction, MCP, IP), then for each finger (MCP flexion, abduction
-# towards the thumb, PIP, DIP), then how far the thumb is turned to face the fingers, the cupping of the palm, wrist flexion and deviation.
+# A pose is 24 angles in radians: thumb (radial abduction, palmar abduction, MCP, IP), then for each finger (MCP
+# flexion, abduction towards the thumb, PIP, DIP), then how far the thumb is turned to face the fingers, the cupping of
+# the palm, wrist flexion and deviation.
 PRONATION, CUPPING, WRIST_FLEXION, WRIST_DEVIATION = 20, 21, 22, 23
 NUM_ANGLES = 24
 
@@ -16,7 +18,7 @@ LOWER_DEG = np.array([-15, -8, -10, -20] + [-20, -20, -5, -8] * 4 + [0, 0, -60, 
 UPPER_DEG = np.array([65, 62, 60, 80] + [92, 20, 112, 82] * 4 + [80, 20, 60, 30], float)
 LOWER, UPPER = np.radians(LOWER_DEG), np.radians(UPPER_DEG)
 
-# Medians of adult hands in labelled photographs, mm: where each chain leaves the palm, then the three bones that follow.
+# Medians of adult hands in labelled photographs, mm: where each chain leaves the palm, then its three bones.
 ROOT_MM = np.array([[22, 21, -9], [85, 24, 2], [87, 3, 4], [80, -16, 1], [73, -33, -5]], float)
 BONE_MM = np.array([[40, 33, 27], [41, 24.5, 23], [46, 28, 23.5], [43, 27, 22.5], [32, 20, 19]], float)
 RADIUS_MM = np.array(  # flesh around the chain's first joint, its second, its third, its tip
@@ -52,7 +54,8 @@ class Subject:
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:
-    """Pixel values 0..255 to light 0..1. The square stands for the 2.2 of sRGB, so that the way back is a square root."""
+    """Pixel values 0..255 to light 0..1. The square stands for the 2.2 of sRGB, so that the way back is a square
+    root."""
     return (np.asarray(srgb, float) / 255.0) ** 2
 
 
@@ -71,7 +74,8 @@ def draw_colours(rng: np.random.Generator) -> dict:
 
 
 def draw_subject(rng: np.random.Generator, name: str) -> Subject:
-    """A person: hand size, finger proportions and thickness vary about the medians as they do among adults (s.d. 7, 4 and 8 %)."""
+    """A person: hand size, finger proportions and thickness vary about the medians as they do among adults (s.d. 7, 4
+    and 8 %)."""
     size = np.clip(rng.normal(1.0, 0.07), 0.82, 1.18)
     fingers = size * np.clip(rng.normal(1.0, 0.04, 5), 0.9, 1.1)
     thick = size * np.clip(rng.normal(1.0, 0.08), 0.85, 1.2)

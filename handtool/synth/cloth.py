@@ -1,4 +1,5 @@
-"""What is not skin: sleeves, rings, things held, and gloves. `xp` is numpy or torch, as in skin.py; colours are linear RGB in 0..1."""
+"""What is not skin: sleeves, rings, things held, and gloves. `xp` is numpy or torch, as in skin.py; colours are linear
+RGB in 0..1."""
 
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ class Cloth:
 
 @dataclass(frozen=True)
 class Glove:
-    """cuff: m up the arm from the wrist. knit: how strong its weave shows. bare: the two last phalanges look out of it."""
+    """cuff: m up the arm from the wrist. knit: how strong its weave shows. bare: the two last phalanges look out of
+    it."""
 
     back: tuple[float, float, float]
     palm: tuple[float, float, float]

@@ -31,7 +31,8 @@ COLUMNS = ("frame", "side", "track", "box", "joints", "keypoints", "visible", "c
 def draw_film(
     seed: int, video: int, frames: int, fps: float, width: int, height: int, difficulty: Difficulty, side: Side
 ) -> Scene:
-    """The film with that number: both hands of its subject (or one of them), at the harder settings also those of guests seen nowhere else."""
+    """The film with that number: both hands of its subject (or one of them), at the harder settings also those of
+    guests seen nowhere else."""
     setting, time = SETTINGS[difficulty], np.arange(frames) / fps
     rng = np.random.default_rng([seed, FILM, video])
     subject, focal = subject_of(seed, video), draw_focal(rng, width)
@@ -68,7 +69,8 @@ def draw_film(
 
 
 def draw_sides(rng: np.random.Generator, side: Side) -> list[int]:
-    """Of the subject's hands, from left to right in the picture: as one sees one's own, or those of someone opposite."""
+    """Of the subject's hands, from left to right in the picture: as one sees one's own, or those of someone
+    opposite."""
     alone, own, which = rng.random() < ALONE, rng.random() < 0.6, int(rng.integers(2))
     if side != "both":
         return [{"left": LEFT, "right": RIGHT}[side]]
@@ -89,7 +91,8 @@ def mirror_lane(lane: Lane) -> Lane:
 
 
 def shoot(scene: Scene, device: str | None = None) -> Iterator[tuple[np.ndarray, list[dict]]]:
-    """Every frame, (H, W, 3) uint8 RGB, and what is known of each hand that is on it: a row of COLUMNS. device: of torch; None: numpy."""
+    """Every frame, (H, W, 3) uint8 RGB, and what is known of each hand that is on it: a row of COLUMNS. device: of
+    torch; None: numpy."""
     camera = frame_camera(scene.focal, scene.width, scene.height)
     cameras = np.broadcast_to(camera, (len(scene), 3, 3))
     for frame, (image, depth) in enumerate(pictures(scene, cameras, scene.width, scene.height, device)):

@@ -1,7 +1,8 @@
-"""The hand's volume: round cones around the bones (two spheres and the cone that touches both), in groups that melt into one another.
+"""The hand's volume: round cones around the bones (two spheres and the cone that touches both), in groups that melt
+into one another.
 
-Within a group the surfaces melt (a finger's phalanges; the palm with the roots of the fingers); groups only touch, so that fingers
-that lie side by side stay two fingers.
+Within a group the surfaces melt (a finger's phalanges; the palm with the roots of the fingers); groups only touch, so
+that fingers that lie side by side stay two fingers.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -18,7 +19,8 @@ FINGER_BLEND_M = 0.0014
 
 @dataclass
 class Cones:
-    """P round cones in one frame of reference, sorted by group; F moments, or none (then without the first axis). Metres."""
+    """P round cones in one frame of reference, sorted by group; F moments, or none (then without the first axis).
+    Metres."""
 
     a: np.ndarray  # (F, P, 3) centre of the first sphere
     b: np.ndarray  # (F, P, 3)
@@ -51,7 +53,8 @@ FOREARM_M = 0.26  # wrist to elbow
 
 @dataclass(frozen=True)
 class Dress:
-    """What a hand wears. sleeve: m from the wrist to its hem, None without. rings: (finger, place along the bone 0..1)."""
+    """What a hand wears. sleeve: m from the wrist to its hem, None without. rings: (finger, place along the bone
+    0..1)."""
 
     sleeve: float | None = None
     rings: tuple[tuple[int, float], ...] = ()
@@ -87,7 +90,8 @@ def build_hand(
     dress: Dress = Dress(),
     arm: np.ndarray | float = FOREARM_M,
 ) -> Cones:
-    """joints (F, 21, 3) m, bone frames (F, 20, 3, 3), forearm (F, 3, 3), all in the hand's frame. arm: (F,) m from the wrist to its end."""
+    """joints (F, 21, 3) m, bone frames (F, 20, 3, 3), forearm (F, 3, 3), all in the hand's frame. arm: (F,) m from the
+    wrist to its end."""
     cones = Builder()
     for finger in range(5):
         add_finger(cones, subject, finger, joints, frames)
@@ -99,7 +103,8 @@ def build_hand(
 
 
 def add_finger(cones: Builder, subject: Subject, finger: int, joints: np.ndarray, frames: np.ndarray) -> None:
-    """Phalanges from the first joint to the tip. The tip's joint lies on the skin; the root also belongs to the palm."""
+    """Phalanges from the first joint to the tip. The tip's joint lies on the skin; the root also belongs to the
+    palm."""
     first = 4 * finger + 1
     radius = subject.radii[finger]
     kinds = (PALM, PROXIMAL, DISTAL) if finger == 0 else (PROXIMAL, MIDDLE, DISTAL)
@@ -145,7 +150,8 @@ def add_ring(
 
 
 def add_palm(cones: Builder, subject: Subject, joints: np.ndarray, frames: np.ndarray) -> None:
-    """Metacarpals with their pads, the ball of the thumb, the ball of the little finger, and the webs between the fingers."""
+    """Metacarpals with their pads, the ball of the thumb, the ball of the little finger, and the webs between the
+    fingers."""
     t, s = subject.flesh, np.linalg.norm(subject.roots[2]) / 0.087
     for finger in range(1, 5):
         knuckle, frame = joints[:, 4 * finger + 1], frames[:, 4 * finger]
@@ -167,7 +173,8 @@ def add_palm(cones: Builder, subject: Subject, joints: np.ndarray, frames: np.nd
 
 
 def add_forearm(cones: Builder, subject: Subject, forearm: np.ndarray, sleeve: float | None, arm: np.ndarray) -> None:
-    """Radius and ulna side by side; a sleeve is a wider pair from `sleeve` metres behind the wrist on. Beyond the elbow it goes on straight."""
+    """Radius and ulna side by side; a sleeve is a wider pair from `sleeve` metres behind the wrist on. Beyond the elbow
+    it goes on straight."""
     t, away, across = subject.flesh, -forearm[..., 0], forearm[..., 1]
     elbow = np.minimum(arm, FOREARM_M)[:, None] * away
     for side in (1, -1):

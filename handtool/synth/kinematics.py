@@ -20,8 +20,8 @@ def rotation(axis: int, angle: np.ndarray) -> np.ndarray:
 def thumb_frame(radial: np.ndarray, palmar: np.ndarray, pronation: np.ndarray) -> np.ndarray:
     """(F,) radians each -> (F, 3, 3), columns: along the metacarpal, its radial side, its back (where the nail points).
 
-    `radial` opens the thumb in the plane of the palm, `palmar` lifts it out of that plane, `pronation` turns the nail away from the
-    back of the hand until the pulp faces the fingers.
+    `radial` opens the thumb in the plane of the palm, `palmar` lifts it out of that plane, `pronation` turns the nail
+    away from the back of the hand until the pulp faces the fingers.
     """
     along = np.stack([np.cos(radial) * np.cos(palmar), np.sin(radial) * np.cos(palmar), -np.sin(palmar)], -1)
     facing = np.radians(62.0) - pronation
@@ -34,7 +34,8 @@ def thumb_frame(radial: np.ndarray, palmar: np.ndarray, pronation: np.ndarray) -
 def follow_chain(
     root: np.ndarray, frame: np.ndarray, bends: np.ndarray, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """root (F, 3), frame (F, 3, 3) of the first bone, bends (F, 2) between bones, lengths (3,) -> joints (F, 4, 3), frames (F, 3, 3, 3)."""
+    """root (F, 3), frame (F, 3, 3) of the first bone, bends (F, 2) between bones, lengths (3,) -> joints (F, 4, 3),
+    frames (F, 3, 3, 3)."""
     joints, frames = [root], []
     for i in range(3):
         if i:
@@ -45,7 +46,8 @@ def follow_chain(
 
 
 def forward(subject: Subject, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """angles (F, 24) radians -> joints (F, 21, 3) m, bone frames (F, 20, 3, 3) and the forearm's (F, 3, 3), in the hand's frame.
+    """angles (F, 24) radians -> joints (F, 21, 3) m, bone frames (F, 20, 3, 3) and the forearm's (F, 3, 3), in the
+    hand's frame.
 
     Bone i ends in joint i + 1; the columns of its frame are along the bone, towards the thumb, out of the back.
     Bending is a positive turn about the second column.

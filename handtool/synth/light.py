@@ -72,7 +72,8 @@ def find_shadow(depth: np.ndarray, light: Light, focal: float, middle: float) ->
 def find_corners(depth: np.ndarray, focal: float, middle: float) -> np.ndarray:
     """As find_shadow; returns (H, W), 0 open .. 1 enclosed: how far behind its surroundings a point lies.
 
-    Luft et al. 2006, "Image enhancement by unsharp masking the depth buffer". A finger's own roundness (`spare_m`) is no corner.
+    Luft et al. 2006, "Image enhancement by unsharp masking the depth buffer". A finger's own roundness (`spare_m`) is
+    no corner.
     """
     known = (depth < FAR).astype(np.float32)
     filled = np.where(known > 0, depth - np.float32(middle), 0)

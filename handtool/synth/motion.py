@@ -9,12 +9,13 @@ from handtool.synth.poses import clip_to_limits, draw_pose
 
 FPS = 5.0  # frames per second of the world: hands change visibly from one frame to the next
 
-# The camera's frame is x right, y down, z forward. Columns: the hand's x, y, z when a right hand points up and shows its back.
+# Camera frame: x right, y down, z forward. Columns: the hand's x, y, z when a right hand points up, its back in view.
 UPRIGHT = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
 
 def ease(time: np.ndarray, key_times: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Minimum-jerk steps between keys (Flash and Hogan 1985, eq. 8). time (F,), key_times (K,), keys (K, D) -> (F, D)."""
+    """Minimum-jerk steps between keys (Flash and Hogan 1985, eq. 8). time (F,), key_times (K,), keys (K, D) -> (F,
+    D)."""
     i, s = locate(time, key_times)
     return keys[i] + s[:, None] * (keys[i + 1] - keys[i])
 
@@ -36,7 +37,8 @@ def draw_key_times(rng: np.random.Generator, duration: float, mean_gap: float) -
 
 
 def move_fingers(rng: np.random.Generator, time: np.ndarray, grasp: bool) -> np.ndarray:
-    """time (F,) s -> angles (F, 24) radians within the limits. A hand that holds something keeps its grasp and only shifts it."""
+    """time (F,) s -> angles (F, 24) radians within the limits. A hand that holds something keeps its grasp and only
+    shifts it."""
     key_times = draw_key_times(rng, time[-1], 0.9)
     keys = [draw_pose(rng, grasp) for _ in key_times]
     if grasp:
@@ -47,7 +49,8 @@ def move_fingers(rng: np.random.Generator, time: np.ndarray, grasp: bool) -> np.
 
 
 def draw_orientation(rng: np.random.Generator, palm: bool, looseness: float) -> np.ndarray:
-    """(3, 3) hand to camera. `palm` shows the palm, else the back; looseness 0 is towards the camera and upright, 1 any way at all."""
+    """(3, 3) hand to camera. `palm` shows the palm, else the back; looseness 0 is towards the camera and upright, 1 any
+    way at all."""
     if rng.random() < max(0.0, looseness - 0.45):
         return uniform_rotation(rng)
     turn = rng.normal(0, 18 + 30 * looseness) + (180 if palm else 0)

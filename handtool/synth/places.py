@@ -1,4 +1,5 @@
-"""Places: a wide picture behind the hand, made of gradients, clouds of noise and clutter, through which the camera pans."""
+"""Places: a wide picture behind the hand, made of gradients, clouds of noise and clutter, through which the camera
+pans."""
 
 import cv2
 import numpy as np
@@ -98,7 +99,8 @@ def defocus(image: np.ndarray, blur: float) -> np.ndarray:
 
 
 def canvas_from_picture(width: int, height: int, view: np.ndarray) -> np.ndarray:
-    """(2, 3) from the pixels of a picture to those of the place behind it. view: centre in 0..1, canvas px across the picture, turn in radians."""
+    """(2, 3) from the pixels of a picture to those of the place behind it. view: centre in 0..1, canvas px across the
+    picture, turn in radians."""
     x, y, zoom, turn = view
     scale = zoom / max(width, height)
     linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

@@ -52,7 +52,8 @@ def named_pose(name: str) -> np.ndarray:
 
 
 def free_pose(rng: np.random.Generator) -> np.ndarray:
-    """Each finger by itself, as bones and tendons let it: neighbours pull each other, and DIP follows PIP by about two thirds."""
+    """Each finger by itself, as bones and tendons let it: neighbours pull each other, and DIP follows PIP by about two
+    thirds."""
     curl = np.clip(0.55 * rng.uniform(0, 1) + 0.45 * rng.uniform(0, 1, 4) ** 1.3 + rng.normal(0, 0.08, 4), 0, 1)
     pose = np.zeros(NUM_ANGLES)
     spread = rng.uniform(-2, 10)
@@ -73,7 +74,8 @@ def free_pose(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_pose(rng: np.random.Generator, grasp: bool) -> np.ndarray:
-    """(24,) radians within the limits: a named pose done in one's own way, something between two of them, or (not in a grasp) a free pose.
+    """(24,) radians within the limits: a named pose done in one's own way, something between two of them, or (not in a
+    grasp) a free pose.
 
     `grasp`: only hands that close around something.
     """

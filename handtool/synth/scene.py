@@ -1,7 +1,7 @@
 """A scene: hands in a place, in one light, before one camera; its solids at a moment, and which joints are seen.
 
-Everything is drawn from (seed, number of the video), so that a video is the same whatever others are made, by how many workers,
-in which order.
+Everything is drawn from (seed, number of the video), so that a video is the same whatever others are made, by how many
+workers, in which order.
 """
 
 from dataclasses import dataclass
@@ -73,14 +73,16 @@ def velocity(actor: Actor, frame: int, camera: np.ndarray, fps: float) -> np.nda
 
 
 def flesh_around(subject: Subject) -> np.ndarray:
-    """(21,) m: how deep each joint may lie under its own flesh, seen aslant; wrist, thumb's root and knuckles lie within the palm."""
+    """(21,) m: how deep each joint may lie under its own flesh, seen aslant; wrist, thumb's root and knuckles lie
+    within the palm."""
     deep = 1.7 * subject.radii
     deep[0, 0], deep[1:, 0] = 0.026 * subject.flesh, 0.020 * subject.flesh
     return np.concatenate([[0.034 * subject.flesh], deep.ravel()]) + 0.002
 
 
 def see_joints(actor: Actor, frame: int, camera: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """(21,) bool: in the picture, and what the ray to the joint meets first is the flesh around that joint. depth: (H, W) m."""
+    """(21,) bool: in the picture, and what the ray to the joint meets first is the flesh around that joint. depth: (H,
+    W) m."""
     joints, (height, width) = actor.joints[frame], depth.shape
     pixel = np.floor(project(joints, camera) + 0.5).astype(int)
     inside = ((pixel >= 0) & (pixel < (width, height))).all(1)

@@ -110,7 +110,8 @@ def paint(xp, look: Look, cone, point, normal, in_hand) -> tuple:
 
 
 def wrinkles(xp, bone, kind, along, in_hand, dorsal, palmar) -> tuple:
-    """How much darker (0..1) and how much redder the skin is: flexion creases, knuckles, the lines of the palm, fingertips."""
+    """How much darker (0..1) and how much redder the skin is: flexion creases, knuckles, the lines of the palm,
+    fingertips."""
     bone = xp.clip(bone, 1e-3, None)
     proximal, middle, distal = kind == PROXIMAL, kind == MIDDLE, kind == DISTAL
     jointed = proximal | middle | distal
@@ -130,7 +131,8 @@ def wrinkles(xp, bone, kind, along, in_hand, dorsal, palmar) -> tuple:
 
 
 def palm_lines(xp, in_hand):
-    """(3, n) m in the hand's frame -> 0..1 on the three great creases: around the thumb's ball, across the palm, below the fingers."""
+    """(3, n) m in the hand's frame -> 0..1 on the three great creases: around the thumb's ball, across the palm, below
+    the fingers."""
     x, y = in_hand[0] * 1000, in_hand[1] * 1000
     thumb = bell(xp, xp.hypot(x - 32, y - 34) - 35, 0.9) * ((y < 30) & (x < 70))
     middle = bell(xp, x - 62 - 0.34 * (y - 4) + 0.006 * (y - 10) ** 2, 0.9) * ((y < 27) & (y > -26))
@@ -140,7 +142,8 @@ def palm_lines(xp, in_hand):
 
 
 def add_nails(xp, look: Look, cone, kind, along, sideways, dorsal, albedo, shine) -> None:
-    """A rounded plate on the back of each last phalanx, with a pale moon and a dark rim; changes albedo and shine in place."""
+    """A rounded plate on the back of each last phalanx, with a pale moon and a dark rim; changes albedo and shine in
+    place."""
     near = xp.where((kind == DISTAL) & (dorsal > 0.2))[0]
     if len(near) == 0:
         return

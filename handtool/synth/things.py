@@ -10,8 +10,8 @@ HELD, OCCLUDER = THING_GROUP, THING_GROUP + 1
 
 
 def distance_to_cones(cones: Cones, points: np.ndarray) -> np.ndarray:
-    """points (n, 3) -> (n, P) m to each cone's surface, negative inside; the axis is followed to its nearest point, which for slim cones
-    is within a per cent of the true distance."""
+    """points (n, 3) -> (n, P) m to each cone's surface, negative inside; the axis is followed to its nearest point,
+    which for slim cones is within a per cent of the true distance."""
     axis = cones.b - cones.a
     offset = points[:, None] - cones.a
     h = np.clip((offset * axis).sum(-1) / np.maximum((axis * axis).sum(-1), 1e-12), 0, 1)
@@ -30,7 +30,8 @@ def one_moment(thing: Builder) -> Cones:
 
 
 def fill_grasp(rng: np.random.Generator, hand: Cones, joints: np.ndarray) -> Cones | None:
-    """A ball, a rod or a bottle that just touches the hand around it. hand and joints (21, 3) in the hand's frame. None if nothing fits."""
+    """A ball, a rod or a bottle that just touches the hand around it. hand and joints (21, 3) in the hand's frame. None
+    if nothing fits."""
     palm = joints[9] + 0.3 * (joints[0] - joints[9]) + np.array([0.0, 0.0, -0.014])
     centre = 0.25 * (joints[4] + joints[8]) + 0.22 * joints[12] + 0.28 * palm
     across = joints[5] - joints[17]

@@ -11,7 +11,8 @@ EDGE = 1.2  # px beside a surface that it may colour
 
 
 def pixel_rays(camera: np.ndarray, across: int, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit rays through the pixels of some tiles, `across` in a row: (3, S, T) float32, flat indices into the padded image (S, T)."""
+    """Unit rays through the pixels of some tiles, `across` in a row: (3, S, T) float32, flat indices into the padded
+    image (S, T)."""
     row, column = np.divmod(tiles, across)
     inner_row, inner_column = np.divmod(np.arange(TILE * TILE), TILE)
     v = inner_row[:, None] + TILE * row
@@ -25,7 +26,8 @@ def pixel_rays(camera: np.ndarray, across: int, tiles: np.ndarray) -> tuple[np.n
 
 
 def near_pairs(cones: Cones, camera: np.ndarray, across: int, down: int) -> tuple[np.ndarray, np.ndarray]:
-    """(tile, cone) pairs whose projections come within reach of each other, sorted by tile, then cone. across, down: tiles of the image.
+    """(tile, cone) pairs whose projections come within reach of each other, sorted by tile, then cone. across, down:
+    tiles of the image.
 
     First blocks of BLOCK x BLOCK tiles, then the tiles of the blocks that a cone comes near to.
     """

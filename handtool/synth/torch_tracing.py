@@ -1,6 +1,7 @@
 """tracing.py for a GPU: every ray against every cone, many frames at once, with the same steps and the same rules.
 
-(P, N) tensors: P cones, N rays; each ray knows its frame. Tiles would only get in the way of a device that likes long regular arrays.
+(P, N) tensors: P cones, N rays; each ray knows its frame. Tiles would only get in the way of a device that likes long
+regular arrays.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -74,7 +75,8 @@ class Solids:
 
 
 def first_guess(solids: Solids, rays: Rays, margin: torch.Tensor) -> torch.Tensor:
-    """(N,): where each ray enters the first swollen cone, FAR if none; see tracing.first_guess. margin: (N,) m per m of distance."""
+    """(N,): where each ray enters the first swollen cone, FAR if none; see tracing.first_guess. margin: (N,) m per m of
+    distance."""
     sine_squared = torch.clip(1 - rays.along**2, 1e-3, None)
     length = solids.length[:, rays.frame]
     y = torch.minimum(torch.clip((rays.towards * rays.along - rays.offset) / sine_squared, 0, None), length)
@@ -142,7 +144,8 @@ def pixel_rays(cameras: np.ndarray, width: int, height: int, device: str) -> tor
 
 
 def trace(moments: list[Cones], cameras: np.ndarray, width: int, height: int, device: str) -> tuple[torch.Tensor, ...]:
-    """As tracing.trace, of B frames. Returns pixel (n,) flat in B x H x W, depth, cover (n,), normal, point (3, n), cone (n,): what was met."""
+    """As tracing.trace, of B frames. Returns pixel (n,) flat in B x H x W, depth, cover (n,), normal, point (3, n),
+    cone (n,): what was met."""
     solids = Solids(moments, device)
     direction = pixel_rays(cameras, width, height, device)
     frame = torch.arange(len(moments), device=device).repeat_interleave(width * height)

@@ -29,7 +29,8 @@ def batch_of(scene: Scene, width: int, height: int) -> int:
 def render_frames(
     scene: Scene, frames: range, cameras: np.ndarray, width: int, height: int, device: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As world.render, for B frames: images (B, H, W, 3) float32 0..255 and distances (B, H, W) m. cameras: (B, 3, 3)."""
+    """As world.render, for B frames: images (B, H, W, 3) float32 0..255 and distances (B, H, W) m. cameras: (B, 3,
+    3)."""
     moments = [solids(scene, frame) for frame in frames]
     image = torch.tensor(
         np.stack([background_of(scene, frame, width, height) for frame in frames]), device=device

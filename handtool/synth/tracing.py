@@ -1,7 +1,7 @@
 """Rays against round cones that melt into one another: where each pixel first meets the surface, by sphere tracing.
 
-The image is cut into tiles, each tile meets only the cones that come near it, and all (tile, cone) pairs advance together.
-Arrays are (pixels of a tile, tiles) or (pixels of a tile, pairs), so that the long axis is the fast one.
+The image is cut into tiles, each tile meets only the cones that come near it, and all (tile, cone) pairs advance
+together. Arrays are (pixels of a tile, tiles) or (pixels of a tile, pairs), so that the long axis is the fast one.
 """
 
 from copy import copy
@@ -63,9 +63,11 @@ class Pairs:
         self.index(tile)
 
     def index(self, tile: np.ndarray) -> None:
-        """Which pairs make a (tile, group), which groups a tile. Groups are kept by their rank in the tile: all first ones, all second ones, …
+        """Which pairs make a (tile, group), which groups a tile. Groups are kept by their rank in the tile: all first
+        ones, all second ones, …
 
-        Sums over runs are products with a sparse matrix, minima go rank by rank: both are many times faster than numpy's reduceat.
+        Sums over runs are products with a sparse matrix, minima go rank by rank: both are many times faster than
+        numpy's reduceat.
         """
         new_tile = np.diff(tile, prepend=-1) != 0
         new_group = new_tile | (np.diff(self.group, prepend=-1) != 0)
@@ -92,7 +94,8 @@ class Pairs:
         self.inverse_blend, self.group_blend = -1 / self.blend, -self.blend[start[ranked]][:, None]
 
     def alone(self, pixel: np.ndarray, tile: np.ndarray) -> "Pairs":
-        """The rays of some pixels (numbers within their tile, tile), each a tile of its own, as `measure` and `melt` need them."""
+        """The rays of some pixels (numbers within their tile, tile), each a tile of its own, as `measure` and `melt`
+        need them."""
         counts = np.diff(self.pair_start, append=len(self.tile))[tile]
         ray = np.repeat(np.arange(len(tile)), counts)
         kept = self.pair_start[tile][ray] + np.arange(len(ray)) - (np.cumsum(counts) - counts)[ray]
@@ -104,7 +107,8 @@ class Pairs:
         return part
 
     def measure(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """t (S, T) m along the rays -> distance (S, P) to each cone and where its nearest sphere sits on the axis (S, P)."""
+        """t (S, T) m along the rays -> distance (S, P) to each cone and where its nearest sphere sits on the axis (S,
+        P)."""
         t = np.take(t, self.tile, axis=1, mode="clip")
         y = t * self.along
         y -= self.offset
@@ -149,7 +153,8 @@ class Pairs:
 
 
 def trace(cones: Cones, camera: np.ndarray, width: int, height: int) -> Hits | None:
-    """Cones in the camera frame (m), camera (3, 3) of the picture, its size in px. None where no cone comes near the picture."""
+    """Cones in the camera frame (m), camera (3, 3) of the picture, its size in px. None where no cone comes near the
+    picture."""
     across, down = -(-width // TILE), -(-height // TILE)
     tile, cone = near_pairs(cones, camera, across, down)
     if len(tile) == 0:
@@ -167,9 +172,11 @@ def trace(cones: Cones, camera: np.ndarray, width: int, height: int) -> Hits | N
 
 
 def first_guess(pairs: Pairs, margin: np.float32) -> np.ndarray:
-    """(S, T): where each ray enters the first cone, swollen by the melting zone and `margin` (m per m of distance); FAR if none.
+    """(S, T): where each ray enters the first cone, swollen by the melting zone and `margin` (m per m of distance); FAR
+    if none.
 
-    The entry is that of a cylinder of the radius found where ray and axis come closest; `march` mends what that leaves, both ways.
+    The entry is that of a cylinder of the radius found where ray and axis come closest; `march` mends what that leaves,
+    both ways.
     """
     cosine = pairs.along
     sine_squared = np.maximum(1 - cosine * cosine, 1e-3)
@@ -185,9 +192,11 @@ def first_guess(pairs: Pairs, margin: np.float32) -> np.ndarray:
 
 
 def march_on(pairs: Pairs, start: np.ndarray, tolerance: np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """All rays a few steps, then those that are undecided: rays that graze one finger on their way to another need many.
+    """All rays a few steps, then those that are undecided: rays that graze one finger on their way to another need
+    many.
 
-    Returns where each ray comes nearest to the surface and how near, (S, T) each; `tolerance` (m per m of distance) counts as met.
+    Returns where each ray comes nearest to the surface and how near, (S, T) each; `tolerance` (m per m of distance)
+    counts as met.
     """
     nearest, gap, t, d = march(pairs, start, STEPS)
     gap[start >= FAR] = FAR  # so far out float32 could find anything
@@ -201,10 +210,11 @@ def march_on(pairs: Pairs, start: np.ndarray, tolerance: np.float32) -> tuple[np
 
 
 def march(pairs: Pairs, t: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
-    """Sphere tracing from t (S, T): the point of each ray nearest to the surface, its distance, the last point and its distance, m.
+    """Sphere tracing from t (S, T): the point of each ray nearest to the surface, its distance, the last point and its
+    distance, m.
 
-    A step is longer than the distance where the last one has shown that the surface nears slowly, or goes away; one that went too far
-    comes back.
+    A step is longer than the distance where the last one has shown that the surface nears slowly, or goes away; one
+    that went too far comes back.
     """
     nearest, gap = t.copy(), np.full_like(t, FAR)
     relax, before = np.ones_like(t), np.zeros_like(t)
@@ -223,7 +233,8 @@ def march(pairs: Pairs, t: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
 
 
 def surface(pairs: Pairs, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """t (S, T) -> normals (3, S, T), the gradient of the melted distance, and the cone (S, T) that weighs most in it."""
+    """t (S, T) -> normals (3, S, T), the gradient of the melted distance, and the cone (S, T) that weighs most in
+    it."""
     distance, x = pairs.measure(t)
     weight, sums, by_group = pairs.melt(distance)
     wins = by_group <= pairs.nearest_group(by_group)[pairs.tile_of_group]
@@ -237,6 +248,6 @@ def surface(pairs: Pairs, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     point = pairs.rays * t * (to_tiles @ scale.T).T
     normal = np.stack([point[i] - (to_tiles @ (scale * (pairs.a[i] + x * pairs.axis[i])).T).T for i in range(3)])
     normal /= np.sqrt((normal**2).sum(0) + 1e-12)
-    # the largest share and its cone in one number: positive floats sort as their bits do, and the last bits of a share do not matter
+    # the largest share and its cone in one number: positive floats sort as their bits do, the last bits do not matter
     key = (np.ascontiguousarray(share).view(np.int32) & ~CONE_BITS) | pairs.cone.astype(np.int32)
     return normal, np.maximum.reduceat(key, pairs.pair_start, axis=1) & CONE_BITS

@@ -16,7 +16,8 @@ from handtool.synth.tracing import FAR, trace
 
 
 def render(scene: Scene, frame: int, camera: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """The picture before lens and JPEG, (H, W, 3) float32 RGB 0..255, and the distances from the eye (H, W) m, FAR where there is nothing."""
+    """The picture before lens and JPEG, (H, W, 3) float32 RGB 0..255, and the distances from the eye (H, W) m, FAR
+    where there is nothing."""
     background = sample_background(scene.canvas, width, height, scene.view[frame])
     add_passers(background, scene.passers, scene.view[frame], frame)
     cones, owners = solids(scene, frame)

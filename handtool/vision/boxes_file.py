@@ -1,6 +1,7 @@
 """Hands that someone else found: boxes by the name of their picture.
 
-A picture is known by its path or by any end of it (`0001.jpg`, `a/0001.jpg`), the longest first; frame 12 of a video by `clip.mp4#12`.
+A picture is known by its path or by any end of it (`0001.jpg`, `a/0001.jpg`), the longest first; frame 12 of a video by
+`clip.mp4#12`.
 """
 
 import numpy as np
@@ -10,7 +11,8 @@ from handtool.vision.contracts import Detection
 
 
 class BoxesFile:
-    """A detector that looks it up. Raises HandtoolError where the file is none of the formats that `boxes_formats` reads."""
+    """A detector that looks it up. Raises HandtoolError where the file is none of the formats that `boxes_formats`
+    reads."""
 
     batch = 1
 

@@ -1,6 +1,7 @@
 """Three ways in which the world writes down where hands are, each read into the same columns.
 
-COCO's json (`bbox` is x, y, width, height in px; `side`, `hand_side` or a category's name with left or right in it; `score` optional):
+COCO's json (`bbox` is x, y, width, height in px; `side`, `hand_side` or a category's name with left or right in it;
+`score` optional):
 
     {"images": [{"id": 7, "file_name": "a/0001.jpg"}, …], "categories": [{"id": 1, "name": "left hand"}, …],
      "annotations": [{"image_id": 7, "bbox": [x, y, width, height], "score": 0.9, "side": "left"}, …]}
@@ -9,7 +10,8 @@ COCO's json (`bbox` is x, y, width, height in px; `side`, `hand_side` or a categ
 
     {"0001.jpg": [{"x1": 0.1, "y1": 0.2, "x2": 0.3, "y2": 0.5, "hand_side": "l"}, …], …}
 
-CSV with a header (px; `side` and `score` optional; `frame` makes it frame 12 of a video, counted over its decoded frames from 0):
+CSV with a header (px; `side` and `score` optional; `frame` makes it frame 12 of a video, counted over its decoded
+frames from 0):
 
     image,x0,y0,x1,y1,side,score            or  video,frame,x0,y0,x1,y1,…
 """
@@ -31,7 +33,8 @@ EDGES, NAMES = ("x0", "y0", "x1", "y1"), ("image", "video")
 
 @dataclass
 class Boxes:
-    """Hand by hand, in the order of the file. box: x0 y0 x1 y1 by its edges, px, or with `relative` shares of the picture.
+    """Hand by hand, in the order of the file. box: x0 y0 x1 y1 by its edges, px, or with `relative` shares of the
+    picture.
 
     looked_at: pictures that the file knows, with hands or without.
     """

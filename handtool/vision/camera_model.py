@@ -1,4 +1,5 @@
-"""The camera that took the footage, as OpenCV calibrates it: its intrinsics, and pictures without the distortion of its lens."""
+"""The camera that took the footage, as OpenCV calibrates it: its intrinsics, and pictures without the distortion of its
+lens."""
 
 import json
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ COUNTS = {"pinhole": (0, 4, 5, 8, 12, 14), "fisheye": (0, 4)}
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
-    """camera: (3, 3) K in px, centres at integers. distortion: k1 k2 p1 p2 k3 … (pinhole) or k1..k4 (fisheye); empty = none."""
+    """camera: (3, 3) K in px, centres at integers. distortion: k1 k2 p1 p2 k3 … (pinhole) or k1..k4 (fisheye); empty =
+    none."""
 
     model: str
     camera: np.ndarray
     distortion: np.ndarray
 
     def undistort(self, image: np.ndarray) -> np.ndarray:
-        """The picture that a pinhole camera with the same K and size takes; what it would see beyond the original is black."""
+        """The picture that a pinhole camera with the same K and size takes; what it would see beyond the original is
+        black."""
         if not np.any(self.distortion) and self.model == "pinhole":
             return image
         size = image.shape[1::-1]

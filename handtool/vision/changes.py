@@ -1,7 +1,7 @@
 """Near-duplicates in time: whether the picture of a hand has changed since it was last kept.
 
-A resting hand looks the same for minutes. What is compared is the square of the hand that was kept last, in this frame and in that one, so
-that a box that trembles is no change, and slow changes add up until the hand is kept again.
+A resting hand looks the same for minutes. What is compared is the square of the hand that was kept last, in this frame
+and in that one, so that a box that trembles is no change, and slow changes add up until the hand is kept again.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ MEMORY = 10  # kept frames without it, after which a hand is forgotten
 
 @dataclass(eq=False)
 class Kept:
-    """A hand as it was kept last. region: (4,) int px of the frame; picture: (SIDE, SIDE) grey 0..255; unseen: frames since."""
+    """A hand as it was kept last. region: (4,) int px of the frame; picture: (SIDE, SIDE) grey 0..255; unseen: frames
+    since."""
 
     region: np.ndarray
     picture: np.ndarray
@@ -26,7 +27,8 @@ class Kept:
 
 
 class Changes:
-    """One video's kept hands. min_change: mean absolute difference of the pictures, as a share of the range from black to white."""
+    """One video's kept hands. min_change: mean absolute difference of the pictures, as a share of the range from black
+    to white."""
 
     def __init__(self, min_change: float) -> None:
         self.min_change = min_change

@@ -1,7 +1,8 @@
 """From a box to a crop: squared, enlarged, padded with black at the border, resized, and the exact affine that says so.
 
-The square is moved to whole pixels of the frame, so that a crop is a slice, a border and one resize, whose affine is exact. Where it
-shrinks, every pixel is the mean of the area that it covers (no aliasing); where it grows, it is interpolated linearly.
+The square is moved to whole pixels of the frame, so that a crop is a slice, a border and one resize, whose affine is
+exact. Where it shrinks, every pixel is the mean of the area that it covers (no aliasing); where it grows, it is
+interpolated linearly.
 """
 
 import cv2
@@ -17,7 +18,8 @@ class BadBox(Exception):
 
 
 def hand_square(box: np.ndarray, box_scale: float, width: int, height: int) -> np.ndarray:
-    """box: (4,) px of a frame of width x height. Returns (4,) int: the enlarged square on whole pixels. Raises BadBox."""
+    """box: (4,) px of a frame of width x height. Returns (4,) int: the enlarged square on whole pixels. Raises
+    BadBox."""
     if not np.isfinite(box).all():
         raise BadBox("boxes that are not finite")
     if min(box[2] - box[0], box[3] - box[1]) < 1:
@@ -40,7 +42,8 @@ def whole_square(width: int, height: int) -> np.ndarray:
 
 
 def cut_square(image: np.ndarray, region: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """image: (h, w, 3) uint8, region: (4,) int. Returns the crop (size, size, 3) and its affine (2, 3) float64 from frame to crop."""
+    """image: (h, w, 3) uint8, region: (4,) int. Returns the crop (size, size, 3) and its affine (2, 3) float64 from
+    frame to crop."""
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (int(edge) for edge in region)
     inside = image[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]

@@ -15,7 +15,8 @@ def open_pose(config: KeypointsConfig, model: Any) -> Estimator:
     return PoseKeypoints(model, config.device)
 
 
-# Opened with the settings and its model: for `mediapipe` None or a .task file, for `model` an open pose.h5, else a path. Raises HandtoolError.
+# Opened with the settings and its model: of `mediapipe` None or a .task file, of `model` an open pose.h5, else a path.
+# Raises HandtoolError.
 ESTIMATORS: dict[str, Callable[[KeypointsConfig, Any], Estimator]] = {
     "mediapipe": lambda config, model: MediaPipeKeypoints(config.min_score, model),
     "onnx": lambda config, model: OnnxKeypoints(model, config.onnx, config.device),

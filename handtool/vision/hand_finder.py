@@ -1,4 +1,5 @@
-"""The hands on the frames of a video: those that the source knows, else those that a detector finds on the undistorted picture."""
+"""The hands on the frames of a video: those that the source knows, else those that a detector finds on the undistorted
+picture."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class FinderSettings:
     model: str | None = None
 
     def check(self, needs_detector: bool) -> int:
-        """Opens what can be opened quickly, so that a mistake is told before the work begins. Returns how many hands the boxes file has."""
+        """Opens what can be opened quickly, so that a mistake is told before the work begins. Returns how many hands
+        the boxes file has."""
         if self.camera is not None:
             read_camera_model(self.camera)
         if self.boxes is not None:
@@ -47,8 +49,8 @@ class HandFinder:
         return open_detector(self.settings.config, self.settings.boxes, self.settings.model)
 
     def find_in(self, frames: Iterable) -> Iterator[tuple[object, np.ndarray, list[Hand]]]:
-        """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was looked at and its
-        hands, in order; the detector is given as many pictures at once as it takes."""
+        """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was
+        looked at and its hands, in order; the detector is given as many pictures at once as it takes."""
         waiting: list[tuple[object, np.ndarray]] = []
         for frame in frames:
             if frame.hands is not None:

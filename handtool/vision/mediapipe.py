@@ -1,9 +1,11 @@
-"""MediaPipe Hands as detector and as keypoint estimator: the solutions API, or the Tasks API with a `.task` file. Imported only when chosen.
+"""MediaPipe Hands as detector and as keypoint estimator: the solutions API, or the Tasks API with a `.task` file.
+Imported only when chosen.
 
-Zhang et al. 2020, arXiv:2006.10214. Each picture is looked at by itself (static_image_mode, IMAGE), so that what is found does not depend
-on what was looked at before. It gives no score per keypoint; that of the hand stands for all 21.
+Zhang et al. 2020, arXiv:2006.10214. Each picture is looked at by itself (static_image_mode, IMAGE), so that what is
+found does not depend on what was looked at before. It gives no score per keypoint; that of the hand stands for all 21.
 
-The solutions API assumes a mirrored selfie: on ordinary pictures its "Left" is a right hand. The Tasks API says of the same hand "Right".
+The solutions API assumes a mirrored selfie: on ordinary pictures its "Left" is a right hand. The Tasks API says of the
+same hand "Right".
 """
 
 import importlib.util
@@ -27,7 +29,7 @@ SOLUTION_SIDES = {"Left": RIGHT, "Right": LEFT}
 TASK_SIDES = {"Left": LEFT, "Right": RIGHT}
 OLDEST_TASKS = (0, 10, 21)  # earlier ones named the other side
 MAX_HANDS = 8  # on a frame
-# side of the picture / of the hand's box: its palm detector works best with the first, the others find most of what that missed
+# side of the picture / of the hand's box: the palm detector works best with the first; the others find what it missed
 CONTEXTS = (1.95, 2.7, 1.6)
 
 
@@ -45,7 +47,8 @@ class LandmarkModel(Protocol):
 
 
 def require_mediapipe(task: str | Path | None = None) -> None:
-    """Raises HandtoolError where the package is missing, or `task` is no file of its Tasks API, without importing it."""
+    """Raises HandtoolError where the package is missing, or `task` is no file of its Tasks API, without importing
+    it."""
     if importlib.util.find_spec("mediapipe") is None:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise HandtoolError(

@@ -47,7 +47,8 @@ class OnnxDetector:
         return LAYOUTS[self.layout](outputs, np.array(sides, np.float32))
 
     def choose(self, found: Candidates, moved: np.ndarray) -> list[Detection]:
-        """The hands among one frame's candidates, best first. moved: (2, 2), scale and offset from edges of the frame to those of the input."""
+        """The hands among one frame's candidates, best first. moved: (2, 2), scale and offset from edges of the frame
+        to those of the input."""
         score, side = score_and_side(found, self.classes)
         rows = np.flatnonzero((score >= self.min_score) & np.isfinite(found.box).all(1))
         rows = rows[np.argsort(-score[rows], kind="stable")][:MOST]
@@ -57,7 +58,8 @@ class OnnxDetector:
 
 
 def letterbox(image: np.ndarray, width: int, height: int, settings: DetectorSettings) -> tuple[np.ndarray, np.ndarray]:
-    """The image as large as it fits, grey beside it. Returns (height, width, 3) uint8 and (2, 2): scale and offset, edges to edges."""
+    """The image as large as it fits, grey beside it. Returns (height, width, 3) uint8 and (2, 2): scale and offset,
+    edges to edges."""
     across, down = image.shape[1::-1]
     scale = min(width / across, height / down)
     inner = (max(1, round(across * scale)), max(1, round(down * scale)))
@@ -71,7 +73,8 @@ def letterbox(image: np.ndarray, width: int, height: int, settings: DetectorSett
 
 
 def keep_best(boxes: np.ndarray, most_shared: float) -> np.ndarray:
-    """Greedy non-maximum suppression: boxes (a, 4), best first -> places of those that overlap no better one by more than `most_shared`."""
+    """Greedy non-maximum suppression: boxes (a, 4), best first -> places of those that overlap no better one by more
+    than `most_shared`."""
     kept, left = [], np.arange(len(boxes))
     while len(left):
         kept.append(left[0])
@@ -80,7 +83,8 @@ def keep_best(boxes: np.ndarray, most_shared: float) -> np.ndarray:
 
 
 def score_and_side(found: Candidates, classes: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The best score among the classes that are hands (a,), -inf where a candidate is of another class, and the side of that class (a,)."""
+    """The best score among the classes that are hands (a,), -inf where a candidate is of another class, and the side of
+    that class (a,)."""
     numbers, sides = np.array(list(classes)), np.array(list(classes.values()))
     if found.number is None:
         best = found.score[:, numbers].argmax(1)

@@ -1,4 +1,5 @@
-"""21 keypoints on crops by an ONNX model: heat maps, SimCC or direct regression. ONNX.md beside this file explains the settings.
+"""21 keypoints on crops by an ONNX model: heat maps, SimCC or direct regression. ONNX.md beside this file explains the
+settings.
 
 Shapes: n hands, 21 keypoints, h x w cells of a heat map. Points are px of the network's input, centres at integers.
 """
@@ -74,7 +75,8 @@ class OnnxKeypoints:
         return crop.image[:, ::-1] if self.is_mirrored(crop) else crop.image
 
     def scale(self, crop: HandCrop) -> float:
-        """Input px per crop px: the whole crop, or as much around the hand (black beyond the crop) as the model wants."""
+        """Input px per crop px: the whole crop, or as much around the hand (black beyond the crop) as the model
+        wants."""
         whole = min(self.network.width, self.network.height) / crop.image.shape[0]
         return whole if self.settings.context is None else whole * crop.context / self.settings.context
 
@@ -83,7 +85,8 @@ class OnnxKeypoints:
         return {self.settings.camera: np.stack([self.camera(crop) for crop in crops])} if self.settings.camera else {}
 
     def camera(self, crop: HandCrop) -> np.ndarray:
-        """(3, 3) float32: of the crop, mirrored as it is and moved to the input; an assumed one, looking at the middle, where none is known."""
+        """(3, 3) float32: of the crop, mirrored as it is and moved to the input; an assumed one, looking at the middle,
+        where none is known."""
         side = crop.image.shape[0]
         if np.isfinite(crop.camera).all():
             camera = mirror_camera(crop.camera, side) if self.is_mirrored(crop) else crop.camera
@@ -134,8 +137,8 @@ def from_heatmaps(maps: np.ndarray, settings: KeypointSettings, network: Network
 def finer(before: np.ndarray, top: np.ndarray, after: np.ndarray, how: str) -> np.ndarray:
     """How far, in cells, the true maximum lies from the highest cell, from the heights of its two neighbours.
 
-    log: the vertex of the parabola through the logarithms, exact for a Gaussian (Zhang et al. 2020, arXiv:1910.06278, eq. 6, per axis).
-    quarter: a quarter of a cell towards the higher one (Newell et al. 2016, arXiv:1603.06937).
+    log: the vertex of the parabola through the logarithms, exact for a Gaussian (Zhang et al. 2020, arXiv:1910.06278,
+    eq. 6, per axis). quarter: a quarter of a cell towards the higher one (Newell et al. 2016, arXiv:1603.06937).
     """
     if how == "none":
         return np.zeros_like(top)
@@ -148,7 +151,8 @@ def finer(before: np.ndarray, top: np.ndarray, after: np.ndarray, how: str) -> n
 
 
 def from_simcc(across: np.ndarray, down: np.ndarray, network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 21, bins of the width) and (n, 21, bins of the height) -> the highest bin of each; the score is the lower of the two heights.
+    """(n, 21, bins of the width) and (n, 21, bins of the height) -> the highest bin of each; the score is the lower of
+    the two heights.
 
     Li et al. 2022 (SimCC, arXiv:2107.03332): bin i is the place i / bins per px.
     """
@@ -160,7 +164,8 @@ def from_simcc(across: np.ndarray, down: np.ndarray, network: Network) -> tuple[
 
 
 def from_regression(values: np.ndarray, units: str, network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 21, 2 or more), or flat (n, 42 or 63): x and y of each, what follows is depth -> points, and 1 as the score that it does not give."""
+    """(n, 21, 2 or more), or flat (n, 42 or 63): x and y of each, what follows is depth -> points, and 1 as the score
+    that it does not give."""
     points = values.reshape(len(values), NUM_JOINTS, -1)[..., :2].astype(np.float64)
     sides = np.array([network.width, network.height])
     if units == "fraction":
@@ -177,7 +182,8 @@ def activated(values: np.ndarray, how: str) -> np.ndarray:
 def find_layout(
     outputs: Mapping[str, np.ndarray], settings: KeypointSettings, network: Network
 ) -> tuple[str, tuple[str, ...]]:
-    """The layout and the names of its outputs: declared, else the only one that the shapes of the outputs for one picture allow."""
+    """The layout and the names of its outputs: declared, else the only one that the shapes of the outputs for one
+    picture allow."""
     named = {name: outputs[name].shape for name in settings.output or outputs if name in outputs}
     if missing := [
         name for name in (*(settings.output or ()), settings.score) if name is not None and name not in outputs

@@ -1,6 +1,8 @@
-"""What the outputs of a detector mean: the common layouts, told apart by their shapes, decoded to boxes, scores and landmarks.
+"""What the outputs of a detector mean: the common layouts, told apart by their shapes, decoded to boxes, scores and
+landmarks.
 
-Shapes: n frames, a candidates of one frame, c classes; boxes by their edges. ONNX.md beside this file shows the layouts.
+Shapes: n frames, a candidates of one frame, c classes; boxes by their edges. ONNX.md beside this file shows the
+layouts.
 """
 
 from collections.abc import Callable
@@ -28,7 +30,8 @@ class Candidates:
 
 
 def decode_yolov8(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidates]:
-    """(n, 4 + c [+ 42 | 63], a) or its transpose: centre, size, score of each class [, 21 landmarks x y (score)]; also YOLOv9, YOLO11."""
+    """(n, 4 + c [+ 42 | 63], a) or its transpose: centre, size, score of each class [, 21 landmarks x y (score)]; also
+    YOLOv9, YOLO11."""
     table = outputs[0] if outputs[0].shape[1] > outputs[0].shape[2] else outputs[0].transpose(0, 2, 1)
     width = next((width for width in LANDMARK_WIDTHS if table.shape[2] - 4 - width in (1, 2)), 0)
     end = table.shape[2] - width
@@ -44,7 +47,8 @@ def decode_yolov5(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidate
 
 
 def decode_end2end(outputs: list[np.ndarray], unit: np.ndarray) -> list[Candidates]:
-    """(n, a, 6 [+ 42 | 63]): x0 y0 x1 y1, score, class number [, landmarks], doubles removed; YOLOv10, Ultralytics' `nms=True`."""
+    """(n, a, 6 [+ 42 | 63]): x0 y0 x1 y1, score, class number [, landmarks], doubles removed; YOLOv10, Ultralytics'
+    `nms=True`."""
     return [
         Candidates(edges(rows, unit), rows[:, 4:5], rows[:, 5].astype(int), *split_landmarks(rows[:, 6:], unit))
         for rows in outputs[0]
@@ -76,7 +80,8 @@ LAYOUTS: dict[str, Callable[[list[np.ndarray], np.ndarray], list[Candidates]]] =
 
 
 def fits(layout: str, shapes: list[tuple[int, ...]], anchors: int | None) -> bool:
-    """Whether outputs of these shapes can be of that layout. anchors: cells of the grids, by which `auto` tells them apart; None: anything."""
+    """Whether outputs of these shapes can be of that layout. anchors: cells of the grids, by which `auto` tells them
+    apart; None: anything."""
     first, second = shapes[0], shapes[1] if len(shapes) > 1 else ()
     if len(first) != 3:
         return False

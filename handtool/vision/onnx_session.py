@@ -34,7 +34,8 @@ def require_onnxruntime(device: str = "auto") -> None:
 
 
 def open_session(path: str | Path, device: str = "auto"):
-    """onnxruntime's session on one thread: work is spread over processes. Raises HandtoolError where `path` is no ONNX model."""
+    """onnxruntime's session on one thread: work is spread over processes. Raises HandtoolError where `path` is no ONNX
+    model."""
     require_onnxruntime(device)
     if not Path(path).is_file():
         raise HandtoolError(
@@ -92,7 +93,8 @@ class Network:
         self.batch = self.fixed_batch or BATCH
 
     def run(self, pictures: np.ndarray, more: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """pictures: (n, height, width, 3) RGB in 0..255; more: further inputs (n, …). Returns its outputs by name, floats as float32.
+        """pictures: (n, height, width, 3) RGB in 0..255; more: further inputs (n, …). Returns its outputs by name,
+        floats as float32.
 
         Raises HandtoolError where it refuses them.
         """
@@ -116,7 +118,8 @@ class Network:
         return {name: np.concatenate(parts)[:count] for name, parts in collected.items()}
 
     def prepare(self, pictures: np.ndarray) -> np.ndarray:
-        """Colours in their order, mean and deviation, axes and type as the model wants them; a uint8 input takes the pixels as they are."""
+        """Colours in their order, mean and deviation, axes and type as the model wants them; a uint8 input takes the
+        pixels as they are."""
         ordered = pictures[..., ::-1] if self.settings.colour == "bgr" else pictures
         kind = TYPES[self.input.type]
         if kind is np.uint8:
@@ -128,7 +131,8 @@ class Network:
         return np.ascontiguousarray(moved, dtype=kind)
 
     def blank(self, more: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """Its outputs for one black picture: their shapes tell the layout, and whatever is loaded late is loaded now."""
+        """Its outputs for one black picture: their shapes tell the layout, and whatever is loaded late is loaded
+        now."""
         return self.run(np.zeros((1, self.height, self.width, 3), np.uint8), more)
 
 

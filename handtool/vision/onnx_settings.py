@@ -1,6 +1,8 @@
-"""What an ONNX model expects and what its numbers mean: declared by options, else by the model's own metadata, else by a default.
+"""What an ONNX model expects and what its numbers mean: declared by options, else by the model's own metadata, else by
+a default.
 
-An option is KEY=VALUE (`--onnx colour=bgr`); the same key stands in the metadata as `handtool.KEY`. ONNX.md beside this file explains each.
+An option is KEY=VALUE (`--onnx colour=bgr`); the same key stands in the metadata as `handtool.KEY`. ONNX.md beside this
+file explains each.
 """
 
 import dataclasses
@@ -76,7 +78,8 @@ CHOICES = {
 
 
 def read_settings(kind: type[Settings], metadata: Mapping[str, str], given: tuple[str, ...]) -> Settings:
-    """Options over metadata over defaults. Raises WrongCommand for an option that is none, HandtoolError for metadata that cannot be read."""
+    """Options over metadata over defaults. Raises WrongCommand for an option that is none, HandtoolError for metadata
+    that cannot be read."""
     keys, texts = {field.name for field in dataclasses.fields(kind)}, {}
     for name, text in metadata.items():
         if name.startswith(PREFIX) and name.removeprefix(PREFIX) in keys:

@@ -1,4 +1,5 @@
-"""Our own pose model as keypoint estimator: the arrow to nn/files/inference.py, the one forward pass of predict and eval."""
+"""Our own pose model as keypoint estimator: the arrow to nn/files/inference.py, the one forward pass of predict and
+eval."""
 
 from typing import Any
 
@@ -9,7 +10,8 @@ from handtool.vision.contracts import HandCrop
 
 
 class PoseKeypoints:
-    """In float32 (on CUDA as cuDNN multiplies it, in TF32). A regression says nothing of its certainty: the score is 1, NaN is not found."""
+    """In float32 (on CUDA as cuDNN multiplies it, in TF32). A regression says nothing of its certainty: the score is 1,
+    NaN is not found."""
 
     batch = 32
 

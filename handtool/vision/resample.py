@@ -1,7 +1,9 @@
-"""A crop as a network's input: scaled about its centre, black outside, and the same pixels that our own models were trained on.
+"""A crop as a network's input: scaled about its centre, black outside, and the same pixels that our own models were
+trained on.
 
-Scaling along the axes is one product with a sparse matrix on either side, exact in float32 whatever the version of OpenCV. Each pixel is
-bilinear where the picture grows, and the mean of 2 x 2 bilinear samples where it shrinks, as in `nn/views.warp`.
+Scaling along the axes is one product with a sparse matrix on either side, exact in float32 whatever the version of
+OpenCV. Each pixel is bilinear where the picture grows, and the mean of 2 x 2 bilinear samples where it shrinks, as in
+`nn/views.warp`.
 """
 
 from functools import lru_cache
@@ -10,7 +12,8 @@ import numpy as np
 
 
 def resample(crop: np.ndarray, width: int, height: int, scale: float) -> np.ndarray:
-    """crop: (S, S, 3) uint8 -> (height, width, 3) float32 in 0..255: centre upon centre, `scale` input px per crop px."""
+    """crop: (S, S, 3) uint8 -> (height, width, 3) float32 in 0..255: centre upon centre, `scale` input px per crop
+    px."""
     side = crop.shape[0]
     if (width, height, scale) == (side, side, 1.0):
         return crop.astype(np.float32)

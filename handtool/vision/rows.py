@@ -39,9 +39,11 @@ Hand = tuple[
 
 
 class Rows:
-    """Grows hand by hand; `take_block` empties it. Counts what it refused or left out, and links what follows closely in time.
+    """Grows hand by hand; `take_block` empties it. Counts what it refused or left out, and links what follows closely
+    in time.
 
-    sure_sides: whether the sides are known; a detector's guesses are corrected by their tracks. Those of labelled hands are always known.
+    sure_sides: whether the sides are known; a detector's guesses are corrected by their tracks. Those of labelled hands
+    are always known.
     """
 
     def __init__(self, config: ExtractConfig, sure_sides: bool = False) -> None:
@@ -125,7 +127,8 @@ class Rows:
         self.enlarged += not seen.whole
 
     def as_outcome(self) -> dict:
-        """What is kept of the counts when the video is done. tracks, side: (hands,); side_turned: hands whose track overruled their side."""
+        """What is kept of the counts when the video is done. tracks, side: (hands,); side_turned: hands whose track
+        overruled their side."""
         kept = {name: getattr(self, name) for name in ("with_hands", "none_kept", "enlarged", "jpeg_bytes")}
         side, seen = self.linker.sides(), np.frombuffer(bytes(self.linker.seen), np.int8)
         kept |= {
@@ -141,7 +144,8 @@ class Rows:
         return len(self.jpegs) >= BLOCK_ROWS
 
     def take_block(self) -> dict[str, object]:
-        """The rows so far: column -> array; `jpeg` all bytes end to end, `jpeg_length` of each, `labels/sample_key` a list of texts."""
+        """The rows so far: column -> array; `jpeg` all bytes end to end, `jpeg_length` of each, `labels/sample_key` a
+        list of texts."""
         block: dict[str, object] = {
             name: np.array(values, TYPES[name]) for name, values in self.columns.items() if name in TYPES
         }
@@ -154,7 +158,8 @@ class Rows:
 
 
 def open_block(block: dict[str, object]) -> tuple[dict, dict]:
-    """What `take_block` packed: columns of crops, `jpeg` a list of bytes again, and columns of labels ({} where there are none)."""
+    """What `take_block` packed: columns of crops, `jpeg` a list of bytes again, and columns of labels ({} where there
+    are none)."""
     ends = np.cumsum(block["jpeg_length"])
     jpegs = [block["jpeg"][end - length : end] for end, length in zip(ends, block["jpeg_length"], strict=True)]
     labels = {name.removeprefix("labels/"): values for name, values in block.items() if name.startswith("labels/")}

@@ -1,4 +1,5 @@
-"""The same hand over time: boxes that follow each other closely, linked by their overlap; and the side that such a track agrees on."""
+"""The same hand over time: boxes that follow each other closely, linked by their overlap; and the side that such a
+track agrees on."""
 
 from array import array
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ class Linker:
 
     def __init__(self, interval_s: float = 0.0) -> None:
         self.max_gap_s = max(MAX_GAP_S, 2 * interval_s) + LATE_S  # a detector may miss a hand once
-        # in arrays that grow: an object for each hand, left between large pictures, would keep their memory from being used again
+        # arrays that grow: an object for each hand, left between large pictures, would keep their memory from reuse
         self.numbers = array("q")  # of every kept hand so far, in order
         self.seen = bytearray()  # its side, as it was given
         self.sure = bytearray()  # and whether that is known, rather than a detector's guess
@@ -33,7 +34,8 @@ class Linker:
         ] = []  # number, time s and last sighting of the tracks that may go on
 
     def add(self, time: float, hands: list[Detection], kept: Sequence[bool] = (), sure: Sequence[bool] = ()) -> None:
-        """time: s (NaN: never linked). hands: of that frame. kept: which of them become rows; sure: whose side is known (empty: none)."""
+        """time: s (NaN: never linked). hands: of that frame. kept: which of them become rows; sure: whose side is known
+        (empty: none)."""
         self.open = [track for track in self.open if abs(time - track[1]) <= self.max_gap_s + 1e-6]
         numbers = self.link(hands)
         for number, hand in zip(numbers, hands):
@@ -72,7 +74,8 @@ class Linker:
         return np.where(overlap >= MIN_IOU, overlap, 0) * np.where(differ, OTHER_SIDE, 1)
 
     def tracks(self) -> np.ndarray:
-        """(kept hands,) int32: numbers from 0 in order of appearance; -1 for a hand that is linked to no other kept one."""
+        """(kept hands,) int32: numbers from 0 in order of appearance; -1 for a hand that is linked to no other kept
+        one."""
         numbers = np.array(self.numbers, dtype=np.int64)
         lengths = np.bincount(numbers, minlength=len(self.votes) // 2)
         first = np.full(len(lengths), len(numbers))
@@ -83,7 +86,8 @@ class Linker:
         return np.where(lengths > 1, renumbered, -1)[numbers].astype(np.int32)
 
     def sides(self) -> np.ndarray:
-        """(kept hands,) int8: what the track of each agrees on, the side with the larger sum of scores. A side that is known stays."""
+        """(kept hands,) int8: what the track of each agrees on, the side with the larger sum of scores. A side that is
+        known stays."""
         seen = np.frombuffer(bytes(self.seen), np.int8)
         votes = np.array(self.votes).reshape(-1, 2)[np.array(self.numbers, dtype=np.int64)]
         agreed = np.where(votes[:, LEFT] > votes[:, RIGHT], LEFT, RIGHT)

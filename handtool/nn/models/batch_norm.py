@@ -44,7 +44,8 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def share_batch_norm(model: nn.Module, device: str) -> nn.Module:
-    """The model with every batch norm replaced by one over all processes. Parameters and buffers stay the same tensors, frozen ones frozen."""
+    """The model with every batch norm replaced by one over all processes. Parameters and buffers stay the same tensors,
+    frozen ones frozen."""
     if device == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for name, module in model.named_children():

@@ -38,7 +38,8 @@ class _Sum(torch.autograd.Function):
 
 
 def gather(rows: Tensor) -> Tensor:
-    """(N, ...) on each process -> (P N, ...) in the order of ranks, with gradient. Itself where there is one process."""
+    """(N, ...) on each process -> (P N, ...) in the order of ranks, with gradient. Itself where there is one
+    process."""
     return _Gather.apply(rows) if processes() > 1 else rows
 
 
@@ -48,8 +49,8 @@ def total(values: Tensor) -> Tensor:
 
 
 def mean_of_all(sums: Tensor, counts: Tensor) -> Tensor:
-    """This process' part of sum / count over all processes (0 where the count is): the mean of the parts over processes, and that of their
-    gradients, is the figure of the joined batch however unevenly its items are shared.
+    """This process' part of sum / count over all processes (0 where the count is): the mean of the parts over
+    processes, and that of their gradients, is the figure of the joined batch however unevenly its items are shared.
     """
     return processes() * sums / total(counts).clamp(min=1)
 

@@ -38,7 +38,7 @@ class ContrastiveModel(nn.Module):
         return self.projection_head(self.encoder(images))
 
 
-# By the name that config.METHODS uses; called as nt_xent_rows is. The mean over processes must be the loss of the joined batch.
+# Named by config.METHODS, called as nt_xent_rows is. The mean over processes must be the loss of the joined batch.
 LOSSES = {"nt_xent": nt_xent_rows}
 
 
@@ -53,7 +53,8 @@ class PairBatch:
 
 
 class ContrastiveObjective(Objective):
-    """NT-Xent between views of hands that are alike, as `config` (a PretrainConfig that leaves neither weights nor inverse open) says."""
+    """NT-Xent between views of hands that are alike, as `config` (a PretrainConfig that leaves neither weights nor
+    inverse open) says."""
 
     model: ContrastiveModel
     item = "pairs"
@@ -103,7 +104,8 @@ class ContrastiveObjective(Objective):
         return replace(self.batch_loss, negatives="local")(*z, *xy)
 
     def warning(self, figures: Mapping[str, float]) -> str | None:
-        """All hands have one projection: the same direction, or none at all (rows of zeros are alike, and yet have a similarity of 0)."""
+        """All hands have one projection: the same direction, or none at all (rows of zeros are alike, and yet have a
+        similarity of 0)."""
         similarity = figures["negative_similarity"]
         if similarity > COLLAPSED:
             return f"collapse: all hands have nearly the same projection (mean similarity {similarity:.3f} of different hands)"
@@ -113,7 +115,8 @@ class ContrastiveObjective(Objective):
 
 
 def resize(xy: Tensor, crops: Tensor, size: int) -> Tensor:
-    """Keypoints (A, J, 2) of whole crops (A, S, S, 3), in px of crops of `size`: the unit in which the weights take distances."""
+    """Keypoints (A, J, 2) of whole crops (A, S, S, 3), in px of crops of `size`: the unit in which the weights take
+    distances."""
     return (xy + 0.5) * (size / crops.shape[1]) - 0.5
 
 
@@ -129,7 +132,8 @@ def undo(projections: Tensor, views: Views, inverse: str) -> Tensor:
 class BatchLoss:
     """A contrastive loss with adaptive weights over the batch of all processes ("global") or of this one ("local").
 
-    The mean of the results over processes is the loss of the joined batch, and so is the gradient once DDP has averaged it.
+    The mean of the results over processes is the loss of the joined batch, and so is the gradient once DDP has averaged
+    it.
     """
 
     temperature: float = 0.5
@@ -182,9 +186,10 @@ def share_spread(distance: Tensor, everywhere: bool) -> Spread:
 def watch(z1: Tensor, z2: Tensor) -> Tensor:
     """(4,), as ContrastiveObjective.figures names them, of unit rows (N, D).
 
-    Mean similarity of partners and of all other views: 1 and 1 is a collapsed encoder. Alignment, the mean squared distance of
-    partners, 0 at best. Uniformity, the log of the mean of exp(-2 squared distance) of different hands in the same view: 0 where
-    all are one, at best -4 for many points on a sphere of many dimensions; NaN of one pair. Wang and Isola 2020, arXiv:2005.10242.
+    Mean similarity of partners and of all other views: 1 and 1 is a collapsed encoder. Alignment, the mean squared
+    distance of partners, 0 at best. Uniformity, the log of the mean of exp(-2 squared distance) of different hands in
+    the same view: 0 where all are one, at best -4 for many points on a sphere of many dimensions; NaN of one pair. Wang
+    and Isola 2020, arXiv:2005.10242.
     """
     num = len(z1)
     partners = (z1 * z2).sum()

@@ -13,8 +13,8 @@ class Encoder(nn.Module):
     """ResNet (He et al. 2016, arXiv:1512.03385) to global average pooled features.
 
     The parts carry torchvision's names (`conv1`, `bn1`, `layer1.0.conv1`, ...), so that a state dict fits both ways.
-    `num_features` is D: 512 for resnet18 and 34, else 2048. `stages` names the parts that have weights, from the output to the
-    input: --layer-decay slows each stage more.
+    `num_features` is D: 512 for resnet18 and 34, else 2048. `stages` names the parts that have weights, from the output
+    to the input: --layer-decay slows each stage more.
     """
 
     stages: tuple[tuple[str, ...], ...] = (("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))
@@ -59,7 +59,8 @@ def make_encoder(arch: str) -> Encoder:
 
 
 def make_projection_head(num_features: int, hidden: int = 512, out: int = 128) -> nn.Sequential:
-    """(B, D) -> (B, P), as PeCLR and SiMHand have it (arXiv:2106.05953, section 4): bias before the norm, none after."""
+    """(B, D) -> (B, P), as PeCLR and SiMHand have it (arXiv:2106.05953, section 4): bias before the norm, none
+    after."""
     return nn.Sequential(
         nn.Linear(num_features, hidden),
         nn.BatchNorm1d(hidden),

@@ -1,9 +1,10 @@
 """The heat-map head (DetNet): where each joint is in the picture, and at that place, where it is relative to the wrist.
 
-The fine-tuning network of SiMHand (Lin et al. 2025, arXiv:2502.15251), which is the detection network of Zhou et al. 2020
-(arXiv:2003.09572): three transposed convolutions bring the encoder's map to a quarter of the input's side; from there heat maps, then
-bone directions, then joint locations, each seeing those before it. Locations and directions count only where the joint is; directions
-are learnt beside and not read. Locations are in lengths of wrist - middle MCP, what `solve` gives in lengths of the reference bone.
+The fine-tuning network of SiMHand (Lin et al. 2025, arXiv:2502.15251), which is the detection network of Zhou et al.
+2020 (arXiv:2003.09572): three transposed convolutions bring the encoder's map to a quarter of the input's side; from
+there heat maps, then bone directions, then joint locations, each seeing those before it. Locations and directions count
+only where the joint is; directions are learnt beside and not read. Locations are in lengths of wrist - middle MCP, what
+`solve` gives in lengths of the reference bone.
 
 A cell of s px lies at (i + .5) s - .5. Shapes: B hands, K = 21 joints in standard order, H x W cells.
 """
@@ -51,7 +52,8 @@ class HeatmapTargets:
 
 
 class HeatmapHead(nn.Module):
-    """(B, D, S / 32, S / 32) features -> heat (B, K, H, W) in 0..1, directions and locations (B, K, 3, H, W); H = W = S / 4."""
+    """(B, D, S / 32, S / 32) features -> heat (B, K, H, W) in 0..1, directions and locations (B, K, 3, H, W); H = W = S
+    / 4."""
 
     spatial = True  # it reads the encoder's map, not its mean
     part_names = ("heat", "direction", "location")
@@ -92,8 +94,8 @@ class HeatmapHead(nn.Module):
         return heat, direction.unflatten(1, (NUM_JOINTS, 3)), location.unflatten(1, (NUM_JOINTS, 3))
 
     def solve(self, heat: Tensor, direction: Tensor, location: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` said and the inputs' cameras (B, 3, 3) -> joints (B, K, 3), reference-bone lengths in the camera frame, and
-        keypoints (B, K, 2) px of the input; float64.
+        """What `forward` said and the inputs' cameras (B, 3, 3) -> joints (B, K, 3), reference-bone lengths in the
+        camera frame, and keypoints (B, K, 2) px of the input; float64.
         """
         cells, _, index = read_out(heat)
         joints = location.flatten(3).gather(3, index[..., None, None].expand(-1, -1, 3, 1))[..., 0].double()
@@ -137,10 +139,11 @@ def coordinates(maps: Tensor) -> Tensor:
 
 
 def read_out(heat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """heat (B, K, H, W) -> the place of each maximum (B, K, 2) in cells, x first; its height (B, K); its cell's number (B, K).
+    """heat (B, K, H, W) -> the place of each maximum (B, K, 2) in cells, x first; its height (B, K); its cell's number
+    (B, K).
 
-    Finer than a cell: per axis the vertex of the parabola through the logarithms of three cells, exact for a Gaussian (Zhang et al. 2020,
-    arXiv:1910.06278, eq. 6).
+    Finer than a cell: per axis the vertex of the parabola through the logarithms of three cells, exact for a Gaussian
+    (Zhang et al. 2020, arXiv:1910.06278, eq. 6).
     """
     high, wide = heat.shape[2:]
     flat = heat.flatten(2)
@@ -163,7 +166,8 @@ def finer(before: Tensor, top: Tensor, after: Tensor) -> Tensor:
 
 
 def make_targets(hands: LabelledHands) -> HeatmapTargets:
-    """HeatmapTargets from labels of the views. A joint whose keypoint is unknown is looked for where its camera, if known, shows it."""
+    """HeatmapTargets from labels of the views. A joint whose keypoint is unknown is looked for where its camera, if
+    known, shows it."""
     joints, valid = hands.joints, hands.valid
     projected = joints @ hands.camera.mT
     by_camera = valid & torch.isfinite(projected).all(2) & (projected[..., 2] > 0)
@@ -185,7 +189,8 @@ def make_targets(hands: LabelledHands) -> HeatmapTargets:
 
 
 def gaussians(uv: Tensor, wide: int, high: int) -> Tensor:
-    """uv (B, K, 2) px of the input -> (B, K, H, W), 1 at uv and sigma SIGMA around it; nothing for a joint far outside the picture."""
+    """uv (B, K, 2) px of the input -> (B, K, H, W), 1 at uv and sigma SIGMA around it; nothing for a joint far outside
+    the picture."""
     cells = (uv + 0.5) / CELL - 0.5
     squares = [
         (torch.arange(size, device=uv.device) - cells[..., axis, None]) ** 2 for axis, size in ((0, wide), (1, high))
@@ -198,9 +203,9 @@ def losses_of_maps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Three scalars over the batch of all processes.
 
-    Heat: half the mean square error, summed over joints. Directions and locations: the error where the true heat map is, its Frobenius
-    norm for each hand, and the mean over hands. `per_batch`: one norm over the whole batch, divided by its size, as published: it shrinks
-    as the batch grows.
+    Heat: half the mean square error, summed over joints. Directions and locations: the error where the true heat map
+    is, its Frobenius norm for each hand, and the mean over hands. `per_batch`: one norm over the whole batch, divided
+    by its size, as published: it shrinks as the batch grows.
     """
     true_heat = gaussians(targets.uv, heat.shape[3], heat.shape[2])
     squares = functional.mse_loss(heat, true_heat.to(heat), reduction="none").mean(dim=(2, 3)) * targets.uv_valid

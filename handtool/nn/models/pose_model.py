@@ -51,8 +51,8 @@ class PoseModel(nn.Module):
         return self.head(self.encoder.features(images) if self.head.spatial else self.encoder(images))
 
     def solve(self, *outputs_and_camera: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` said and, last, the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), reference-bone lengths in the camera frame,
-        and keypoints (B, 21, 2) px of the input; float64, standard order.
+        """What `forward` said and, last, the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), reference-bone
+        lengths in the camera frame, and keypoints (B, 21, 2) px of the input; float64, standard order.
         """
         return self.head.solve(*outputs_and_camera)
 

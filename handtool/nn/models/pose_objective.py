@@ -46,7 +46,8 @@ class PoseObjective(Objective):
         return (constant(self.model.head.loss_weights, crops.device) * parts).sum(), parts.detach()
 
     def imagine(self, images: int) -> Tensor:
-        """The losses themselves only where they are maps as large as the picture: those of a few numbers take no memory to speak of."""
+        """The losses themselves only where they are maps as large as the picture: those of a few numbers take no memory
+        to speak of."""
         size, head = self.model.contract.size, self.model.head
         with torch.autocast("cpu", self.half, enabled=self.half is not None):
             outputs = self.model(torch.zeros(images, 3, size, size))
@@ -59,8 +60,10 @@ class PoseObjective(Objective):
 
 
 def layer_shares(stages: Sequence[tuple[str, ...]], decay: float) -> dict[str, float]:
-    """Layer-wise learning rates: the head at the whole rate, each stage of the encoder below it at `decay` times that of the one above.
+    """Layer-wise learning rates: the head at the whole rate, each stage of the encoder below it at `decay` times that
+    of the one above.
 
-    stages: names of parts, from the output to the input (`Encoder.stages`). Keys: how the names of their parameters begin.
+    stages: names of parts, from the output to the input (`Encoder.stages`). Keys: how the names of their parameters
+    begin.
     """
     return {f"encoder.{part}.": decay**depth for depth, parts in enumerate(stages, 1) for part in parts}

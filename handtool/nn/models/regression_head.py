@@ -1,10 +1,12 @@
-"""The 2.5D regression head: pooled features to keypoints, relative depths and, with a camera, joints in the camera frame.
+"""The 2.5D regression head: pooled features to keypoints, relative depths and, with a camera, joints in the camera
+frame.
 
 Spurr et al. 2021 (PeCLR, arXiv:2106.05953, section 4) over Iqbal et al. 2018 (arXiv:1804.09534); depth refinement as in
-Spurr et al. 2020 (arXiv:2003.09282). Units: px of the input image; depths in lengths of the reference bone (middle MCP - PIP).
+Spurr et al. 2020 (arXiv:2003.09282). Units: px of the input image; depths in lengths of the reference bone (middle MCP
+- PIP).
 
-Slots: the 21 points that the head speaks of, level by level, with the palm first: palm (midpoint of wrist and middle MCP), 5 MCP,
-5 PIP, 5 DIP, 5 tips. The wrist has no slot; after lifting it is 2 palm - middle MCP.
+Slots: the 21 points that the head speaks of, level by level, with the palm first: palm (midpoint of wrist and middle
+MCP), 5 MCP, 5 PIP, 5 DIP, 5 tips. The wrist has no slot; after lifting it is 2 palm - middle MCP.
 
 Shapes: B hands, D features, K = 21 slots or joints.
 """
@@ -45,7 +47,8 @@ class RegressionTargets:
 
 
 class RegressionHead(nn.Module):
-    """One linear layer for uv and z_rel of 21 slots (its 64th output is ignored), and the small network that refines the root's depth."""
+    """One linear layer for uv and z_rel of 21 slots (its 64th output is ignored), and the small network that refines
+    the root's depth."""
 
     spatial = False  # it reads pooled features
     part_names = ("uv_px", "depth", "root")
@@ -88,14 +91,16 @@ class RegressionHead(nn.Module):
         return z_root + self.refine(seen)[:, 0]
 
     def joints(self, uv: Tensor, z_rel: Tensor, camera: Tensor) -> Tensor:
-        """Slots in 2.5D and the input's cameras (B, 3, 3) -> joints (B, K, 3): camera frame, bone lengths, standard order, wrist."""
+        """Slots in 2.5D and the input's cameras (B, 3, 3) -> joints (B, K, 3): camera frame, bone lengths, standard
+        order, wrist."""
         xy = rays(uv, camera)
         z_root = self.root(xy.to(z_rel.dtype), z_rel)
         return joints_from_slots(lift(xy, z_rel, z_root))
 
     def solve(self, uv: Tensor, z_rel: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` said and the inputs' cameras (B, 3, 3) float64 -> joints (B, K, 3), bone lengths in the camera frame, and their
-        keypoints (B, K, 2) px of the input; float64, standard order. The wrist has no slot of its own: its pixel is that of the lifted wrist.
+        """What `forward` said and the inputs' cameras (B, 3, 3) float64 -> joints (B, K, 3), bone lengths in the camera
+        frame, and their keypoints (B, K, 2) px of the input; float64, standard order. The wrist has no slot of its own:
+        its pixel is that of the lifted wrist.
         """
         joints = self.joints(uv, z_rel, camera)
         seen = joints @ camera.mT
@@ -109,7 +114,8 @@ class RegressionHead(nn.Module):
 
 
 def root_depth(xy: Tensor, z_rel: Tensor) -> Tensor:
-    """The palm's depth (B,) at which the reference bone has length 1 (Iqbal et al., eqs. 6-7). xy (B, K, 2), z_rel (B, K), slots."""
+    """The palm's depth (B,) at which the reference bone has length 1 (Iqbal et al., eqs. 6-7). xy (B, K, 2), z_rel (B,
+    K), slots."""
     xm, ym = xy[:, MCP_SLOT].unbind(-1)
     xn, yn = xy[:, PIP_SLOT].unbind(-1)
     zm, zn = z_rel[:, MCP_SLOT], z_rel[:, PIP_SLOT]
@@ -128,7 +134,8 @@ def lift(xy: Tensor, z_rel: Tensor, z_root: Tensor) -> Tensor:
 
 
 def slots_from_joints(joints: Tensor) -> Tensor:
-    """(B, K, d) standard order with the wrist -> slots with the palm. Exact in 3D; in 2D it is the palm of a flat world."""
+    """(B, K, d) standard order with the wrist -> slots with the palm. Exact in 3D; in 2D it is the palm of a flat
+    world."""
     palm = (joints[:, WRIST] + joints[:, MIDDLE_MCP]) / 2
     return torch.cat([palm[:, None], joints[:, list(LEVEL_MAJOR[1:])]], dim=1)
 
@@ -148,8 +155,8 @@ def slot_valid(valid: Tensor) -> Tensor:
 def make_targets(
     joints: Tensor, valid: Tensor, keypoints: Tensor, keypoints_valid: Tensor, bone: Tensor, camera: Tensor
 ) -> RegressionTargets:
-    """RegressionTargets from labels of the views: joints (B, K, 3) m with valid (B, K), keypoints (B, K, 2) px of the input likewise,
-    bone (B,) m, camera (B, 3, 3) of the input; NaN where the bone or the camera is unknown.
+    """RegressionTargets from labels of the views: joints (B, K, 3) m with valid (B, K), keypoints (B, K, 2) px of the
+    input likewise, bone (B,) m, camera (B, 3, 3) of the input; NaN where the bone or the camera is unknown.
 
     A hand without joints teaches uv alone; one without a camera uv and relative depth, not the root's.
     """
@@ -177,16 +184,14 @@ def make_targets(
 def losses_25d(
     head: RegressionHead, uv: Tensor, z_rel: Tensor, targets: RegressionTargets
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """L1 of keypoints (px of a 224 px input), relative depth and root depth (bone lengths): three scalars, each over what is known in the
-    batch of all processes.
+    """L1 of keypoints (px of a 224 px input), relative depth and root depth (bone lengths): three scalars, each over
+    what is known in the batch of all processes.
     """
     loss_uv = masked_l1(uv, targets.uv, targets.uv_valid[..., None]) * LOSS_SIDE / head.input_size
     loss_rel = masked_l1(z_rel[:, 1:], targets.z_rel[:, 1:], targets.z_rel_valid[:, 1:])
     rows = targets.z_root_valid.nonzero()[:, 0]
     count = total(targets.z_root_valid.sum())
-    if (
-        count < 2
-    ):  # its batch norm has no statistics of one hand; over several processes every parameter must take part all the same
+    if count < 2:  # batch norm has no statistics of one hand; yet over several processes every parameter must take part
         return loss_uv, loss_rel, torch.stack([value.sum() for value in head.refine.parameters()]).sum() * 0
     z_root = head.root(rays(uv[rows], targets.camera[rows]).to(z_rel.dtype), z_rel[rows])
     return loss_uv, loss_rel, processes() * (z_root - targets.z_root[rows]).abs().sum() / count

@@ -1,7 +1,8 @@
 """Augmentation for labelled hands: one affine moves the image, its keypoints, its joints and its camera together.
 
-Unlike the views of pre-training these stay on the crop as it is, because at prediction time nothing else is known of the hand.
-Turning a view by R about its centre turns the world about the optical axis: K' = A K R^T, joints R X. Shapes: B views, K = 21 joints.
+Unlike the views of pre-training these stay on the crop as it is, because at prediction time nothing else is known of
+the hand. Turning a view by R about its centre turns the world about the optical axis: K' = A K R^T, joints R X. Shapes:
+B views, K = 21 joints.
 """
 
 from dataclasses import dataclass, replace
@@ -52,7 +53,8 @@ class LabelledHands:
 
 @dataclass(frozen=True)
 class Window:
-    """How B canonical crops became inputs of `size` px: the matrix (B, 3, 3) input px from canonical crop px, the turn (B,) degrees."""
+    """How B canonical crops became inputs of `size` px: the matrix (B, 3, 3) input px from canonical crop px, the turn
+    (B,) degrees."""
 
     matrix: Tensor
     angle_deg: Tensor
@@ -123,8 +125,8 @@ def render_inputs(
     std: tuple,
     sigma: Tensor | None = None,
 ) -> Tensor:
-    """The pixels: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool, colour (B, 4) or None, sigma (B,) px of a blur or None
-    -> (B, 3, size, size) normalised.
+    """The pixels: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool, colour (B, 4) or None, sigma (B,) px of a blur
+    or None -> (B, 3, size, size) normalised.
     """
     side = crops.shape[1]
     images = warp(crops, view.matrix @ mirror(flipped, side), view.size, oversample=2 if side > view.size else 1)
@@ -147,7 +149,8 @@ def draw_blurs(num: int, ranges: AugmentRanges, rng: np.random.Generator) -> Ten
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """(B, C, H, W) under a Gaussian of sigma (B,) px each, on the CPU, cut off at three times the largest; the rim is repeated outwards."""
+    """(B, C, H, W) under a Gaussian of sigma (B,) px each, on the CPU, cut off at three times the largest; the rim is
+    repeated outwards."""
     (num, channels, high, wide), reach = images.shape, max(1, int(torch.ceil(3 * sigma.max())))
     steps = torch.arange(-reach, reach + 1).to(sigma)
     kernel = torch.exp(-(steps**2) / (2 * sigma[:, None].clamp(min=1e-3) ** 2))

@@ -14,9 +14,9 @@ def undo_views(projections: Tensor, angle_deg: Tensor, shift_fraction: Tensor) -
     """Projections as if the view had neither moved nor turned the hand: unit rows, ready for the loss.
 
     projections: (N, 2P) raw, point p at columns 2p and 2p + 1. angle_deg: (N,), counter-clockwise in the image as in
-    cv2.getRotationMatrix2D. shift_fraction: (N, 2), the content's shift right and down in units of the points' extent along
-    that axis. Returns (N, 2P), half raised to float32. Extent and centroid carry no gradient. Scale is left to the
-    normalisation. Raises ValueError on shapes that do not fit.
+    cv2.getRotationMatrix2D. shift_fraction: (N, 2), the content's shift right and down in units of the points' extent
+    along that axis. Returns (N, 2P), half raised to float32. Extent and centroid carry no gradient. Scale is left to
+    the normalisation. Raises ValueError on shapes that do not fit.
 
     Spurr et al. 2021, arXiv:2106.05953, section 3.2.
     """
@@ -36,7 +36,8 @@ def undo_views(projections: Tensor, angle_deg: Tensor, shift_fraction: Tensor) -
 
 
 def undo_rotation(angle_deg: Tensor) -> Tensor:
-    """(N,) degrees -> (N, 2, 2), to multiply row vectors (x, y), y down, from the right: turns them clockwise by the angle."""
+    """(N,) degrees -> (N, 2, 2), to multiply row vectors (x, y), y down, from the right: turns them clockwise by the
+    angle."""
     angle = torch.deg2rad(angle_deg)
     cos, sin = torch.cos(angle), torch.sin(angle)
     return torch.stack((torch.stack((cos, sin), 1), torch.stack((-sin, cos), 1)), 1)

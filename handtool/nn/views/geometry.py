@@ -1,4 +1,5 @@
-"""From pixels to rays, and from a pose relative to its wrist to a place in front of the camera; in torch, so that it can be trained and exported.
+"""From pixels to rays, and from a pose relative to its wrist to a place in front of the camera; in torch, so that it
+can be trained and exported.
 
 Shapes: B hands, K points. `hands/camera.py` says the same in numpy.
 """
@@ -10,9 +11,11 @@ LEAST_EXTENT = 1e-12  # rays squared and summed: keypoints that lie on one spot 
 
 
 def rays(uv: Tensor, camera: Tensor) -> Tensor:
-    """uv (B, K, 2) px, camera (B, 3, 3) -> (B, K, 2) X/Z and Y/Z, float64: the inverse of a view's camera loses too much in float32.
+    """uv (B, K, 2) px, camera (B, 3, 3) -> (B, K, 2) X/Z and Y/Z, float64: the inverse of a view's camera loses too
+    much in float32.
 
-    Of that inverse only the directions matter: its rows are the cross products of the camera's columns, but for one factor.
+    Of that inverse only the directions matter: its rows are the cross products of the camera's columns, but for one
+    factor.
     """
     uv, (x, y, z) = uv.double(), camera.double().unbind(-1)
     rows = torch.stack([torch.linalg.cross(y, z), torch.linalg.cross(z, x), torch.linalg.cross(x, y)], dim=1)
@@ -21,10 +24,11 @@ def rays(uv: Tensor, camera: Tensor) -> Tensor:
 
 
 def place_root(relative: Tensor, xy: Tensor, depth_range: tuple[float, float]) -> Tensor:
-    """Where a hand must stand so that its joints lie on the rays of its keypoints: linear least squares, 2 K equations in 3 unknowns.
+    """Where a hand must stand so that its joints lie on the rays of its keypoints: linear least squares, 2 K equations
+    in 3 unknowns.
 
-    relative (B, K, 3), xy (B, K, 2) rays X/Z, Y/Z. Returns (B, 3), to be added. The depth is kept within `depth_range` (in units of
-    `relative`): a guess that fits no place in front of the camera still gives a hand.
+    relative (B, K, 3), xy (B, K, 2) rays X/Z, Y/Z. Returns (B, 3), to be added. The depth is kept within `depth_range`
+    (in units of `relative`): a guess that fits no place in front of the camera still gives a hand.
     """
     miss = relative[..., :2] - xy * relative[..., 2:]  # what t_xy - (X, Y) t_z has to cancel
     spread = xy - xy.mean(dim=1, keepdim=True)

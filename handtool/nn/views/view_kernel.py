@@ -1,8 +1,9 @@
-"""The views of a GPU in one pass: sampling, colours and normalisation of a pixel in registers, from the bytes of the crop to the network's input.
+"""The views of a GPU in one pass: sampling, colours and normalisation of a pixel in registers, from the bytes of the
+crop to the network's input.
 
-What `views.render` says operation by operation costs a GPU a sixth of a ResNet-50's step, nearly all of it for moving intermediate images;
-here each byte of the crops is read and each number of the views written once. Triton comes with torch where torch has CUDA; it needs a C
-compiler at its first use. Shapes: B views, S side of the crops.
+What `views.render` says operation by operation costs a GPU a sixth of a ResNet-50's step, nearly all of it for moving
+intermediate images; here each byte of the crops is read and each number of the views written once. Triton comes with
+torch where torch has CUDA; it needs a C compiler at its first use. Shapes: B views, S side of the crops.
 """
 
 import logging
@@ -25,7 +26,8 @@ PIXELS_AT_ONCE = 256
 
 @cache
 def is_usable(device: str) -> bool:
-    """Whether the kernel runs on this device; tried once, on one pixel. Says why not: views then take several times as long."""
+    """Whether the kernel runs on this device; tried once, on one pixel. Says why not: views then take several times as
+    long."""
     if triton is None:
         return False
     try:
@@ -48,9 +50,11 @@ def is_usable(device: str) -> bool:
 def look_through(
     crops: Tensor, crop_from_view: Tensor, size: int, oversample: int, gains: Tensor | None, mean: tuple, std: tuple
 ) -> Tensor:
-    """crops (B, S, S, 3) uint8, crop_from_view (B, 3, 3) px from px, gains (B, 4) as views.scale_hsv takes them, or None: colours stay.
+    """crops (B, S, S, 3) uint8, crop_from_view (B, 3, 3) px from px, gains (B, 4) as views.scale_hsv takes them, or
+    None: colours stay.
 
-    Returns (B, 3, size, size) float32, normalised, laid out as a channels-last network reads it. Black outside the crop.
+    Returns (B, 3, size, size) float32, normalised, laid out as a channels-last network reads it. Black outside the
+    crop.
     """
     num, side = len(crops), crops.shape[1]
     out = torch.empty((num, size, size, 3), dtype=torch.float32, device=crops.device)

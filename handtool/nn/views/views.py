@@ -1,9 +1,9 @@
 """Views: augmented crops, made on the device in one warp each, with the matrix that says what was done.
 
-Everything is a 3x3 matrix acting on pixel coordinates with pixel centres at integers: a mirror is u' = W - 1 - u, a resize by
-s about the centre is u' = s (u - (W-1)/2) + (size-1)/2. A crop is the square image as stored; a *canonical* crop is the same
-with left hands mirrored. Shapes: B views, S side of the crops, J = 21 keypoints. Matrices and what is drawn are float64 on the
-CPU (a few numbers per view), pixels are on the device.
+Everything is a 3x3 matrix acting on pixel coordinates with pixel centres at integers: a mirror is u' = W - 1 - u, a
+resize by s about the centre is u' = s (u - (W-1)/2) + (size-1)/2. A crop is the square image as stored; a *canonical*
+crop is the same with left hands mirrored. Shapes: B views, S side of the crops, J = 21 keypoints. Matrices and what is
+drawn are float64 on the CPU (a few numbers per view), pixels are on the device.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from handtool.nn.views.device import constant, send
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
-DRAWS = 8  # random numbers a view: angle, scale, shift in x and y, gains on hue, saturation, value, and what is added to value
+DRAWS = 8  # random numbers a view: angle, scale, shift x and y, gains on hue, saturation, value, and added value
 GAINS_FROM, GAINS_TO = (0.01, 0.01, 0.5, 5 / 255), (1.0, 1.0, 1.0, 20 / 255)
 OVERSAMPLE = 2  # samples a pixel, along each axis
 SHIFT_SIDE = 224  # px, the side of the published crops, of which shifts are published: smaller crops move by less
@@ -58,7 +58,8 @@ class Views:
 
 
 def make_views(xy: Tensor, drawn: np.ndarray, ranges: ViewRanges, size: int, side: int) -> Views:
-    """The views that numbers in [0, 1) choose: xy (B, J, 2) keypoints in canonical crops of `side` px, drawn (B, DRAWS) -> `size` px.
+    """The views that numbers in [0, 1) choose: xy (B, J, 2) keypoints in canonical crops of `side` px, drawn (B, DRAWS)
+    -> `size` px.
 
     Rotation about the mean keypoint, then a square window around it, shifted, resized to `size`.
     """
@@ -82,7 +83,8 @@ def between(low: float | Tensor, high: float | Tensor, share: Tensor) -> Tensor:
 
 
 def rotation(centre: Tensor, angle_deg: Tensor) -> Tensor:
-    """(B, 3, 3) turning counter-clockwise in the image (y down) about centre (B, 2): cv2.getRotationMatrix2D's convention."""
+    """(B, 3, 3) turning counter-clockwise in the image (y down) about centre (B, 2): cv2.getRotationMatrix2D's
+    convention."""
     angle = torch.deg2rad(angle_deg)
     cos, sin, (x, y) = torch.cos(angle), torch.sin(angle), centre.unbind(1)
     return affine(cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y)
@@ -115,9 +117,10 @@ def move_points(matrix: Tensor, xy: Tensor) -> Tensor:
 def warp(crops: Tensor, matrix: Tensor, size: int, oversample: int = OVERSAMPLE) -> Tensor:
     """Crops (B, S, S, 3) uint8 -> (B, 3, size, size) float32 in 0..1 on the same device; black outside the crop.
 
-    matrix (B, 3, 3) maps crop px to view px. A view may shrink a crop more than twice (a 224 px crop whose window is 300 px
-    becomes 128), where one bilinear sample per pixel aliases. `oversample` 2 takes 2 x 2 samples per pixel and averages them:
-    a box filter that follows the rotation, in the same single pass. 1 is plain bilinear, for enlarging or keeping the size.
+    matrix (B, 3, 3) maps crop px to view px. A view may shrink a crop more than twice (a 224 px crop whose window is
+    300 px becomes 128), where one bilinear sample per pixel aliases. `oversample` 2 takes 2 x 2 samples per pixel and
+    averages them: a box filter that follows the rotation, in the same single pass. 1 is plain bilinear, for enlarging
+    or keeping the size.
     """
     side = crops.shape[1]
     # grid_sample wants crop from view, both in units where the image's outer edges are -1 and 1; inverted in float64.
@@ -139,7 +142,8 @@ def edges_from_pixels(side: int) -> Tensor:
 def render(
     crops: Tensor, views: Views, flipped: Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD
 ) -> Tensor:
-    """The pixels of the views: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool -> (B, 3, size, size), normalised."""
+    """The pixels of the views: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool -> (B, 3, size, size),
+    normalised."""
     matrix_B33 = views.matrix @ mirror(flipped, crops.shape[1])
     if crops.is_cuda and view_kernel.is_usable("cuda"):
         return view_kernel.look_through(
@@ -156,7 +160,8 @@ def render(
 
 
 def scale_hsv(images: Tensor, gains: Tensor) -> Tensor:
-    """RGB (B, 3, H, W) in 0..1 with hue, saturation and value multiplied by gains (B, 4)[:3] and gains[:, 3] added to value.
+    """RGB (B, 3, H, W) in 0..1 with hue, saturation and value multiplied by gains (B, 4)[:3] and gains[:, 3] added to
+    value.
 
     Clipped to 0..1. Hue runs from 0 to 1 around the circle, red at 0, and is multiplied as a number, as published.
     """

@@ -25,10 +25,12 @@ def adaptive_weights(
 ) -> tuple[Tensor, Tensor]:
     """Weights of the pairs (N,) and of all views against all views (2N, 2N), views in the order xy1 then xy2.
 
-    xy1, xy2: (N, J, 2) keypoints of the two views after augmentation, px of the network's input. The lambdas (1/px) steer
-    "sigmoid" only. Without a spread in the distances every weight is 1. No gradient. Raises ValueError on shapes or kind.
+    xy1, xy2: (N, J, 2) keypoints of the two views after augmentation, px of the network's input. The lambdas (1/px)
+    steer "sigmoid" only. Without a spread in the distances every weight is 1. No gradient. Raises ValueError on shapes
+    or kind.
 
-    Lin et al. 2025, arXiv:2502.15251, section 3.3: linear (max - d)/(max - min), sigmoid 1/(1 + exp(lambda (d - mean))).
+    Lin et al. 2025, arXiv:2502.15251, section 3.3: linear (max - d)/(max - min), sigmoid 1/(1 + exp(lambda (d -
+    mean))).
     """
     if xy1.ndim != 3 or xy1.shape != xy2.shape or xy1.shape[2] != 2 or not len(xy1):
         raise ValueError(
@@ -72,13 +74,14 @@ def sigmoid(distance: Tensor, spread: Spread, steepness: float) -> Tensor:
     return torch.sigmoid(-steepness * (distance - spread.mean))
 
 
-# Distances of any shape, the spread of all, and --lambda-pos or --lambda-neg (1/px) -> weights of that shape, 1 at most.
+# Distances of any shape, the spread of all, --lambda-pos or --lambda-neg (1/px) -> weights of that shape, 1 at most.
 KINDS: dict[str, Callable[[Tensor, Spread, float], Tensor]] = {"linear": linear, "sigmoid": sigmoid}
 
 
 def weigh(distance: Tensor, spread: Spread, kind: str, steepness: float) -> Tensor:
-    """Weights for distances of any shape, 1 where all are equal. `spread` may come from more distances than these (other processes)."""
-    # Equal distances differ in the last digits once they are means of 21 roots; without the tolerance rounding would decide.
+    """Weights for distances of any shape, 1 where all are equal. `spread` may come from more distances than these
+    (other processes)."""
+    # Equal distances differ in the last digits, being means of 21 roots: without a tolerance rounding would decide.
     flat = spread.high - spread.low <= 32 * torch.finfo(distance.dtype).eps * spread.high
     weights = KINDS[kind](distance, spread, steepness)
     return torch.where(flat, torch.ones_like(weights), weights)
