@@ -2,10 +2,8 @@
 
 from typing import Annotated
 
-import typer
-
 from handtool.cli.effects import COMMON, always
-from handtool.cli.options import Force, Json, Moved, Output, Quiet, Sources, Verbose
+from handtool.cli.options import Force, Json, Moved, Output, Quiet, Sources, Verbose, option
 from handtool.cli.runner import run_stage
 from handtool.config import CatConfig
 
@@ -14,9 +12,7 @@ EFFECTS = COMMON | always("link")
 
 def cat(
     sources: Sources = None,
-    link: Annotated[
-        bool, typer.Option("--link", help="Leave the images where they are; copy everything else.")
-    ] = CatConfig.link,
+    link: Annotated[bool, option("--link", "Leave the images where they are; copy everything else.")] = CatConfig.link,
     output: Output = "-",
     moved: Moved = None,
     force: Force = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from handtool.cli.effects import COMMON, always
-from handtool.cli.options import Json, Moved, Quiet, Sources, Verbose
+from handtool.cli.options import Json, Moved, Quiet, Sources, Verbose, option
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
 
@@ -16,7 +16,7 @@ EFFECTS = COMMON | always("deep")
 def check(
     sources: Sources = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Read every byte and compare every checksum, also of linked files.")
+        bool, option("--deep", "Read every byte and compare every checksum, also of linked files.")
     ] = False,
     moved: Moved = None,
     as_json: Json = False,

@@ -2,10 +2,8 @@
 
 from typing import Annotated, Literal
 
-import typer
-
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import MACHINE, Device, Force, Json, Moved, Output, Quiet, Source, Verbose, Workers
+from handtool.cli.options import MACHINE, Device, Force, Json, Moved, Output, Quiet, Source, Verbose, Workers, option
 from handtool.cli.runner import run_stage
 from handtool.config import EmbedConfig
 
@@ -25,52 +23,35 @@ EFFECTS = (
 def embed(
     source: Source = "-",
     basis: Annotated[
-        str | None,
-        typer.Option(
-            "--basis",
-            metavar="FILE",
-            help="Use the axes of this embedded file instead of new ones.",
-            show_default=False,
-        ),
+        str | None, option("--basis FILE", "Use the axes of this embedded file instead of new ones.")
     ] = None,
     dim: Annotated[
         int | None,
-        typer.Option(
-            "--dim",
-            metavar="N",
+        option(
+            "--dim N",
+            "Principal axes kept; all numbers (42 of keypoints, 63 of joints): no PCA.",
             min=1,
             max=2048,
-            help="Principal axes kept; all numbers (42 of keypoints, 63 of joints): no PCA.",
             show_default="14; joints 63; encoder 128",
         ),
     ] = EmbedConfig.dim,
     normalization: Annotated[
         Literal["crop", "wrist-scale", "similarity"] | None,
-        typer.Option(
+        option(
             "--normalization",
-            help="crop: keep place and size in the crop; wrist-scale: wrist at 0, size 1; "
-            "similarity: also turned upright.",
+            "crop: keep place and size in the crop; wrist-scale: wrist at 0, size 1; similarity: also turned upright.",
             show_default="crop; joints wrist-scale",
         ),
     ] = EmbedConfig.normalization,
     origin: Annotated[
         Literal["keypoints", "joints"],
-        typer.Option("--from", help="What describes a hand: its 2D keypoints, or the 3D joints of its label."),
+        option("--from", "What describes a hand: its 2D keypoints, or the 3D joints of its label."),
     ] = EmbedConfig.source,
     encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder",
-            metavar="FILE",
-            help="Describe a hand by the features of this encoder.h5 instead.",
-            show_default=False,
-        ),
+        str | None, option("--encoder FILE", "Describe a hand by the features of this encoder.h5 instead.")
     ] = None,
     batch_size: Annotated[
-        int,
-        typer.Option(
-            "--batch-size", metavar="N", min=1, help="Crops at once through the encoder.", rich_help_panel=MACHINE
-        ),
+        int, option("--batch-size N", "Crops at once through the encoder.", MACHINE, min=1)
     ] = EmbedConfig.batch_size,
     device: Device = EmbedConfig.device,
     workers: Workers = EmbedConfig.workers,

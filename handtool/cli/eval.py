@@ -4,8 +4,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
-import typer
-
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import (
     MACHINE,
@@ -21,6 +19,7 @@ from handtool.cli.options import (
     Sources,
     Verbose,
     Workers,
+    option,
 )
 from handtool.cli.runner import run_stage
 from handtool.cli.scores import lay_out_scores
@@ -49,51 +48,37 @@ def eval(
     sources: Sources = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            metavar="FILE",
-            help="Predict with this pose model; nothing: score the predictions that the file holds.",
-            show_default=False,
-        ),
+        option("--model FILE", "Predict with this pose model; nothing: score the predictions that the file holds."),
     ] = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option(
-            "--protocol",
-            metavar="NAME",
-            help="Score by this protocol only (repeatable).",
-            show_default="all that apply",
-        ),
+        option("--protocol NAME", "Score by this protocol only (repeatable).", show_default="all that apply"),
     ] = None,
     per: Annotated[
         list[Part] | None,
-        typer.Option(
+        option(
             "--per",
-            help="Also print the means by finger or by video (repeatable; --json and -o have both).",
+            "Also print the means by finger or by video (repeatable; --json and -o have both).",
             show_default="neither",
         ),
     ] = None,
     bone: Annotated[
         str,
-        typer.Option(
-            "--bone",
-            metavar="auto|truth|mean|MM",
-            help="With --model: length of the middle finger's first bone, which sets the scale.",
+        option(
+            "--bone auto|truth|mean|MM", "With --model: length of the middle finger's first bone, which sets the scale."
         ),
     ] = EvalConfig.bone,
     resamples: Annotated[
         int,
-        typer.Option(
-            "--resamples",
-            metavar="N",
+        option(
+            "--resamples N",
+            "Draws of the videos (of the hands, where there is one video) for the 95 % intervals; 0: none.",
             min=0,
-            help="Draws of the videos (of the hands, where there is one video) for the 95 % intervals; 0: none.",
         ),
     ] = EvalConfig.resamples,
     seed: Seed = EvalConfig.seed,
     batch_size: Annotated[
-        int,
-        typer.Option("--batch-size", metavar="N", min=1, help="With --model: hands at once.", rich_help_panel=MACHINE),
+        int, option("--batch-size N", "With --model: hands at once.", MACHINE, min=1)
     ] = EvalConfig.batch_size,
     precision: Precision = EvalConfig.precision,
     device: Device = EvalConfig.device,

@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-import typer
-
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.inputs import open_sources
-from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Source, Verbose
+from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Source, Verbose, option
 from handtool.cli.outputs import refuse_own_input
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
@@ -41,41 +39,31 @@ def export(
     source: Source = "-",
     table: Annotated[
         str | None,
-        typer.Option(
-            "--table",
-            metavar="NAME",
-            help="What to write: keypoints, pairs, predictions, metrics, weights, …",
+        option(
+            "--table NAME",
+            "What to write: keypoints, pairs, predictions, metrics, weights, …",
             show_default="the last one of the file's own",
         ),
     ] = ExportConfig.table,
     format: Annotated[
         FormatName | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="A table: csv, json, npz; weights: safetensors, pth, onnx; "
+        option(
+            "--format NAME",
+            "A table: csv, json, npz; weights: safetensors, pth, onnx; "
             "predictions as a submission: freihand, dexycb, ho3d, assemblyhands.",
             show_default="by suffix; csv to standard output",
         ),
     ] = ExportConfig.format,
     template: Annotated[
-        str | None,
-        typer.Option(
-            "--template",
-            metavar="FILE",
-            help="The json of an AssemblyHands challenge, whose frames are filled.",
-            show_default=False,
-        ),
+        str | None, option("--template FILE", "The json of an AssemblyHands challenge, whose frames are filled.")
     ] = None,
     output: Annotated[
         str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="The file to write, whose suffix chooses the format; - or nothing: standard output.",
+        option(
+            "-o --output FILE",
+            "The file to write, whose suffix chooses the format; - or nothing: standard output.",
+            OUTPUT,
             show_default=False,
-            rich_help_panel=OUTPUT,
         ),
     ] = "-",
     moved: Moved = None,

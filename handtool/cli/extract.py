@@ -19,7 +19,7 @@ from handtool.cli.footage import (
     find_lens,
 )
 from handtool.cli.models import Device, kind_of, name_and_file
-from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers
+from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers, option
 from handtool.cli.runner import run_stage
 from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
 
@@ -47,23 +47,10 @@ EFFECTS = (
 
 def extract(
     sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[SOURCE...]", help="Videos, images, folders of them, labelled sets.", show_default=False
-        ),
+        list[str] | None, typer.Argument(metavar="[SOURCE...]", help="Videos, images, folders of them, labelled sets.")
     ] = None,
     fps: Fps = ExtractConfig.fps,
-    every: Annotated[
-        int | None,
-        typer.Option(
-            "--every",
-            min=1,
-            metavar="N",
-            help="Keep every N-th decoded frame instead.",
-            show_default=False,
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
+    every: Annotated[int | None, option("--every N", "Keep every N-th decoded frame instead.", PANEL, min=1)] = None,
     detector: Detector = ExtractConfig.detector,
     boxes: Boxes = None,
     whole: Whole = ExtractConfig.whole,
@@ -71,118 +58,87 @@ def extract(
     min_hand: MinHand = ExtractConfig.min_hand,
     min_change: Annotated[
         float,
-        typer.Option(
-            "--min-change",
-            metavar="SHARE",
+        option(
+            "--min-change SHARE",
+            "Keep a hand again only when its picture changed by this share of black to white; try 0.03.",
+            PANEL,
             min=0.0,
             max=1.0,
-            help="Keep a hand again only when its picture changed by this share of black to white; try 0.03.",
-            rich_help_panel=PANEL,
         ),
     ] = ExtractConfig.min_change,
     track_fps: TrackFps = ExtractConfig.track_fps,
     camera: Camera = ExtractConfig.camera,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", metavar="FILE", help="The file of the detector.", show_default=False, rich_help_panel=PANEL
-        ),
-    ] = None,
+    model: Annotated[str | None, option("--model FILE", "The file of the detector.", PANEL)] = None,
     onnx: Onnx = None,
     size: Annotated[
-        int,
-        typer.Option(
-            "--size", metavar="PX", min=32, max=2048, help="Side of a crop, 32 to 2,048.", rich_help_panel=CROPS
-        ),
+        int, option("--size PX", "Side of a crop, 32 to 2,048.", CROPS, min=32, max=2048)
     ] = ExtractConfig.size,
     box_scale: Annotated[
         float | None,
-        typer.Option(
-            "--box-scale",
-            metavar="N",
+        option(
+            "--box-scale N",
+            "Side of a crop / side of the hand's box, 1 to 4; with --whole, what the images were cut at.",
+            CROPS,
             min=1.0,
             max=4.0,
-            help="Side of a crop / side of the hand's box, 1 to 4; with --whole, what the images were cut at.",
             show_default=f"{BOX_SCALE}; of a data set: its own; --whole: 1",
-            rich_help_panel=CROPS,
         ),
     ] = ExtractConfig.box_scale,
     quality: Annotated[
-        int,
-        typer.Option(
-            "--quality", metavar="N", min=1, max=100, help="Quality of the JPEG, 1 to 100.", rich_help_panel=CROPS
-        ),
+        int, option("--quality N", "Quality of the JPEG, 1 to 100.", CROPS, min=1, max=100)
     ] = ExtractConfig.quality,
     listed: Annotated[
         str | None,
-        typer.Option(
-            "--list",
-            metavar="FILE",
-            help="Further sources, one a line (or NUL between them); -: standard input.",
-            show_default=False,
-            rich_help_panel=SOURCES,
-        ),
+        option("--list FILE", "Further sources, one a line (or NUL between them); -: standard input.", SOURCES),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit",
-            min=1,
-            metavar="N",
-            help="Take only the first N videos or images.",
-            show_default="no limit",
-            rich_help_panel=SOURCES,
-        ),
+        option("--limit N", "Take only the first N videos or images.", SOURCES, min=1, show_default="no limit"),
     ] = ExtractConfig.limit,
     shard: Annotated[
         str | None,
-        typer.Option(
-            "--shard",
-            metavar="i/n|auto",
-            help="Take only shard i of n of the videos; auto: as the cluster's variables say.",
+        option(
+            "--shard i/n|auto",
+            "Take only shard i of n of the videos; auto: as the cluster's variables say.",
+            SOURCES,
             show_default=False,
-            rich_help_panel=SOURCES,
         ),
     ] = ExtractConfig.shard,
     split: Annotated[
         str | None,
-        typer.Option(
-            "--split",
-            metavar="NAME",
-            help="Of a published data set: train, val, test, evaluation, s0_train …",
+        option(
+            "--split NAME",
+            "Of a published data set: train, val, test, evaluation, s0_train …",
+            SOURCES,
             show_default=False,
-            rich_help_panel=SOURCES,
         ),
     ] = ExtractConfig.split,
     subset: Annotated[
         str | None,
-        typer.Option(
-            "--subset",
-            metavar="A,B…",
-            help="Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; "
+        option(
+            "--subset A,B…",
+            "Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; "
             "interhand: human_annot, right …",
+            SOURCES,
             show_default="all of it",
-            rich_help_panel=SOURCES,
         ),
     ] = None,
     cameras: Annotated[
         str | None,
-        typer.Option(
-            "--cameras",
-            metavar="A,B…",
-            help="Of a published data set filmed by several: only these.",
+        option(
+            "--cameras A,B…",
+            "Of a published data set filmed by several: only these.",
+            SOURCES,
             show_default="all of them",
-            rich_help_panel=SOURCES,
         ),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(
-            "--dataset",
-            metavar="NAME",
-            help=f"SOURCE is the root of: {', '.join(DATASETS)}.",
+        option(
+            "--dataset NAME",
+            f"SOURCE is the root of: {', '.join(DATASETS)}.",
+            SOURCES,
             show_default="as the folder's layout says",
-            rich_help_panel=SOURCES,
         ),
     ] = ExtractConfig.dataset,
     device: Device = ExtractConfig.device,

@@ -29,6 +29,7 @@ from handtool.cli.options import (
     TrainingPrecision,
     Verbose,
     Workers,
+    option,
 )
 from handtool.cli.runner import run_stage
 from handtool.config import ARCHS, HEAD_PRESETS, FinetuneConfig
@@ -55,53 +56,42 @@ LABELS, AUGMENTATION, DETAILS = "Labelled hands", "Augmentation", "Head and inpu
 def finetune(
     source: Source = "-",
     encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder",
-            metavar="FILE",
-            help="The encoder.h5 to start from (the same as --init FILE).",
-            show_default=False,
-        ),
+        str | None, option("--encoder FILE", "The encoder.h5 to start from (the same as --init FILE).")
     ] = None,
     head: Annotated[
         Literal[tuple(HEAD_PRESETS)],
-        typer.Option(
+        option(
             "--head",
-            help="What turns features into a pose: heat maps with joint locations, as SiMHand fine-tunes; "
+            "What turns features into a pose: heat maps with joint locations, as SiMHand fine-tunes; "
             "or PeCLR's 2.5D regression.",
         ),
     ] = FinetuneConfig.head,
     gpus: Gpus = FinetuneConfig.gpus,
     epochs: Annotated[
-        int | None,
-        typer.Option(
-            "--epochs", metavar="N", min=1, help="Passes over the hands.", show_default="heatmap: 120, regression: 100"
-        ),
+        int | None, option("--epochs N", "Passes over the hands.", min=1, show_default="heatmap: 120, regression: 100")
     ] = FinetuneConfig.epochs,
     steps: Steps = FinetuneConfig.steps,
     batch_size: Annotated[
         int | None,
-        typer.Option(
-            "--batch-size",
-            metavar="N",
+        option(
+            "--batch-size N",
+            "Hands a forward pass, over all processes.",
             min=1,
-            help="Hands a forward pass, over all processes.",
             show_default="128 a GPU, 16 a CPU process",
         ),
     ] = FinetuneConfig.batch_size,
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", metavar="RATE", min=0.0, help="Peak learning rate.")
+        float, option("--learning-rate RATE", "Peak learning rate.", min=0.0)
     ] = FinetuneConfig.learning_rate,
     freeze: Annotated[
-        bool, typer.Option("--freeze", help="Train the head alone; the encoder stays as it is.")
+        bool, option("--freeze", "Train the head alone; the encoder stays as it is.")
     ] = FinetuneConfig.freeze,
     init: Init = FinetuneConfig.init,
     arch: Annotated[
         Literal[ARCHS] | None,
-        typer.Option(
-            "--arch",
-            metavar="NAME",
-            help=f"Encoder: {', '.join(ARCHS[:-1])} or {ARCHS[-1]}.",
+        option(
+            "--arch NAME",
+            f"Encoder: {', '.join(ARCHS[:-1])} or {ARCHS[-1]}.",
             show_default="the encoder file's, else resnet50",
         ),
     ] = FinetuneConfig.arch,
@@ -110,142 +100,112 @@ def finetune(
     dry_run: DryRun = False,
     val_share: Annotated[
         float,
-        typer.Option(
-            "--val-share",
-            metavar="SHARE",
+        option(
+            "--val-share SHARE",
+            "Share of the hands held out (0.9 at most); the weights that do best on it are kept.",
+            LABELS,
             min=0.0,
             max=0.9,
-            help="Share of the hands held out (0.9 at most); the weights that do best on it are kept.",
-            rich_help_panel=LABELS,
         ),
     ] = FinetuneConfig.val_share,
     val_by: Annotated[
-        Literal["video", "subject", "row"],
-        typer.Option("--val-by", help="Hands that --val-share never divides.", rich_help_panel=LABELS),
+        Literal["video", "subject", "row"], option("--val-by", "Hands that --val-share never divides.", LABELS)
     ] = FinetuneConfig.val_by,
     patience: Annotated[
         int,
-        typer.Option(
-            "--patience",
+        option(
+            "--patience EPOCHS",
+            "With --val-share: end after so many without a better validation error; 0: never.",
+            LABELS,
             min=0,
-            metavar="EPOCHS",
-            help="With --val-share: end after so many without a better validation error; 0: never.",
-            rich_help_panel=LABELS,
         ),
     ] = FinetuneConfig.patience,
     label_fraction: Annotated[
-        float,
-        typer.Option(
-            "--label-fraction",
-            metavar="SHARE",
-            min=1e-6,
-            max=1.0,
-            help="Share of the labelled hands to learn from.",
-            rich_help_panel=LABELS,
-        ),
+        float, option("--label-fraction SHARE", "Share of the labelled hands to learn from.", LABELS, min=1e-6, max=1.0)
     ] = FinetuneConfig.label_fraction,
     label_choice: Annotated[
         Literal["random", "head"],
-        typer.Option(
-            "--label-choice", help="With --label-fraction: hands drawn by --seed, or the first.", rich_help_panel=LABELS
-        ),
+        option("--label-choice", "With --label-fraction: hands drawn by --seed, or the first.", LABELS),
     ] = FinetuneConfig.label_choice,
     rotation_deg: Annotated[
         float | None,
-        typer.Option(
-            "--rotation",
+        option(
+            "--rotation DEG",
+            "Turn hands by up to this.",
+            AUGMENTATION,
             min=0.0,
             max=180.0,
-            metavar="DEG",
-            help="Turn hands by up to this.",
             show_default="heatmap: 90, regression: 45",
-            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.rotation_deg,
     shift: Annotated[
         float,
-        typer.Option(
-            "--shift",
-            metavar="SHARE",
-            min=0.0,
-            max=0.5,
-            help="Move hands by up to this share of the crop, 0.5 at most.",
-            rich_help_panel=AUGMENTATION,
+        option(
+            "--shift SHARE", "Move hands by up to this share of the crop, 0.5 at most.", AUGMENTATION, min=0.0, max=0.5
         ),
     ] = FinetuneConfig.shift,
     zoom: Annotated[
         float,
-        typer.Option(
-            "--zoom",
-            metavar="SHARE",
-            min=0.0,
-            max=0.5,
-            help="Change the size of hands by up to this share, 0.5 at most.",
-            rich_help_panel=AUGMENTATION,
+        option(
+            "--zoom SHARE", "Change the size of hands by up to this share, 0.5 at most.", AUGMENTATION, min=0.0, max=0.5
         ),
     ] = FinetuneConfig.zoom,
     colour: Annotated[
         float,
-        typer.Option(
-            "--colour",
-            metavar="SHARE",
+        option(
+            "--colour SHARE",
+            "Change brightness, contrast and saturation by up to this share, 0.9 at most.",
+            AUGMENTATION,
             min=0.0,
             max=0.9,
-            help="Change brightness, contrast and saturation by up to this share, 0.9 at most.",
-            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.colour,
     blur_px: Annotated[
         float | None,
-        typer.Option(
-            "--blur",
+        option(
+            "--blur PX",
+            "Blur the input by up to this standard deviation, 10 at most.",
+            AUGMENTATION,
             min=0.0,
             max=10.0,
-            metavar="PX",
-            help="Blur the input by up to this standard deviation, 10 at most.",
             show_default="heatmap: 0.5, regression: 0",
-            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.blur_px,
     mirror: Annotated[
         float,
-        typer.Option(
-            "--mirror",
-            metavar="SHARE",
+        option(
+            "--mirror SHARE",
+            "Show this share of the hands mirrored; predict can then --flip.",
+            AUGMENTATION,
             min=0.0,
             max=1.0,
-            help="Show this share of the hands mirrored; predict can then --flip.",
-            rich_help_panel=AUGMENTATION,
         ),
     ] = FinetuneConfig.mirror,
     loss: Annotated[
         Literal["hand", "published"],
-        typer.Option(
+        option(
             "--loss",
-            help="Heat-map head: errors of directions and locations averaged over hands; "
+            "Heat-map head: errors of directions and locations averaged over hands; "
             "or, as published, one norm over the batch.",
-            rich_help_panel=DETAILS,
+            DETAILS,
         ),
     ] = FinetuneConfig.loss,
     normalization: Annotated[
         Literal["encoder", "published"],
-        typer.Option(
-            "--normalization",
-            help="The input as the encoder was trained on it; or, as published, 0 to 1 less 0.5.",
-            rich_help_panel=DETAILS,
+        option(
+            "--normalization", "The input as the encoder was trained on it; or, as published, 0 to 1 less 0.5.", DETAILS
         ),
     ] = FinetuneConfig.normalization,
     accumulate: Accumulate = FinetuneConfig.accumulate,
     optimizer: Optimizer = FinetuneConfig.optimizer,
     layer_decay: Annotated[
         float,
-        typer.Option(
-            "--layer-decay",
-            metavar="SHARE",
+        option(
+            "--layer-decay SHARE",
+            "Each stage of the encoder learns at this share of the rate of the stage above it.",
+            OPTIMISATION,
             min=0.0,
             max=1.0,
-            help="Each stage of the encoder learns at this share of the rate of the stage above it.",
-            rich_help_panel=OPTIMISATION,
         ),
     ] = FinetuneConfig.layer_decay,
     precision: TrainingPrecision = FinetuneConfig.precision,

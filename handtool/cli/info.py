@@ -2,11 +2,9 @@
 
 from typing import Annotated
 
-import typer
-
 from handtool.cli.effects import COMMON, always
 from handtool.cli.inputs import open_sources
-from handtool.cli.options import Json, Moved, Quiet, Source, Verbose
+from handtool.cli.options import Json, Moved, Quiet, Source, Verbose, option
 from handtool.cli.printing import print_report, say, value_lines
 
 EFFECTS = COMMON | always("commands")
@@ -14,9 +12,7 @@ EFFECTS = COMMON | always("commands")
 
 def info(
     source: Source = "-",
-    commands: Annotated[
-        bool, typer.Option("--commands", help="Print only the shell lines that rebuild the file.")
-    ] = False,
+    commands: Annotated[bool, option("--commands", "Print only the shell lines that rebuild the file.")] = False,
     moved: Moved = None,
     as_json: Json = False,
     quiet: Quiet = False,

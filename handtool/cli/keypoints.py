@@ -2,11 +2,9 @@
 
 from typing import Annotated
 
-import typer
-
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.models import Device, Model, Onnx, kind_of, name_and_file
-from handtool.cli.options import Force, Json, Moved, Output, Quiet, Restart, Source, Verbose, Workers
+from handtool.cli.options import Force, Json, Moved, Output, Quiet, Restart, Source, Verbose, Workers, option
 from handtool.cli.runner import run_stage
 from handtool.config import ESTIMATORS, KeypointsConfig
 
@@ -34,37 +32,26 @@ def keypoints(
     source: Source = "-",
     estimator: Annotated[
         str,
-        typer.Option(
-            "--estimator",
-            metavar="|".join((*ESTIMATORS, "FILE")),
-            help="auto: labels where the source knew them, else the detector's landmarks, else mediapipe. "
+        option(
+            f"--estimator {'|'.join((*ESTIMATORS, 'FILE'))}",
+            "auto: labels where the source knew them, else the detector's landmarks, else mediapipe. "
             "A file: .onnx, .h5 of finetune, .task of MediaPipe.",
         ),
     ] = KeypointsConfig.estimator,
     model: Model = None,
     onnx: Onnx = None,
     min_score: Annotated[
-        float,
-        typer.Option(
-            "--min-score",
-            metavar="SCORE",
-            min=0.0,
-            max=1.0,
-            help="Mark hands whose score (0 to 1) is lower as not valid.",
-        ),
+        float, option("--min-score SCORE", "Mark hands whose score (0 to 1) is lower as not valid.", min=0.0, max=1.0)
     ] = KeypointsConfig.min_score,
     noise: Annotated[
         float,
-        typer.Option(
-            "--noise",
+        option(
+            "--noise PX",
+            "Move every point by a normal draw of this deviation, to study how much their quality matters.",
             min=0.0,
-            metavar="PX",
-            help="Move every point by a normal draw of this deviation, to study how much their quality matters.",
         ),
     ] = KeypointsConfig.noise_px,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same noise.")
-    ] = KeypointsConfig.seed,
+    seed: Annotated[int, option("--seed N", "Same seed, same noise.", min=0)] = KeypointsConfig.seed,
     device: Device = KeypointsConfig.device,
     workers: Workers = KeypointsConfig.workers,
     output: Output = "-",

@@ -3,10 +3,8 @@
 from functools import partial
 from typing import Annotated, Literal
 
-import typer
-
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import Device, Everything, Force, Json, Moved, Output, Quiet, Source, Threads, Verbose
+from handtool.cli.options import Device, Everything, Force, Json, Moved, Output, Quiet, Source, Threads, Verbose, option
 from handtool.cli.printing import accounting_line, lay_out
 from handtool.cli.runner import run_stage
 from handtool.config import MineConfig
@@ -40,88 +38,56 @@ HUB = 10  # times topk: a hand that is the positive of more anchors than that is
 def mine(
     source: Source = "-",
     topk: Annotated[
-        int, typer.Option("--topk", metavar="N", min=1, max=1000, help="Positives stored for each hand, at most 1,000.")
+        int, option("--topk N", "Positives stored for each hand, at most 1,000.", min=1, max=1000)
     ] = MineConfig.topk,
-    pool: Annotated[
-        str | None,
-        typer.Option(
-            "--in", metavar="FILE", help="Look for the positives in this embedded file instead.", show_default=False
-        ),
-    ] = None,
+    pool: Annotated[str | None, option("--in FILE", "Look for the positives in this embedded file instead.")] = None,
     max_in_degree: Annotated[
         int | None,
-        typer.Option(
-            "--max-in-degree",
-            metavar="N",
-            min=1,
-            help="No hand becomes the positive of more than N others.",
-            show_default="no limit",
+        option(
+            "--max-in-degree N", "No hand becomes the positive of more than N others.", min=1, show_default="no limit"
         ),
     ] = MineConfig.max_in_degree,
     max_distance: Annotated[
         float | None,
-        typer.Option(
-            "--max-distance",
-            metavar="DISTANCE",
+        option(
+            "--max-distance DISTANCE",
+            "Leave out pairs that are farther apart, in the units of --metric.",
             min=0.0,
-            help="Leave out pairs that are farther apart, in the units of --metric.",
             show_default="no limit",
         ),
     ] = MineConfig.max_distance,
     exclude: Annotated[
         Literal["video", "track", "none"],
-        typer.Option(
+        option(
             "--exclude",
-            help="Which hands never pair: those of one video (a clip of two people is one; "
+            "Which hands never pair: those of one video (a clip of two people is one; "
             "of FreiHAND, the pictures of one hand), those of one track, or only a hand with itself.",
         ),
     ] = MineConfig.exclude,
     min_gap: Annotated[
         float,
-        typer.Option(
-            "--min-gap",
-            metavar="S",
-            min=0.0,
-            help="Seconds between two hands of one video that pair (with --exclude track or none).",
+        option(
+            "--min-gap S", "Seconds between two hands of one video that pair (with --exclude track or none).", min=0.0
         ),
     ] = MineConfig.min_gap,
     same_side: Annotated[
-        bool, typer.Option("--same-side", help="Pair left hands only with left hands, right with right.")
+        bool, option("--same-side", "Pair left hands only with left hands, right with right.")
     ] = MineConfig.same_side,
     metric: Annotated[
-        Literal["euclidean", "cosine"], typer.Option("--metric", help="Distance between embeddings; cosine: 1 - cos.")
+        Literal["euclidean", "cosine"], option("--metric", "Distance between embeddings; cosine: 1 - cos.")
     ] = MineConfig.metric,
     index: Annotated[
-        Literal["hnsw", "exact"],
-        typer.Option("--index", help="hnsw: approximate, fast; exact: every hand against every other."),
+        Literal["hnsw", "exact"], option("--index", "hnsw: approximate, fast; exact: every hand against every other.")
     ] = MineConfig.index,
-    ef: Annotated[
-        int, typer.Option("--ef", metavar="N", min=1, help="Candidates looked at for each hand.", rich_help_panel=GRAPH)
-    ] = MineConfig.ef,
-    m: Annotated[
-        int,
-        typer.Option(
-            "--m", metavar="N", min=2, max=256, help="Links of a hand in the graph, 2 to 256.", rich_help_panel=GRAPH
-        ),
-    ] = MineConfig.m,
+    ef: Annotated[int, option("--ef N", "Candidates looked at for each hand.", GRAPH, min=1)] = MineConfig.ef,
+    m: Annotated[int, option("--m N", "Links of a hand in the graph, 2 to 256.", GRAPH, min=2, max=256)] = MineConfig.m,
     ef_construction: Annotated[
-        int,
-        typer.Option(
-            "--ef-construction",
-            metavar="N",
-            min=2,
-            help="Candidates looked at for each hand while the graph is built.",
-            rich_help_panel=GRAPH,
-        ),
+        int, option("--ef-construction N", "Candidates looked at for each hand while the graph is built.", GRAPH, min=2)
     ] = MineConfig.ef_construction,
     seed: Annotated[
         int,
-        typer.Option(
-            "--seed",
-            metavar="N",
-            min=0,
-            help="Same seed, same pairs with --threads 1; with several threads a few may differ.",
-            rich_help_panel=GRAPH,
+        option(
+            "--seed N", "Same seed, same pairs with --threads 1; with several threads a few may differ.", GRAPH, min=0
         ),
     ] = MineConfig.seed,
     threads: Threads = MineConfig.threads,

@@ -4,31 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from handtool.cli.options import MACHINE, DeviceName
+from handtool.cli.options import MACHINE, DeviceName, option
 from handtool.config import DETECTORS, ESTIMATORS, ModelFile
 from handtool.errors import WrongCommand
 
 SUFFIXES = {end: name for known in (DETECTORS, ESTIMATORS) for name, file in known.items() for end in file.endings}
 
-Model = Annotated[
-    str | None, typer.Option("--model", metavar="FILE", help="The file of that model.", show_default=False)
-]
-ONNX = {
-    "metavar": "KEY=VALUE",
-    "help": "What the ONNX model expects, where its metadata do not say it (repeatable).",
-    "show_default": False,
-}
-Onnx = Annotated[list[str] | None, typer.Option("--onnx", **ONNX)]
+Model = Annotated[str | None, option("--model FILE", "The file of that model.", show_default=False)]
+ONNX = "--onnx KEY=VALUE", "What the ONNX model expects, where its metadata do not say it (repeatable)."
+Onnx = Annotated[list[str] | None, option(*ONNX)]
 
 Device = Annotated[
     DeviceName,
-    typer.Option(
+    option(
         "--device",
+        "Where an ONNX model or a pose.h5 runs; MediaPipe runs on the CPU.",
+        MACHINE,
         envvar="HANDTOOL_DEVICE",
-        help="Where an ONNX model or a pose.h5 runs; MediaPipe runs on the CPU.",
-        rich_help_panel=MACHINE,
     ),
 ]
 

@@ -35,6 +35,7 @@ from handtool.cli.options import (
     Restart,
     Verbose,
     Workers,
+    option,
 )
 from handtool.cli.runner import run_stage
 from handtool.config import DETECTORS, PredictConfig, PredictFootageConfig
@@ -87,77 +88,52 @@ def predict(
         typer.Argument(
             metavar="[SOURCE...]",
             help="A handtool file (- or nothing: standard input), or videos, images, folders of them.",
-            show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="FILE", help="A pose model, made by finetune.", show_default=False)
-    ] = None,
+    model: Annotated[str | None, option("--model FILE", "A pose model, made by finetune.")] = None,
     bone: Annotated[
         str,
-        typer.Option(
-            "--bone",
-            metavar="auto|truth|mean|MM",
-            help="Length of the middle finger's first bone, which sets the scale: "
+        option(
+            "--bone auto|truth|mean|MM",
+            "Length of the middle finger's first bone, which sets the scale: "
             "the label's, the training mean, or in mm; auto: the label's where there is one.",
         ),
     ] = PredictConfig.bone,
     flip: Annotated[
         bool,
-        typer.Option(
+        option(
             "--flip",
-            help="Take the mean of the predictions for each hand and for its mirror image; "
+            "Take the mean of the predictions for each hand and for its mirror image; "
             "the model must have been trained with finetune --mirror.",
         ),
     ] = PredictConfig.flip,
     smooth: Annotated[
         bool,
-        typer.Option(
+        option(
             "--smooth",
-            help="Smooth each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.",
-            rich_help_panel=SMOOTHING,
+            "Smooth each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.",
+            SMOOTHING,
         ),
     ] = PredictConfig.smooth,
     min_cutoff: Annotated[
         float,
-        typer.Option(
-            "--min-cutoff",
-            min=1e-6,
-            metavar="HZ",
-            help="Cutoff of a hand at rest, above 0; lower: it trembles less.",
-            rich_help_panel=SMOOTHING,
-        ),
+        option("--min-cutoff HZ", "Cutoff of a hand at rest, above 0; lower: it trembles less.", SMOOTHING, min=1e-6),
     ] = PredictConfig.min_cutoff,
     beta: Annotated[
         float,
-        typer.Option(
-            "--beta",
-            metavar="HZ",
+        option(
+            "--beta HZ",
+            "Cutoff added for each m/s; higher: it lags less (at most 1 / (2 pi beta) metres).",
+            SMOOTHING,
             min=0.0,
-            help="Cutoff added for each m/s; higher: it lags less (at most 1 / (2 pi beta) metres).",
-            rich_help_panel=SMOOTHING,
         ),
     ] = PredictConfig.beta,
     derivative_cutoff: Annotated[
-        float,
-        typer.Option(
-            "--derivative-cutoff",
-            min=1e-6,
-            metavar="HZ",
-            help="Cutoff of the speed itself, above 0.",
-            rich_help_panel=SMOOTHING,
-        ),
+        float, option("--derivative-cutoff HZ", "Cutoff of the speed itself, above 0.", SMOOTHING, min=1e-6)
     ] = PredictConfig.derivative_cutoff,
     fps: Annotated[
         float | None,
-        typer.Option(
-            "--fps",
-            metavar="N",
-            min=1e-6,
-            help="Frames looked at per second of video, by time stamp.",
-            show_default="all",
-            rich_help_panel=PANEL,
-        ),
+        option("--fps N", "Frames looked at per second of video, by time stamp.", PANEL, min=1e-6, show_default="all"),
     ] = None,
     detector: Detector = PredictFootageConfig.detector,
     boxes: Boxes = None,
@@ -168,9 +144,7 @@ def predict(
     min_hand: MinHand = PredictFootageConfig.min_hand,
     track_fps: TrackFps = PredictFootageConfig.track_fps,
     onnx: Onnx = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, help="Hands at once.", rich_help_panel=MACHINE)
-    ] = PredictConfig.batch_size,
+    batch_size: Annotated[int, option("--batch-size N", "Hands at once.", MACHINE, min=1)] = PredictConfig.batch_size,
     precision: Precision = PredictConfig.precision,
     device: Device = PredictConfig.device,
     workers: Workers = PredictConfig.workers,

@@ -30,6 +30,7 @@ from handtool.cli.options import (
     TrainingPrecision,
     Verbose,
     Workers,
+    option,
 )
 from handtool.cli.runner import run_stage
 from handtool.config import METHODS, WEIGHT_KINDS
@@ -83,30 +84,26 @@ PAIRS, LOSS = "Pairs and views", "Loss"
 def pretrain(
     source: Source = "-",
     method: Annotated[
-        Literal[tuple(METHODS)], typer.Option("--method", help="The published recipe to start from.")
+        Literal[tuple(METHODS)], option("--method", "The published recipe to start from.")
     ] = Default.method,
     gpus: Gpus = Default.gpus,
-    epochs: Annotated[
-        int, typer.Option("--epochs", metavar="N", min=1, help="Passes over the pairs.")
-    ] = Default.epochs,
+    epochs: Annotated[int, option("--epochs N", "Passes over the pairs.", min=1)] = Default.epochs,
     steps: Steps = Default.steps,
     batch_size: Annotated[
         int | None,
-        typer.Option(
-            "--batch-size",
-            metavar="N",
+        option(
+            "--batch-size N",
+            "Pairs a forward pass, over all processes.",
             min=2,
-            help="Pairs a forward pass, over all processes.",
             show_default="1024 a GPU, 32 a CPU process, at most all pairs",
         ),
     ] = Default.batch_size,
     learning_rate: Annotated[
         float | None,
-        typer.Option(
-            "--learning-rate",
-            metavar="RATE",
+        option(
+            "--learning-rate RATE",
+            "Peak learning rate.",
             min=0.0,
-            help="Peak learning rate.",
             show_default="1e-4 x sqrt(pairs a step of one process)",
         ),
     ] = Default.learning_rate,
@@ -117,100 +114,67 @@ def pretrain(
     dry_run: DryRun = False,
     positives: Annotated[
         str,
-        typer.Option(
-            "--positives",
-            metavar="K|sample|all",
-            help="simhand: the K-th mined neighbour, one drawn each epoch, or the mean over all.",
-            rich_help_panel=PAIRS,
+        option(
+            "--positives K|sample|all",
+            "simhand: the K-th mined neighbour, one drawn each epoch, or the mean over all.",
+            PAIRS,
         ),
     ] = Default.positives,
     inverse: Annotated[
         Literal["exact", "published", "none"] | None,
-        typer.Option(
+        option(
             "--inverse",
-            help="How projections undo the rotation and shift of their views.",
+            "How projections undo the rotation and shift of their views.",
+            PAIRS,
             show_default="simclr: none, else exact",
-            rich_help_panel=PAIRS,
         ),
     ] = Default.inverse,
     weights: Annotated[
         Literal[WEIGHT_KINDS] | None,
-        typer.Option(
+        option(
             "--weights",
-            help="Weigh similarities by the distance of the keypoints.",
+            "Weigh similarities by the distance of the keypoints.",
+            LOSS,
             show_default="simhand: linear, else none",
-            rich_help_panel=LOSS,
         ),
     ] = Default.weights,
     weight_side: Annotated[
         Literal["both", "pos", "neg"],
-        typer.Option(
-            "--weight-side", help="Weigh the numerator (pos), the denominator (neg) or both.", rich_help_panel=LOSS
-        ),
+        option("--weight-side", "Weigh the numerator (pos), the denominator (neg) or both.", LOSS),
     ] = Default.weight_side,
     weight_keypoints: Annotated[
         Literal["augmented", "original"],
-        typer.Option(
-            "--weight-keypoints",
-            help="Distances of the keypoints in the views, or in the crops before them.",
-            rich_help_panel=LOSS,
-        ),
+        option("--weight-keypoints", "Distances of the keypoints in the views, or in the crops before them.", LOSS),
     ] = Default.weight_keypoints,
     lambda_pos: Annotated[
-        float,
-        typer.Option(
-            "--lambda-pos",
-            metavar="1/PX",
-            help="--weights sigmoid: steepness of the weights of the pairs.",
-            rich_help_panel=LOSS,
-        ),
+        float, option("--lambda-pos 1/PX", "--weights sigmoid: steepness of the weights of the pairs.", LOSS)
     ] = Default.lambda_pos,
     lambda_neg: Annotated[
         float,
-        typer.Option(
-            "--lambda-neg",
-            metavar="1/PX",
-            help="--weights sigmoid: steepness of the weights of all views against all.",
-            rich_help_panel=LOSS,
-        ),
+        option("--lambda-neg 1/PX", "--weights sigmoid: steepness of the weights of all views against all.", LOSS),
     ] = Default.lambda_neg,
     temperature: Annotated[
-        float,
-        typer.Option(
-            "--temperature",
-            metavar="T",
-            min=1e-3,
-            help="Similarities are divided by it; 0.001 at least.",
-            rich_help_panel=LOSS,
-        ),
+        float, option("--temperature T", "Similarities are divided by it; 0.001 at least.", LOSS, min=1e-3)
     ] = Default.temperature,
     negatives: Annotated[
         Literal["global", "local"],
-        typer.Option(
-            "--negatives", help="Compare with the views of all processes, or of each one alone.", rich_help_panel=LOSS
-        ),
+        option("--negatives", "Compare with the views of all processes, or of each one alone.", LOSS),
     ] = Default.negatives,
     accumulate: Accumulate = Default.accumulate,
     warmup: Annotated[
         float,
-        typer.Option(
-            "--warmup",
-            metavar="SHARE",
-            min=0.0,
-            max=1.0,
-            help="Share of the steps in which the learning rate rises.",
-            rich_help_panel=OPTIMISATION,
+        option(
+            "--warmup SHARE", "Share of the steps in which the learning rate rises.", OPTIMISATION, min=0.0, max=1.0
         ),
     ] = Default.warmup,
     optimizer: Optimizer = Default.optimizer,
     weight_decay: Annotated[
         float,
-        typer.Option(
-            "--weight-decay",
-            metavar="DECAY",
+        option(
+            "--weight-decay DECAY",
+            "Weight decay of matrices and kernels; biases and norms have none.",
+            OPTIMISATION,
             min=0.0,
-            help="Weight decay of matrices and kernels; biases and norms have none.",
-            rich_help_panel=OPTIMISATION,
         ),
     ] = Default.weight_decay,
     precision: TrainingPrecision = Default.precision,

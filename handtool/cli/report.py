@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always
 from handtool.cli.inputs import open_sources
-from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose
+from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose, option
 from handtool.cli.outputs import refuse_own_input, write_other
 from handtool.cli.printing import print_report
 from handtool.config import ReportConfig, ShowConfig
@@ -19,15 +17,14 @@ EFFECTS = COMMON | always("tile", "max_bytes", "seed")  # without -o too: they d
 def report(
     sources: Sources = None,
     tile: Annotated[
-        int, typer.Option("--tile", metavar="PX", min=48, max=512, help="Side of a tile on the sheets, 48 to 512.")
+        int, option("--tile PX", "Side of a tile on the sheets, 48 to 512.", min=48, max=512)
     ] = ReportConfig.tile,
     max_bytes: Annotated[
         int,
-        typer.Option(
-            "--max-bytes",
-            metavar="BYTES",
+        option(
+            "--max-bytes BYTES",
+            "Largest size of all pictures together, 100,000 at least; further ones are left out.",
             min=100_000,
-            help="Largest size of all pictures together, 100,000 at least; further ones are left out.",
         ),
     ] = ReportConfig.max_bytes,
     seed: Seed = ReportConfig.seed,

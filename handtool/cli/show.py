@@ -4,12 +4,10 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from handtool.cli import state
 from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.inputs import open_sources, stamp
-from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Source, Verbose
+from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Source, Verbose, option
 from handtool.cli.outputs import open_whole, refuse_own_input, write_other
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars, make_record
@@ -60,68 +58,54 @@ def show(
     source: Source = "-",
     kind: Annotated[
         Kind,
-        typer.Option(
-            "--kind",
-            metavar="NAME",
-            help="crops, labels, keypoints, embeddings, pairs, predictions, curve, metrics; "
+        option(
+            "--kind NAME",
+            "crops, labels, keypoints, embeddings, pairs, predictions, curve, metrics; "
             "auto: what the file itself holds.",
         ),
     ] = ShowConfig.kind,
     order: Annotated[
         Literal["random", "video", "score"],
-        typer.Option("--order", help="Order of the hands: at random, a video a row, or lowest score first."),
+        option("--order", "Order of the hands: at random, a video a row, or lowest score first."),
     ] = ShowConfig.order,
     rows: Annotated[
-        int,
-        typer.Option("--rows", metavar="N", min=0, max=200, help="Rows of tiles, at most 200; 0: what suits the kind."),
+        int, option("--rows N", "Rows of tiles, at most 200; 0: what suits the kind.", min=0, max=200)
     ] = ShowConfig.rows,
     columns: Annotated[
         int,
-        typer.Option(
-            "--columns",
-            metavar="N",
+        option(
+            "--columns N",
+            "Columns of tiles (predictions: of hands; pairs: ranks), at most 50; 0: what suits the kind.",
             min=0,
             max=50,
-            help="Columns of tiles (predictions: of hands; pairs: ranks), at most 50; 0: what suits the kind.",
         ),
     ] = ShowConfig.columns,
-    tile: Annotated[
-        int, typer.Option("--tile", metavar="PX", min=48, max=1024, help="Side of a tile, 48 to 1,024.")
-    ] = ShowConfig.tile,
+    tile: Annotated[int, option("--tile PX", "Side of a tile, 48 to 1,024.", min=48, max=1024)] = ShowConfig.tile,
     seed: Seed = ShowConfig.seed,
     video: Annotated[
         bool,
-        typer.Option(
+        option(
             "--video",
-            help="An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).",
-            rich_help_panel=FILM,
+            "An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).",
+            FILM,
         ),
     ] = False,
     fps: Annotated[
         float | None,
-        typer.Option(
-            "--fps",
-            metavar="N",
+        option(
+            "--fps N",
+            "Pictures a second of the mp4, 0.1 to 120.",
+            FILM,
             min=0.1,
             max=120,
-            help="Pictures a second of the mp4, 0.1 to 120.",
             show_default="as sampled, 2 to 30",
-            rich_help_panel=FILM,
         ),
     ] = OverlayConfig.fps,
     frames: Annotated[
-        int,
-        typer.Option("--frames", metavar="N", min=0, help="Pictures of the mp4 at most; 0: all.", rich_help_panel=FILM),
+        int, option("--frames N", "Pictures of the mp4 at most; 0: all.", FILM, min=0)
     ] = OverlayConfig.frames,
     footage: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--videos",
-            metavar="DIR",
-            help="Where the videos are now, if they were moved (repeatable).",
-            show_default=False,
-            rich_help_panel=FILM,
-        ),
+        list[Path] | None, option("--videos DIR", "Where the videos are now, if they were moved (repeatable).", FILM)
     ] = None,
     output: ReportOutput = None,
     moved: Moved = None,

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Seed, Source, Verbose
+from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Seed, Source, Verbose, option
 from handtool.cli.printing import print_report
 from handtool.cli.runner import run_stage
 from handtool.config import SplitConfig
@@ -24,26 +22,16 @@ EFFECTS = (
 
 def split(
     source: Source = "-",
-    shares: Annotated[
-        str, typer.Option("--shares", metavar="N,N…", help="Parts of the hands, one for each output.")
-    ] = ",".join(f"{share:g}" for share in SplitConfig.shares),
-    by: Annotated[
-        Literal["video", "subject", "row"], typer.Option("--by", help="Hands that are never divided.")
-    ] = SplitConfig.by,
+    shares: Annotated[str, option("--shares N,N…", "Parts of the hands, one for each output.")] = ",".join(
+        f"{share:g}" for share in SplitConfig.shares
+    ),
+    by: Annotated[Literal["video", "subject", "row"], option("--by", "Hands that are never divided.")] = SplitConfig.by,
     seed: Seed = SplitConfig.seed,
     in_order: Annotated[
-        bool, typer.Option("--in-order", help="Give the first hands to the first output, instead of drawing them.")
+        bool, option("--in-order", "Give the first hands to the first output, instead of drawing them.")
     ] = SplitConfig.in_order,
     outputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="A file to write, one for each share, in their order.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
+        list[str] | None, option("-o --output FILE", "A file to write, one for each share, in their order.", OUTPUT)
     ] = None,
     moved: Moved = None,
     force: Force = False,

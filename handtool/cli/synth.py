@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import Device, Force, Json, Output, Quiet, Restart, Seed, Verbose, Workers
+from handtool.cli.options import Device, Force, Json, Output, Quiet, Restart, Seed, Verbose, Workers, option
 from handtool.cli.runner import run_stage
 from handtool.config import SynthConfig, SynthVideosConfig
 from handtool.errors import WrongCommand
@@ -28,67 +26,42 @@ def either(name: str) -> str:
 def synth(
     videos: Annotated[
         str | None,
-        typer.Option(
-            "--videos",
-            metavar="DIR",
-            help="Instead of crops: mp4 files of several hands, with boxes.json and truth.h5, into DIR.",
-            show_default=False,
-        ),
+        option("--videos DIR", "Instead of crops: mp4 files of several hands, with boxes.json and truth.h5, into DIR."),
     ] = None,
     num_videos: Annotated[
         int | None,
-        typer.Option(
-            "--num-videos",
-            metavar="N",
+        option(
+            "--num-videos N",
+            "Videos, each with its own place, light and camera.",
             min=1,
-            help="Videos, each with its own place, light and camera.",
             show_default=either("num_videos"),
         ),
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(
-            "--frames",
-            metavar="N",
-            min=1,
-            help="Frames of each video; crops: five a second.",
-            show_default=either("frames"),
-        ),
+        option("--frames N", "Frames of each video; crops: five a second.", min=1, show_default=either("frames")),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(
-            "--size",
-            metavar="PX",
+        option(
+            "--size PX",
+            "Side of a crop, or height of a video's frame, 32 to 1,080.",
             min=32,
             max=1080,
-            help="Side of a crop, or height of a video's frame, 32 to 1,080.",
             show_default=either("size"),
         ),
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(
-            "--fps",
-            metavar="N",
-            min=1,
-            max=120,
-            help="Frames a second of video files, 1 to 120.",
-            show_default=f"{FILMS.fps:g}",
-        ),
+        option("--fps N", "Frames a second of video files, 1 to 120.", min=1, max=120, show_default=f"{FILMS.fps:g}"),
     ] = None,
     difficulty: Annotated[
         Literal["easy", "medium", "wild"],
-        typer.Option(
-            "--difficulty", help="easy: a bare wall; medium: clutter, things held; wild: occluders, any view and light."
-        ),
+        option("--difficulty", "easy: a bare wall; medium: clutter, things held; wild: occluders, any view and light."),
     ] = SynthConfig.difficulty,
-    side: Annotated[Literal["left", "right", "both"], typer.Option("--side", help="Which hands.")] = SynthConfig.side,
+    side: Annotated[Literal["left", "right", "both"], option("--side", "Which hands.")] = SynthConfig.side,
     limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit", min=1, metavar="N", help="Make only the first N of these videos.", show_default="no limit"
-        ),
+        int | None, option("--limit N", "Make only the first N of these videos.", min=1, show_default="no limit")
     ] = SynthConfig.limit,
     seed: Seed = SynthConfig.seed,
     device: Device = SynthConfig.device,
