@@ -187,11 +187,13 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
     none. names: the texts behind the numbers in `camera` and `sequence`."""
     images = {name: array("q") for name in ("id", "camera", "sequence", "frame")}
     image, boxes, valid = array("q"), array("d"), bytearray()
-    files, numbers = [], {"camera": {}, "sequence": {}}
+    files: list[bytes] = []
+    numbers: dict[str, dict[str, int]] = {"camera": {}, "sequence": {}}
     for name, place, item in read_items(path, "images", "annotations"):
         try:
             if name == "images":
-                images["id"].append(int(item["id"])), images["frame"].append(int(item["frame_idx"]))
+                images["id"].append(int(item["id"]))
+                images["frame"].append(int(item["frame_idx"]))
                 for column, value in (("camera", bare_camera(item["camera"])), ("sequence", str(item["seq_name"]))):
                     images[column].append(numbers[column].setdefault(value, len(numbers[column])))
                 files.append(item["file_name"].encode())

@@ -23,10 +23,11 @@ of both kinds both.
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -125,14 +126,14 @@ def take_video(
     title: str,
     split: str,
     sequence: Sequence,
-    cameras: tuple[int, ...],
+    cameras: Iterable[int],
     chosen: list[int],
     matrices: np.ndarray,
 ) -> Video:
     """cameras: of the split, 0 to 7; chosen: the places of those whose images are wanted; matrices: (8, 3, 3) px."""
     place, frame = (each.ravel() for each in np.meshgrid(chosen, np.arange(sequence.num_frames), indexing="ij"))
     rows = tuple((sequence.start + place * sequence.num_frames + frame).tolist())
-    labels = {"camera": np.array(cameras)[place], "frame": frame}
+    labels = {"camera": np.array(list(cameras))[place], "frame": frame}
     tables = {
         "sequence": np.array(sequence.name),
         "side": np.array(SIDES[sequence.side]),
@@ -140,8 +141,8 @@ def take_video(
         "matrix": matrices,
     }
     name = f"{title}/{sequence.subject}/{sequence.name}"
-    about = {"subject": sequence.subject, "dataset": NAME, "split": split}
-    return Video(name, str(root), "labelled", rows=rows, labels=labels, tables=tables, **about)
+    of_set: dict[str, Any] = {"subject": sequence.subject, "dataset": NAME, "split": split}
+    return Video(name, str(root), "labelled", rows=rows, labels=labels, tables=tables, **of_set)
 
 
 @lru_cache(maxsize=2)
@@ -192,7 +193,7 @@ def read_cameras(root: str) -> np.ndarray:
     matrices = []
     for serial in SERIALS:
         path = Path(root, "calibration", "intrinsics", f"{serial}_640x480.yml")
-        color = read_yml(path).get("color")
+        color: Any = read_yml(path).get("color")
         try:
             fx, fy, x, y = (float(color[key]) for key in ("fx", "fy", "ppx", "ppy"))
         except (TypeError, KeyError, ValueError):

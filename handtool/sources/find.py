@@ -82,6 +82,7 @@ def find_one_file(path: Path, left_out: Counter, seen: set[str]) -> Iterator[Vid
 
 def find_named(root: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
     """A folder that is said to be the root of a data set."""
+    assert choice.dataset is not None
     if not named_before(root, left_out, seen):
         yield from datasets.find_dataset(choice.dataset, root, root.resolve().name, choice)
 
@@ -150,7 +151,6 @@ def first_of(videos: list[Video], limit: int | None) -> Iterator[Video]:
             left -= 1
             yield one
         else:
-            items = one.files or one.rows
-            cut = items[: int(min(left, len(items)))]
-            left -= len(cut)
-            yield replace(one, files=cut) if one.files else one.of_rows(slice(len(cut)))
+            count = int(min(left, len(one.files or one.rows)))
+            left -= count
+            yield replace(one, files=one.files[:count]) if one.files else one.of_rows(slice(count))

@@ -144,8 +144,8 @@ def read_labels(root: str, split: str) -> dict[str, np.ndarray]:
     if split == "evaluation":
         for name in TRUTH:
             places = [Path(root) / f"evaluation_{name}.json", Path(f"{Path(root)}_eval") / f"evaluation_{name}.json"]
-            if path := next((place for place in places if place.is_file()), None):
-                labels[name] = read_json(path, name)
+            if there := [place for place in places if place.is_file()]:
+                labels[name] = read_json(there[0], name)
     counts = {name: len(values) for name, values in labels.items()}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{split}_{name}.json {count}" for name, count in counts.items())

@@ -23,6 +23,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def known_of(lines: list[str], truth: np.ndarray | None, rows: list[int]) -> dic
 def recording_of(sequence: str) -> tuple[str, str]:
     """The recording and its camera, "" where it has only one."""
     several = SEVERAL.fullmatch(sequence)
-    return several.groups() if several else (sequence, "")
+    return (several[1], several[2]) if several else (sequence, "")
 
 
 def read_list(root: Path, split: str) -> list[str]:
@@ -201,9 +202,7 @@ def read_label(path: Path) -> dict[str, np.ndarray | None]:
         raise BadLabel("labels that are damaged") from None
 
 
-def known_hand(
-    label: dict[str, np.ndarray | None], split: str, truth: np.ndarray | None
-) -> dict[str, np.ndarray] | None:
+def known_hand(label: dict[str, np.ndarray | None], split: str, truth: np.ndarray | None) -> dict[str, Any] | None:
     """The fields of a KnownHand, None where an image of the training has none. truth: (21, 3) of the evaluation, as
     published."""
     joints, camera, corners = label["handJoints3D"], label["camMat"], label["handBoundingBox"]

@@ -159,13 +159,13 @@ def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, 
     }
     which, ids = subset, None
     if not subset or (subset == "all" and subset not in there):
-        which = next((usual for usual in ("", "all") if usual in there), None)
-        if which is None and len(there) > 1:
+        usual = next((usual for usual in ("", "all") if usual in there), None)
+        if usual is None and len(there) > 1:
             raise WrongCommand(
                 f"{root} has annotations of {split} by people and by machine, each of its own",
                 hint="--subset human_annot",
             )
-        which = which if which is not None else next(iter(there), "")
+        which = usual if usual is not None else next(iter(there), "")
     elif subset not in there and "" in there:
         which, ids = "", read_ids(there[""][0][0].parent, split, subset)
     paths, images = (

@@ -3,6 +3,7 @@ be a gigabyte."""
 
 from array import array
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,15 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
     """What data.json says of each annotation, by column, in its order; names: the texts behind the numbers in `camera`
     and `sequence`."""
     images = {name: array("q") for name in ("id", "capture", "subject", "camera", "sequence", "frame")}
-    hands = {
+    hands: dict[str, Any] = {
         "annotation": array("q"),
         "image": array("q"),
         "box": array("d"),
         "valid": bytearray(),
         "hands": bytearray(),
     }
-    files, numbers = [], {"camera": {}, "sequence": {}}
+    files: list[bytes] = []
+    numbers: dict[str, dict[str, int]] = {"camera": {}, "sequence": {}}
     for name, place, item in read_items(path, "images", "annotations"):
         try:
             if name == "images":
@@ -63,7 +65,7 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
 
 def read_views(path: Path) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Capture -> camera -> K (3, 3) px and R | t (3, 4) m, from the world to the camera."""
-    views = {}
+    views: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for capture, content in read_members(path):
         views[int(capture)] = seen = {}
         for camera in content.get("camrot", {}):
@@ -80,7 +82,7 @@ def read_views(path: Path) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]
 
 def read_poses(path: Path) -> dict[int, dict[int, tuple[np.ndarray, bytes]]]:
     """Capture -> frame -> joints (42, 3) m in the world, and which are known."""
-    poses = {}
+    poses: dict[int, dict[int, tuple[np.ndarray, bytes]]] = {}
     for capture, content in read_members(path):
         poses[int(capture)] = of_it = {}
         for frame, pose in content.items():

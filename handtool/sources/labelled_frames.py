@@ -3,7 +3,7 @@ are none."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label:
         tally.problem = NOTHING_READ
 
 
-def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | None = None) -> dict[str, Any]:
     """What follows from joints (21, 3) m, camera frame, NaN: not known, and a camera (3, 3): the fields of a KnownHand,
     its box among them.
 
@@ -69,7 +69,7 @@ def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | 
     return found | {"keypoints": keypoints, "keypoints_valid": seen, "box": box}
 
 
-def only_a_box(box: np.ndarray, camera: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def only_a_box(box: np.ndarray | None, camera: np.ndarray | None = None) -> dict[str, Any]:
     """The same fields where no joint is known. box: (4,) px."""
     unknown = np.zeros(NUM_JOINTS, bool)
     found = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from handtool.errors import DamagedFile, HandtoolError, first_line
 
@@ -21,7 +21,7 @@ NO_NUMBER = re.compile(rb"(?<![^\[:,\s])-?(?:NaN|Infinity)(?=[\],}\s])")
 log = logging.getLogger(__name__)
 
 
-def read_items(path: Path, *names: str) -> Iterator[tuple[str, int, object]]:
+def read_items(path: Path, *names: str) -> Iterator[tuple[str, int, Any]]:
     """The items of the arrays under `names` in the outermost object: name, index, value; one array after the other.
 
     Raises DamagedFile where the file is cut short or no JSON, HandtoolError where it lacks one of the names or there is
@@ -36,7 +36,7 @@ def read_items(path: Path, *names: str) -> Iterator[tuple[str, int, object]]:
             check_name(path, name)
 
 
-def read_members(path: Path, name: str = "") -> Iterator[tuple[str, object]]:
+def read_members(path: Path, name: str = "") -> Iterator[tuple[str, Any]]:
     """Key and value of the members of the object under `name`, or of the outermost one. Raises as read_items."""
     key = None
     with open_json(path) as (ijson, text):

@@ -9,7 +9,7 @@ and built here, from a type code and bytes whose number fits the shape; numpy's 
 import math
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -106,7 +106,8 @@ def make_array(shape: tuple, dtype: np.dtype, raw: object, fortran: bool) -> np.
     """raw: the bytes (a latin-1 text in pickles of Python 2), or the list of an array of objects."""
     if len(shape) > MOST_AXES or not all(type(side) is int and 0 <= side < 1 << 40 for side in shape):
         raise Broken("an array of it has no shape that an array could have")
-    count, order = math.prod(shape), "F" if fortran else "C"
+    count = math.prod(shape)
+    order: Literal["F", "C"] = "F" if fortran else "C"
     if dtype.kind == "O":
         if not isinstance(raw, list) or len(raw) != count:
             raise Broken(f"an array of {count} objects in it has another number of them")

@@ -15,6 +15,7 @@ import codecs
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.sources.pickled_numpy import KNOWN, Broken, Name, Unfinished, call, finish
@@ -28,7 +29,7 @@ class RefusedPickle(Exception):
     """The pickle asks for something that is not data; the message says what."""
 
 
-def read_pickle(path: Path, largest: int = LARGEST) -> object:
+def read_pickle(path: Path, largest: int = LARGEST) -> Any:
     """What a pickle holds. Raises OSError; DamagedFile where it asks for a class or function that is not data,
     HandtoolError where it is cut short, no pickle, or has more than `largest` bytes."""
     size = path.stat().st_size
@@ -78,7 +79,7 @@ class Machine:
         self.at += count
         return self.data[self.at - count : self.at]
 
-    def number(self, code: str) -> int | float:
+    def number(self, code: str) -> Any:  # int or float
         packed = STRUCTS[code]
         return packed.unpack(self.take(packed.size))[0]
 

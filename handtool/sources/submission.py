@@ -237,7 +237,7 @@ def join_cameras(hands: Submission, rows: np.ndarray) -> tuple[dict[tuple[str, s
             raise HandtoolError(
                 f"{hands.sample_key[row]!r} of {hands.name} is no hand of AssemblyHands (sequence/camera/000123.jpg, left or right)"
             )
-        seen.setdefault((*place.groups(), side), []).append(world)
+        seen.setdefault((place[1], place[2], side), []).append(world)
     return {key: in_their_order(as_mm(np.mean(poses, axis=0))) for key, poses in seen.items()}, Counter(
         map(len, seen.values())
     )

@@ -43,14 +43,15 @@ class KnownVideo:
 
         The pair that overlaps most is joined first; each known hand once. `tally` counts what became of both sides.
         """
-        known, joined = self.hands.get(number, []), [None] * len(boxes)
+        known = self.hands.get(number, [])
+        joined: list[KnownHand | None] = [None] * len(boxes)
         overlap = (
             iou(boxes[:, None], np.array([hand.box for hand in known]))
             if len(boxes) and known
             else np.zeros((len(boxes), 0))
         )
         while overlap.size and overlap.max() >= LEAST_OVERLAP:
-            here, there = np.unravel_index(overlap.argmax(), overlap.shape)
+            here, there = map(int, np.unravel_index(overlap.argmax(), overlap.shape))
             joined[here] = known[there]
             tally[TURNED] += sides[here] != known[there].side
             overlap[here], overlap[:, there] = -1, -1

@@ -78,7 +78,8 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
 def read_labels(path: Path, sides: list[int]) -> tuple[dict[int, tuple[str, int, int]], dict[int, list[Annotation]]]:
     """Of each image, by its id, name, width and height; of those with hands of these sides the hands. Raises
     HandtoolError."""
-    images, hands = {}, {}
+    images: dict[int, tuple[str, int, int]] = {}
+    hands: dict[int, list[Annotation]] = {}
     for kind, place, entry in read_items(path, "images", "annotations"):
         try:
             if kind == "images":

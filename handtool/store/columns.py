@@ -41,9 +41,7 @@ def from_storage(column: Column, values: np.ndarray) -> np.ndarray:
 
 
 def crc32(array: np.ndarray, start: int = 0) -> int:
-    return (
-        zlib.crc32(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)), start) if array.size else start
-    )
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, start) if array.size else start
 
 
 def create_chunked(

@@ -38,8 +38,8 @@ def draw_passers(
         )
         middle = view[:, :2] * CANVAS + view[0, 2] * (moved + wander(rng, time, 0.08, 2))
         path = np.concatenate([middle, wander(rng, time, 0.8, 1)], 1)
-        colour = tuple(float(c) for c in draw_colour(rng, saturation))
-        passers.append(Passer(path, reach * np.stack([np.cos(turn), np.sin(turn)], 1), colour))
+        red, green, blue = (float(c) for c in draw_colour(rng, saturation))
+        passers.append(Passer(path, reach * np.stack([np.cos(turn), np.sin(turn)], 1), (red, green, blue)))
     return passers
 
 

@@ -54,12 +54,11 @@ def subject_of(seed: int, video: int) -> Subject:
 
 def solids(scene: Scene, frame: int) -> tuple[Cones, list[slice]]:
     """All cones of a moment, and which of them belong to each hand; what comes in front stands last."""
-    parts = [actor.cones(frame) for actor in scene.actors]
-    together, owners, start = None, [], 0
-    for cones in parts:
-        owners.append(slice(start, start + len(cones.group)))
-        start += len(cones.group)
-        together = cones if together is None else join(together, cones)
+    together, *others = (actor.cones(frame) for actor in scene.actors)
+    owners = [slice(0, len(together.group))]
+    for cones in others:
+        owners.append(slice(owners[-1].stop, owners[-1].stop + len(cones.group)))
+        together = join(together, cones)
     if scene.in_front is not None:
         together = join(together, scene.in_front)
     return together, owners

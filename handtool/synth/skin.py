@@ -43,13 +43,14 @@ class Look:
 
 def look_of(subject: Subject, cones: Cones, grain: np.ndarray, cloths: dict[int, Cloth], glove: Glove | None) -> Look:
     """cones: one moment, in the camera's frame."""
-    colours = (np.asarray(c, np.float32)[:, None] for c in (subject.back, subject.palm, subject.nail))
-    arrays = (np.ascontiguousarray(np.moveaxis(a, 0, -1), np.float32) for a in (cones.frame, cones.origin, cones.bone))
+    back, palm, nail = (np.asarray(c, np.float32)[:, None] for c in (subject.back, subject.palm, subject.nail))
+    frame, origin, bone = (
+        np.ascontiguousarray(np.moveaxis(a, 0, -1), np.float32) for a in (cones.frame, cones.origin, cones.bone)
+    )
     tip = subject.radii[cones.finger, 3].astype(np.float32)
     patch = 37 * np.arange(len(cones.group))
-    return Look(
-        *arrays, cones.group, cones.kind, patch, tip, *colours, grain, subject.shine, subject.wrinkles, cloths, glove
-    )
+    arrays = (frame, origin, bone, cones.group, cones.kind, patch, tip, back, palm, nail, grain)
+    return Look(*arrays, shine=subject.shine, wrinkles=subject.wrinkles, cloths=cloths, glove=glove)
 
 
 def make_grain(rng: np.random.Generator) -> np.ndarray:

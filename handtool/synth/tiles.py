@@ -32,10 +32,10 @@ def near_pairs(cones: Cones, camera: np.ndarray, across: int, down: int) -> tupl
     First blocks of BLOCK x BLOCK tiles, then the tiles of the blocks that a cone comes near to.
     """
     reach = Reach(cones, camera)
-    row, column, cone = np.meshgrid(
+    blocks = np.meshgrid(
         np.arange(0, down, BLOCK), np.arange(0, across, BLOCK), np.arange(len(cones.group)), indexing="ij"
     )
-    row, column, cone = (values.ravel() for values in (row, column, cone))
+    row, column, cone = (values.ravel() for values in blocks)
     near = reach.near(row, column, cone, BLOCK)
     inner_row, inner_column = np.divmod(np.arange(BLOCK * BLOCK), BLOCK)
     row, column = (row[near, None] + inner_row).ravel(), (column[near, None] + inner_column).ravel()

@@ -4,6 +4,7 @@ Only this file and torch_tracing.py import torch in this room.
 """
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,9 +94,8 @@ def paint_all(
 def join_looks(looks: list[Look]) -> Look:
     """Of B moments, the cones one moment after the other."""
     names = [each.name for each in fields(Look)[:7]]  # per cone
-    return replace(
-        looks[0], **{name: np.concatenate([getattr(look, name) for look in looks], axis=-1) for name in names}
-    )
+    joined: dict[str, Any] = {name: np.concatenate([getattr(look, name) for look in looks], axis=-1) for name in names}
+    return replace(looks[0], **joined)
 
 
 def find_shadow(depth: torch.Tensor, light: Light, scale: float) -> torch.Tensor:

@@ -6,6 +6,7 @@ together. Arrays are (pixels of a tile, tiles) or (pixels of a tile, pairs), so 
 
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -18,7 +19,7 @@ MORE_STEPS = 10  # for what is undecided then
 LEAVING = np.float32(2.2)  # length of a step, in distances, of a ray that goes away from the surface
 SPARE_M = np.float32(0.005)  # no step is longer than the distance and this, or it could pass through a finger
 LOST_M = 0.12  # a ray this far from everything that is near its tile will meet nothing
-FAR = np.float32(1e3)
+FAR: Any = np.float32(1e3)
 CONE_BITS = (1 << 10) - 1  # room for the number of a cone
 
 

@@ -25,7 +25,7 @@ def render(scene: Scene, frame: int, camera: np.ndarray, width: int, height: int
     if hits is None:
         return background.astype(np.float32), np.full((height, width), FAR, np.float32)
     rows, columns = hits.padded
-    depth = np.full(rows * columns, FAR, np.float32)
+    depth: np.ndarray = np.full(rows * columns, FAR, np.float32)
     depth[hits.pixel.ravel()] = hits.depth.ravel()
     depth = depth.reshape(rows, columns)
     met = np.flatnonzero(hits.depth < FAR)

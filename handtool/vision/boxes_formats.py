@@ -20,6 +20,7 @@ import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,13 +47,14 @@ class Boxes:
     looked_at: list[str] = field(default_factory=list)
     relative: bool = False
 
-    def add(self, where: str, name: str, box: tuple, side: object, score: object) -> None:
+    def add(self, where: str, name: str, box: tuple, side: object, score: Any) -> None:
         """Raises HandtoolError where side or score is none; `where` says of which hand."""
         if str(side or "").strip().lower() not in SIDES:
             raise HandtoolError(f"{where} has side {side!r}, expected left or right")
         try:
             self.score.append(1.0 if score in (None, "") else float(score))
-            self.box.append(tuple(float(value) for value in box))
+            x0, y0, x1, y1 = (float(value) for value in box)
+            self.box.append((x0, y0, x1, y1))
         except (TypeError, ValueError):
             raise HandtoolError(f"{where} has box {box!r} and score {score!r}, expected numbers") from None
         self.name.append(name)

@@ -4,6 +4,7 @@ lens."""
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,9 +31,11 @@ class CameraModel:
             return image
         size = image.shape[1::-1]
         distortion = self.distortion if self.distortion.size else np.zeros(4)
-        module = cv2.fisheye if self.model == "fisheye" else cv2
-        maps = module.initUndistortRectifyMap(self.camera, distortion, np.eye(3), self.camera, size, cv2.CV_16SC2)
-        return cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        module: Any = cv2.fisheye if self.model == "fisheye" else cv2
+        across, down = module.initUndistortRectifyMap(
+            self.camera, distortion, np.eye(3), self.camera, size, cv2.CV_16SC2
+        )
+        return cv2.remap(image, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
 def read_camera_model(text: str) -> CameraModel:

@@ -73,4 +73,4 @@ def decode_jpeg(data: bytes) -> np.ndarray:
 def is_stored_upright(data: bytes, image: np.ndarray) -> bool:
     """Whether a JPEG's bytes show `image` without the help of EXIF, so that every decoder agrees on them."""
     plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return plain.shape == image.shape and np.array_equal(plain[..., ::-1], image)
+    return plain is not None and plain.shape == image.shape and np.array_equal(plain[..., ::-1], image)

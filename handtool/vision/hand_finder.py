@@ -4,6 +4,7 @@ picture."""
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -48,10 +49,10 @@ class HandFinder:
     def detector(self) -> Detector:
         return open_detector(self.settings.config, self.settings.boxes, self.settings.model)
 
-    def find_in(self, frames: Iterable) -> Iterator[tuple[object, np.ndarray, list[Hand]]]:
+    def find_in(self, frames: Iterable) -> Iterator[tuple[Any, np.ndarray, list[Hand]]]:
         """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was
         looked at and its hands, in order; the detector is given as many pictures at once as it takes."""
-        waiting: list[tuple[object, np.ndarray]] = []
+        waiting: list[tuple[Any, np.ndarray]] = []
         for frame in frames:
             if frame.hands is not None:
                 yield frame, frame.image, [as_labelled(known) for known in frame.hands]
@@ -63,7 +64,7 @@ class HandFinder:
         if waiting:
             yield from self.look(waiting)
 
-    def look(self, waiting: list[tuple[object, np.ndarray]]) -> Iterator[tuple[object, np.ndarray, list[Hand]]]:
+    def look(self, waiting: list[tuple[Any, np.ndarray]]) -> Iterator[tuple[Any, np.ndarray, list[Hand]]]:
         found = self.detector.find_hands([image for _, image in waiting], [frame.name for frame, _ in waiting])
         for (frame, image), hands in zip(waiting, found, strict=True):
             yield frame, image, [(hand, self.camera, {}) for hand in hands]

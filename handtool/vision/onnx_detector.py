@@ -24,7 +24,8 @@ MOST = 1000  # candidates that are looked at for doubles, best first
 class OnnxDetector:
     """Raises HandtoolError where the file is no ONNX model, or no detector whose layout is known."""
 
-    def __init__(self, path: str | Path, given: tuple[str, ...], min_score: float, device: str = "auto") -> None:
+    def __init__(self, path: str | Path | None, given: tuple[str, ...], min_score: float, device: str = "auto") -> None:
+        assert path is not None, "the command line asks for it"
         session = open_session(path, device)
         metadata = metadata_of(session)
         self.settings = read_settings(DetectorSettings, metadata, given)
@@ -54,7 +55,7 @@ class OnnxDetector:
         rows = rows[np.argsort(-score[rows], kind="stable")][:MOST]
         if self.layout not in WITHOUT_DOUBLES:
             rows = rows[keep_best(found.box[rows], self.settings.iou)]
-        return [as_detection(found, row, min(float(score[row]), 1.0), int(side[row]), moved) for row in rows]
+        return [as_detection(found, row, min(float(score[row]), 1.0), int(side[row]), moved) for row in rows.tolist()]
 
 
 def letterbox(image: np.ndarray, width: int, height: int, settings: DetectorSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -117,13 +117,13 @@ def from_heatmaps(maps: np.ndarray, settings: KeypointSettings, network: Network
     row, column = np.divmod(best, wide)
     hand, joint = np.indices(best.shape)
     score = maps[hand, joint, row, column]
-    place = []
+    places = []
     for index, size, at in ((column, wide, lambda j: (row, j)), (row, high, lambda i: (i, column))):
         beside = [maps[(hand, joint, *at(np.clip(index + step, 0, size - 1)))] for step in (-1, 1)]
         inside = (index > 0) & (index < size - 1)
-        place.append(index + np.where(inside, finer(beside[0], score, beside[1], settings.refine), 0))
+        places.append(index + np.where(inside, finer(beside[0], score, beside[1], settings.refine), 0))
     cells, sides = np.array([wide, high]), np.array([network.width, network.height])
-    place = np.stack(place, axis=-1)
+    place = np.stack(places, axis=-1)
     match settings.grid:
         case "centres":
             return (place + 0.5) * (sides / cells) - 0.5, score

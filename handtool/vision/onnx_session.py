@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,7 @@ class Network:
         if kind is np.uint8:
             ordered = np.clip(np.rint(ordered), 0, 255)
         else:
-            mean, std = np.float32(self.settings.mean), np.float32(self.settings.std)
+            mean, std = np.array(self.settings.mean, np.float32), np.array(self.settings.std, np.float32)
             ordered = (ordered.astype(np.float32) / np.float32(255) - mean) / std
         moved = ordered if self.channels_last else ordered.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(moved, dtype=kind)
@@ -156,14 +157,14 @@ def is_channels_last(shape: list, channels: str, path: str | Path) -> bool:
 def find_size(shape: list, channels_last: bool, asked: tuple[int, int] | None, path: str | Path) -> tuple[int, int]:
     """width, height px."""
     height, width = shape[1:3] if channels_last else shape[2:4]
-    found = tuple(own if isinstance(own, int) and own > 0 else None for own in (width, height))
+    found: tuple[Any, ...] = tuple(own if isinstance(own, int) and own > 0 else None for own in (width, height))
     if asked is None and None in found:
         raise HandtoolError(f"{path} leaves the size of its input open ({shape_text(shape)})", hint="--onnx size=640")
     if asked and any(own not in (None, wanted) for own, wanted in zip(found, asked, strict=True)):
         raise HandtoolError(
             f"{path} takes pictures of {width}x{height} px, not {asked[0]}x{asked[1]}", hint="leave out --onnx size"
         )
-    return asked or found
+    return asked or (int(found[0]), int(found[1]))
 
 
 def shape_text(shape) -> str:

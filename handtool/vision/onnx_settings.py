@@ -9,7 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.skeleton import STANDARD
@@ -92,7 +92,7 @@ def read_settings(kind: type[Settings], metadata: Mapping[str, str], given: tupl
                 hint=f"--onnx {min(keys)}=…",
             )
         texts[key] = (text, WrongCommand, f"--onnx {option}")
-    values = {}
+    values: dict[str, Any] = {}
     for key, (text, error, where) in texts.items():
         try:
             values[key] = read_value(kind, key, text)

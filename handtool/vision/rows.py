@@ -1,6 +1,7 @@
 """Hands of one video on their way into the tables: each detection cut out, its columns collected in small blocks."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -105,8 +106,9 @@ class Rows:
     ) -> None:
         seen, camera, label = hand
         crop, affine = cut_square(image, region, self.config.size)
-        as_it_is = jpeg is not None and np.array_equal(affine, np.eye(2, 3)) and is_stored_upright(jpeg, image)
-        self.jpegs.append(jpeg if as_it_is else encode_jpeg(crop, self.config.quality))
+        if jpeg is None or not np.array_equal(affine, np.eye(2, 3)) or not is_stored_upright(jpeg, image):
+            jpeg = encode_jpeg(crop, self.config.quality)
+        self.jpegs.append(jpeg)
         landmarks = np.full((21, 2), np.nan) if seen.landmarks is None else apply_affine(affine, seen.landmarks)
         row = {
             "frame": number,
@@ -157,7 +159,7 @@ class Rows:
         return block
 
 
-def open_block(block: dict[str, object]) -> tuple[dict, dict]:
+def open_block(block: dict[str, Any]) -> tuple[dict, dict]:
     """What `take_block` packed: columns of crops, `jpeg` a list of bytes again, and columns of labels ({} where there
     are none)."""
     ends = np.cumsum(block["jpeg_length"])

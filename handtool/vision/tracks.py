@@ -44,7 +44,7 @@ class Linker:
         self.open = [track for track in self.open if track[0] not in numbers] + [
             (n, time, hand) for n, hand in zip(numbers, hands)
         ]
-        for place in np.flatnonzero(kept):
+        for place in np.flatnonzero(kept).tolist():
             self.numbers.append(numbers[place])
             self.seen.append(hands[place].side)
             self.sure.append(bool(sure) and bool(sure[place]))
@@ -54,7 +54,7 @@ class Linker:
         numbers = [-1] * len(hands)
         likeness = self.compare(hands)
         while likeness.size and likeness.max() > 0:
-            here, before = np.unravel_index(likeness.argmax(), likeness.shape)
+            here, before = map(int, np.unravel_index(likeness.argmax(), likeness.shape))
             numbers[here] = self.open[before][0]
             likeness[here], likeness[:, before] = -1, -1
         for here, number in enumerate(numbers):
