@@ -256,8 +256,8 @@ class SynthConfig:
     num_videos: int = 50
     frames: int = 40  # of each video
     size: int = 224  # px, side of a crop
-    difficulty: str = "easy"  # or medium, wild
-    side: str = "both"  # or left, right
+    difficulty: Literal["easy", "medium", "wild"] = "easy"  # or medium, wild
+    side: Literal["left", "right", "both"] = "both"  # or left, right
     limit: int | None = None  # only the first videos
     seed: int = 5
     device: str = "auto"  # cuda: torch; cpu: numpy
@@ -273,8 +273,8 @@ class SynthVideosConfig:
     frames: int = 100  # of each video
     size: int = 480  # px, height of a frame; 16:9
     fps: float = 25.0
-    difficulty: str = SynthConfig.difficulty
-    side: str = SynthConfig.side
+    difficulty: Literal["easy", "medium", "wild"] = SynthConfig.difficulty
+    side: Literal["left", "right", "both"] = SynthConfig.side
     limit: int | None = None  # only the first videos
     seed: int = 5
     device: str = SynthConfig.device

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 
 from handtool.errors import HandtoolError
 
 Heartbeat = Callable[[], None]
-Work = Callable[[object, Heartbeat], Iterable[object]]  # item, heartbeat -> results, one after the other
+Work = Callable[[Any, Heartbeat], Iterable[Any]]  # item, heartbeat -> results, one after the other
 HEARTBEAT_S = 1.0
 NO_MEMORY = "not enough memory for it"
 TIMEOUT_FACTOR_AT_START = 5  # opening a detector may take this many times as long as a frame
@@ -34,7 +34,7 @@ class Event(NamedTuple):
 
     item: int
     kind: Literal["result", "heartbeat", "done", "lost"]
-    value: object
+    value: Any
 
 
 @dataclass(eq=False)

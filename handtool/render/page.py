@@ -1,6 +1,7 @@
 """One self-contained HTML page, without network or script, light and dark, for screen and print. Text is escaped."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
 
 STYLE = """
@@ -94,7 +95,7 @@ def page(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{top}{body}</body></html>\n'
 
 
-def table(columns: list[str], rows: list[list[object]]) -> str:
+def table(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns of numbers are aligned right; None is a dash; everything is escaped."""
     numeric = [bool(rows) and all(is_number(row[i]) or row[i] is None for row in rows) for i in range(len(columns))]
 

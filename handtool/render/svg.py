@@ -1,6 +1,8 @@
 """Charts as inline SVG. Colours are CSS classes of the page (`page.py`), so that they follow its light or dark mode."""
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -141,7 +143,7 @@ def shares_chart(curves: dict[str, tuple[np.ndarray, np.ndarray]], x_name: str, 
     return chart.finish()
 
 
-def intervals_chart(rows: list[tuple[str, float, float, float]], x_name: str, what: str) -> str:
+def intervals_chart(rows: Sequence[tuple[Any, ...]], x_name: str, what: str) -> str:
     """(name, mean, low, high) from top to bottom: a point and its interval, which is left out if unknown."""
     row, left = 30, min(330, 30 + 7 * max(len(name) for name, *_ in rows))
     values = np.array([row[1:] for row in rows], float)

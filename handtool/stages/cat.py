@@ -140,7 +140,11 @@ def same(one: object, other: object) -> bool:
 
 def describe(attrs: dict, other: File, names: list[str], table: Table) -> str:
     theirs = read_attrs(other, table)
-    short = [name for name in names if np.ndim(attrs.get(name)) == 0 and np.ndim(theirs.get(name)) == 0]
+    short = [
+        name
+        for name in names
+        if np.ndim(np.asarray(attrs.get(name))) == 0 and np.ndim(np.asarray(theirs.get(name))) == 0
+    ]
     listed = ", ".join(f"{name}: {attrs.get(name)} and {theirs.get(name)}" for name in short)
     return f"differ ({listed})" if listed else "differ"
 
@@ -187,7 +191,8 @@ def order_videos(sources: list[File]) -> tuple[np.ndarray, np.ndarray, np.ndarra
             file, row = file[order], row[order]
             ordinal = ordinal[order]
         ordered.append((file, row, ordinal))
-    return tuple(np.concatenate(column).astype(np.int64) for column in zip(*ordered))
+    file, row, ordinal = (np.concatenate(column).astype(np.int64) for column in zip(*ordered))
+    return file, row, ordinal
 
 
 def order_rows(sources: list[File], file: np.ndarray, video_row: np.ndarray) -> tuple[Chosen, np.ndarray]:

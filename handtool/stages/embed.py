@@ -87,6 +87,7 @@ def embed(
     else:
         share = None
         if len(space.mean) != described.width:
+            assert basis is not None
             raise HandtoolError(
                 f"{basis.path} describes a hand by {len(space.mean)} numbers, here there are {described.width}"
             )
@@ -123,7 +124,7 @@ def open_descriptors(
         return encode(source, sink, config, encoder, side, progress)
     if config.source == "joints":
         source.need(LABELS, hint="labels come from a data set or from synth: handtool extract FOLDER -o crops.h5")
-        valid = read_column(source, LABELS.valid).all(axis=1)
+        valid = (read_column(source, LABELS.valid) != 0).all(axis=1)
         column, width, lacking = LABELS.joints, 63, "all 21 joints labelled"
         turn = partial(describe_joints, normalization=normalization)
     else:

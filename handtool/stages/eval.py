@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def count_hands(source: File, hands: ScoredHands) -> tuple[Accounting, np.ndarra
 
 def group_all(source: File, hands: ScoredHands, config: EvalConfig) -> Grouping:
     groups = find_groups([Origin(**store.read_origin(source))]) if source.has(CROPS) else None
-    return group_hands(groups, hands.valid.any(axis=1), config.seed)
+    return group_hands(groups, (hands.valid != 0).any(axis=1), config.seed)
 
 
 def score_all(
@@ -194,8 +195,9 @@ def score_all(
     scores = []
     for result in score(hands, names, groups):
         if config.resamples:
+            assert result.sums is not None
             low, high = mean_interval(result.sums, config.resamples, config.seed)
-            drawn = {
+            drawn: dict[str, Any] = {
                 f"{groups.by}s_drawn": int(result.sums.scored.sum()),
                 "interval": f"95 %, {config.resamples} resamples by {groups.by}",
             }
@@ -215,7 +217,7 @@ def write(sink: Sink, source: File, predicted: Predictions, scores: list[Score],
         if not each.protocol.of_mesh:
             arrays[f"per_finger/{name}_mm"] = np.array(list(finger_means_mm(each).values()))
         if films is not None:  # the last mean is that of no film
-            arrays[f"per_video/{name}_mm"] = np.append(each.sums.merged(groups.film).means(), np.nan)[films]
+            arrays[f"per_video/{name}_mm"] = np.append(film_means(each, groups), np.nan)[films]
         for of, curve in each.per_joint.curves.items():
             arrays[f"pck/{name}_{of.low_mm}_{of.high_mm}mm"] = curve
             arrays[f"pck/thresholds_{of.low_mm}_{of.high_mm}mm"] = 1000 * of.thresholds_m()
@@ -238,8 +240,15 @@ def finger_means_mm(score: Score) -> dict[str, float]:
     return {name: 1000 * mean_of_known(score.per_joint.mean_m[list(joints)]) for name, joints in FINGERS.items()}
 
 
+def film_means(score: Score, groups: Grouping) -> np.ndarray:
+    """(F,) mm."""
+    assert score.sums is not None and groups.film is not None
+    return score.sums.merged(groups.film).means()
+
+
 def films_of_videos(source: File, groups: Grouping) -> np.ndarray:
     """(V,) the film that each row of /videos belongs to, -1 without hands."""
+    assert groups.film is not None
     films = np.full(source.count(VIDEOS), -1)
     films[store.read_column(source, CROPS.video)] = groups.film[groups.of_hand]
     return films
@@ -254,7 +263,7 @@ def by_part(source: File, scores: list[Score], groups: Grouping) -> dict:
         names = dict(reversed(list(zip(films_of_videos(source, groups).tolist(), video_names(source)))))
         parts["per_video_mm"] = {
             each.protocol.name: {
-                names[film]: mean for film, mean in enumerate(each.sums.merged(groups.film).means()) if mean == mean
+                names[film]: mean for film, mean in enumerate(film_means(each, groups)) if mean == mean
             }
             for each in scores
         }

@@ -11,6 +11,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,7 @@ def export(
         raise WrongCommand(
             "--template names the frames of a submission to AssemblyHands", hint="--format assemblyhands"
         )
+    assert config.format is not None
     if config.format in WRITERS:
         return export_submission(source, target, config, template)
     name = config.table or last_table(source, config.format)
@@ -102,6 +104,7 @@ def export_submission(source: File, target: Path, config: ExportConfig, template
         if source.has(column)
     }
     named = {"template": template} if template else {}
+    assert config.format is not None
     figures = WRITERS[config.format](Submission(source.path.name, **columns), target, **named)
     accounting = Accounting("hands", done=int((columns["sample_id"] >= 0).sum()))
     accounting.skip("of no data set", int((columns["sample_id"] < 0).sum()))
@@ -229,7 +232,7 @@ def json_values(values: np.ndarray) -> list:
     if values.dtype.kind != "f":
         return values.tolist()
     shortest = values.astype(str).astype(np.float64) if values.dtype == np.float32 else values
-    return np.where(np.isfinite(values), shortest.astype(object), None).tolist()
+    return np.where(np.isfinite(values), shortest.astype(object), np.array(None)).tolist()
 
 
 def table_to_json(source: File, table: Table, target: Path, progress: Progress) -> None:
@@ -280,7 +283,7 @@ def metrics_to_csv(metrics: dict, target: Path) -> int:
 
 
 def metrics_to_json(metrics: dict, target: Path) -> int:
-    def plain(value: object) -> object:
+    def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(inner) for key, inner in value.items()}
         if isinstance(value, str):

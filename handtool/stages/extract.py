@@ -185,7 +185,7 @@ def open_finder(
         tally, rows, joined, blocks = (
             Tally(heartbeat=heartbeat),
             Rows(config, sure_sides=settings.boxes is not None),
-            Counter(),
+            Counter[str](),
             0,
         )
         film = read_truth(video)
@@ -270,7 +270,10 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
 
 def scale_of_crops(outcomes: list[dict], config: ExtractConfig, said: float | None) -> float:
     """Where each image is the hand already: what the user says that it was cut at, else 1."""
-    return config.box_scale if any(outcome["enlarged"] for outcome in outcomes) else said or 1.0
+    if not any(outcome["enlarged"] for outcome in outcomes):
+        return said or 1.0
+    assert config.box_scale is not None
+    return config.box_scale
 
 
 def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> None:

@@ -77,6 +77,7 @@ def train(
     half = plan.precision == "bf16"
     held_out = Validation(crops, hands, place, config.workers, half, config.patience) if len(hands.held) else None
     make = partial(make_objective, config, contract, plan)
+    assert config.arch is not None
     shares = layer_shares(ENCODERS[config.arch].stages, config.layer_decay)
     loop.train(place, plan, config, make, partial(start, config), data, job, progress, held_out, shares)
 
@@ -88,6 +89,7 @@ def make_objective(config: FinetuneConfig, contract: Contract, plan: Plan) -> Po
 
 def make_model(config: FinetuneConfig, contract: Contract) -> PoseModel:
     """On the CPU, with fresh weights."""
+    assert config.arch is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = PoseModel(make_encoder(config.arch), contract)
@@ -119,6 +121,7 @@ def find_contract(hands: TrainingHands, config: FinetuneConfig) -> Contract:
 
 def augmentation(config: FinetuneConfig) -> AugmentRanges:
     turn, blur, colour = config.rotation_deg, config.blur_px, config.colour
+    assert turn is not None and blur is not None
     return AugmentRanges(turn, config.zoom, config.shift, colour, hue=0.3 * colour, blur=blur, mirror=config.mirror)
 
 

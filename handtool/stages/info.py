@@ -1,5 +1,6 @@
 """What is in a file, where each table lies, and how the file came to be."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -56,7 +57,7 @@ def made_by(source: File) -> str:
 
 def describe_tables(source: File) -> dict:
     """A table that lies in a file which cannot be opened has no rows that are known (None), and still its place."""
-    tables = {}
+    tables: dict[str, dict] = {}
     for name in source.tables:
         try:
             owner = source.owner(name)
@@ -76,8 +77,11 @@ def describe_tables(source: File) -> dict:
 
 def find_missing(source: File) -> list[dict]:
     """What keeps tables and images that lie elsewhere from being read: one error for each file."""
-    looks = {source.place_of(name): partial(source.owner, name) for name in source.links}
-    looks |= {"images": partial(open_jpegs, source)} if source.has(CROPS) else {}
+    looks: dict[object, Callable[[], object]] = {
+        source.place_of(name): partial(source.owner, name) for name in source.links
+    }
+    if source.has(CROPS):
+        looks["images"] = partial(open_jpegs, source)
     errors: list[HandtoolError] = []
     for look in looks.values():
         try:

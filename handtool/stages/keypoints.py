@@ -151,7 +151,7 @@ def of_known_videos(source: File) -> np.ndarray:
     """(N,): whether any hand of the same video has 2D truth. Some data sets publish boxes and sides alone; of those
     nothing can be copied."""
     video, known = read_column(source, CROPS.video), read_column(source, LABELS.keypoints_valid).any(axis=1)
-    return np.bincount(video, weights=known)[video] > 0 if len(video) else known
+    return np.bincount(video, weights=known)[video] > 0 if len(video) else np.zeros(0, bool)
 
 
 def copy_labels(source: File, hands: FoundKeypoints, rows: np.ndarray) -> None:
@@ -267,6 +267,7 @@ def open_worker(settings: EstimatorSettings, jpegs: Jpegs) -> Callable[[Block, C
 def open_for(settings: EstimatorSettings) -> Estimator:
     if settings.name != "model":
         return ESTIMATORS[settings.name](settings.config, settings.model)
+    assert settings.model is not None
     with store.open_file(Path(settings.model), trusted=True) as pose:
         return ESTIMATORS[settings.name](settings.config, pose)
 

@@ -185,7 +185,7 @@ def make_exclusion(files: list[File], groups: Groups, config: MineConfig) -> Exc
 
 def check_same_space(source: File, pool: File) -> None:
     mine, theirs = read_attrs(source, EMBEDDINGS), read_attrs(pool, EMBEDDINGS)
-    differing = [key for key in SPACE if not np.array_equal(mine.get(key), theirs.get(key))]
+    differing = [key for key in SPACE if not np.array_equal(np.asarray(mine.get(key)), np.asarray(theirs.get(key)))]
     if differing:
         raise HandtoolError(
             f"{source.path} and {pool.path} are embedded in different spaces ({', '.join(differing)} differ), so their distances mean nothing",

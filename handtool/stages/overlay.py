@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def overlay(
     rows, rate = choose_rows(source, footage, config.frames), config.fps or sampled_rate(source)
     scene = read_scene(source, rows, kind)
     size = mp4_size(picture_sizes(source, rows, footage), beside=scene.joints is not None)
-    drawn, origins = 0, Counter()
+    drawn, origins = 0, Counter[str]()
     with Mp4Writer(sink, rate, note=note) as mp4:
         for number, picture in enumerate(islice(make_pictures(source, scene, footage), config.frames or None)):
             mp4.add(
@@ -181,30 +181,26 @@ def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
             values = np.where(flags.reshape(*flags.shape, *[1] * (values.ndim - flags.ndim)), values, np.nan)
         return values
 
-    columns = (CROPS.video, CROPS.frame, CROPS.time, CROPS.side, CROPS.track, CROPS.box, CROPS.crop_from_frame)
-    base = (rows, *(read_column(source, column, rows) for column in columns))
+    columns = (CROPS.video, CROPS.frame, CROPS.time, CROPS.side, CROPS.track, CROPS.box)
+    base: dict[str, Any] = {column.name: read_column(source, column, rows) for column in columns}
+    base |= {"rows": rows, "affine": read_column(source, CROPS.crop_from_frame, rows)}
     match kind:
         case "keypoints":
-            return OverlayScene(*base, read(KEYPOINTS.xy, KEYPOINTS.valid))
+            return OverlayScene(**base, points=read(KEYPOINTS.xy, KEYPOINTS.valid))
         case "labels":
             return OverlayScene(
-                *base, read(LABELS.keypoints, LABELS.keypoints_valid), joints=read(LABELS.joints, LABELS.valid)
+                **base, points=read(LABELS.keypoints, LABELS.keypoints_valid), joints=read(LABELS.joints, LABELS.valid)
             )
         case "predictions":
-            scene = OverlayScene(
-                *base,
-                read(PREDICTIONS.keypoints, PREDICTIONS.valid),
-                joints=read(PREDICTIONS.joints, PREDICTIONS.valid),
-            )
+            joints = read(PREDICTIONS.joints, PREDICTIONS.valid)
+            scene = OverlayScene(**base, points=read(PREDICTIONS.keypoints, PREDICTIONS.valid), joints=joints)
             if source.has(LABELS):
-                scene.true_points, scene.truth = (
-                    read(LABELS.keypoints, LABELS.keypoints_valid),
-                    read(LABELS.joints, LABELS.valid),
-                )
-                scene.error_mm = 1000 * wrist_error(scene.joints, scene.truth, read_column(source, LABELS.valid, rows))
+                truth = read(LABELS.joints, LABELS.valid)
+                scene.true_points, scene.truth = read(LABELS.keypoints, LABELS.keypoints_valid), truth
+                scene.error_mm = 1000 * wrist_error(joints, truth, read_column(source, LABELS.valid, rows))
             return scene
         case _:
-            return OverlayScene(*base, read_column(source, CROPS.landmarks, rows))
+            return OverlayScene(**base, points=read_column(source, CROPS.landmarks, rows))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -148,19 +149,20 @@ def comparison_section(results: list[File], config: ReportConfig, compare: Compa
     html = ""
     for protocol in protocols:
         means = [
-            [nan_of_none(each[protocol].get(key)) for key in ("mean_mm", "mean_low_mm", "mean_high_mm")]
+            tuple(nan_of_none(each[protocol].get(key)) for key in ("mean_mm", "mean_low_mm", "mean_high_mm"))
             for each in known
         ]
-        rows = [(name, *mean) for name, mean in zip(names, means, strict=True)]
+        intervals = [(name, *mean) for name, mean in zip(names, means, strict=True)]
         html += figure(
-            intervals_chart(rows, f"{protocol}, mm", f"{protocol} of each result"),
+            intervals_chart(intervals, f"{protocol}, mm", f"{protocol} of each result"),
             f"{protocol}: the mean, and its 95 % interval.",
         )
-        curves = {name: pck_curves(each.get("pck", {})).get(protocol) for name, each in zip(names, known, strict=True)}
-        if all(curves.values()):
+        found = [pck_curves(each.get("pck", {})).get(protocol) for each in known]
+        curves = {name: curve for name, curve in zip(names, found, strict=True) if curve}
+        if len(curves) == len(names):
             caption = f"{protocol}: share of joints whose error is at most so large (PCK)."
             html += figure(shares_chart(curves, "error, mm", f"PCK under {protocol}"), caption)
-    rows = [
+    rows: list[list[object]] = [
         [name, *(cell for protocol in protocols for cell in side_by_side(each[protocol]))]
         for name, each in zip(names, known, strict=True)
     ]
@@ -171,7 +173,7 @@ def comparison_section(results: list[File], config: ReportConfig, compare: Compa
         differences = compare(results, protocols, config.seed)
     except HandtoolError as error:
         return html + f'<p class="faint">Not compared hand by hand: {escape(str(error))}.</p>'
-    rows = []
+    rows.clear()
     for protocol in protocols:
         for name, each in zip(names[1:], (each for each in differences if each["protocol"] == protocol), strict=True):
             interval = between(each["difference_low_mm"], each["difference_high_mm"], "+")
@@ -209,7 +211,7 @@ def between(low: float | None, high: float | None, sign: str = "") -> str | None
     return f"{low:{sign}.2f}\u00a0to\u00a0{high:{sign}.2f}" if np.isfinite([low, high]).all() else None
 
 
-def nan_of_none(value: object) -> float:
+def nan_of_none(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
@@ -264,7 +266,7 @@ def metrics_row(name: str, values: dict) -> list[object]:
     ]
 
 
-def number(value: object) -> object:
+def number(value: Any) -> object:
     """A figure as Python has it; None where there is none."""
     if value is None or isinstance(value, str):
         return value

@@ -104,8 +104,9 @@ def show_hands(source: File, config: ShowConfig, kind: str) -> np.ndarray:
     rows = choose_rows(source, np.flatnonzero(usable), score, config, (config.rows or 5) * columns, columns)
     hands = read_drawn_hands(source, rows, "" if kind == "crops" else kind)
     tiles = hand_tiles(hands, config.tile)
-    for tile, row in zip(tiles, rows if score is not None else [], strict=False):
-        tile.detail += f"  score {score[row]:.2f}"
+    if score is not None:
+        for tile, row in zip(tiles, rows, strict=False):
+            tile.detail += f"  score {score[row]:.2f}"
     told = f"{len(rows)} of {usable.sum():,} hands, {ORDERS[config.order]}"
     if not usable.all():
         told += f"; {(~usable).sum():,} more have no {kind}"
@@ -119,7 +120,7 @@ def usable_rows(source: File, kind: str) -> np.ndarray:
     if kind == "keypoints":
         return read_column(source, KEYPOINTS.valid)
     if kind == "labels":
-        return read_column(source, LABELS.keypoints_valid).any(1)
+        return (read_column(source, LABELS.keypoints_valid) != 0).any(1)
     return np.ones(source.count(CROPS), bool)
 
 
@@ -135,6 +136,7 @@ def choose_rows(
     rng = np.random.default_rng(config.seed)
     match config.order:
         case "score":
+            assert score is not None
             return choose_lowest(rows, score[rows], count)
         case "video":
             return choose_by_video(rows, read_column(source, CROPS.video)[rows], rng, count, columns)
@@ -227,8 +229,12 @@ def errors_of(source: File, rows: np.ndarray) -> np.ndarray:
 
 
 def read_poses(source: File, rows: np.ndarray, error_mm: np.ndarray) -> Poses:
-    columns = [PREDICTIONS.keypoints, PREDICTIONS.joints, LABELS.keypoints, LABELS.joints]
-    return Poses(*(read_column(source, column, rows) if source.has(column) else None for column in columns), error_mm)
+    points, joints = (read_column(source, column, rows) for column in (PREDICTIONS.keypoints, PREDICTIONS.joints))
+    true_points, true_joints = (
+        read_column(source, column, rows) if source.has(column) else None
+        for column in (LABELS.keypoints, LABELS.joints)
+    )
+    return Poses(points, joints, true_points, true_joints, error_mm)
 
 
 def show_curve(source: File) -> np.ndarray:
@@ -253,7 +259,7 @@ def show_metrics(source: File) -> np.ndarray:
 def describe(source: File) -> dict:
     """What there is to see, for who gave no output."""
     kinds = {
-        kind: source.count(KINDS[kind]) if KINDS[kind] else len(source.h5[kind]) for kind in possible_kinds(source)
+        kind: source.count(table) if (table := KINDS[kind]) else len(source.h5[kind]) for kind in possible_kinds(source)
     }
     told = {
         "to_see": kinds,

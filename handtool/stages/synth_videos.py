@@ -180,7 +180,8 @@ def write_truth(sink: Sink, job: Job, names: list[str], config: SynthVideosConfi
 
 def boxes_json(job: Job, names: list[str]) -> bytes:
     """COCO: an image per frame with hands, `synth-0003.mp4#17`, as `extract --boxes` reads it."""
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for name in names:
         made, numbers = job.load(name), {}
         for frame, side, (x0, y0, x1, y1) in (

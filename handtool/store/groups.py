@@ -1,5 +1,7 @@
 """The groups /weights (a state dict) and /metrics (figures per protocol), which are not tables."""
 
+from collections.abc import Mapping
+
 import h5py
 import numpy as np
 
@@ -27,7 +29,7 @@ def read_weights(file: File) -> tuple[dict[str, np.ndarray], dict]:
     return {name: read_array(group[name], file.path) for name in group}, plain_attrs(group)
 
 
-def write_metrics(sink: Sink, protocols: dict[str, dict[str, object]], arrays: dict[str, np.ndarray]) -> None:
+def write_metrics(sink: Sink, protocols: Mapping[str, Mapping[str, object]], arrays: dict[str, np.ndarray]) -> None:
     """One group per protocol with its figures as attributes; arrays by path below /metrics (per_hand/mpjpe_mm: mm)."""
     top = sink.h5.create_group("metrics")
     for protocol, figures in protocols.items():
@@ -51,7 +53,7 @@ def read_group(group: h5py.Group, file: File) -> dict:
     return {**plain_attrs(group), **inside}
 
 
-def write_attrs(group: h5py.Group, attrs: dict) -> None:
+def write_attrs(group: h5py.Group, attrs: Mapping[str, object]) -> None:
     for key, value in attrs.items():
         if value is not None:
             group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)

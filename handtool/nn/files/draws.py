@@ -30,8 +30,11 @@ from handtool.store import LEFT
 class DataSource(Protocol):
     """What the loop asks of the data of an objective."""
 
-    crops: Crops
-    views: int  # images that the network sees for each item
+    @property
+    def crops(self) -> Crops: ...
+
+    @property
+    def views(self) -> int: ...  # images that the network sees for each item
 
     def rows(self, number: int) -> np.ndarray:
         """The crops to decode for a pass, in the order in which the objective takes them."""

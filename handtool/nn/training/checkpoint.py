@@ -1,6 +1,7 @@
 """The state of a training as named arrays, and back. The arrays go into an HDF5 part of the job; nothing is pickled."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ def pack(model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler 
 
 
 def unpack(
-    state: Mapping[str, object], model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler | None = None
+    state: Mapping[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler | None = None
 ) -> None:
     """Puts what `pack` took back into a model, an optimiser and a scaler of the same making."""
     load_model(state, model)
     groups = optimiser.state_dict()["param_groups"]
-    kept = {int(number): {} for number in {key.split("/")[1] for key in state if key.startswith("optimiser/")}}
+    kept: dict[int, dict[str, torch.Tensor]] = {
+        int(number): {} for number in {key.split("/")[1] for key in state if key.startswith("optimiser/")}
+    }
     for key, value in state.items():
         if key.startswith("optimiser/"):
             _, number, name = key.split("/")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -81,7 +82,7 @@ def place_from_environment(device: str, env: Mapping[str, str] = os.environ) -> 
     # A batch script has SLURM_NTASKS too, but only what srun starts has a step: there, all tasks run this same command.
     if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in env:
         here = int(
-            re.match(r"\d+", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))[0]
+            re.split(r"\D", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))[0]
         )  # "4(x2)": four on each of two machines
         return Place(
             device, int(env["SLURM_PROCID"]), int(env.get("SLURM_LOCALID", 0)), int(env["SLURM_STEP_NUM_TASKS"]), here
@@ -132,7 +133,7 @@ def leading(place: Place, ours: bool, source: str) -> Iterator[Callable[[], None
     if ours:
         yield lambda: None
         return
-    told = []
+    told: list[int] = []
 
     def tell(decision: int) -> None:
         if not told:
@@ -181,7 +182,7 @@ def any_process(flag: bool) -> bool:
     return bool(extreme(torch.tensor(int(flag)), largest=True)) if processes() > 1 else flag
 
 
-def broadcast(value: object) -> object:
+def broadcast(value: Any) -> Any:
     """Rank 0's picklable value on every process."""
     if processes() == 1:
         return value

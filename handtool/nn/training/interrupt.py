@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from typing import Any
 
 from handtool.errors import Terminated
 
@@ -14,7 +15,7 @@ class Sigterm:
 
     def __init__(self) -> None:
         self.received = False
-        self.before = None
+        self.before: Any = None
 
     def __enter__(self) -> "Sigterm":
         if threading.current_thread() is threading.main_thread():  # the only one that Python lets set handlers

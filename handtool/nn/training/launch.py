@@ -37,6 +37,7 @@ def train_as_one_of_many(
     """In a process of its own, where everything is opened again: train(place, source, read(source, config), config, job, progress). Rank 0
     keeps the checkpoints."""
     place = place_from_environment(device)
+    assert place is not None
     with reopen.open() as source:
         train(place, source, read(source, config), config, reopen.open_job() if place.rank == 0 else None, progress)
 
@@ -61,7 +62,8 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    queue, failures = torch.multiprocessing.get_context("spawn").Queue(), []
+    failures: list[Exception] = []
+    queue = torch.multiprocessing.get_context("spawn").Queue()
     listener = threading.Thread(target=listen, args=(queue, progress, failures), daemon=True)
     config = LaunchConfig(
         min_nodes=1,

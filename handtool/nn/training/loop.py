@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -68,10 +68,11 @@ def train(
     device = place.torch_device
     with distributed.joined(place), Sigterm() as sigterm, shortage_named(make_objective, plan, place, data):
         objective, state = make_objective(), distributed.broadcast(load_state(job, plan))
-        model, started = objective.model, state["started"] if state else begin(start, objective.model, place)
+        model: Any = objective.model
+        started = state["started"] if state else begin(start, model, place)
         if place.processes > 1:
             share_batch_norm(objective.network, place.device)
-        objective.network.to(device, memory_format=torch.channels_last).train()
+        objective.network.to(device).to(memory_format=torch.channels_last).train()
         optimiser = make_optimiser(model, config, plan.peak_rate, shares)
         scaler = GradScaler(
             place.device, enabled=plan.precision == "fp16"
@@ -79,7 +80,7 @@ def train(
         if state:
             unpack(state, model, optimiser, scaler)
         parallel = distributed.spread(objective.network, place)
-        network = torch.compile(parallel) if config.compile else parallel
+        network: Any = torch.compile(parallel) if config.compile else parallel
 
         curve, best, warned = Curve(objective.figures, validation is not None, state), best_of(state), None
         best_mm = min(filter(math.isfinite, curve.values.get(VALIDATION, [])), default=math.inf)
@@ -92,7 +93,7 @@ def train(
             closing(move_ahead(crops, device)) as batches,
             TensorBoard(config.tensorboard if job else None, curve) as board,
         ):
-            figures = 0.0
+            figures: Any = 0.0
             for number, images in zip(passes, batches):
                 step, whole = number // plan.accumulate, (number + 1) % plan.accumulate == 0
                 with distributed.averaging(parallel, now=whole):

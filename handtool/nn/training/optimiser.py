@@ -5,6 +5,7 @@ Chen et al. 2020 (arXiv:2002.05709, appendix B.9): rate by the square root of th
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +43,8 @@ def make_optimiser(
 def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """Matrices and kernels, which decay; biases and norms, which do not."""
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return tuple({name: p for name, p in trained.items() if (p.ndim > 1) == matrix} for matrix in (True, False))
+    decayed = {name: p for name, p in trained.items() if p.ndim > 1}
+    return decayed, {name: p for name, p in trained.items() if p.ndim <= 1}
 
 
 class LarsAdam(Adam):
@@ -59,14 +61,15 @@ class LarsAdam(Adam):
         self.eta = eta
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Any = None) -> Any:  # what Adam returns
         for group in self.param_groups:
             for weights in group["params"]:
                 if weights.grad is not None:
                     self.scale_gradient(weights, group["decay"], group["lr"])
-        super().step(closure)
+        return super().step(closure)
 
     def scale_gradient(self, weights: nn.Parameter, decay: float, rate: float) -> None:
+        assert weights.grad is not None
         size, slope = weights.norm(), weights.grad.norm()
         there = (size > 0) & (slope > 0)
         factor = (self.eta * size / (slope + decay * size + 1e-8) / rate).clamp(max=1.0)

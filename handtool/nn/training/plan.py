@@ -109,7 +109,8 @@ def make_plan(num_items: int, item: str, config: TrainingConfig, place: Place) -
             hint="a larger --batch-size, fewer --processes or --gpus, or more hands",
         )
     schedule = Schedule(num_items, share * place.processes, config.seed)
-    steps = config.steps or max(1, config.epochs * schedule.steps_per_epoch // config.accumulate)
+    assert config.steps or config.epochs
+    steps = config.steps or max(1, (config.epochs or 0) * schedule.steps_per_epoch // config.accumulate)
     rate = config.learning_rate
     return Plan(
         schedule,

@@ -11,7 +11,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -64,9 +66,9 @@ def measure_step(make_objective: Callable[[], Objective], plan: Plan, views: int
     with FakeTensorMode():
         objective = make_objective()
         numbers = sum(parameter.numel() for parameter in objective.model.parameters())
-        less, more = (count_peak(lambda n=n: pass_through(objective, views * n)) for n in PROBES)
-        compared = objective.imagine_loss(2) is not None
-        loss = count_peak(lambda: objective.imagine_loss(LOSS_PROBE).backward()) if compared else 0
+        less, more = (count_peak(partial(pass_through, objective, views * n)) for n in PROBES)
+        imagine: Any = objective.imagine_loss
+        loss = count_peak(lambda: imagine(LOSS_PROBE).backward()) if imagine(2) is not None else 0
     per_item = (more - less) / (many - few)
     kept = 3 + (plan.processes > 1)  # weights and two moments; the buckets in which DDP averages gradients
     return StepMemory(
