@@ -130,11 +130,11 @@ def read_videos(
     kill from outside) is returned instead, by number and chunk: a run that is resumed gives it another chance.
     """
     chunks = [
-        (number, chunk, part)
+        (number, chunk, images)
         for number, video in enumerate(videos)
-        for chunk, part in enumerate(split_into_chunks(video))
+        for chunk, images in enumerate(split_into_chunks(video))
     ]
-    items = [chunks[place] for place in largest_first([size_of(part) for _, _, part in chunks])]
+    items = [chunks[place] for place in largest_first([size_of(images) for _, _, images in chunks])]
     items = [item for item in items if not job.has(part_name(*item[:2]))]
     waiting, hands, frames, lost = Counter(number for number, _, _ in items), 0, 0, {}
     finished = len(videos) - len(waiting)
@@ -188,15 +188,15 @@ def open_finder(
             Counter[str](),
             0,
         )
-        film = read_truth(video)
+        known_video = read_truth(video)
         for frame, image, hands in finder.find_in(
             read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)
         ):
             if not frame.kept:
                 rows.follow(image, frame.time, hands)
                 continue
-            if film and frame.hands is None:
-                hands = join_truth(video, film, frame, [hand for hand, _, _ in hands], joined)
+            if known_video and frame.hands is None:
+                hands = join_truth(video, known_video, frame, [hand for hand, _, _ in hands], joined)
             rows.add(image, frame.number, frame.time, hands, frame.jpeg if image is frame.image else None)
             if rows.is_full:
                 job.save(part_name(number, chunk, blocks), rows.take_block())
@@ -204,7 +204,9 @@ def open_finder(
         if rows.jpegs:
             job.save(part_name(number, chunk, blocks), rows.take_block())
             blocks += 1
-        about = {"joined": dict(joined), "subject": film.subject, "place": film.place} if film else {}
+        about = (
+            {"joined": dict(joined), "subject": known_video.subject, "place": known_video.place} if known_video else {}
+        )
         outcome = {**tally.as_outcome(), **rows.as_outcome(), **about, "blocks": blocks}
         job.save(part_name(number, chunk), outcome)
         yield outcome
@@ -228,23 +230,25 @@ def read_truth(video: Video) -> KnownVideo | None:
         return make_known_video({**columns, "row": rows}, about)
 
 
-def join_truth(video: Video, film: KnownVideo, frame: Frame, found: list[Detection], joined: Counter) -> list[Hand]:
+def join_truth(
+    video: Video, known_video: KnownVideo, frame: Frame, found: list[Detection], joined: Counter
+) -> list[Hand]:
     """The hands that were found, each with the frame's camera and the label of the known hand that it is; its side is
     the known one."""
-    if frame.image.shape[1::-1] != film.size:
-        have, made = ("x".join(map(str, size)) for size in (frame.image.shape[1::-1], film.size))
+    if frame.image.shape[1::-1] != known_video.size:
+        have, made = ("x".join(map(str, size)) for size in (frame.image.shape[1::-1], known_video.size))
         raise HandtoolError(
             f"{video.path} is {have} px, the truth beside it was made for {made} px",
             hint=f"move {find_truth(video)} away",
         )
-    known = film.join(
+    known = known_video.join(
         frame.number, np.array([hand.box for hand in found]).reshape(-1, 4), [hand.side for hand in found], joined
     )
     return [
         (
             replace(hand, side=match.side) if match else hand,
-            film.camera,
-            (match or unknown_hand(film.camera)).as_label(),
+            known_video.camera,
+            (match or unknown_hand(known_video.camera)).as_label(),
         )
         for hand, match in zip(found, known, strict=True)
     ]
