@@ -40,7 +40,8 @@ def reasons(report: dict, what: str) -> dict:
 
 
 def compare_pictures(scene, cameras, width, height, device="cpu"):
-    """Shares of pixels that differ by more than 4 grey levels, and whose depth differs by more than half a pixel's width there."""
+    """Shares of pixels that differ by more than 4 grey levels, and whose depth differs by more than half a pixel's
+    width there."""
     numpy_made, torch_made = (list(pictures(scene, cameras, width, height, where)) for where in (None, device))
     image, depth = (np.stack([made[k] for made in numpy_made]) for k in (0, 1))
     other_image, other_depth = (np.stack([made[k] for made in torch_made]) for k in (0, 1))

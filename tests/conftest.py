@@ -42,16 +42,19 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def warm_server(environment):
-    """-> the server, started when it is first asked for. Its folder is not pytest's: the path of a socket has 107 characters at most."""
+    """-> the server, started when it is first asked for. Its folder is not pytest's: the path of a socket has 107
+    characters at most."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
         yield functools.cache(lambda: opened.enter_context(contextlib.closing(warm.Server(Path(folder), environment))))
 
 
 @pytest.fixture
 def handtool(tmp_path, warm_server, environment):
-    """`handtool("mine", "e.h5", "-o", "p.h5")` in an empty folder -> CompletedProcess with text; `stdin=bytes` for a pipe.
+    """`handtool("mine", "e.h5", "-o", "p.h5")` in an empty folder -> CompletedProcess with text; `stdin=bytes` for a
+    pipe.
 
-    Commands that need torch run in a fork of a process that has loaded it (warm.py); `fresh`: in an interpreter of their own, like the others.
+    Commands that need torch run in a fork of a process that has loaded it (warm.py); `fresh`: in an interpreter of
+    their own, like the others.
     """
 
     def run(

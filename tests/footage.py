@@ -1,4 +1,5 @@
-"""Footage made for the tests: little videos whose every frame can be told by its colour, images, and a way to run a stage on them."""
+"""Footage made for the tests: little videos whose every frame can be told by its colour, images, and a way to run a
+stage on them."""
 
 import dataclasses
 import json
@@ -21,7 +22,8 @@ def make_video(
     times: list[float] | None = None,
     options: dict | None = None,
 ) -> Path:
-    """A ball that travels from left to right; frame i is as bright as i. size: (width, height) px. times: s, one per frame."""
+    """A ball that travels from left to right; frame i is as bright as i. size: (width, height) px. times: s, one per
+    frame."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"g": "15", "bf": "0", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
@@ -36,7 +38,8 @@ def make_video(
 
 
 def picture(number: int, of: int, size: tuple[int, int] = (96, 64)) -> np.ndarray:
-    """(h, w, 3) uint8: a ground that brightens with the number, noise that makes packets large, a red corner at the upper left."""
+    """(h, w, 3) uint8: a ground that brightens with the number, noise that makes packets large, a red corner at the
+    upper left."""
     width, height = size
     image = np.full((height, width, 3), 40 + 150 * number // max(of, 1), np.uint8)
     image[:, :, 2] += np.random.default_rng(number).integers(0, 30, (height, width), dtype=np.uint8)
@@ -125,7 +128,8 @@ def make_labelled(folder: Path, count: int = 6, size: int = 224, as_json: bool =
 
 
 def make_freihand(root: Path, truth: str | None = "here", num_hands: int = 5, num_exams: int = 3) -> Path:
-    """FreiHAND's layout: hands before 4 backgrounds, others to be examined on. truth of these: "here", "beside" (in <root>_eval) or None."""
+    """FreiHAND's layout: hands before 4 backgrounds, others to be examined on. truth of these: "here", "beside" (in
+    <root>_eval) or None."""
     rng = np.random.default_rng(11)
     for split, images, hands in (("training", 4 * num_hands, num_hands), ("evaluation", num_exams, num_exams)):
         for number in range(images):

@@ -11,7 +11,8 @@ from handtool.vision.mediapipe import CONTEXTS, FoundHand, LandmarkModel
 
 @dataclass
 class Sight:
-    """errors: of each hand that was found, mean distance of the 21 keypoints as a share of the hand's extent. sides: taken for the right one."""
+    """errors: of each hand that was found, mean distance of the 21 keypoints as a share of the hand's extent. sides:
+    taken for the right one."""
 
     looked: int
     errors: np.ndarray
@@ -23,7 +24,8 @@ class Sight:
 
 
 def find_hand(hands: LandmarkModel, crop: np.ndarray) -> FoundHand | None:
-    """As the keypoints stage looks: the crop padded to one context after the other; the hand nearest to the middle, in px of the crop."""
+    """As the keypoints stage looks: the crop padded to one context after the other; the hand nearest to the middle,
+    in px of the crop."""
     size = len(crop)
     for wanted in CONTEXTS:
         pad = max(0, round(size * (wanted / BOX_SCALE - 1) / 2))

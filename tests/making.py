@@ -16,7 +16,8 @@ def record(program: str = "handtool test", **config) -> Record:
 
 
 def draw_hand(xy: np.ndarray, size: int, rng: np.random.Generator) -> bytes:
-    """A JPEG with 21 blobs at the keypoints on a noisy ground, so that pixels and keypoints have to do with each other."""
+    """A JPEG with 21 blobs at the keypoints on a noisy ground, so that pixels and keypoints have to do with each
+    other."""
     image = np.full((size, size, 3), rng.integers(40, 120, 3), np.uint8)
     for x, y in xy:
         cv2.circle(image, (int(round(float(x))), int(round(float(y)))), max(1, size // 24), (200, 170, 150), -1)

@@ -1,4 +1,5 @@
-"""Small ONNX models for the tests that really look: they find what is red on the picture, and say so in the layout that is asked for."""
+"""Small ONNX models for the tests that really look: they find what is red on the picture, and say so in the layout
+that is asked for."""
 
 from pathlib import Path
 

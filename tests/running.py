@@ -16,7 +16,8 @@ def package_environment(**more: str) -> dict[str, str]:
 
 
 def run_stage(stage, sources: Path | list[Path], output: Path, config, **extra) -> dict:
-    """Runs `stage(source or sources, sink, config, …)` into `output` and returns its report. `extra`: paths of further files."""
+    """Runs `stage(source or sources, sink, config, …)` into `output` and returns its report. `extra`: paths of
+    further files."""
     paths = sources if isinstance(sources, list) else [sources]
     files = [store.open_file(path, trusted=True) for path in paths]
     others = {key: store.open_file(path, trusted=True) for key, path in extra.items()}

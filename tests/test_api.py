@@ -186,7 +186,8 @@ def test_a_hand_dataset_has_image_labels_camera_and_side(tmp_path):
 
 
 def make_half_labelled(path: Path) -> Path:
-    """Three hands: of the first all is labelled but joint 20, of the second nothing, the third has neither label nor keypoints."""
+    """Three hands: of the first all is labelled but joint 20, of the second nothing, the third has neither label nor
+    keypoints."""
     rng = np.random.default_rng(3)
     hands = {"joints": rng.normal(size=(3, 21, 3)), "camera": np.full((3, 3, 3), np.nan)}
     hands["xy"] = rng.uniform(5, 50, (3, 21, 2))

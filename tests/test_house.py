@@ -122,7 +122,8 @@ def test_every_name_on_a_command_line_stands_for_something():
 
 
 def files_of_a_circle(graph: dict[str, set[str]]) -> list[str]:
-    """The files that are left when those that import nothing of the rest are taken away again and again, from both ends."""
+    """The files that are left when those that import nothing of the rest are taken away again and again, from both
+    ends."""
     left = dict(graph)
     while True:
         imported = set().union(*left.values()) if left else set()

@@ -1,8 +1,10 @@
-"""`handtool` in a fork of a process that has loaded the libraries once: importing torch takes 2 to 4 s, most tests of a command need none of it.
+"""`handtool` in a fork of a process that has loaded the libraries once: importing torch takes 2 to 4 s, most tests of a
+command need none of it.
 
-`Server` is what the fixture `handtool` starts, once for each pytest process. `python -I -S tests/warm.py SOCKET ARGUMENTS…` is the command: its
-working directory, environment and first three descriptors are those of the run, its exit status is the run's. handtool itself is imported anew in
-every run. What only a fresh interpreter shows (which modules a command loads, signals, terminals) is tested with `python -m handtool`.
+`Server` is what the fixture `handtool` starts, once for each pytest process. `python -I -S tests/warm.py SOCKET
+ARGUMENTS…` is the command: its working directory, environment and first three descriptors are those of the run, its
+exit status is the run's. handtool itself is imported anew in every run. What only a fresh interpreter shows (which
+modules a command loads, signals, terminals) is tested with `python -m handtool`.
 """
 
 import contextlib
@@ -49,7 +51,8 @@ def ask(path: str, words: list[str]) -> int:
 
 
 def serve(path: str) -> dict:
-    """Answers until standard input ends, then leaves. Returns in every process that it forks, with what that process has to do."""
+    """Answers until standard input ends, then leaves. Returns in every process that it forks, with what that process
+    has to do."""
     running: dict[int, tuple[int, socket.socket]] = {}  # what tells the end of a process: its number, and who asked
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)

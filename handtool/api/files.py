@@ -1,4 +1,5 @@
-"""`handtool.open`: a handtool file as arrays, its linked files followed and every checksum verified as the commands do."""
+"""`handtool.open`: a handtool file as arrays, its linked files followed and every checksum verified as the commands
+do."""
 
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +20,14 @@ Rows = int | slice | list[int] | np.ndarray
 
 
 def open(path: str | Path) -> "HandFile":
-    """A handtool file, read-only. Errors: HandtoolError (no such file), DamagedFile (not HDF5, not ours, damaged, hostile, newer)."""
+    """A handtool file, read-only. Errors: HandtoolError (no such file), DamagedFile (not HDF5, not ours, damaged,
+    hostile, newer)."""
     return HandFile(store.open_file(path))
 
 
 class HandFile:
-    """An open file: `f["keypoints/xy"]`, `f.images[i]`, `len(f)`; a context manager. Row i is the same hand in all its tables."""
+    """An open file: `f["keypoints/xy"]`, `f.images[i]`, `len(f)`; a context manager. Row i is the same hand in all
+    its tables."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -66,7 +69,8 @@ class HandFile:
         return table in self.tables and (not column or column in self.columns(table))
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """A whole column, "table/column", its crc32 verified: text as str objects, sides as 0 LEFT, 1 RIGHT, 2 UNKNOWN."""
+        """A whole column, "table/column", its crc32 verified: text as str objects, sides as 0 LEFT, 1 RIGHT, 2
+        UNKNOWN."""
         return self.read(name)
 
     def read(self, name: str, rows: slice | list[int] | np.ndarray | None = None) -> np.ndarray:
@@ -82,7 +86,8 @@ class HandFile:
         return values if chosen is None else values[chosen]
 
     def attrs(self, table: str) -> dict[str, Any]:
-        """The attributes of a table or of `weights`; of `metrics` the figures of each protocol: {protocol: {figure: value}}."""
+        """The attributes of a table or of `weights`; of `metrics` the figures of each protocol: {protocol: {figure:
+        value}}."""
         self.file.need(table, hint=f"it has {', '.join(self.tables) or 'none'}")
         if table == "metrics":
             figures = store.read_metrics(self.file)
@@ -105,7 +110,8 @@ class HandFile:
         return self.file.report
 
     def to_pandas(self, table: str) -> "pandas.DataFrame":
-        """A table as `handtool export` writes it to csv: sides and videos by name, (N, 21, 2) as 42 columns named by joint and axis.
+        """A table as `handtool export` writes it to csv: sides and videos by name, (N, 21, 2) as 42 columns named by
+        joint and axis.
 
         Errors: HandtoolError where pandas is not installed or there is no such table.
         """

@@ -14,10 +14,12 @@ from handtool.store import CROPS, KEYPOINTS, LABELS, File
 
 
 class HandDataset(Dataset):
-    """Item i is row i of the file. `transform`: called with the crop, (S, S, 3) uint8 RGB; what it returns is the item's image.
+    """Item i is row i of the file. `transform`: called with the crop, (S, S, 3) uint8 RGB; what it returns is the
+    item's image.
 
-    In memory are the labels, half a kilobyte a hand, and where each image lies; images are read and decoded when they are asked for. It
-    can be pickled: the other process opens the file itself on first use. Errors: HandtoolError (no such file, no crops), DamagedFile.
+    In memory are the labels, half a kilobyte a hand, and where each image lies; images are read and decoded when they
+    are asked for. It can be pickled: the other process opens the file itself on first use. Errors: HandtoolError (no
+    such file, no crops), DamagedFile.
     """
 
     def __init__(self, path: str | Path, transform: Callable[[np.ndarray], Any] | None = None) -> None:
@@ -41,8 +43,9 @@ class HandDataset(Dataset):
         return self.opened
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """image, keypoints (21, 2) px of the crop and keypoints_valid (21,), joints (21, 3) m in the camera frame and valid (21,), camera
-        (3, 3) px of the crop, scale: m, bone 9-10; side: 0 LEFT, 1 RIGHT, 2 UNKNOWN; row. What is not known is NaN, and not valid."""
+        """image, keypoints (21, 2) px of the crop and keypoints_valid (21,), joints (21, 3) m in the camera frame
+        and valid (21,), camera (3, 3) px of the crop, scale: m, bone 9-10; side: 0 LEFT, 1 RIGHT, 2 UNKNOWN; row.
+        What is not known is NaN, and not valid."""
         row = range(len(self))[row]
         crops, labels = self.open()
         image = crops.decode(np.array([row])).numpy()[0]
@@ -51,7 +54,8 @@ class HandDataset(Dataset):
 
 
 def read_labels(file: File) -> dict[str, np.ndarray]:
-    """What an item says of its hand, of all N rows. The keypoints are those of /labels where that knows any of the hand, else of /keypoints."""
+    """What an item says of its hand, of all N rows. The keypoints are those of /labels where that knows any of the
+    hand, else of /keypoints."""
     side = store.read_column(file, CROPS.side)
     joints, keypoints = unknown(len(side), 21, 3), unknown(len(side), 21, 2)
     scale = unknown(len(side))

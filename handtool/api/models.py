@@ -48,7 +48,8 @@ class LoadedEncoder(Encoder):
         self.contract = contract
 
     def transform(self, crops: Images, side: Sides | None = None) -> Tensor:
-        """(N, S, S, 3) uint8 RGB -> (N, 3, size, size), normalised, on the encoder's device; left hands mirrored where `side` says so."""
+        """(N, S, S, 3) uint8 RGB -> (N, 3, size, size), normalised, on the encoder's device; left hands mirrored
+        where `side` says so."""
         images = read_images(crops).to(next(self.parameters()).device)
         flipped = torch.from_numpy(read_sides(UNKNOWN if side is None else side, len(images)) == LEFT)
         window = whole_crop(len(images), images.shape[1], self.contract.size)
@@ -82,7 +83,8 @@ class Poses:
 
 
 class PosePredictor:
-    """`predictor(images, side)` -> Poses: the forward pass of `handtool predict`. `predictor.model` is the nn.Module."""
+    """`predictor(images, side)` -> Poses: the forward pass of `handtool predict`. `predictor.model` is the
+    nn.Module."""
 
     def __init__(self, model: PoseModel) -> None:
         self.model, self.contract = model, model.contract
@@ -96,10 +98,12 @@ class PosePredictor:
         batch_size: int = 64,
         precision: str = "auto",
     ) -> Poses:
-        """images (N, S, S, 3) uint8 RGB crops; side: "left", "right", "unknown" (seen as right), or 0, 1, 2, one or N of them.
+        """images (N, S, S, 3) uint8 RGB crops; side: "left", "right", "unknown" (seen as right), or 0, 1, 2, one or N
+        of them.
 
-        camera (3, 3) or (N, 3, 3): intrinsics of the crop, px, NaN unknown; bone_mm: length of the middle finger's first bone, one or N
-        (none: the mean of the training hands). precision: auto, bf16 or fp32. Errors: HandtoolError where shapes do not fit.
+        camera (3, 3) or (N, 3, 3): intrinsics of the crop, px, NaN unknown; bone_mm: length of the middle finger's
+        first bone, one or N (none: the mean of the training hands). precision: auto, bf16 or fp32. Errors:
+        HandtoolError where shapes do not fit.
         """
         device = next(self.model.parameters()).device
         images_NSS3 = read_images(images)

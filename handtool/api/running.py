@@ -1,7 +1,7 @@
 """`handtool.run`: a command, called from Python.
 
-The call goes through the command's own options (cli/NAME.py), so that names, ranges and choices, what an option does beside others, and the
-line that the output's history keeps are stated once.
+The call goes through the command's own options (cli/NAME.py), so that names, ranges and choices, what an option does
+beside others, and the line that the output's history keeps are stated once.
 """
 
 import difflib
@@ -42,12 +42,12 @@ def run(
 ) -> dict[str, Any]:
     """`handtool COMMAND SOURCES… -o OUTPUT --setting value …`; returns its report. Nothing is printed.
 
-    `settings`: the command's options, with _ for -, under their name or that of the config (config.py); further inputs (model="pose.h5")
-    and force=True, restart=True are among them. Lists are given as lists or tuples. As on the command line an existing output of the same
-    settings and inputs is kept, and its report returned.
+    `settings`: the command's options, with _ for -, under their name or that of the config (config.py); further inputs
+    (model="pose.h5") and force=True, restart=True are among them. Lists are given as lists or tuples. As on the command
+    line an existing output of the same settings and inputs is kept, and its report returned.
 
-    Errors: WrongCommand (no such command or setting, a value out of range, a setting that does nothing beside the others), other
-    HandtoolErrors as the command has them; none ends the process.
+    Errors: WrongCommand (no such command or setting, a value out of range, a setting that does nothing beside the
+    others), other HandtoolErrors as the command has them; none ends the process.
     """
     with ONE_AT_A_TIME:
         group, options = load_command(command)

@@ -7,10 +7,10 @@
       evaluation_K.json  evaluation_scale.json
       evaluation_xyz.json  evaluation_verts.json    the truth of the evaluation, published later: here, or in FreiHAND_pub_v2_eval/
 
-Conversions: none. xyz and verts are metres in the camera's frame (x right, y down, z forward), in our order of joints; K counts from pixel
-centres. Every hand is a right hand. `sample_id` is the number of the image, `sample_key` its path below the root: hands/groups.py knows the set
-by them, and the pictures of a hand, since its one video a split is no footage. Where the truth of the evaluation is not there, its joints
-are marked not valid, and K and scale are kept.
+Conversions: none. xyz and verts are metres in the camera's frame (x right, y down, z forward), in our order of joints;
+K counts from pixel centres. Every hand is a right hand. `sample_id` is the number of the image, `sample_key` its path
+below the root: hands/groups.py knows the set by them, and the pictures of a hand, since its one video a split is no
+footage. Where the truth of the evaluation is not there, its joints are marked not valid, and K and scale are kept.
 """
 
 import json
@@ -52,7 +52,8 @@ def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
 
 
 def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
-    """One video a split, its rows the numbers of the images. Raises HandtoolError where something is missing, WrongCommand for other names."""
+    """One video a split, its rows the numbers of the images. Raises HandtoolError where something is missing,
+    WrongCommand for other names."""
     if choice.split is not None and choice.split not in SPLITS:
         raise WrongCommand(
             f"FreiHAND has no split {choice.split!r}", hint=f"--split train or evaluation (also: {', '.join(SPLITS)})"
@@ -130,7 +131,8 @@ def known_hand(labels: dict[str, np.ndarray], row: int, name: str) -> KnownHand:
 
 @lru_cache(maxsize=2)
 def read_labels(root: str, split: str) -> dict[str, np.ndarray]:
-    """K (n, 3, 3), scale (n,) m and, where they are known, xyz (n, 21, 3) and verts (n, 778, 3) m. Raises HandtoolError."""
+    """K (n, 3, 3), scale (n,) m and, where they are known, xyz (n, 21, 3) and verts (n, 778, 3) m. Raises
+    HandtoolError."""
     labels = {}
     for name in NEEDED[split]:
         path = Path(root) / f"{split}_{name}.json"

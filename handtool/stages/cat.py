@@ -47,8 +47,8 @@ REMEDY = {
 def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress = silent) -> dict:
     """Writes all rows of all sources, links flattened; with `config.link` the images stay where they are.
 
-    A single source keeps its rows and their source_row, and so do the shards of one run; other rows say in source_row where they were.
-    Shards that are missing are told. Raises HandtoolError where tables do not go together.
+    A single source keeps its rows and their source_row, and so do the shards of one run; other rows say in source_row
+    where they were. Shards that are missing are told. Raises HandtoolError where tables do not go together.
     """
     for source in sources:
         source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
@@ -150,7 +150,8 @@ def describe(attrs: dict, other: File, names: list[str], table: Table) -> str:
 
 
 def run_of(file: File) -> str:
-    """Tells which files are shards of one run: the same program, settings and input list at the beginning of their history."""
+    """Tells which files are shards of one run: the same program, settings and input list at the beginning of their
+    history."""
     if not file.provenance:
         return file.uuid
     first = file.provenance[0]
@@ -160,7 +161,8 @@ def run_of(file: File) -> str:
 
 
 def find_shards(sources: list[File]) -> dict[int, set[int]]:
-    """Of how many shards -> which of them were joined here or before; {} where nothing was divided (`extract --shard 2/8`)."""
+    """Of how many shards -> which of them were joined here or before; {} where nothing was divided (`extract --shard
+    2/8`)."""
     shards: dict[int, set[int]] = {}
     for source in sources:
         for entry in source.provenance:
@@ -196,7 +198,8 @@ def order_videos(sources: list[File]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def order_rows(sources: list[File], file: np.ndarray, video_row: np.ndarray) -> tuple[Chosen, np.ndarray]:
-    """The hands in the order of the videos; within one, and where a file's videos stay together, as they were. And their videos (N,)."""
+    """The hands in the order of the videos; within one, and where a file's videos stay together, as they were. And
+    their videos (N,)."""
     parts = []
     for n, source in enumerate(sources):
         old = read_column(source, CROPS.video).astype(np.int64)

@@ -1,4 +1,5 @@
-"""Is this machine ready? Every package is imported in a process of its own, so that a broken one cannot take the doctor along."""
+"""Is this machine ready? Every package is imported in a process of its own, so that a broken one cannot take the
+doctor along."""
 
 import json
 import os
@@ -109,7 +110,8 @@ class Finding:
 
 
 def doctor(progress: Progress = silent) -> dict:
-    """{"ready", "findings": [{"name", "status", "needed", "found", "remedy"}]}; ready: nothing that is needed is missing."""
+    """{"ready", "findings": [{"name", "status", "needed", "found", "remedy"}]}; ready: nothing that is needed is
+    missing."""
     findings = [check_python(), check_disk()]
     with ThreadPoolExecutor(max(2, (os.cpu_count() or 2))) as pool:
         for done, finding in enumerate(pool.map(check_import, PROBES), 1):

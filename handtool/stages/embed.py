@@ -44,8 +44,8 @@ NORMALIZATIONS = {
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What describes the hands, before any axes. `read()` yields (first row, numbers of b hands as the file has them), `describe` makes
-    (b, width) float32 of these, NaN throughout where there is nothing."""
+    """What describes the hands, before any axes. `read()` yields (first row, numbers of b hands as the file has
+    them), `describe` makes (b, width) float32 of these, NaN throughout where there is nothing."""
 
     read: Callable[[], Iterator[tuple[int, np.ndarray]]]
     describe: Callable[[int, np.ndarray], np.ndarray]
@@ -66,11 +66,12 @@ def embed(
     basis: File | None = None,
     encoder: File | None = None,
 ) -> dict:
-    """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN where there are none.
+    """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN where there
+    are none.
 
-    The axes are fitted on all valid hands, or taken from `basis`, a file with /embeddings; as many axes as the descriptor has numbers
-    leave it as it is. One block in memory. Raises HandtoolError where there is nothing to embed, WrongCommand where options contradict the
-    basis or each other.
+    The axes are fitted on all valid hands, or taken from `basis`, a file with /embeddings; as many axes as the
+    descriptor has numbers leave it as it is. One block in memory. Raises HandtoolError where there is nothing to embed,
+    WrongCommand where options contradict the basis or each other.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     space, config = read_space(basis, config, encoder)
@@ -154,7 +155,8 @@ def open_descriptors(
 def encode(
     source: File, sink: Sink, config: EmbedConfig, encoder: File | None, side: np.ndarray, progress: Progress
 ) -> Descriptors:
-    """Features of unit length, computed once and kept on the disk while axes are fitted (about as many bytes as the crops themselves)."""
+    """Features of unit length, computed once and kept on the disk while axes are fitted (about as many bytes as the
+    crops themselves)."""
     from handtool.nn.files.features import encode_crops, num_features
 
     if not isinstance(encoder, File):
@@ -182,7 +184,8 @@ def encode(
 def fit_space(
     described: Descriptors, source: File, config: EmbedConfig, progress: Progress
 ) -> tuple[Basis, float | None]:
-    """The principal axes of all valid hands, and the share of the variance that they keep; nothing to fit where all numbers are kept."""
+    """The principal axes of all valid hands, and the share of the variance that they keep; nothing to fit where all
+    numbers are kept."""
     dim = config.dim or min(DIMS[config.source], described.width)
     if dim > described.width:
         raise WrongCommand(f"--dim {dim} was asked, a hand's descriptor has {described.width} numbers")
@@ -207,7 +210,8 @@ def fit_space(
 
 
 def meanwhile(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]:
-    """work(*item) of each, in order, by a thread of its own: numpy computes there while the next block is read and the last one written here."""
+    """work(*item) of each, in order, by a thread of its own: numpy computes there while the next block is read and
+    the last one written here."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(1) as thread:
         for item in items:
@@ -219,7 +223,8 @@ def meanwhile(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]:
 
 
 def describe_space(space: Basis, moments: RunningMoments) -> dict:
-    """The attributes by which another file can be embedded alike. Raw numbers have a variance too, measured as they were written."""
+    """The attributes by which another file can be embedded alike. Raw numbers have a variance too, measured as they
+    were written."""
     raw = space.is_raw and moments.count
     variance = np.diag(moments.scatter) / max(moments.count - 1, 1) if raw else space.explained_variance
     return {
@@ -231,7 +236,8 @@ def describe_space(space: Basis, moments: RunningMoments) -> dict:
 
 
 def read_space(basis: File | None, config: EmbedConfig, encoder: File | None) -> tuple[Basis | None, EmbedConfig]:
-    """The axes that another file was embedded on, and the settings that follow it. Raises WrongCommand where others are asked for."""
+    """The axes that another file was embedded on, and the settings that follow it. Raises WrongCommand where others
+    are asked for."""
     if encoder is not None:
         if config.source == "joints":
             raise WrongCommand(

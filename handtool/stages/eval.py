@@ -52,12 +52,13 @@ def evaluate(
     *,
     model: File | None = None,
 ) -> dict:
-    """Score each source's predictions against its labels, or those that `model` makes for its crops; one block of results per source.
+    """Score each source's predictions against its labels, or those that `model` makes for its crops; one block of
+    results per source.
 
-    Several sources without a model are several predictions of the same hands, and are compared with the first, pair by pair.
-    With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError where there are no labels, no predictions or
-    no hands that can be scored, or where sources to be compared hold other hands; WrongCommand for a protocol that is not known, an output
-    for several sources, a bone without a model.
+    Several sources without a model are several predictions of the same hands, and are compared with the first, pair by
+    pair. With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError where there are no
+    labels, no predictions or no hands that can be scored, or where sources to be compared hold other hands;
+    WrongCommand for a protocol that is not known, an output for several sources, a bone without a model.
     """
     check_request(sources, sink, config, model)
     if not model:
@@ -109,7 +110,8 @@ def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, mo
 
 
 def check_same_hands(sources: list[File]) -> None:
-    """Row by row: labels of one file, or the same truth under the same name. HandtoolError names the first row that differs."""
+    """Row by row: labels of one file, or the same truth under the same name. HandtoolError names the first row that
+    differs."""
     first, *others = sources
     for other in others:
         for source in (first, other):
@@ -148,7 +150,8 @@ def predict(source: File, model: File, config: EvalConfig, progress: Progress) -
 
 
 def join_labels(source: File, predicted: Predictions) -> ScoredHands:
-    """Predictions beside their truth; a prediction marked as not valid becomes NaN, which every protocol counts as failed."""
+    """Predictions beside their truth; a prediction marked as not valid becomes NaN, which every protocol counts as
+    failed."""
     columns = predicted.columns
     joints = np.where(columns["valid"][:, None, None], columns["joints"], np.float32(np.nan))
     vertices = None
@@ -161,7 +164,8 @@ def join_labels(source: File, predicted: Predictions) -> ScoredHands:
 
 
 def count_hands(source: File, hands: ScoredHands) -> tuple[Accounting, np.ndarray]:
-    """in = scored + without truth + without prediction; and the rows of the last. HandtoolError where no hand is left to score."""
+    """in = scored + without truth + without prediction; and the rows of the last. HandtoolError where no hand is
+    left to score."""
     labelled, predicted = hands.valid.any(axis=1), np.isfinite(hands.predicted).all(axis=(1, 2))
     accounting = Accounting("hands", done=int((labelled & predicted).sum()))
     accounting.skip("no true joint", int((~labelled).sum()))

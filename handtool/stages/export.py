@@ -1,7 +1,8 @@
-"""A table for other programs: csv, json, npz; predictions as the submission of a published data set; weights as safetensors or a torch
-file, or as an ONNX model that runs without torch.
+"""A table for other programs: csv, json, npz; predictions as the submission of a published data set; weights as
+safetensors or a torch file, or as an ONNX model that runs without torch.
 
-Floats are written in the fewest digits that give back the same number. csv writes `nan`, json null, for what is not known.
+Floats are written in the fewest digits that give back the same number. csv writes `nan`, json null, for what is not
+known.
 """
 
 import csv
@@ -52,9 +53,11 @@ OF_THE_SAMPLE = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key"
 def export(
     source: File, target: Path, config: ExportConfig, progress: Progress = silent, *, template: Path | None = None
 ) -> dict:
-    """Writes one table of the source, its metrics or its weights, to `target`. `template`: of an AssemblyHands submission, the frames.
+    """Writes one table of the source, its metrics or its weights, to `target`. `template`: of an AssemblyHands
+    submission, the frames.
 
-    Raises WrongCommand where format and table do not fit, HandtoolError where the table is not there or no whole submission.
+    Raises WrongCommand where format and table do not fit, HandtoolError where the table is not there or no whole
+    submission.
     """
     if template and config.format != "assemblyhands":
         raise WrongCommand(
@@ -118,7 +121,8 @@ def export_submission(source: File, target: Path, config: ExportConfig, template
 
 
 def last_table(source: File, wanted: str) -> str:
-    """What the last stage added: weights where they are asked for, else metrics, else the last table that the file has of its own."""
+    """What the last stage added: weights where they are asked for, else metrics, else the last table that the file
+    has of its own."""
     if wanted in WEIGHT_FORMATS:
         return "weights"
     own = [name for name in source.tables if source.owns(name)]
@@ -172,7 +176,8 @@ def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.
 
 
 def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -> None:
-    """One line per row; a hand's line begins with its row, video, frame and side. Columns (n, 21, 3) become 63, named by joint and axis."""
+    """One line per row; a hand's line begins with its row, video, frame and side. Columns (n, 21, 3) become 63,
+    named by joint and axis."""
     columns = columns_of_lines(source, table)
     count = source.count(table)
     with target.open("w", newline="", encoding="utf-8") as file:
@@ -312,7 +317,8 @@ def metrics_to_npz(metrics: dict, target: Path) -> int:
 
 
 def export_weights_to(source: File, target: Path, wanted: str) -> dict:
-    """ONNX through nn/files/onnx_export.py; else torchvision's names through nn/files/weights.py, which chooses the container by the suffix."""
+    """ONNX through nn/files/onnx_export.py; else torchvision's names through nn/files/weights.py, which chooses the
+    container by the suffix."""
     from handtool.nn.files.onnx_export import export_onnx
     from handtool.nn.files.weights import export_weights
 

@@ -44,8 +44,9 @@ def finetune(
 ) -> dict:
     """Train a pose model on the labelled crops of `source`; write its weights and the curve.
 
-    `encoder` is the file that config.init names, if it names one. Goes on from the checkpoint in `job`. Raises HandtoolError where labels,
-    GPUs or weights are missing, or the loss is not finite any more; Terminated on SIGTERM, after a checkpoint.
+    `encoder` is the file that config.init names, if it names one. Goes on from the checkpoint in `job`. Raises
+    HandtoolError where labels, GPUs or weights are missing, or the loss is not finite any more; Terminated on SIGTERM,
+    after a checkpoint.
     """
     config, (place, ours) = settle(config, encoder), find_place(config, COMMAND)
     hands = read_labelled(source, config)
@@ -103,7 +104,8 @@ def start(config: FinetuneConfig, model: PoseModel) -> dict:
 
 
 def find_contract(hands: TrainingHands, config: FinetuneConfig) -> Contract:
-    """What the model expects of its input: what the encoder file says that it was trained on, and what the training hands are."""
+    """What the model expects of its input: what the encoder file says that it was trained on, and what the training
+    hands are."""
     camera, bone = hands.labels.camera[hands.train], hands.labels.bone[hands.train]
     focal = float(((camera[:, 0, 0] + camera[:, 1, 1]) / 2 / hands.hands.size).nanmedian())
     contract = Contract(
@@ -126,7 +128,8 @@ def augmentation(config: FinetuneConfig) -> AugmentRanges:
 
 
 def settle(config: FinetuneConfig, encoder: File | Path | None = None) -> FinetuneConfig:
-    """The config with what the head and the encoder file choose where the user did not. Raises WrongCommand where choices contradict."""
+    """The config with what the head and the encoder file choose where the user did not. Raises WrongCommand where
+    choices contradict."""
     if config.loss != FinetuneConfig.loss and config.head != "heatmap":
         raise WrongCommand(f"--loss {config.loss} is a choice of the heat-map head", hint="--head heatmap")
     preset, init = HEAD_PRESETS[config.head], encoder.path if isinstance(encoder, File) else encoder or config.init
@@ -149,13 +152,15 @@ def plan(source: File, config: FinetuneConfig, encoder: File | Path | None = Non
 
 
 def lead(source: str, config: FinetuneConfig) -> AbstractContextManager:
-    """Around all that rank 0 does; comes before `up to date`. Raises HandtoolError where the machine lacks what is asked for."""
+    """Around all that rank 0 does; comes before `up to date`. Raises HandtoolError where the machine lacks what is
+    asked for."""
     check_tensorboard(config.tensorboard)
     return leading(*find_place(config, COMMAND), source)
 
 
 def run_other_rank(path: str, config: FinetuneConfig, moved: list[Path], dry_run: bool) -> int | None:
-    """All that a process does that torchrun or SLURM started as another rank than 0: its exit code. None in any other process."""
+    """All that a process does that torchrun or SLURM started as another rank than 0: its exit code. None in any
+    other process."""
     if not is_other_rank():
         return None
     return (
@@ -168,7 +173,8 @@ def run_other_rank(path: str, config: FinetuneConfig, moved: list[Path], dry_run
 def dry_run(
     source: File, sink: None, config: FinetuneConfig, progress: Progress = silent, encoder: File | Path | None = None
 ) -> dict:
-    """All that `finetune` would find out and decide before its first step, and the memory of a step; nothing is trained or written.
+    """All that `finetune` would find out and decide before its first step, and the memory of a step; nothing is trained
+    or written.
 
     A file of weights is loaded, so that one that does not fit is found out here. Raises what `finetune` raises.
     """

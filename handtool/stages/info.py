@@ -22,7 +22,8 @@ LONGEST_ARRAY = 16
 
 
 def info(source: File) -> dict:
-    """Tables with their rows, attributes and owner, the accounting of the last step, and the commands that rebuild the file.
+    """Tables with their rows, attributes and owner, the accounting of the last step, and the commands that rebuild the
+    file.
 
     Where a file that this one links to is gone or is another one, `missing` says so, and the rest is told all the same.
     """

@@ -90,11 +90,12 @@ class Mined:
 def mine(
     source: File, sink: Sink, config: MineConfig, progress: Progress = silent, *, pool: File | None = None
 ) -> dict:
-    """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first; fewer where fewer exist.
+    """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first; fewer where fewer
+    exist.
 
-    A video is a group of hands/groups.py: a film whoever appears in it, or one hand of FreiHAND. With `pool` the positives are hands of that
-    file, which becomes /pool. Raises HandtoolError where no hand is embedded, all are of one video, no pair is left, or the two files are
-    embedded in different spaces.
+    A video is a group of hands/groups.py: a film whoever appears in it, or one hand of FreiHAND. With `pool` the
+    positives are hands of that file, which becomes /pool. Raises HandtoolError where no hand is embedded, all are of
+    one video, no pair is left, or the two files are embedded in different spaces.
     """
     hands = read_candidates(source, pool, config)
     new = partial(scratch_array, sink.folder) if hands.num_anchors * config.topk * 8 > SCRATCH_BYTES else np.empty
@@ -152,7 +153,8 @@ def read_candidates(source: File, pool: File | None, config: MineConfig) -> Mine
 
 
 def read_vectors(file: File, metric: str) -> np.ndarray:
-    """(n, d), NaN where not embedded. For cosine float64 of length 1: their squared distance is 2 (1 - cos); a zero vector has no direction."""
+    """(n, d), NaN where not embedded. For cosine float64 of length 1: their squared distance is 2 (1 - cos); a zero
+    vector has no direction."""
     vectors, valid = read_column(file, EMBEDDINGS.vector), read_column(file, EMBEDDINGS.valid)
     vectors[~valid] = np.nan
     if metric == "cosine":
@@ -167,7 +169,8 @@ def join(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def make_exclusion(files: list[File], groups: Groups, config: MineConfig) -> Exclusion:
-    """Who may not pair: hands of one group, or of one track (a hand without a track is a track of its own), and never a hand with itself."""
+    """Who may not pair: hands of one group, or of one track (a hand without a track is a track of its own), and
+    never a hand with itself."""
     if config.exclude == "video":
         return Exclusion(groups.group)
     group = groups.hand
@@ -261,7 +264,8 @@ def farthest(config: MineConfig) -> float:
 
 
 def write_pairs(table, hands: Mined, positive: np.ndarray, distance: np.ndarray, config: MineConfig) -> np.ndarray:
-    """Sorted by anchor, then rank, none farther than --max-distance. Returns the number of pairs of each anchor, (N,)."""
+    """Sorted by anchor, then rank, none farther than --max-distance. Returns the number of pairs of each anchor,
+    (N,)."""
     counts = np.zeros(len(positive), np.int64)
     first = hands.num_anchors if hands.has_pool else 0
     for start in range(0, len(positive), BLOCK_ROWS):

@@ -49,8 +49,8 @@ def overlay(
     footage: list[Video | None],
     note: str,
 ) -> dict:
-    """Writes an mp4 into `sink`, with `note` in it: frames of `footage` (`find_footage`) with all their hands; where a frame cannot be
-    found again, or shows something else, its crops one after another.
+    """Writes an mp4 into `sink`, with `note` in it: frames of `footage` (`find_footage`) with all their hands; where a
+    frame cannot be found again, or shows something else, its crops one after another.
 
     Errors: HandtoolError where there is nothing to draw.
     """
@@ -104,7 +104,8 @@ def choose_kind(source: File, kind: str) -> str:
 
 
 def find_footage(source: File, folders: list[Path]) -> list[Video | None]:
-    """For each row of /videos the footage itself, if it can be found: where it was, in `folders`, or beside the file."""
+    """For each row of /videos the footage itself, if it can be found: where it was, in `folders`, or beside the
+    file."""
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     inputs = [Path(item["path"]) for entry in source.provenance for item in entry["inputs"] if not item.get("uuid")]
     beside = [*folders, Path(), source.owner(VIDEOS.group).path.parent]
@@ -136,7 +137,8 @@ def sampled_rate(source: File) -> float:
 
 
 def picture_sizes(source: File, rows: np.ndarray, footage: list[Video | None]) -> list[tuple[int, int]]:
-    """(width, height) of every kind of picture that will come: frames of the videos that were found, crops of the others."""
+    """(width, height) of every kind of picture that will come: frames of the videos that were found, crops of the
+    others."""
     width, height = read_column(source, VIDEOS.width), read_column(source, VIDEOS.height)
     crop = int(read_attrs(source, CROPS)["size"])
     videos = np.unique(read_column(source, CROPS.video, rows))
@@ -145,7 +147,8 @@ def picture_sizes(source: File, rows: np.ndarray, footage: list[Video | None]) -
 
 @dataclass
 class OverlayScene:
-    """Columns of the hands that are drawn, (n, …) each; points and true_points in px of the crop, NaN or None where there are none."""
+    """Columns of the hands that are drawn, (n, …) each; points and true_points in px of the crop, NaN or None where
+    there are none."""
 
     rows: np.ndarray
     video: np.ndarray

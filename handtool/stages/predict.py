@@ -41,7 +41,8 @@ def read_contract(model: File, config: PredictConfig) -> Contract:
 def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress = silent, *, model: File) -> dict:
     """Write /predictions: one pose per crop, in the camera frame where the camera is known, else relative to the wrist.
 
-    `model`: a pose.h5. Raises HandtoolError where there are no crops, `model` is no pose model, or the asked bone or device is not there.
+    `model`: a pose.h5. Raises HandtoolError where there are no crops, `model` is no pose model, or the asked bone or
+    device is not there.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     contract = read_contract(model, config)
@@ -80,9 +81,11 @@ def describe_filter(config: PredictConfig) -> dict:
 
 
 def smooth(source: File, columns: dict[str, np.ndarray], config: PredictConfig) -> Accounting:
-    """Joints and keypoints of each track, in place; the keypoints on the frame, since the crop moves along with the hand.
+    """Joints and keypoints of each track, in place; the keypoints on the frame, since the crop moves along with the
+    hand.
 
-    A hand without a prediction stays without, and the others of its track go on as if there were no such frame. Returns the count of hands.
+    A hand without a prediction stays without, and the others of its track go on as if there were no such frame. Returns
+    the count of hands.
     """
     euro = OneEuro(config.min_cutoff, config.beta, config.derivative_cutoff)
     time, track, video, side = (

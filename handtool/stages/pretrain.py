@@ -37,10 +37,11 @@ def pretrain(
     progress: Progress = silent,
     init_from: File | Path | None = None,
 ) -> dict:
-    """Train encoder and projection head on the crops of `source`; write them and the curve. Goes on from the checkpoint in `job`.
+    """Train encoder and projection head on the crops of `source`; write them and the curve. Goes on from the checkpoint
+    in `job`.
 
-    `init_from` is the file that config.init names, already opened. Raises HandtoolError where GPUs, pairs or keypoints are
-    missing or the loss is no number any more, Terminated on SIGTERM, after a checkpoint.
+    `init_from` is the file that config.init names, already opened. Raises HandtoolError where GPUs, pairs or keypoints
+    are missing or the loss is no number any more, Terminated on SIGTERM, after a checkpoint.
     """
     config, (place, ours) = settle(config), find_place(config, COMMAND)
     hands = read_paired(source, config)
@@ -104,13 +105,15 @@ def plan(source: File, config: PretrainConfig, init_from: File | Path | None = N
 
 
 def lead(source: str, config: PretrainConfig) -> AbstractContextManager:
-    """Around all that rank 0 does; comes before `up to date`. Raises HandtoolError where the machine lacks what is asked for."""
+    """Around all that rank 0 does; comes before `up to date`. Raises HandtoolError where the machine lacks what is
+    asked for."""
     check_tensorboard(config.tensorboard)
     return leading(*find_place(config, COMMAND), source)
 
 
 def run_other_rank(path: str, config: PretrainConfig, moved: list[Path], dry_run: bool) -> int | None:
-    """All that a process does that torchrun or SLURM started as another rank than 0: its exit code. None in any other process."""
+    """All that a process does that torchrun or SLURM started as another rank than 0: its exit code. None in any
+    other process."""
     if not is_other_rank():
         return None
     return (
@@ -123,7 +126,8 @@ def run_other_rank(path: str, config: PretrainConfig, moved: list[Path], dry_run
 def dry_run(
     source: File, sink: None, config: PretrainConfig, progress: Progress = silent, init_from: File | Path | None = None
 ) -> dict:
-    """All that `pretrain` would find out and decide before its first step, and the memory of a step; nothing is trained or written.
+    """All that `pretrain` would find out and decide before its first step, and the memory of a step; nothing is trained
+    or written.
 
     A file of weights is loaded, so that one that does not fit is found out here. Raises what `pretrain` raises.
     """

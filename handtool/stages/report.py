@@ -47,8 +47,9 @@ Compare = Callable[[list[File], tuple[str, ...], int], list[dict]]
 
 
 def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compare) -> tuple[str, dict]:
-    """The page as HTML, and what is on it. `draw(file, kind)` makes a picture (RGB uint8) of what a file holds; `compare(files, protocols,
-    seed)` gives the differences of results from the first, protocol by protocol in eval's order, or raises HandtoolError where there are none.
+    """The page as HTML, and what is on it. `draw(file, kind)` makes a picture (RGB uint8) of what a file holds;
+    `compare(files, protocols, seed)` gives the differences of results from the first, protocol by protocol in eval's
+    order, or raises HandtoolError where there are none.
     """
     chain = join_chains(sources)
     pictures, left_out = draw_pictures(sources, config, draw)
@@ -275,7 +276,8 @@ def number(value: Any) -> object:
 
 
 def draw_pictures(sources: list[File], config: ReportConfig, draw: Draw) -> tuple[str, int]:
-    """A picture of each thing to see that a file holds itself, until the page is full. Returns HTML and how many were left out."""
+    """A picture of each thing to see that a file holds itself, until the page is full. Returns HTML and how many
+    were left out."""
     html, size, left_out = [], 0, 0
     for source in sources:
         for shown in (LABELS, KEYPOINTS, EMBEDDINGS, PAIRS, PREDICTIONS):

@@ -77,7 +77,8 @@ def choose_kind(source: File, kind: str) -> str:
 
 
 def read_drawn_hands(source: File, rows: np.ndarray, marks: str = "") -> DrawnHands:
-    """Some rows as they are drawn; `marks`: the table (keypoints, labels) whose joints are drawn over the crops, empty: none."""
+    """Some rows as they are drawn; `marks`: the table (keypoints, labels) whose joints are drawn over the crops,
+    empty: none."""
     jpegs, names = open_jpegs(source), video_names(source)
     video, frame, side = (read_column(source, column, rows) for column in (CROPS.video, CROPS.frame, CROPS.side))
     points = valid = visible = None
@@ -200,7 +201,8 @@ def show_embeddings(source: File, config: ShowConfig) -> np.ndarray:
 
 
 def show_predictions(source: File, config: ShowConfig) -> np.ndarray:
-    """Truth against prediction, in the picture and in space: the worst, the median and the best hands, or any where there is no truth."""
+    """Truth against prediction, in the picture and in space: the worst, the median and the best hands, or any where
+    there is no truth."""
     rows = np.flatnonzero(read_column(source, PREDICTIONS.valid))
     if len(rows) == 0:
         raise HandtoolError(f"{source.path}: no valid prediction", hint=CROPS_INSTEAD.format(source.path))

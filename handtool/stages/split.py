@@ -30,11 +30,12 @@ CARRIED = (KEYPOINTS, EMBEDDINGS, LABELS, PREDICTIONS)
 
 
 def split(source: File, sink: Sink, config: SplitConfig, progress: Progress = silent) -> dict:
-    """Writes part number `config.part` of the source: its hands with all their columns, and the videos that they are from.
+    """Writes part number `config.part` of the source: its hands with all their columns, and the videos that they are
+    from.
 
-    All parts of one source and seed are disjoint and together everything; no unit (video, subject or hand) is in two of them. Videos
-    without hands go with the first part. Pairs are left out: they would point into other parts. Raises HandtoolError where there are
-    fewer units than parts.
+    All parts of one source and seed are disjoint and together everything; no unit (video, subject or hand) is in two of
+    them. Videos without hands go with the first part. Pairs are left out: they would point into other parts. Raises
+    HandtoolError where there are fewer units than parts.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     video = read_column(source, CROPS.video).astype(np.int64)

@@ -2,9 +2,10 @@
 
 python tests/benchmarks/bench_embed.py --hands 200000
 
-The bare work does no mirroring, no crc32 and no PCA: once with numpy arrays in plain files, which is what the disk and the product cost, and once
-with h5py on the columns of the same file, chunked and with libhdf5's own checksums as ours are. Our time holds the look at the file's structure by
-a process of its own, a constant, which is also given alone. Peak memory is that of a process which only embeds.
+The bare work does no mirroring, no crc32 and no PCA: once with numpy arrays in plain files, which is what the disk and
+the product cost, and once with h5py on the columns of the same file, chunked and with libhdf5's own checksums as ours
+are. Our time holds the look at the file's structure by a process of its own, a constant, which is also given alone.
+Peak memory is that of a process which only embeds.
 """
 
 import argparse

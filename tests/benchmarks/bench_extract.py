@@ -1,9 +1,11 @@
-"""decode + crop + encode (no detector) beside a bare PyAV loop that only decodes: 1080p H.264 at 30 fps, one kept frame a second.
+"""decode + crop + encode (no detector) beside a bare PyAV loop that only decodes: 1080p H.264 at 30 fps, one kept frame
+a second.
 
     python tests/benchmarks/bench_extract.py [SECONDS_OF_VIDEO] [ROUNDS]
 
-Both sides decode with one thread, in turns, in one run; medians are compared. Wanted: at least 0.8 of the bare loop's frame rate in the
-worker's own loop, and two workers at least 1.7 x one on two cores (whole stage on four videos, start of the processes included).
+Both sides decode with one thread, in turns, in one run; medians are compared. Wanted: at least 0.8 of the bare loop's
+frame rate in the worker's own loop, and two workers at least 1.7 x one on two cores (whole stage on four videos, start
+of the processes included).
 """
 
 import statistics

@@ -1,4 +1,5 @@
-"""Does extract need more memory for a longer video? Peak of the process and of its worker, ten minutes against one, both generated.
+"""Does extract need more memory for a longer video? Peak of the process and of its worker, ten minutes against one,
+both generated.
 
 python tests/benchmarks/bench_extract_memory.py [MINUTES [FPS]]
 """

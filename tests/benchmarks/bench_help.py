@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench_help.py [ROUNDS]
 
-Prints the median wall time of `handtool --help` and `handtool mine --help`, of `import typer, rich.console` alone, and the ratios, taken in turn.
+Prints the median wall time of `handtool --help` and `handtool mine --help`, of `import typer, rich.console` alone, and
+the ratios, taken in turn.
 """
 
 import statistics

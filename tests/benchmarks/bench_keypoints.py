@@ -1,9 +1,11 @@
-"""Keypoints per second beside a bare loop over the same crops, in turns in one run: with MediaPipe, and with an ONNX model.
+"""Keypoints per second beside a bare loop over the same crops, in turns in one run: with MediaPipe, and with an ONNX
+model.
 
     python tests/benchmarks/bench_keypoints.py CROPS.h5 [MODEL.onnx] [ROUNDS]
 
-CROPS.h5: of `handtool extract`, with hands that MediaPipe finds. The bare loop decodes the JPEG with OpenCV, pads (or resizes and
-normalises) it and calls the library, on one thread; ours is the loop of one worker, start of the process left out. Wanted: 0.9.
+CROPS.h5: of `handtool extract`, with hands that MediaPipe finds. The bare loop decodes the JPEG with OpenCV, pads (or
+resizes and normalises) it and calls the library, on one thread; ours is the loop of one worker, start of the process
+left out. Wanted: 0.9.
 """
 
 import statistics

@@ -15,7 +15,8 @@ from handtool.hands.metrics import evaluate
 
 
 def make_hands(count, seed=0):
-    """Random hands, their predictions (turned, scaled, noisy), 5 % with some invalid joints; float32, as a file holds them."""
+    """Random hands, their predictions (turned, scaled, noisy), 5 % with some invalid joints; float32, as a file
+    holds them."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(0, 0.03, (count, 21, 3)).astype(np.float32)
     truth[..., 2] += 0.6
@@ -27,7 +28,8 @@ def make_hands(count, seed=0):
 
 
 def evaluate_in_a_loop(predicted, truth, valid, side):
-    """As published codes do it: one hand after the other, one joint after the other into lists, thresholds one by one."""
+    """As published codes do it: one hand after the other, one joint after the other into lists, thresholds one by
+    one."""
     whole = {name: [[] for _ in range(21)] for name in ("mpjpe", "mpjpe_root", "pa_mpjpe", "st_mpjpe")}
     slots, hand_first = [[] for _ in range(42)], {"mpjpe_valid": [], "mpjpe_root_valid": [], "pa_mpjpe_rigid": []}
     no_mirror = []

@@ -1,10 +1,13 @@
-"""`handtool mine` beside bare hnswlib, and the searches beside faiss and scipy: python tests/benchmarks/bench_mine.py --hands 2000000
+"""`handtool mine` beside bare hnswlib, and the searches beside faiss and scipy: python tests/benchmarks/bench_mine.py
+--hands 2000000
 
-Each line is two processes one after the other: bare hnswlib, which builds an index of the vectors in memory and asks for the k + 1 nearest of each
-with the parameters of `mine` and no constraint, and the whole command from file to file (reading, search, recall, writing, fsync). Ratios are
-times of ours over theirs; recall is under the constraint, on 1,000 anchors; the peak is that of the process.
+Each line is two processes one after the other: bare hnswlib, which builds an index of the vectors in memory and asks
+for the k + 1 nearest of each with the parameters of `mine` and no constraint, and the whole command from file to file
+(reading, search, recall, writing, fsync). Ratios are times of ours over theirs; recall is under the constraint, on
+1,000 anchors; the peak is that of the process.
 
-`--peers` instead: searches in one process, unconstrained on the peers' side (they know no videos), in microseconds a hand (extra `bench`).
+`--peers` instead: searches in one process, unconstrained on the peers' side (they know no videos), in microseconds a
+hand (extra `bench`).
 """
 
 import argparse
@@ -27,7 +30,8 @@ KINDS = ["random", "clustered-0.1", "clustered-0.3", "clustered-0.5", "one-giant
 
 
 def make_hands(kind: str, num_hands: int, dim: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """vectors (n, dim) float32, video (n,). clustered-S: the hands of a video spread by S about a centre; centres spread by 1."""
+    """vectors (n, dim) float32, video (n,). clustered-S: the hands of a video spread by S about a centre; centres
+    spread by 1."""
     video = np.repeat(np.arange(-(-num_hands // HANDS_PER_VIDEO)), HANDS_PER_VIDEO)[:num_hands]
     vectors = rng.standard_normal((num_hands, dim), np.float32)
     if kind.startswith("clustered"):
@@ -150,7 +154,8 @@ def compare_commands(kind: str, num_hands: int, dim: int, options: list[str], fo
 
 
 def compare_peers(kind: str, num_hands: int, dim: int) -> None:
-    """All neighbours of all hands; scipy's tree only of 2,000 of them, since in 14 dimensions it visits nearly everything."""
+    """All neighbours of all hands; scipy's tree only of 2,000 of them, since in 14 dimensions it visits nearly
+    everything."""
     import faiss
     from scipy.spatial import cKDTree
 

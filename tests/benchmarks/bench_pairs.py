@@ -1,7 +1,8 @@
 """Are mined hands alike? python tests/benchmarks/bench_pairs.py pairs.h5
 
-Mean distance between the keypoints of two hands (as right hands, joint by joint, in % of the crop's side), at each rank and of random hands of
-different videos; where the file has labels also between their 3D joints (wrist at 0, each at its own size, in % of that size).
+Mean distance between the keypoints of two hands (as right hands, joint by joint, in % of the crop's side), at each rank
+and of random hands of different videos; where the file has labels also between their 3D joints (wrist at 0, each at its
+own size, in % of that size).
 """
 
 import sys

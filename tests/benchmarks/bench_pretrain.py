@@ -3,10 +3,11 @@
     python tests/benchmarks/bench_pretrain.py --gpus 0 --pairs 32 --steps 6
     python tests/benchmarks/bench_pretrain.py --gpus 1 --pairs 1024 --steps 30
 
-Bare is forward and backward of torchvision's network on both views of as many pairs, in the same precision, in the faster of
-both memory layouts. The loader alone stands beside OpenCV decoding the same JPEGs from memory in as many threads; views beside what the
-published pipelines do for each (the whole frame decoded, turned, cut, resized and coloured by OpenCV). The parts take turns and the best of
-`--rounds` counts, so that a busy machine hurts both alike. `--only data` leaves out the training, `--only training` the rest.
+Bare is forward and backward of torchvision's network on both views of as many pairs, in the same precision, in the
+faster of both memory layouts. The loader alone stands beside OpenCV decoding the same JPEGs from memory in as many
+threads; views beside what the published pipelines do for each (the whole frame decoded, turned, cut, resized and
+coloured by OpenCV). The parts take turns and the best of `--rounds` counts, so that a busy machine hurts both alike.
+`--only data` leaves out the training, `--only training` the rest.
 """
 
 import argparse
@@ -205,7 +206,8 @@ def peak_gib(device: str) -> float:
 
 @contextmanager
 def watch_gpu(used: list[float]):
-    """Appends what nvidia-smi says of the first GPU every half second, in % of the time; nothing where there is none."""
+    """Appends what nvidia-smi says of the first GPU every half second, in % of the time; nothing where there is
+    none."""
     over = threading.Event()
 
     def look() -> None:
@@ -259,7 +261,8 @@ def time_views(crops: Crops, rows: np.ndarray, size: int) -> float:
 
 
 def time_published(size: int, frame: tuple[int, int] = (720, 1280), count: int = 24) -> float:
-    """Views/s where each begins at a JPEG of a whole frame, as the published pipelines do it: method and ranges of views.py, in OpenCV."""
+    """Views/s where each begins at a JPEG of a whole frame, as the published pipelines do it: method and ranges of
+    views.py, in OpenCV."""
     rng = np.random.default_rng(0)
     picture = cv2.GaussianBlur(rng.integers(0, 256, (*frame, 3), np.uint8), (0, 0), 3)
     jpeg, middle, radius = (

@@ -1,12 +1,14 @@
-"""Does the representation learn? Frozen features of an encoder before and after pre-training, asked for the pose of people never seen.
+"""Does the representation learn? Frozen features of an encoder before and after pre-training, asked for the pose of
+people never seen.
 
     python tests/benchmarks/bench_probe.py [--input-size 32 --steps 600 --videos 32 --folder KEPT]
 
-The commands themselves make a world of hands, pairs, and an encoder per method; "scratch" is the same initialisation after 60 batches
-at a learning rate of 0, so that its batch norm has seen the pictures too. A second world (other people, other places) is divided by
-subject: ridge regression (its strength by the last fifth of the fitting subjects) and the mean of the 10 nearest hands by cosine are
-fitted on three quarters, and their mean error on the others is printed: 2D keypoints in % of the crop's side, 3D joints in % of the
-hand's size, seen as right hands. "mean hand" always answers with the mean of the fitting hands.
+The commands themselves make a world of hands, pairs, and an encoder per method; "scratch" is the same initialisation
+after 60 batches at a learning rate of 0, so that its batch norm has seen the pictures too. A second world (other
+people, other places) is divided by subject: ridge regression (its strength by the last fifth of the fitting subjects)
+and the mean of the 10 nearest hands by cosine are fitted on three quarters, and their mean error on the others is
+printed: 2D keypoints in % of the crop's side, 3D joints in % of the hand's size, seen as right hands. "mean hand"
+always answers with the mean of the fitting hands.
 """
 
 import argparse
@@ -121,7 +123,8 @@ def train(folder: Path, method: str, given: argparse.Namespace) -> str:
 
 
 def read_labelled(path: Path) -> dict[str, np.ndarray]:
-    """keypoints (N, 42) % of the crop's side and joints (N, 63) % of the hand's size, as right hands; rows to fit and to test; subject (N,)."""
+    """keypoints (N, 42) % of the crop's side and joints (N, 63) % of the hand's size, as right hands; rows to fit
+    and to test; subject (N,)."""
     with store.open_file(path) as file:
         side, size = store.read_column(file, CROPS.side), store.read_attrs(file, CROPS)["size"]
         xy = canonical_keypoints(store.read_column(file, LABELS.keypoints).astype(float), side, size)
@@ -150,7 +153,8 @@ def read_features(crops: Path, encoder: Path) -> np.ndarray:
 
 
 def error(truth: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean distance of corresponding points, in the unit of `truth` (N, 21 x 2 or 3); predicted: of `rows`, or one for all."""
+    """Mean distance of corresponding points, in the unit of `truth` (N, 21 x 2 or 3); predicted: of `rows`, or one
+    for all."""
     return float(np.linalg.norm((truth[rows] - predicted).reshape(len(rows), 21, -1), axis=2).mean())
 
 

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench_synth.py [--size 128] [--videos 8] [--frames 40] [--workers 2] [--device cuda]
 
-Wanted: at least 200 labelled 128 px crops a second on two cores at the easy setting. Worker processes are started before the clock is.
+Wanted: at least 200 labelled 128 px crops a second on two cores at the easy setting. Worker processes are started
+before the clock is.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""Do they look like hands? The share of synth's crops that MediaPipe finds, and how far its keypoints are from the truth.
+"""Do they look like hands? The share of synth's crops that MediaPipe finds, and how far its keypoints are from the
+truth.
 
     python tests/benchmarks/bench_synth_mediapipe.py [--videos 40] [--frames 6] [--size 224] [--seed 5]
 

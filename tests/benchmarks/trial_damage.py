@@ -2,8 +2,9 @@
 
     python tests/benchmarks/trial_damage.py [VIDEOS [KILLS [SEED]]]
 
-Looks whether everything readable is in the file, the rest listed with reasons, in = done + skipped + failed, and whether the tables of the
-run that was killed and resumed are those of an uninterrupted one. Exits with 1 where one of these is not so.
+Looks whether everything readable is in the file, the rest listed with reasons, in = done + skipped + failed, and
+whether the tables of the run that was killed and resumed are those of an uninterrupted one. Exits with 1 where one of
+these is not so.
 """
 
 import json
@@ -133,8 +134,9 @@ def run(folder: Path, output: Path) -> tuple[dict, float]:
 
 
 def kill_and_rerun(folder: Path, output: Path, kills: int, rng: random.Random) -> list[int]:
-    """Kills the run at random moments: after a random number of new parts and a random while, half the time the whole group at once, half
-    the time the parent alone. Returns how many videos were done at each kill. The output must not exist then."""
+    """Kills the run at random moments: after a random number of new parts and a random while, half the time the
+    whole group at once, half the time the parent alone. Returns how many videos were done at each kill. The output
+    must not exist then."""
     state, count, done = output.with_name(output.name + ".partial"), len(list(folder.iterdir())), []
     while len(done) < kills:
         process = start(folder, output)

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/trial_kill_pretrain.py [KILLS [STEPS [SEED]]]
 
-The real command on synthetic pairs, killed by SIGKILL (its whole process group, or the main process alone) at a random moment after it has
-begun to train, run again until it is done, then anew, until so many kills hit. One kill of ten is a SIGTERM instead, which must save and
-exit with 143; after the last step it may come too late, and does not count where the product is there and the exit code 0. Then all weights and the whole curve, its seconds apart, must be those of the uninterrupted run, to the last bit. Exits with
-1 where they are not.
+The real command on synthetic pairs, killed by SIGKILL (its whole process group, or the main process alone) at a random
+moment after it has begun to train, run again until it is done, then anew, until so many kills hit. One kill of ten is a
+SIGTERM instead, which must save and exit with 143; after the last step it may come too late, and does not count where
+the product is there and the exit code 0. Then all weights and the whole curve, its seconds apart, must be those of the
+uninterrupted run, to the last bit. Exits with 1 where they are not.
 """
 
 import os

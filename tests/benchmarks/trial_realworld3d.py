@@ -4,8 +4,9 @@
     handtool split all.h5 --by row --in-order --shares 200,100 -o train.h5 -o test.h5
     python tests/benchmarks/trial_realworld3d.py train.h5 test.h5 [result.h5 …]      # from handtool eval -o
 
-The mean training pose; the pose of the training image that looks most alike (32 px, RGB, squared differences); and, as a bound of what
-copying could do, the training pose that an oracle chooses. Errors relative to the wrist and after Procrustes, mm, mean over joints and hands.
+The mean training pose; the pose of the training image that looks most alike (32 px, RGB, squared differences); and, as
+a bound of what copying could do, the training pose that an oracle chooses. Errors relative to the wrist and after
+Procrustes, mm, mean over joints and hands.
 """
 
 import sys

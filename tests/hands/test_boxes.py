@@ -22,7 +22,8 @@ def test_a_crop_keeps_the_centre_and_brings_the_regions_edges_to_its_own():
 
 
 def test_the_affine_is_the_one_that_a_resize_by_pixel_areas_makes():
-    """Halving an image whose values are the pixel's own u gives the mean of two neighbours: u' stands at u = 2 u' + 0.5."""
+    """Halving an image whose values are the pixel's own u gives the mean of two neighbours: u' stands at u = 2 u' +
+    0.5."""
     image = np.arange(8.0)
     halved = image.reshape(4, 2).mean(axis=1)
     affine = boxes.crop_affine(boxes.whole_image(8, 8), 4, box_scale=1.0)

@@ -1,4 +1,5 @@
-"""Who belongs together: three partitions of the hands, each finer than the next, against a search for connected hands."""
+"""Who belongs together: three partitions of the hands, each finer than the next, against a search for connected
+hands."""
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ def make_origin(video, names, paths=None, subjects=None, label=None, sample_id=N
 
 
 def connected(one, other):
-    """The slow truth: hands that share a key of either kind, and those that are reached from them, get the lowest of their rows."""
+    """The slow truth: hands that share a key of either kind, and those that are reached from them, get the lowest of
+    their rows."""
     reached = np.arange(len(one))
     for _ in one:
         for row in range(len(one)):

@@ -15,7 +15,8 @@ def make_hands(seed=0, count=50):
 
 
 def hand_before_camera() -> np.ndarray:
-    """(21, 3): a right hand whose palm faces the camera, fingers up, the tips bent a little to the camera (x right, y down, z forward).
+    """(21, 3): a right hand whose palm faces the camera, fingers up, the tips bent a little to the camera (x right, y
+    down, z forward).
 
     The thumb is then at the right of the picture, as on a hand that somebody holds up to us.
     """

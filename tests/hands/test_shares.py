@@ -1,4 +1,5 @@
-"""Shares of whole groups: against all subsets and all divisions where there are few groups, against a bound where there are many."""
+"""Shares of whole groups: against all subsets and all divisions where there are few groups, against a bound where
+there are many."""
 
 from itertools import combinations, product
 

@@ -1,4 +1,5 @@
-"""The One-Euro filter against one number at a time, and what it promises: less jitter, a known lag, no smear over gaps."""
+"""The One-Euro filter against one number at a time, and what it promises: less jitter, a known lag, no smear over
+gaps."""
 
 import math
 
@@ -78,7 +79,8 @@ def test_the_lag_behind_a_steady_motion_is_the_known_one_at_uneven_intervals(bet
 
 
 def test_a_hand_at_rest_trembles_less():
-    """White noise through a low-pass of share a keeps a / (2 - a) of its variance; the speed's own noise opens it a little."""
+    """White noise through a low-pass of share a keeps a / (2 - a) of its variance; the speed's own noise opens it a
+    little."""
     rng = np.random.default_rng(7)
     time, noise = np.arange(4000) / 30, rng.normal(0, 0.004, (4000, 21, 3))
     still = OneEuro(1.0, 0.0, 1.0).filter(noise, time)[50:]

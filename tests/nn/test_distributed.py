@@ -269,7 +269,8 @@ def make_pose_losses(kind: str) -> PoseLosses:
 
 
 def make_labelled() -> tuple[torch.Tensor, LabelledHands]:
-    """PAIRS inputs and labels. Of the second half most have nothing but some keypoints, so that processes know unequally much."""
+    """PAIRS inputs and labels. Of the second half most have nothing but some keypoints, so that processes know
+    unequally much."""
     rng = np.random.default_rng(6)
     hands = make_hands(PAIRS, rng, 32)
     joints, xy, camera = (torch.from_numpy(hands[name]) for name in ("joints", "xy", "camera"))

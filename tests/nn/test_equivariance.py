@@ -1,4 +1,5 @@
-"""Undoing a view on the projections: exact where the points move as the hand does, and as published where that is asked."""
+"""Undoing a view on the projections: exact where the points move as the hand does, and as published where that is
+asked."""
 
 import json
 import math

@@ -1,4 +1,5 @@
-"""The heat-map head: its size, its targets and their way back, its losses, and where it puts a hand before the camera."""
+"""The heat-map head: its size, its targets and their way back, its losses, and where it puts a hand before the
+camera."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""Which labelled hands train and which are held out: whole videos, people or hands, as near to the share asked as they permit."""
+"""Which labelled hands train and which are held out: whole videos, people or hands, as near to the share asked as
+they permit."""
 
 import numpy as np
 import pytest

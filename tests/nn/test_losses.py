@@ -1,4 +1,5 @@
-"""NT-Xent and its adaptive weights: against slow truths, published figures, finite differences, and where formulas break."""
+"""NT-Xent and its adaptive weights: against slow truths, published figures, finite differences, and where formulas
+break."""
 
 import itertools
 import json

@@ -47,7 +47,8 @@ def test_backward_lives_from_what_forward_kept():
 
 @pytest.mark.parametrize("images", [16, 64])
 def test_real_steps_allocate_what_was_foretold(images):
-    """Against every allocation and release that torch's own profiler records; when it is released differs a little from run to run."""
+    """Against every allocation and release that torch's own profiler records; when it is released differs a little
+    from run to run."""
     objective = ContrastiveObjective(ContrastiveModel("resnet18"), settle(PretrainConfig(input_size=SIZE)), None)
     pass_through(objective, 8)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
@@ -92,7 +93,8 @@ def test_the_largest_batch_fits_and_one_pair_more_does_not(weights, per_item, pe
 
 @pytest.mark.parametrize("head", ["heatmap", "regression"])
 def test_fine_tuning_takes_what_real_steps_allocate(head):
-    """The network and, of heat maps, the losses; the targets, which come ready, and what the regression's few numbers take are left out."""
+    """The network and, of heat maps, the losses; the targets, which come ready, and what the regression's few
+    numbers take are left out."""
     config = finetune.settle(FinetuneConfig(head=head, arch="resnet18", input_size=SIZE))
     plan, contract = make_plan(4096, "hands", config, Place("cpu")), Contract(SIZE, head=head)
     memory = measure_step(lambda: finetune.make_objective(config, contract, plan), plan, 1, SIZE)

@@ -1,4 +1,5 @@
-"""AssemblyHands in its official layout: cameras that move with the head and have three names, both hands, millimetres of a world; a test without truth."""
+"""AssemblyHands in its official layout: cameras that move with the head and have three names, both hands,
+millimetres of a world; a test without truth."""
 
 import json
 import logging
@@ -35,7 +36,8 @@ RIGHT_GONE, LEFT_GONE = 3, 7  # annotations with one hand
 
 
 def make_assembly(root, splits=("val",), prefix="images", withheld=False, joint_3d=True):
-    """Two sequences, two cameras each, three frames; grey images. withheld: every coordinate of the truth is 1, as in the public test."""
+    """Two sequences, two cameras each, three frames; grey images. withheld: every coordinate of the truth is 1, as
+    in the public test."""
     rng = np.random.default_rng(3)
     for split in splits:
         images, annotations, calibration, poses = [], [], {}, {}

@@ -1,4 +1,5 @@
-"""What all published data sets share: the box scale that a set asks for, parts chosen by name, labels that travel with their rows."""
+"""What all published data sets share: the box scale that a set asks for, parts chosen by name, labels that travel
+with their rows."""
 
 import pickle
 from pathlib import Path

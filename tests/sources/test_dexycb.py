@@ -1,4 +1,5 @@
-"""DexYCB in its official layout: ten subjects, a hundred sequences each, eight cameras, left hands, pictures without a hand."""
+"""DexYCB in its official layout: ten subjects, a hundred sequences each, eight cameras, left hands, pictures without
+a hand."""
 
 import shutil
 
@@ -116,7 +117,8 @@ def count_samples(made, split):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The whole set, with pictures of three sequences of s0_val. Returns root, {(subject, sequence): (side, frames)}, and their truth."""
+    """The whole set, with pictures of three sequences of s0_val. Returns root, {(subject, sequence): (side,
+    frames)}, and their truth."""
     root = tmp_path_factory.mktemp("sets") / "DexYCB"
     made, truth = make_root(root), {}
     for subject, number, gaps in ((0, 4, ((0, 0), (3, 0))), (1, 9, ()), (1, 94, ((7, 0),))):

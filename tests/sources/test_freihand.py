@@ -1,4 +1,5 @@
-"""FreiHAND in its official layout: what is in it comes out, what is missing is named, and no pixel is turned into its negative."""
+"""FreiHAND in its official layout: what is in it comes out, what is missing is named, and no pixel is turned into
+its negative."""
 
 import json
 

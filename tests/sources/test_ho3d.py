@@ -1,4 +1,5 @@
-"""HO-3D in its official layout: recordings of one camera and of several, pickles of Python 2 and 3, an evaluation with its truth and without."""
+"""HO-3D in its official layout: recordings of one camera and of several, pickles of Python 2 and 3, an evaluation
+with its truth and without."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""Reading images: whatever their depth, channels and orientation, they become upright 8-bit RGB; finding them in folders."""
+"""Reading images: whatever their depth, channels and orientation, they become upright 8-bit RGB; finding them in
+folders."""
 
 import os
 

@@ -1,4 +1,5 @@
-"""InterHand2.6M in its official layout: every hand comes out in its camera's frame, in metres and in our order; what is missing is named."""
+"""InterHand2.6M in its official layout: every hand comes out in its camera's frame, in metres and in our order; what
+is missing is named."""
 
 import json
 import logging

@@ -1,4 +1,5 @@
-"""Foreign pickles: what is data is read as Python itself reads it, what is not is refused by name, and no byte of it is run."""
+"""Foreign pickles: what is data is read as Python itself reads it, what is not is refused by name, and no byte of it
+is run."""
 
 import collections
 import io

@@ -29,7 +29,8 @@ def project(joints):
 
 
 def make_rhd(root, count=5, protocol=2):
-    """Odd images show more of the left hand. Returns {split: [(left, right) (21, 3) m in our order]} and who is seen."""
+    """Odd images show more of the left hand. Returns {split: [(left, right) (21, 3) m in our order]} and who is
+    seen."""
     rng, truth = np.random.default_rng(2), {}
     for split in ("training", "evaluation"):
         content, truth[split] = {}, []

@@ -1,4 +1,5 @@
-"""YouTube-3D-Hands in its official layout: hands of both sides on the frames of videos, boxes from their meshes, no joint in metres."""
+"""YouTube-3D-Hands in its official layout: hands of both sides on the frames of videos, boxes from their meshes, no
+joint in metres."""
 
 import json
 
@@ -29,7 +30,8 @@ HANDS = (  # video, frame, is_left: two hands on one image, frames whose order i
 
 
 def make_set(root, size=(320, 180), stored=(320, 180), split="train"):
-    """size: width, height as labelled; stored: of the frames that are there. A hand is a bright block. Returns boxes x0 y0 x1 y1 as labelled."""
+    """size: width, height as labelled; stored: of the frames that are there. A hand is a bright block. Returns boxes
+    x0 y0 x1 y1 as labelled."""
     rng, pictures, boxes, images, annotations = np.random.default_rng(4), {}, [], {}, []
     ratio = np.array(stored) / size
     for number, (video, frame, is_left) in enumerate(HANDS):

@@ -18,7 +18,8 @@ from handtool.store import CROPS, LABELS, PREDICTIONS
 
 
 def make_predictions(path, count=12, seed=0, labels=True, columns=None, vertices=False):
-    """A file of labelled hands of both sides and predictions about 10 mm off; `columns` replaces columns of /predictions."""
+    """A file of labelled hands of both sides and predictions about 10 mm off; `columns` replaces columns of
+    /predictions."""
     rng = np.random.default_rng(seed)
     hands, side = draw_hands(count, rng), np.arange(count) % 2
     predicted = hands["joints"] + rng.normal(0, 0.006, (count, 21, 3))

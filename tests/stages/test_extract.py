@@ -1,4 +1,5 @@
-"""extract: every frame and every hand accounted for, the same tables whatever the number of workers or interruptions."""
+"""extract: every frame and every hand accounted for, the same tables whatever the number of workers or
+interruptions."""
 
 import os
 import subprocess
@@ -237,7 +238,8 @@ def test_a_finished_part_is_not_made_again(tmp_path):
 
 
 def test_forty_videos_eight_of_them_damaged_and_a_run_killed_three_times_lose_nothing(tmp_path):
-    """The small form of the trial: eight kinds of damage, and every table, image and figure of the resumed run that of a whole one."""
+    """The small form of the trial: eight kinds of damage, and every table, image and figure of the resumed run that
+    of a whole one."""
     trial = Path(__file__).parents[1] / "benchmarks" / "trial_damage.py"
     done = subprocess.run(
         [sys.executable, str(trial), "40", "3", "7"],

@@ -1,4 +1,5 @@
-"""extract: which hands are kept, which are left out and counted, and what is kept of a video that takes its process with it."""
+"""extract: which hands are kept, which are left out and counted, and what is kept of a video that takes its process
+with it."""
 
 import os
 import signal
@@ -54,7 +55,8 @@ def test_boxes_on_frames_that_nobody_looks_at_are_told(tmp_path):
 
 
 def test_a_picture_that_does_not_change_is_kept_once(tmp_path):
-    """Twelve stills of a hand that rests, moves at the seventh and rests again; a second one whose surroundings alone change."""
+    """Twelve stills of a hand that rests, moves at the seventh and rests again; a second one whose surroundings
+    alone change."""
     rng = np.random.default_rng(4)
     ground = rng.integers(0, 255, (120, 200, 3), dtype=np.uint8)
     for number in range(12):
@@ -180,7 +182,8 @@ def test_track_frames_and_choices_do_not_depend_on_the_number_of_workers(tmp_pat
 
 
 def test_a_large_folder_of_images_is_read_in_chunks_and_a_lost_chunk_costs_itself(tmp_path, monkeypatch):
-    """Five images a chunk: the same tables as in one chunk, over two workers; a crash loses the images of its chunk, and counts them."""
+    """Five images a chunk: the same tables as in one chunk, over two workers; a crash loses the images of its chunk,
+    and counts them."""
     for number in range(17):
         write_image(tmp_path / "many" / f"{number:02d}.jpg", picture(number, 17, (224, 224)))
     for number in (3, 11):

@@ -1,4 +1,5 @@
-"""keypoints: one row for every hand, from labels, from the detector, or from an estimator, and a reason where there is none."""
+"""keypoints: one row for every hand, from labels, from the detector, or from an estimator, and a reason where there
+is none."""
 
 import dataclasses
 

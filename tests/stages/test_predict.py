@@ -93,7 +93,8 @@ def test_asking_for_the_truth_where_there_is_none_is_an_error(tmp_path, pose_pat
 
 
 def make_tracks(path, rng):
-    """Two hands of one video, one after the other in the file, eight frames at uneven times; then one that no track knows."""
+    """Two hands of one video, one after the other in the file, eight frames at uneven times; then one that no track
+    knows."""
     hands = make_hands(17, rng, SIZE)
     with store.create_file(path, record()) as sink:
         write_videos(sink, 1)

@@ -1,4 +1,5 @@
-"""predict on videos and images: what extract and then predict would say, in one file, with every hand on its way through time."""
+"""predict on videos and images: what extract and then predict would say, in one file, with every hand on its way
+through time."""
 
 from pathlib import Path
 

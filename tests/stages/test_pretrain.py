@@ -89,7 +89,8 @@ def trained(pairs, folder):
 
 
 def make_poses(folder):
-    """Four shapes that stay different when turned (a ring, a line, two clumps, a square), each six times on other grounds."""
+    """Four shapes that stay different when turned (a ring, a line, two clumps, a square), each six times on other
+    grounds."""
     rng = np.random.default_rng(2)
     turn = np.linspace(0, 2 * np.pi, 21, endpoint=False)
     shapes = np.stack(
@@ -400,7 +401,8 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_step(pairs, small, tmp_p
 def test_a_collapse_is_said_once_and_can_be_read_off_the_curve(
     pairs, small, trained_small, tmp_path, caplog, monkeypatch
 ):
-    """An encoder that gives nearly nothing in front of a head with a bias: all hands alike, and no gradient that tells them apart."""
+    """An encoder that gives nearly nothing in front of a head with a bias: all hands alike, and no gradient that
+    tells them apart."""
 
     def faint_head(num_features):
         head = nn.Linear(num_features, 128)
@@ -458,7 +460,8 @@ def test_the_board_shows_the_curve_once_also_of_a_run_that_went_on(pairs, small,
 
 
 def test_a_compiled_network_trains_like_the_plain_one(pairs, small, trained_small, tmp_path, monkeypatch):
-    """Traced and differentiated ahead of time; what writes machine code from that needs a minute and is left out here."""
+    """Traced and differentiated ahead of time; what writes machine code from that needs a minute and is left out
+    here."""
     monkeypatch.setattr(loop.torch, "compile", partial(torch.compile, backend="aot_eager"))
     run(pairs, tmp_path / "e.h5", compile=True)
     assert weights_of(tmp_path / "e.h5").keys() == weights_of(trained_small).keys()

@@ -1,4 +1,5 @@
-"""Submissions: what the official evaluations would read from them is what was predicted, in their order, axes and units."""
+"""Submissions: what the official evaluations would read from them is what was predicted, in their order, axes and
+units."""
 
 import json
 import zipfile
@@ -141,7 +142,8 @@ def test_ho3d_of_neither_version_is_refused(tmp_path, monkeypatch):
 
 
 def make_assembly(rng):
-    """Two frames: both hands seen by two cameras, then a left hand alone by one. Returns Submission and {(frame, side): world joints m}."""
+    """Two frames: both hands seen by two cameras, then a left hand alone by one. Returns Submission and {(frame,
+    side): world joints m}."""
     world = {
         (frame, side): rng.normal(0, 0.1, (21, 3))
         for frame, side in (("000012", RIGHT), ("000012", LEFT), ("000345", LEFT))

@@ -1,4 +1,5 @@
-"""synth --videos as a stage: films with their truth and boxes, which extract joins to what it finds; and what happens after a kill."""
+"""synth --videos as a stage: films with their truth and boxes, which extract joins to what it finds; and what
+happens after a kill."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""What belongs together stays together in every stage: FreiHAND's four pictures of a hand, and a clip in which two people appear."""
+"""What belongs together stays together in every stage: FreiHAND's four pictures of a hand, and a clip in which two
+people appear."""
 
 import json
 

@@ -90,7 +90,8 @@ def test_a_step_from_an_old_file_makes_what_the_old_program_made(old, tmp_path, 
 
 
 def assert_alike(new: dict[str, np.ndarray], kept: dict[str, np.ndarray], equal: bool) -> None:
-    """The same columns of the same shapes; with the same values where they should be `equal`, but for the last digits."""
+    """The same columns of the same shapes; with the same values where they should be `equal`, but for the last
+    digits."""
     assert set(new) >= set(kept)
     for name, values in kept.items():
         if equal and values.dtype.kind == "f":

@@ -1,4 +1,5 @@
-"""The camera's faults: a moving hand smears along its way and what is behind it does not; noise and focus as they were drawn."""
+"""The camera's faults: a moving hand smears along its way and what is behind it does not; noise and focus as they
+were drawn."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""The procedural hand: bones that keep their length, joints that bend as far as joints do, one side the mirror of the other."""
+"""The procedural hand: bones that keep their length, joints that bend as far as joints do, one side the mirror of
+the other."""
 
 import numpy as np
 import pytest

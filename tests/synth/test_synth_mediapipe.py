@@ -1,4 +1,5 @@
-"""The honest test that the rendered hands look like hands: a detector that never saw them finds them, where the truth says."""
+"""The honest test that the rendered hands look like hands: a detector that never saw them finds them, where the
+truth says."""
 
 import importlib.util
 

@@ -23,7 +23,8 @@ CAMERA = np.array([[150.0, 0, 47.5], [0, 150.0, 47.5], [0, 0, 1]])
 
 
 def spheres_of(cones):
-    """A solid as many spheres: centres (n, 3), radii (n,). What the tests trace against, without cones and without melting."""
+    """A solid as many spheres: centres (n, 3), radii (n,). What the tests trace against, without cones and without
+    melting."""
     share = np.linspace(0, 1, 25)[:, None, None]
     centres = cones.a + share * (cones.b - cones.a)
     radii = cones.radius_a + share[..., 0] * (cones.radius_b - cones.radius_a)

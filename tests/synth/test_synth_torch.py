@@ -1,4 +1,5 @@
-"""The pictures made by torch are those made by numpy, to within rounding; and torch is not imported unless a GPU may be there."""
+"""The pictures made by torch are those made by numpy, to within rounding; and torch is not imported unless a GPU may
+be there."""
 
 import subprocess
 import sys

@@ -206,7 +206,8 @@ def test_hands_further_apart_in_time_or_without_time_are_not_linked():
 
 
 def test_frames_between_kept_ones_carry_a_track_and_one_of_them_may_miss_the_hand():
-    """At 29.97 fps the frame after a tick comes up to one frame late, so that five looks a second are 0.2336 s apart."""
+    """At 29.97 fps the frame after a tick comes up to one frame late, so that five looks a second are 0.2336 s
+    apart."""
     for rate, late, missed, expected in (
         (5, 1 / 29.97, (3,), [0, 0, 0, 0]),
         (2, 0.0, (), [0, 0, 0, 0]),

@@ -34,7 +34,8 @@ def asl(tmp_path_factory, samples):
 
 
 def error_of_extent(path, samples) -> tuple[np.ndarray, int]:
-    """(hands,) mean distance to the reference as a share of the hand's extent, and how many of the 65 frames have a hand."""
+    """(hands,) mean distance to the reference as a share of the hand's extent, and how many of the 65 frames have a
+    hand."""
     reference = np.array(json.loads((samples / "videos" / "asl_hand.keypoints2d.json").read_text()))[..., :2]
     with store.open_file(path) as file:
         frame, affine, side = (

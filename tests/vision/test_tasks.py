@@ -1,4 +1,5 @@
-"""MediaPipe's two APIs behind one contract, with a stand-in for the package: which side a hand is, which version is refused."""
+"""MediaPipe's two APIs behind one contract, with a stand-in for the package: which side a hand is, which version is
+refused."""
 
 import sys
 import zipfile

@@ -1,4 +1,5 @@
-"""What a file says of its hands, as training and prediction need it: crops by row, labels, and which rows at which step.
+"""What a file says of its hands, as training and prediction need it: crops by row, labels, and which rows at which
+step.
 
 Shapes: N rows, B crops of a batch, S side of a crop in px.
 """
@@ -21,8 +22,8 @@ from handtool.store import CROPS, LABELS, File
 
 
 class Crops:
-    """The crops of files by row number, those of a second file behind those of the first; picklable, each worker process opens the files
-    itself on first use. Raises HandtoolError where files hold crops of different sizes."""
+    """The crops of files by row number, those of a second file behind those of the first; picklable, each worker
+    process opens the files itself on first use. Raises HandtoolError where files hold crops of different sizes."""
 
     def __init__(self, *files: File) -> None:
         self.jpegs = [store.open_jpegs(file) for file in files]
@@ -43,7 +44,8 @@ class Crops:
         return self.jpegs[file][row - int(self.first[file])]
 
     def decode(self, rows: np.ndarray, out: Tensor | None = None) -> Tensor:
-        """(B, S, S, 3) uint8 RGB, in `out` if that is given. Raises DamagedFile where bytes are no JPEG of the recorded size."""
+        """(B, S, S, 3) uint8 RGB, in `out` if that is given. Raises DamagedFile where bytes are no JPEG of the
+        recorded size."""
         out = torch.empty((len(rows), self.size, self.size, 3), dtype=torch.uint8) if out is None else out
         out_BSS3 = out.numpy()
         for place, row in enumerate(rows):
@@ -84,7 +86,8 @@ def epoch_order(num_items: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def step_rng(seed: int, step: int) -> np.random.Generator:
-    """The generator of one step; no state to save. Processes draw from it alike, for the whole batch, and keep their share."""
+    """The generator of one step; no state to save. Processes draw from it alike, for the whole batch, and keep their
+    share."""
     return np.random.default_rng((seed, step, 1))
 
 
@@ -114,7 +117,8 @@ def read_stored_hands(file: File) -> StoredHands:
 
 
 def read_labels(file: File) -> tuple[LabelledHands, StoredHands]:
-    """Labels of all rows as those of canonical right hands, and the hands as stored. Raises HandtoolError where the file has no labels."""
+    """Labels of all rows as those of canonical right hands, and the hands as stored. Raises HandtoolError where the
+    file has no labels."""
     file.need(LABELS, hint="handtool extract LABELLED_FOLDER -o train.h5")
     hands = read_stored_hands(file)
     joints = store.read_column(file, LABELS.joints).astype(float)

@@ -1,7 +1,9 @@
-"""Which hands each forward pass sees and how: functions of (seed, number of the pass) alone, so that nothing has to be remembered.
+"""Which hands each forward pass sees and how: functions of (seed, number of the pass) alone, so that nothing has to be
+remembered.
 
-A data source tells the loop the crops to decode for a pass, `rows(number)`, and the objective what it must know of them, `batch(number)`.
-Everything is drawn for the whole batch alike in every process, which keeps its share, `own`. Shapes: V views of an item, B items of the share.
+A data source tells the loop the crops to decode for a pass, `rows(number)`, and the objective what it must know of
+them, `batch(number)`. Everything is drawn for the whole batch alike in every process, which keeps its share, `own`.
+Shapes: V views of an item, B items of the share.
 """
 
 from dataclasses import dataclass

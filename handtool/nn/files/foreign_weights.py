@@ -30,9 +30,11 @@ BLOCKS: dict[tuple[tuple[int, ...], int], str] = {  # blocks in layer1..4, convo
 
 
 class Inert:
-    """Stands for a class that a checkpoint names and we do not want: whatever it is made from, it becomes an empty dictionary.
+    """Stands for a class that a checkpoint names and we do not want: whatever it is made from, it becomes an empty
+    dictionary.
 
-    torch's reader fills exactly such dictionaries and nothing derived from them, which lets dict-like configurations through.
+    torch's reader fills exactly such dictionaries and nothing derived from them, which lets dict-like configurations
+    through.
     """
 
     def __new__(cls, *args: object, **kwargs: object) -> Any:  # an OrderedDict
@@ -52,8 +54,8 @@ LIST_LIKE = {"collections.deque"}
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors or torch file, under the names that it uses.
 
-    Torch files are only ever read with `weights_only=True`; classes that they name are replaced by inert stubs.
-    Raises HandtoolError (no such file, no weights in it), DamagedFile (unreadable, or it names what must not be loaded).
+    Torch files are only ever read with `weights_only=True`; classes that they name are replaced by inert stubs. Raises
+    HandtoolError (no such file, no weights in it), DamagedFile (unreadable, or it names what must not be loaded).
     """
     if not path.is_file():
         raise HandtoolError(f"no weights at {path}", hint="--init imagenet | scratch | FILE")

@@ -32,9 +32,9 @@ SMALLER = "a smaller --batch-size, or --device cpu"  # what helps where memory w
 def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progress = silent) -> dict[str, np.ndarray]:
     """The columns of /predictions for every crop of `source`, with the pose model in `pose` (both open handtool files).
 
-    joints (N, K, 3) m: camera frame where `absolute`, else relative to the wrist; keypoints (N, K, 2) px of the crop as seen;
-    valid (N,); scale (N,) m. A hand whose metric scale is unknown has NaN joints and is not valid. Raises HandtoolError for a file without
-    crops, weights that are no pose model, a device that is not here.
+    joints (N, K, 3) m: camera frame where `absolute`, else relative to the wrist; keypoints (N, K, 2) px of the crop as
+    seen; valid (N,); scale (N,) m. A hand whose metric scale is unknown has NaN joints and is not valid. Raises
+    HandtoolError for a file without crops, weights that are no pose model, a device that is not here.
     """
     device = find_device(config.device)
     model, hands = read_pose(pose), read_stored_hands(source)
@@ -72,7 +72,8 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
 def in_metres(
     joints: np.ndarray, keypoints: np.ndarray, scale: np.ndarray, absolute: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The columns of /predictions from what predict_batch says of N hands: scale (N,) m, absolute (N,) whether the camera is known."""
+    """The columns of /predictions from what predict_batch says of N hands: scale (N,) m, absolute (N,) whether the
+    camera is known."""
     joints = joints * scale[:, None, None]
     joints = np.where(absolute[:, None, None], joints, joints - joints[:, :1])
     valid = np.isfinite(joints).all((1, 2)) & np.isfinite(keypoints).all((1, 2))
@@ -86,8 +87,8 @@ def predict_batch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """crops (B, S, S, 3) uint8 as stored, on the model's device; side (B,), camera (B, 3, 3) of the crop, NaN unknown.
 
-    Returns joints (B, K, 3) in reference-bone lengths, camera frame (of the assumed camera where it is unknown), and keypoints
-    (B, K, 2) px of the crop; both as the hand was seen.
+    Returns joints (B, K, 3) in reference-bone lengths, camera frame (of the assumed camera where it is unknown), and
+    keypoints (B, K, 2) px of the crop; both as the hand was seen.
     """
     contract, width = model.contract, crops.shape[1]
     known = np.isfinite(camera).all((1, 2))
@@ -123,17 +124,19 @@ def predict_twice(
 
 
 def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px of the crops, in float32."""
+    """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px of the crops, in
+    float32."""
     device = next(model.parameters()).device
     with shortage_said(device, len(crops), "--device cpu" if device.type == "cuda" else "fewer --workers"):
         return predict_batch(model, torch.from_numpy(crops).to(device), side, camera, "fp32")[1]
 
 
 def find_scale(hands: StoredHands, mean_bone_m: float, bone: str) -> tuple[np.ndarray, str]:
-    """The reference bone (N,) in metres that turns a pose into millimetres, and where it is from: "truth", "mean" or "given".
+    """The reference bone (N,) in metres that turns a pose into millimetres, and where it is from: "truth", "mean" or
+    "given".
 
-    `bone`: "auto" (the truth where the file has any, else the training mean), "truth", "mean", or a length in mm. Hands whose true bone is
-    unknown then stay NaN: one file has one kind of scale, or its errors could not be read.
+    `bone`: "auto" (the truth where the file has any, else the training mean), "truth", "mean", or a length in mm. Hands
+    whose true bone is unknown then stay NaN: one file has one kind of scale, or its errors could not be read.
     """
     num = len(hands.side)
     if bone == "auto":

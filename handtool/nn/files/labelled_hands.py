@@ -24,7 +24,8 @@ class TrainingHands:
 
 
 def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
-    """Labels of all rows as canonical right hands, and which rows train and which are held out. `source`: an open handtool file."""
+    """Labels of all rows as canonical right hands, and which rows train and which are held out. `source`: an open
+    handtool file."""
     labels, hands = read_labels(source)
     usable = np.flatnonzero((labels.valid | labels.keypoints_valid).any(1).numpy())
     accounting = Accounting("hands")
@@ -52,7 +53,8 @@ def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
 
 
 def hold_out(units: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:
-    """units (n,): what must not be torn apart. Returns (n,) bool, True for as near to `share` of the hands as whole units permit.
+    """units (n,): what must not be torn apart. Returns (n,) bool, True for as near to `share` of the hands as whole
+    units permit.
 
     Never none and never all of them. Raises HandtoolError where there is one unit only.
     """

@@ -33,9 +33,10 @@ def read_crops(
 ) -> Generator[Tensor, None, None]:
     """Decoded batches (B, S, S, 3) uint8 in the order of `batches` (arrays of rows, none longer than the first).
 
-    `processes`: of this machine that read at the same time, each with so many workers; its shared memory is divided among them.
-    A batch lasts until the one after the next is asked for: then its memory holds another. workers 0 decodes here, without a process.
-    Close the generator when leaving it early: the workers live until then. Raises DamagedFile as Crops.decode.
+    `processes`: of this machine that read at the same time, each with so many workers; its shared memory is divided
+    among them. A batch lasts until the one after the next is asked for: then its memory holds another. workers 0
+    decodes here, without a process. Close the generator when leaving it early: the workers live until then. Raises
+    DamagedFile as Crops.decode.
     """
     batches = iter(batches)
     first = next(batches, None)
@@ -70,7 +71,8 @@ def read_crops(
 def share_out(
     batches: Iterable[np.ndarray], pieces: int, slots: int, lengths: deque
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """As many pieces of each batch: (number of its slot, first place in it, rows, maybe none). Adds each batch's length to `lengths`."""
+    """As many pieces of each batch: (number of its slot, first place in it, rows, maybe none). Adds each batch's
+    length to `lengths`."""
     for number, rows in enumerate(batches):
         lengths.append(len(rows))
         start = 0
@@ -90,7 +92,8 @@ def count_slots(workers: int, batch: int) -> int:
 
 
 def fit_workers(workers: int, batch: int, size: int, processes: int = 1) -> int:
-    """As many workers as this process' part of shared memory has room for; 0 where not even one worker's batches fit (containers often come with 64 MiB)."""
+    """As many workers as this process' part of shared memory has room for; 0 where not even one worker's batches fit
+    (containers often come with 64 MiB)."""
     try:
         found = os.statvfs("/dev/shm")
     except OSError:
@@ -112,8 +115,8 @@ def fit_workers(workers: int, batch: int, size: int, processes: int = 1) -> int:
 
 @dataclass(frozen=True)
 class Pieces(Dataset):
-    """Parts of batches, decoded where they belong. Shared memory is used again and again: fresh pages for each batch cost as much as half
-    of its decoding."""
+    """Parts of batches, decoded where they belong. Shared memory is used again and again: fresh pages for each batch
+    cost as much as half of its decoding."""
 
     crops: Crops
     slots: Tensor  # (slots, B, S, S, 3) uint8, shared
@@ -145,6 +148,7 @@ def in_order(num_rows: int, batch_size: int) -> list[np.ndarray]:
 
 
 def count_workers(workers: int, processes: int = 1) -> int:
-    """Decoding processes for each of `processes` on this machine; 0 = one per core that we may use between them, at most 16."""
+    """Decoding processes for each of `processes` on this machine; 0 = one per core that we may use between them, at
+    most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return workers or min(16, max(1, cores // processes))

@@ -4,7 +4,8 @@ pose.h5     image (B, 3, S, S), camera (B, 3, 3) px of the input -> keypoints (B
             the reference bone (middle MCP - PIP), camera frame; both of the hand as a right one
 encoder.h5  image (B, 3, S, S) -> features (B, D) and, where it has that head, projection (B, P)
 
-The image is a whole crop resized to S, left hands mirrored, RGB, normalised with the metadata's `mean` and `std` of pixels in 0..1.
+The image is a whole crop resized to S, left hands mirrored, RGB, normalised with the metadata's `mean` and `std` of
+pixels in 0..1.
 """
 
 import importlib.util
@@ -64,10 +65,11 @@ class DeployedEncoder(nn.Module):
 
 
 def export_onnx(file: Any, path: Path) -> dict:
-    """Write the weights of a pose.h5 or encoder.h5 (an open handtool file) to `path`, and compare with torch where onnxruntime is there.
+    """Write the weights of a pose.h5 or encoder.h5 (an open handtool file) to `path`, and compare with torch where
+    onnxruntime is there.
 
-    Returns {"architecture", "outputs", "bytes", "difference_from_torch"}: the largest difference over the largest number, None unchecked.
-    Raises HandtoolError where a package is missing, torch is too old, or the two disagree.
+    Returns {"architecture", "outputs", "bytes", "difference_from_torch"}: the largest difference over the largest
+    number, None unchecked. Raises HandtoolError where a package is missing, torch is too old, or the two disagree.
     """
     require_exporter()
     deployed, metadata, size = read_deployed(file)

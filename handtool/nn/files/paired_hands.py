@@ -62,7 +62,8 @@ def read_joined(source: File, column: Column) -> np.ndarray:
 
 
 def files_of(source: File) -> list[File]:
-    """The file of the anchors and, where it was mined in another one (`mine --in`), the pool, whose rows count on behind it."""
+    """The file of the anchors and, where it was mined in another one (`mine --in`), the pool, whose rows count on
+    behind it."""
     if source.pool is None:
         return [source]
     for table, hint in (

@@ -12,7 +12,8 @@ from handtool.accounting import Accounting
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """`anchors` (M,) rows; `positives` (M, K) rows in the order of rank, -1 where there is none; K = 0: a crop is its own partner."""
+    """`anchors` (M,) rows; `positives` (M, K) rows in the order of rank, -1 where there is none; K = 0: a crop is
+    its own partner."""
 
     anchors: np.ndarray
     positives: np.ndarray
@@ -54,9 +55,9 @@ def pair_with_mined(
 ) -> tuple[TrainingPairs, Accounting]:
     """Anchors of a mined file with the K-th positive ("1", "2", …), one drawn each time ("sample"), or "all".
 
-    positive (P,) rows sorted by anchor, then rank; anchor_offset (N + 1,). Positives that are not `usable` (N or more,: hands behind
-    the N anchors are positives only) are left out without moving the ranks behind them; for "all" an anchor must have every rank. With
-    `mined` False the anchors alone count.
+    positive (P,) rows sorted by anchor, then rank; anchor_offset (N + 1,). Positives that are not `usable` (N or more,:
+    hands behind the N anchors are positives only) are left out without moving the ranks behind them; for "all" an
+    anchor must have every rank. With `mined` False the anchors alone count.
     """
     topk, num_anchors = int(np.diff(anchor_offset).max(initial=0)), len(anchor_offset) - 1
     table_NK = np.full((num_anchors, topk), -1, np.int64)

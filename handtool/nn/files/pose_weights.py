@@ -26,7 +26,8 @@ MARKS = {
 
 
 def init_pose(model: PoseModel, init: str | Path) -> dict:
-    """Fill the encoder ("scratch", "imagenet", a file of ours or a foreign one), and the head too where the file has one that fits.
+    """Fill the encoder ("scratch", "imagenet", a file of ours or a foreign one), and the head too where the file has
+    one that fits.
 
     Returns {"init", "loaded", "missing", "unexpected", "head"}.
     """
@@ -57,7 +58,8 @@ def load_head(head: nn.Module, state: Mapping[str, Tensor], origin: Path) -> Non
 
 
 def published_head(found: Mapping[str, Tensor], head: RegressionHead, origin: Path) -> dict[str, Tensor]:
-    """PeCLR's fine-tuned head in our units: its layer speaks in pixels of a 224 px input, ours in half sides from the centre."""
+    """PeCLR's fine-tuned head in our units: its layer speaks in pixels of a 224 px input, ours in half sides from
+    the centre."""
     if head.input_size != PUBLISHED_SIDE:
         raise HandtoolError(
             f"the head of {origin} is for {PUBLISHED_SIDE} px, not {head.input_size}",
@@ -83,7 +85,8 @@ def write_pose(sink, model: PoseModel, config: Mapping[str, object]) -> None:
 
 
 def read_pose(file) -> PoseModel:
-    """The pose model of a pose.h5, in evaluation mode, on the CPU. Raises HandtoolError for a file with other weights."""
+    """The pose model of a pose.h5, in evaluation mode, on the CPU. Raises HandtoolError for a file with other
+    weights."""
     tensors, attrs = read_state(file)
     if attrs.get("kind") != "pose":
         raise HandtoolError(

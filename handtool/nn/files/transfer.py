@@ -36,7 +36,8 @@ def move_ahead(batches: Batches, device: torch.device) -> Batches:
 
 
 def arrived(batch: Tensor, event: torch.cuda.Event) -> Tensor:
-    """The batch, for the stream that computes: what is queued there next waits for the copy, and the memory lasts until that is done."""
+    """The batch, for the stream that computes: what is queued there next waits for the copy, and the memory lasts
+    until that is done."""
     torch.cuda.current_stream().wait_event(event)
     batch.record_stream(torch.cuda.current_stream())
     return batch

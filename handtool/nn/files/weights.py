@@ -1,6 +1,7 @@
 """Weights in and out: how an encoder starts, and how encoders and pose models are kept in a handtool file.
 
-In a file of ours the encoder is `encoder.<torchvision name>`; beside it stands `projection_head.*` (encoder.h5) or `head.*` (pose.h5).
+In a file of ours the encoder is `encoder.<torchvision name>`; beside it stands `projection_head.*` (encoder.h5) or
+`head.*` (pose.h5).
 """
 
 import json
@@ -35,7 +36,8 @@ HEADS = (
 def init_encoder(encoder: Encoder, init: str | Path) -> dict:
     """Fill the encoder from "imagenet" (torchvision's IMAGENET1K_V1), "scratch" (left as it is), or a file of weights.
 
-    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError where a weight is missing or of another shape.
+    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError where a weight is missing or of another
+    shape.
     """
     if str(init) == "scratch":
         return {"init": "scratch", "loaded": 0, "missing": [], "unexpected": []}
@@ -126,14 +128,16 @@ def write_encoder(
 ) -> None:
     """Write a pre-trained encoder as /weights.
 
-    `contract` is what the encoder expects of its input: size (px), mean, std (RGB, 0..1), side, box_scale. `config`: the run's settings.
+    `contract` is what the encoder expects of its input: size (px), mean, std (RGB, 0..1), side, box_scale. `config`:
+    the run's settings.
     """
     attrs = {"kind": "encoder", "architecture": encoder.arch, "config": json.dumps(dict(config))} | dict(contract)
     write_state(sink, {"encoder": encoder, "projection_head": projection_head}, attrs)
 
 
 def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]:
-    """The encoder of an encoder.h5 or pose.h5, the projection head if the file has one, and the attributes of /weights."""
+    """The encoder of an encoder.h5 or pose.h5, the projection head if the file has one, and the attributes of
+    /weights."""
     tensors, attrs = read_state(file)
     encoder = make_encoder(attrs["architecture"])
     load_encoder(encoder, torchvision_names(tensors), file.path)
@@ -146,10 +150,11 @@ def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]
 
 
 def export_weights(file: store.File, path: Path) -> dict:
-    """Write /weights as `.safetensors` or as a torch state dict (`.pth`, `.pt`); the encoder gets torchvision's bare names.
+    """Write /weights as `.safetensors` or as a torch state dict (`.pth`, `.pt`); the encoder gets torchvision's bare
+    names.
 
-    Load it with `torchvision.models.resnet50().load_state_dict(weights, strict=False)`: there is no classifier, and the heads keep their
-    own names. Returns {"format", "architecture", "tensors", "bytes"}.
+    Load it with `torchvision.models.resnet50().load_state_dict(weights, strict=False)`: there is no classifier, and the
+    heads keep their own names. Returns {"format", "architecture", "tensors", "bytes"}.
     """
     tensors, attrs = read_state(file)
     encoder = make_encoder(attrs["architecture"])

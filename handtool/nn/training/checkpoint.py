@@ -10,8 +10,8 @@ from torch.amp import GradScaler
 
 
 def pack(model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler | None = None) -> dict[str, np.ndarray]:
-    """`model/<name>` for parameters and buffers, `optimiser/<number of the parameter>/<name>` for what the optimiser keeps, `scaler/<name>`
-    for a gradient scaler that is on."""
+    """`model/<name>` for parameters and buffers, `optimiser/<number of the parameter>/<name>` for what the optimiser
+    keeps, `scaler/<name>` for a gradient scaler that is on."""
     arrays = {f"model/{name}": to_array(value) for name, value in model.state_dict().items()}
     for number, kept in optimiser.state_dict()["state"].items():
         arrays |= {f"optimiser/{number}/{name}": to_array(value) for name, value in kept.items()}

@@ -83,7 +83,8 @@ class Clock:
         return rate
 
     def should_save(self, steps_done: int) -> bool:
-        """Every so many steps, or by the clock. A checkpoint never changes the result, so either may be chosen anew each time."""
+        """Every so many steps, or by the clock. A checkpoint never changes the result, so either may be chosen anew
+        each time."""
         due = steps_done % self.every == 0 if self.every else time.monotonic() - self.saved >= self.checkpoint_seconds
         if due:
             self.saved = time.monotonic()

@@ -42,16 +42,19 @@ class Place:
 
 
 def find_place(config: TrainingConfig, command: str) -> tuple[Place, bool]:
-    """Where this process stands, and whether the other processes of the run are ours to start. Raises as `find_devices`."""
+    """Where this process stands, and whether the other processes of the run are ours to start. Raises as
+    `find_devices`."""
     device, processes = find_devices(config.gpus, config.processes, command)
     given = place_from_environment(device)
     return given or Place(device, processes=processes, local_processes=processes), given is None
 
 
 def find_devices(gpus: int | None, processes: int, command: str) -> tuple[str, int]:
-    """What `--gpus` and `--processes` ask for, checked against this machine: ("cpu" or "cuda", processes to start here).
+    """What `--gpus` and `--processes` ask for, checked against this machine: ("cpu" or "cuda", processes to start
+    here).
 
-    gpus None: one if there is one. Raises HandtoolError where fewer GPUs are here than asked, WrongCommand for both at once.
+    gpus None: one if there is one. Raises HandtoolError where fewer GPUs are here than asked, WrongCommand for both at
+    once.
     """
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
     asked = min(1, here) if gpus is None else gpus
@@ -97,7 +100,8 @@ def is_other_rank() -> bool:
 
 
 def meeting_point(env: Mapping[str, str] = os.environ) -> str:
-    """Where the processes meet, as an init_method: torchrun says it; under SLURM the step's first host, a port from the job."""
+    """Where the processes meet, as an init_method: torchrun says it; under SLURM the step's first host, a port from
+    the job."""
     if "MASTER_ADDR" in env:
         return "env://"
     first = re.sub(r"\[(\w+).*", r"\1", env["SLURM_STEP_NODELIST"]).split(",")[0]  # node[03-07,9] -> node03
@@ -105,7 +109,8 @@ def meeting_point(env: Mapping[str, str] = os.environ) -> str:
 
 
 def meet(place: Place) -> None:
-    """From here on the processes of the run can talk: NCCL between GPUs (gloo beside it for CPU tensors), gloo between CPUs."""
+    """From here on the processes of the run can talk: NCCL between GPUs (gloo beside it for CPU tensors), gloo
+    between CPUs."""
     if place.device == "cuda":
         torch.cuda.set_device(place.torch_device)
     if place.processes > 1 and not dist.is_initialized():
@@ -128,8 +133,9 @@ def part() -> None:
 
 @contextmanager
 def leading(place: Place, ours: bool, source: str) -> Iterator[Callable[[], None]]:
-    """On rank 0, around all that it does: gives a function that sends the other ranks into the training. Where it is not called, because
-    there is nothing to train or an error came first, they are told so at the end, and end too. `ours`: we start them when it is time."""
+    """On rank 0, around all that it does: gives a function that sends the other ranks into the training. Where it is
+    not called, because there is nothing to train or an error came first, they are told so at the end, and end too.
+    `ours`: we start them when it is time."""
     if ours:
         yield lambda: None
         return
@@ -168,12 +174,14 @@ def check_source(source: str) -> None:
 
 
 def spread(network: nn.Module, place: Place) -> nn.Module:
-    """The network as one of several that have the same weights and average their gradients; itself where there is one process."""
+    """The network as one of several that have the same weights and average their gradients; itself where there is
+    one process."""
     return DistributedDataParallel(network) if place.processes > 1 else network
 
 
 def averaging(network: nn.Module, now: bool) -> AbstractContextManager:
-    """Around a forward and backward pass: DDP averages the gradients over processes only where `now`; else they add up on each."""
+    """Around a forward and backward pass: DDP averages the gradients over processes only where `now`; else they add
+    up on each."""
     return nullcontext() if now or not isinstance(network, DistributedDataParallel) else network.no_sync()
 
 

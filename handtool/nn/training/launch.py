@@ -1,7 +1,7 @@
 """Starting the other processes of a run on this machine, and hearing from them.
 
-The children compute and rank 0 among them writes the checkpoints; progress and log lines come back through a queue, because
-only the parent knows how to show them.
+The children compute and rank 0 among them writes the checkpoints; progress and log lines come back through a queue,
+because only the parent knows how to show them.
 """
 
 import logging
@@ -34,8 +34,8 @@ def train_in_processes(
 def train_as_one_of_many(
     read: Callable, train: Callable, device: str, reopen: Reopen, config: TrainingConfig, progress: Progress = silent
 ) -> None:
-    """In a process of its own, where everything is opened again: train(place, source, read(source, config), config, job, progress). Rank 0
-    keeps the checkpoints."""
+    """In a process of its own, where everything is opened again: train(place, source, read(source, config), config,
+    job, progress). Rank 0 keeps the checkpoints."""
     place = place_from_environment(device)
     assert place is not None
     with reopen.open() as source:
@@ -45,7 +45,8 @@ def train_as_one_of_many(
 def run_other_rank(
     read: Callable, train: Callable, reopen: Reopen, config: TrainingConfig, settle: Callable, command: str
 ) -> int:
-    """Another rank than 0, started by torchrun or SLURM: train where rank 0 says so, never write. Returns the exit code."""
+    """Another rank than 0, started by torchrun or SLURM: train where rank 0 says so, never write. Returns the exit
+    code."""
     place, _ = find_place(config, command)
     if (code := wait_for_rank_0(place, str(reopen.path))) is None:
         train_as_one_of_many(read, train, place.device, reopen, settle(config))
@@ -53,10 +54,12 @@ def run_other_rank(
 
 
 def launch(function: Callable, processes: int, arguments: tuple, progress: Progress) -> None:
-    """Runs function(*arguments, progress=…) in `processes` new processes, by torch's elastic launcher, to the end of all.
+    """Runs function(*arguments, progress=…) in `processes` new processes, by torch's elastic launcher, to the end of
+    all.
 
-    Function and arguments must be picklable; the environment tells each child its place. If one fails, the others are ended
-    and its HandtoolError is raised here. SIGTERM and SIGINT go on to the children, then come out as Terminated and KeyboardInterrupt.
+    Function and arguments must be picklable; the environment tells each child its place. If one fails, the others are
+    ended and its HandtoolError is raised here. SIGTERM and SIGINT go on to the children, then come out as Terminated
+    and KeyboardInterrupt.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -1,7 +1,8 @@
-"""The one training loop, of pretrain and finetune: crops in, checkpoints out. Knows nothing of files but the crops and the job that it is given.
+"""The one training loop, of pretrain and finetune: crops in, checkpoints out. Knows nothing of files but the crops and
+the job that it is given.
 
-What is trained and to what end says the objective (nn/models/objective.py), on which hands its data source (nn/files/draws.py), how long
-and in what portions the plan.
+What is trained and to what end says the objective (nn/models/objective.py), on which hands its data source
+(nn/files/draws.py), how long and in what portions the plan.
 """
 
 import logging
@@ -61,9 +62,10 @@ def train(
 ) -> None:
     """From the last checkpoint to the last step; rank 0 has a job, and ends with a checkpoint in it.
 
-    `start` fills a new model with the weights that it begins with, and says what it found. With `validation` the checkpoint holds the
-    best weights too (`best/…`), and training may end early. `shares`: parts of the model that learn at a share of the rate.
-    Raises HandtoolError where the loss is not finite any more or memory does not suffice, Terminated on SIGTERM, after a checkpoint.
+    `start` fills a new model with the weights that it begins with, and says what it found. With `validation` the
+    checkpoint holds the best weights too (`best/…`), and training may end early. `shares`: parts of the model that
+    learn at a share of the rate. Raises HandtoolError where the loss is not finite any more or memory does not suffice,
+    Terminated on SIGTERM, after a checkpoint.
     """
     device = place.torch_device
     with distributed.joined(place), Sigterm() as sigterm, shortage_named(make_objective, plan, place, data):

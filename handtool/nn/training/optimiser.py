@@ -1,6 +1,7 @@
 """Optimisers and learning rate.
 
-Chen et al. 2020 (arXiv:2002.05709, appendix B.9): rate by the square root of the batch, warm-up, cosine, no decay on norms.
+Chen et al. 2020 (arXiv:2002.05709, appendix B.9): rate by the square root of the batch, warm-up, cosine, no decay on
+norms.
 """
 
 import math
@@ -17,10 +18,11 @@ from handtool.config import TrainingConfig
 def make_optimiser(
     model: nn.Module, config: TrainingConfig, learning_rate: float, shares: Mapping[str, float] | None = None
 ) -> Adam:
-    """The one that config.optimizer names, with weight decay on matrices and kernels only: biases and norms (one axis) have none.
+    """The one that config.optimizer names, with weight decay on matrices and kernels only: biases and norms (one axis)
+    have none.
 
-    `shares`: how parameters whose names begin so learn at this share of the rate; the others at the whole. AdamW's decay stands beside the
-    gradient (Loshchilov and Hutter 2019, arXiv:1711.05101).
+    `shares`: how parameters whose names begin so learn at this share of the rate; the others at the whole. AdamW's
+    decay stands beside the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101).
     """
     own = "decay" if config.optimizer == "lars-adam" else "weight_decay"
     groups = []
@@ -48,12 +50,14 @@ def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
 
 
 class LarsAdam(Adam):
-    """Adam behind LARS with clipping, as PeCLR and SiMHand train: before Adam sees it, the gradient of every tensor, with its decay, is scaled by
+    """Adam behind LARS with clipping, as PeCLR and SiMHand train: before Adam sees it, the gradient of every tensor,
+    with its decay, is scaled by
 
         min(eta |w| / (|g| + decay |w|) / rate, 1)      (You et al. 2017, arXiv:1708.03888, eq. 6)
 
-    and stays as it is where weights or gradient are all zero. Adam divides by the size of gradients, so that a factor that changes slowly
-    nearly cancels. Groups carry `decay`; Adam's own weight_decay stays 0. Not fused: a gradient scaler then brings gradients to scale first.
+    and stays as it is where weights or gradient are all zero. Adam divides by the size of gradients, so that a factor
+    that changes slowly nearly cancels. Groups carry `decay`; Adam's own weight_decay stays 0. Not fused: a gradient
+    scaler then brings gradients to scale first.
     """
 
     def __init__(self, groups: list[dict], lr: float, eta: float = 0.02) -> None:
@@ -77,14 +81,16 @@ class LarsAdam(Adam):
 
 
 def learning_rate(step: int, steps: int, warmup_steps: int, peak: float) -> float:
-    """The rate of step 0..steps-1: up in a line from 0 to `peak` at step `warmup_steps`, down a half cosine to 0 at `steps`."""
+    """The rate of step 0..steps-1: up in a line from 0 to `peak` at step `warmup_steps`, down a half cosine to 0 at
+    `steps`."""
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))
 
 
 def square_root_rate(base: float, pairs: int) -> float:
-    """base x sqrt(pairs a step of one process): 1e-4 and 1,024 give the 3.2e-3 of SiMHand, 2,048 (128 x 16 passes) the 4.5e-3 of PeCLR."""
+    """base x sqrt(pairs a step of one process): 1e-4 and 1,024 give the 3.2e-3 of SiMHand, 2,048 (128 x 16 passes)
+    the 4.5e-3 of PeCLR."""
     return base * math.sqrt(pairs)
 
 

@@ -53,7 +53,8 @@ class Plan:
         return (step + 1) * passes // per_epoch > step * passes // per_epoch or step + 1 == self.steps
 
     def as_config(self) -> dict:
-        """Under the names of TrainingConfig, whose values these replace: the part of the plan that the result hangs on."""
+        """Under the names of TrainingConfig, whose values these replace: the part of the plan that the result hangs
+        on."""
         return {
             "batch_size": self.batch_size,
             "steps": self.steps,
@@ -99,7 +100,8 @@ class Plan:
 
 
 def make_plan(num_items: int, item: str, config: TrainingConfig, place: Place) -> Plan:
-    """The plan for so many pairs or hands. Raises HandtoolError where a process would get less than the two that batch norm needs."""
+    """The plan for so many pairs or hands. Raises HandtoolError where a process would get less than the two that
+    batch norm needs."""
     per_process = config.batch_size_cuda if place.device == "cuda" else config.batch_size_cpu
     asked = config.batch_size or per_process * place.processes
     share = min(asked, num_items) // place.processes

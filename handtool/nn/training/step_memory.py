@@ -1,8 +1,9 @@
 """How much memory a training step takes, found without taking it, and what fits where it was too much.
 
-The step runs on fake tensors, which have shapes and no numbers, while a mode counts the bytes that are alive: activations,
-gradients, temporaries of the network and of the loss. Not counted is what libraries take for themselves (context, convolution
-workspaces, gaps between blocks); SHARE of the free memory is planned with, so that there is room for it.
+The step runs on fake tensors, which have shapes and no numbers, while a mode counts the bytes that are alive:
+activations, gradients, temporaries of the network and of the loss. Not counted is what libraries take for themselves
+(context, convolution workspaces, gaps between blocks); SHARE of the free memory is planned with, so that there is room
+for it.
 
 Shapes: N pairs or hands (items) on this process, V views of each, P processes.
 """
@@ -80,7 +81,8 @@ def measure_step(make_objective: Callable[[], Objective], plan: Plan, views: int
 
 
 def pass_through(objective: Objective, images: int) -> None:
-    """Forward and backward, fp32 or half under autocast (the CPU's stands for CUDA's: it lowers the same operations)."""
+    """Forward and backward, fp32 or half under autocast (the CPU's stands for CUDA's: it lowers the same
+    operations)."""
     objective.model.zero_grad()
     objective.imagine(images).backward()
 
@@ -93,7 +95,8 @@ def count_peak(call: Callable[[], None]) -> int:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Within the context: `now`, bytes of the tensors that operations made and somebody still holds, and their `peak`."""
+    """Within the context: `now`, bytes of the tensors that operations made and somebody still holds, and their
+    `peak`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +160,8 @@ def describe(memory: StepMemory, plan: Plan, place: Place) -> dict:
 def shortage_named(
     make_objective: Callable[[], Objective], plan: Plan, place: Place, data: DataSource
 ) -> Iterator[None]:
-    """Within, running out of memory, and a network that cannot be compiled, become a HandtoolError of one line with the way out."""
+    """Within, running out of memory, and a network that cannot be compiled, become a HandtoolError of one line with
+    the way out."""
     try:
         yield
     except RuntimeError as error:

@@ -10,7 +10,8 @@ LEFT_OUT = ("step", "seconds")
 
 
 class TensorBoard:
-    """Writes what the curve gains into `folder`, None: nowhere. A run that goes on hides what was written of steps that it repeats."""
+    """Writes what the curve gains into `folder`, None: nowhere. A run that goes on hides what was written of steps
+    that it repeats."""
 
     def __init__(self, folder: str | None, curve: Curve) -> None:
         self.written = len(curve)

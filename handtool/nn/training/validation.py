@@ -33,10 +33,11 @@ class Validation:
     patience: int  # epochs; 0: for ever
 
     def score(self, model: PoseModel) -> float:
-        """Mean distance of the joints of the held-out hands from the truth, each hand relative to its wrist, with the true bone length, in mm.
+        """Mean distance of the joints of the held-out hands from the truth, each hand relative to its wrist, with the
+        true bone length, in mm.
 
-        Every process looks at its share of them, all hear the mean. Leaves the model in evaluation mode. Raises HandtoolError where none of
-        the hands can be scored.
+        Every process looks at its share of them, all hear the mean. Leaves the model in evaluation mode. Raises
+        HandtoolError where none of the hands can be scored.
         """
         device, hands, stored = next(model.parameters()).device, self.hands, self.hands.hands
         model.eval()
