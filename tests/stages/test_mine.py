@@ -370,26 +370,6 @@ def test_a_gpu_that_is_not_there_is_said(tmp_path, handtool):
     assert done.returncode == 1 and "no CUDA GPU here" in done.stderr
 
 
-def test_few_hands_that_are_the_positives_of_many_are_told_with_the_way_out(tmp_path, handtool):
-    rng = np.random.default_rng(3)
-    vector, video = rng.normal(size=(400, 60)).astype(np.float32), np.arange(400) % 40
-    vector[:5] *= 0.01  # five hands in the middle of all
-    make_embeddings(tmp_path / "e.h5", vector, video)
-    done = handtool("mine", "e.h5", "-o", "p.h5")
-    assert done.returncode == 0, done.stderr
-    most = np.bincount(read(tmp_path / "p.h5", PAIRS.positive)).max()
-    assert most > 300 and f"one of them of {most} of 400 hands; --max-in-degree 20" in done.stdout
-    ended = done.stdout.splitlines()[-2:]
-    assert ended[0] == "400 hands have the 5 most similar hands of other videos as their positives."
-    assert ended[1].startswith("The search found 99.") or ended[1].startswith("The search found 100.")
-    assert ended[1].endswith(f"% of the true nearest hands, and the hand in most demand is the positive of {most}.")
-    assert "quantiles" not in done.stdout and "quantiles" in handtool("mine", "e.h5", "-o", "p.h5", "-v").stdout
-    shared = handtool("mine", "e.h5", "--max-in-degree", "20", "--index", "exact", "-o", "q.h5").stdout
-    assert (
-        "note:" not in shared and "The search was exact, and the hand in most demand is the positive of 20." in shared
-    )
-
-
 def make_many(path, count=6000):
     """So many hands, of videos so alike, that a graph is built."""
     vector = np.random.default_rng(4).normal(size=(count, 8)).astype(np.float32)
