@@ -14,7 +14,10 @@ OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch
 # the same settings and inputs; outputs with a lower one are not `up to date`.
 RESULT_VERSIONS = {
     "pretrain": 2,  # the fingerprint contains the plan
-    "finetune": 2,  # the same; --freeze works with several processes
+    "finetune": 2,  # the same; --freeze works with several processes; --val-share draws whole groups as near as they permit
+    "mine": 2,  # FreiHAND's pictures of one hand, and the people of one clip, never pair
+    "split": 2,  # parts come as near to the shares as whole groups permit
+    "eval": 2,  # intervals draw whole groups
 }
 # The names of detectors, estimators and so on, each kind listed once. cli/ offers them; the file named in the comment
 # implements them. CONTRIBUTING.md shows how to add one.

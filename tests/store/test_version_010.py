@@ -43,7 +43,7 @@ NAMES = [
     "predictions",
     "result",
 ]
-RESULT_VERSIONS = getattr(config, "RESULT_VERSIONS", {})
+RESULT_VERSIONS = config.RESULT_VERSIONS
 
 
 @pytest.fixture(scope="module")
