@@ -14,7 +14,6 @@ import warm
 # Before numpy and torch are imported: tests run side by side, and idle threads of OpenMP spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
-TORCH_WORDS = {"pretrain", "finetune", "predict", "export", "--model", "--encoder", "--processes"}
 
 
 def find_samples() -> Path | None:
@@ -67,7 +66,7 @@ def handtool(tmp_path, warm_server, environment):
         fresh: bool = False,
     ):
         given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-        needs_torch = not TORCH_WORDS.isdisjoint(map(str, args)) and "--help" not in args
+        needs_torch = not warm.TORCH_WORDS.isdisjoint(map(str, args)) and "--help" not in args
         command = warm_server().command if needs_torch and not fresh else [sys.executable, "-m", "handtool"]
         done = subprocess.run(
             [*command, *map(str, args)],

@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import footage
 import numpy as np
 import pytest
+import warm
 from comparing import assert_same_tables
 from footage import make_video
 from making import make_file, record, write_crops, write_labels, write_videos
@@ -25,11 +28,25 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 QUICK = {"EPOCHS": "10", "FINETUNE_EPOCHS": "4", "SIZE": "32", "FPS": "3"}
 
 
-def run_script(name: str, *arguments, folder: Path, **environment: str) -> str:
+SHIM = """#!/bin/sh
+case " $* " in {patterns}) exec {forked} "$@" ;; esac
+exec {fresh} "$@"
+"""
+
+
+@pytest.fixture(scope="session")
+def run_script(warm_server):
+    return partial(run_with, warm_server)
+
+
+def run_with(warm_server, name: str, *arguments, folder: Path, **environment: str) -> str:
     """Runs an example with a `handtool` command that is the package under test; returns what it printed."""
     commands = folder / "commands"
     commands.mkdir(exist_ok=True)
-    (commands / "handtool").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m handtool "$@"\n')
+    patterns = " | ".join(f'*" {word} "*' for word in sorted(warm.TORCH_WORDS))
+    forked, fresh = warm_server().command, [sys.executable, "-m", "handtool"]
+    shim = SHIM.format(patterns=patterns, forked=shlex.join(forked), fresh=shlex.join(fresh))
+    (commands / "handtool").write_text(shim)
     (commands / "handtool").chmod(0o755)
     path = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(Path(package.__file__).parents[1])}
     done = subprocess.run(
@@ -44,7 +61,7 @@ def run_script(name: str, *arguments, folder: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def real(samples, tmp_path_factory):
+def real(samples, tmp_path_factory, run_script):
     """The whole chain on two real videos, ten folders of images and 300 labelled hands, with few epochs."""
     pytest.importorskip("mediapipe", reason="needs the extra `mediapipe`")
     folder = tmp_path_factory.mktemp("real video")
@@ -125,7 +142,7 @@ def test_the_chain_on_real_video_ends_in_a_table_a_page_and_a_falling_loss(real)
 
 
 @pytest.mark.mediapipe
-def test_the_chain_run_again_makes_nothing_anew(real, samples):
+def test_the_chain_run_again_makes_nothing_anew(real, samples, run_script):
     before = {path.name: path.stat().st_mtime_ns for path in real.iterdir()}
     said = run_script(
         "real_video.sh",
@@ -140,7 +157,7 @@ def test_the_chain_run_again_makes_nothing_anew(real, samples):
     assert said.count("is up to date") >= 13
 
 
-def test_the_quickstart_ends_in_a_table_and_pictures(tmp_path):
+def test_the_quickstart_ends_in_a_table_and_pictures(tmp_path, run_script):
     small = {
         "HANDTOOL": "handtool",
         "PYTHON": sys.executable,
@@ -189,7 +206,7 @@ def test_the_mean_pose_makes_no_error_where_all_hands_are_one_and_some_elsewhere
     assert predict_mean(tmp_path / "same.h5", tmp_path / "others.h5")["mpjpe_root"]["mean_mm"] > 5
 
 
-def test_the_piped_example_gives_the_tables_of_the_chain(handtool, tmp_path):
+def test_the_piped_example_gives_the_tables_of_the_chain(handtool, tmp_path, run_script):
     make_file(tmp_path / "crops.h5", (12, 12, 8), ("labels",))
     run_script("piped.sh", "crops.h5", "piped", folder=tmp_path)
     for command, source, output in (("keypoints", "crops", "k"), ("embed", "k", "e"), ("mine", "e", "pairs")):
@@ -226,7 +243,7 @@ for job in "$@"; do "${command[@]//\\{\\}/$job}" || exit; done
 @pytest.mark.parametrize(
     "script, stub, text", [("slurm_array.sh", "sbatch", SBATCH), ("parallel.sh", "parallel", PARALLEL)]
 )
-def test_shards_on_a_cluster_and_in_parallel_are_the_single_run(tmp_path, script, stub, text):
+def test_shards_on_a_cluster_and_in_parallel_are_the_single_run(tmp_path, script, stub, text, run_script):
     """With a stand-in for the scheduler, which starts the same commands one after the other."""
     folder = tmp_path / "my videos"
     folder.mkdir()

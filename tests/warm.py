@@ -19,6 +19,15 @@ from pathlib import Path
 from typing import NoReturn
 
 LIBRARIES = "av cv2 h5py hnswlib numpy rich.progress scipy.spatial torch torch._dynamo torchvision typer"
+TORCH_WORDS = {
+    "pretrain",
+    "finetune",
+    "predict",
+    "export",
+    "--model",
+    "--encoder",
+    "--processes",
+}  # of a command that needs torch
 
 
 class Server:

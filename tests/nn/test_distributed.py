@@ -59,24 +59,22 @@ def loss_of(network, batch_loss, images, xy):
     return batch_loss(z1, z2, xy[0], xy[1])
 
 
-def train_one_step(folder: Path, progress=silent) -> None:
+def train_one_step(folder: Path, place: Place) -> None:
     """In each process: its share of the batch, through DDP; rank 0 keeps loss, gradients and buffers."""
-    place = place_from_environment("cpu")
-    with distributed.joined(place):
-        for weights in KINDS:
-            network = DistributedDataParallel(share_batch_norm(make_network(), "cpu"))
-            images, xy = make_batch()
-            share = PAIRS // place.processes
-            own = slice(place.rank * share, (place.rank + 1) * share)
-            loss = loss_of(network, BatchLoss(0.3, weights), images[:, own], xy[:, own])
-            loss.backward()
-            loss = collectives.total(loss.detach()) / place.processes
-            if place.rank == 0:
-                gradients = {name: value.grad for name, value in network.module.named_parameters()}
-                torch.save(
-                    {"loss": loss, "gradients": gradients, "buffers": dict(network.module.named_buffers())},
-                    folder / f"{weights}.pt",
-                )
+    for weights in KINDS:
+        network = DistributedDataParallel(share_batch_norm(make_network(), "cpu"))
+        images, xy = make_batch()
+        share = PAIRS // place.processes
+        own = slice(place.rank * share, (place.rank + 1) * share)
+        loss = loss_of(network, BatchLoss(0.3, weights), images[:, own], xy[:, own])
+        loss.backward()
+        loss = collectives.total(loss.detach()) / place.processes
+        if place.rank == 0:
+            gradients = {name: value.grad for name, value in network.module.named_parameters()}
+            torch.save(
+                {"loss": loss, "gradients": gradients, "buffers": dict(network.module.named_buffers())},
+                folder / f"{weights}.pt",
+            )
 
 
 def assert_one_process_did_the_same(folder: Path) -> None:
@@ -92,16 +90,33 @@ def assert_one_process_did_the_same(folder: Path) -> None:
             assert torch.allclose(found["buffers"][name].double(), value.double(), rtol=0, atol=1e-9), name
 
 
-def test_four_processes_have_loss_and_gradient_of_one_on_the_joined_batch(tmp_path):
-    launch(train_one_step, 4, (tmp_path,), silent)
-    assert_one_process_did_the_same(tmp_path)
+def do_all(folder: Path, progress=silent) -> None:
+    """What four processes do, one after the other: that they start takes longer than all of it."""
+    place = place_from_environment("cpu")
+    with distributed.joined(place):
+        train_one_step(folder, place)
+        fine_tune_one_step(folder, place)
+        add_up(folder)
+
+
+@pytest.fixture(scope="module")
+def by_four(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("four")
+    launch(do_all, 4, (folder,), silent)
+    return folder
+
+
+def test_four_processes_have_loss_and_gradient_of_one_on_the_joined_batch(by_four):
+    assert_one_process_did_the_same(by_four)
 
 
 def test_two_processes_that_torchrun_starts_have_them_too(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys; from pathlib import Path\nsys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
-        f"from test_distributed import train_one_step\ntrain_one_step(Path({str(tmp_path)!r}))\n"
+        "from test_distributed import distributed, place_from_environment, train_one_step\n"
+        'place = place_from_environment("cpu")\n'
+        f"with distributed.joined(place):\n    train_one_step(Path({str(tmp_path)!r}), place)\n"
         "from handtool.cli.app import leave\nleave(0)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(handtool.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
@@ -220,23 +235,22 @@ def test_gpus_that_are_not_there_are_named_with_the_way_out(monkeypatch):
         find_devices(2, 2, "x")
 
 
-def add_up(progress=silent) -> None:
+def add_up(folder: Path) -> None:
+    """Three passes of one step; each process keeps its gradient after each of them."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1, bias=False)
-    with distributed.joined(place_from_environment("cpu")):
-        network = nn.parallel.DistributedDataParallel(model)
-        for number, now in enumerate((False, False, True)):
-            with distributed.averaging(network, now):
-                network(torch.full((1, 3), 10.0**number) * (1 + collectives.rank())).sum().backward()
-            if not now:
-                assert model.weight.grad[0, 0] == sum(10.0**n for n in range(number + 1)) * (
-                    1 + collectives.rank()
-                )  # nobody else's yet
-        assert torch.equal(model.weight.grad, torch.full((1, 3), 111 * 1.5))
+    network, seen = DistributedDataParallel(model), []
+    for number, now in enumerate((False, False, True)):
+        with distributed.averaging(network, now):
+            network(torch.full((1, 3), 10.0**number) * (1 + collectives.rank())).sum().backward()
+        seen.append(model.weight.grad[0, 0].item())
+    torch.save(seen, folder / f"sums{collectives.rank()}.pt")
 
 
-def test_gradients_of_several_passes_are_averaged_over_processes_at_the_last():
-    launch(add_up, 2, (), silent)
+def test_gradients_of_several_passes_are_averaged_over_processes_at_the_last(by_four):
+    for rank in range(4):
+        own = 1 + rank
+        assert torch.load(by_four / f"sums{rank}.pt") == [own, 11 * own, 111 * 2.5]
 
 
 class TinyEncoder(nn.Module):
@@ -287,29 +301,25 @@ def pose_loss(network, losses: PoseLosses, inputs: torch.Tensor, hands: Labelled
     return (torch.tensor(head.loss_weights) * network(inputs, head.targets(hands), None)).sum()
 
 
-def fine_tune_one_step(folder: Path, progress=silent) -> None:
-    place = place_from_environment("cpu")
-    with distributed.joined(place):
-        inputs, hands = make_labelled()
-        own = place.share(PAIRS)
-        for kind in POSE_HEADS:
-            losses = share_batch_norm(make_pose_losses(kind), "cpu")
-            network = DistributedDataParallel(losses)
-            loss = pose_loss(network, losses, inputs[own], hands.rows(np.arange(PAIRS)[own]))
-            loss.backward()
-            loss = collectives.total(loss.detach()) / place.processes
-            if place.rank == 0:
-                gradients = {name: value.grad for name, value in losses.named_parameters()}
-                torch.save(
-                    {"loss": loss, "gradients": gradients, "buffers": dict(losses.named_buffers())},
-                    folder / f"{kind}.pt",
-                )
-
-
-def test_two_processes_fine_tune_as_one_on_the_joined_batch(tmp_path):
-    launch(fine_tune_one_step, 2, (tmp_path,), silent)
+def fine_tune_one_step(folder: Path, place: Place) -> None:
+    inputs, hands = make_labelled()
+    own = place.share(PAIRS)
     for kind in POSE_HEADS:
-        found, losses = torch.load(tmp_path / f"{kind}.pt"), make_pose_losses(kind)
+        losses = share_batch_norm(make_pose_losses(kind), "cpu")
+        network = DistributedDataParallel(losses)
+        loss = pose_loss(network, losses, inputs[own], hands.rows(np.arange(PAIRS)[own]))
+        loss.backward()
+        loss = collectives.total(loss.detach()) / place.processes
+        if place.rank == 0:
+            gradients = {name: value.grad for name, value in losses.named_parameters()}
+            torch.save(
+                {"loss": loss, "gradients": gradients, "buffers": dict(losses.named_buffers())}, folder / f"{kind}.pt"
+            )
+
+
+def test_four_processes_fine_tune_as_one_on_the_joined_batch(by_four):
+    for kind in POSE_HEADS:
+        found, losses = torch.load(by_four / f"{kind}.pt"), make_pose_losses(kind)
         loss = pose_loss(losses, losses, *make_labelled())
         loss.backward()
         assert found["loss"].item() == pytest.approx(loss.item(), rel=1e-9), kind

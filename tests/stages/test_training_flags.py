@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from making import make_file
-from test_pretrain import add_pairs
+from training import add_pairs
 
 from handtool import store
 from handtool.config import FinetuneConfig, PretrainConfig
