@@ -22,8 +22,8 @@ from handtool.errors import WrongCommand
 from handtool.store.file import relocated
 
 Name = str | Path
-ONE_AT_A_TIME = threading.RLock()  # cli/state.py knows of one command
-OF_THE_SHELL = {"source", "sources", "output", "outputs", "as_json", "quiet", "verbose", "everything", "help"}
+RUN_LOCK = threading.RLock()  # cli/state.py knows of one command
+SHELL_ONLY = {"source", "sources", "output", "outputs", "as_json", "quiet", "verbose", "everything", "help"}
 CONFIG_NAMES = {
     "noise_px": "noise",
     "source": "from",
@@ -49,7 +49,7 @@ def run(
     Errors: WrongCommand (no such command or setting, a value out of range, a setting that does nothing beside the
     others), other HandtoolErrors as the command has them; none ends the process.
     """
-    with ONE_AT_A_TIME:
+    with RUN_LOCK:
         group, options = load_command(command)
         words = [command, *source_words(command, options, sources, settings)]
         known = settings_of(options)
@@ -73,9 +73,7 @@ def settings_of(options: list[Any]) -> dict[str, Any]:
     known = {word.lstrip("-").replace("-", "_"): option for option in options for word in (*option.opts, option.name)}
     known |= {name: known[other] for name, other in CONFIG_NAMES.items() if other in known}
     return {
-        name: option
-        for name, option in known.items()
-        if option.name not in OF_THE_SHELL and not keyword.iskeyword(name)
+        name: option for name, option in known.items() if option.name not in SHELL_ONLY and not keyword.iskeyword(name)
     }
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 from handtool.progress import Progress, silent
 
-SECONDS = 120  # mediapipe and torch on a slow network disk
+TIMEOUT_S = 120  # mediapipe and torch on a slow network disk
 LOW_DISK_GIB = 2.0
 OLDEST_PYTHON, MEDIAPIPE_BELOW = (3, 11), (3, 13)
 OK, MISSING = "ok", "missing"
@@ -174,7 +174,7 @@ def check_import(name: str) -> Finding:
     try:
         done = run_probe(f"found = remedy = ''\nmissing = False\n{PROBES[name]}\n{PRINT}")
     except subprocess.TimeoutExpired:
-        return Finding(name, MISSING, needed, f"no answer within {SECONDS} s", REMEDIES[name])
+        return Finding(name, MISSING, needed, f"no answer within {TIMEOUT_S} s", REMEDIES[name])
     if done.returncode == 0:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         return Finding(name, MISSING if answer["missing"] else OK, needed, answer["found"], answer["remedy"])
@@ -188,7 +188,7 @@ def check_import(name: str) -> Finding:
 
 def run_probe(code: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, errors="replace", timeout=SECONDS
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
     )
 
 

@@ -52,7 +52,7 @@ class Descriptors:
     width: int
     side: np.ndarray  # (N,)
     valid: np.ndarray  # (N,) bool: there is something to describe
-    lacking: str  # what the others lack
+    missing: str  # what the others lack
     normalization: str
     attrs: dict
 
@@ -78,7 +78,7 @@ def embed(
     described = open_descriptors(source, sink, config, encoder, progress)
     if not described.valid.any():
         raise HandtoolError(
-            f"none of the {len(described.valid)} hands of {source.path} has {described.lacking}",
+            f"none of the {len(described.valid)} hands of {source.path} has {described.missing}",
             hint=f"look at them: handtool show {source.path}",
         )
     if (described.side == UNKNOWN).any():
@@ -101,7 +101,7 @@ def embed(
         return block, vector
 
     with open_table(sink, EMBEDDINGS, described.attrs | {"normalization": described.normalization}) as table:
-        for block, vector in meanwhile(project, described.read()):
+        for block, vector in run_in_thread(project, described.read()):
             if space.is_raw:
                 moments.add(vector[embedded[block]])
             table.append({"vector": vector})
@@ -126,19 +126,21 @@ def open_descriptors(
     if config.source == "joints":
         source.need(LABELS, hint="labels come from a data set or from synth: handtool extract FOLDER -o crops.h5")
         valid = (read_column(source, LABELS.valid) != 0).all(axis=1)
-        column, width, lacking = LABELS.joints, 63, "all 21 joints labelled"
-        turn = partial(describe_joints, normalization=normalization)
+        column, width, missing = LABELS.joints, 63, "all 21 joints labelled"
+        describe_points = partial(describe_joints, normalization=normalization)
     else:
         source.need(KEYPOINTS, hint="handtool keypoints {path} -o keypoints.h5")
         valid = read_column(source, KEYPOINTS.valid)
-        column, width, lacking = KEYPOINTS.xy, 42, "keypoints"
-        turn = partial(describe, normalization=normalization, crop_size=int(read_attrs(source, CROPS)["size"]))
+        column, width, missing = KEYPOINTS.xy, 42, "keypoints"
+        describe_points = partial(
+            describe, normalization=normalization, crop_size=int(read_attrs(source, CROPS)["size"])
+        )
 
     def described(start: int, points: np.ndarray) -> np.ndarray:
         here = slice(start, start + len(points))
         if not valid[here].all():
             points[~valid[here]] = np.nan
-        return turn(points, side[here])
+        return describe_points(points, side[here])
 
     return Descriptors(
         partial(read_blocks, source, column, BLOCK_ROWS),
@@ -146,7 +148,7 @@ def open_descriptors(
         width,
         side,
         valid,
-        lacking,
+        missing,
         normalization,
         {"source": config.source},
     )
@@ -199,7 +201,7 @@ def fit_space(
         moments.add(rows if there.all() else rows[there])
         return start + len(rows)
 
-    for done in meanwhile(add, described.read()):
+    for done in run_in_thread(add, described.read()):
         progress("fit axes", done, len(described.valid))
     if moments.count == 0:
         raise HandtoolError(f"no hand of {source.path} is finite", hint=f"look at them: handtool show {source.path}")
@@ -209,7 +211,7 @@ def fit_space(
     return space, float(space.explained_variance.sum() / total) if total > 0 else float("nan")
 
 
-def meanwhile(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]:
+def run_in_thread(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]:
     """work(*item) of each, in order, by a thread of its own: numpy computes there while the next block is read and
     the last one written here."""
     waiting: deque[Future[T]] = deque()
@@ -279,7 +281,7 @@ def make_report(
 ) -> dict:
     accounting = Accounting("hands", done=int(embedded.sum()))
     accounting.skip(
-        f"no {described.lacking}" if described.lacking == "keypoints" else f"not {described.lacking}",
+        f"no {described.missing}" if described.missing == "keypoints" else f"not {described.missing}",
         int((~described.valid).sum()),
     )
     accounting.fail(f"{config.source} not finite, or all in one place", int((described.valid & ~embedded).sum()))

@@ -126,8 +126,8 @@ def check_same_hands(sources: list[File]) -> None:
             same = (here == there) | ((here != here) & (there != there))
             if not same.all():
                 row = int(np.flatnonzero(~same.reshape(len(same), -1).all(axis=1))[0])
-                told = f" ({here[row]!r}, {there[row]!r})" if here.ndim == 1 else ""
-                raise HandtoolError(f"{refusal}: {column.path} of row {row} differs{told}", hint=alone)
+                values = f" ({here[row]!r}, {there[row]!r})" if here.ndim == 1 else ""
+                raise HandtoolError(f"{refusal}: {column.path} of row {row} differs{values}", hint=alone)
 
 
 def read_predictions(source: File) -> Predictions:

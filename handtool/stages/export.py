@@ -47,7 +47,7 @@ AXES = ("x", "y", "z")
 VIDEO_NAME = Column("video", "utf8")  # this and what follows: what predictions get beside their own columns
 WRIST = Column("wrist", "f4", (3,), unit="m")  # NaN where the pose is relative to it
 PALM_ROTATION = Column("palm_rotation", "f4", (3, 3), unit="1")
-OF_THE_SAMPLE = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key": LABELS.sample_key}
+SAMPLE_COLUMNS = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key": LABELS.sample_key}
 
 
 def export(
@@ -100,7 +100,7 @@ def export_submission(source: File, target: Path, config: ExportConfig, template
         hint="which sample is which hand stands in /labels: handtool extract ROOT_OF_THE_SET --split … -o test.h5, then predict",
     )
     columns = {name: read_column(source, PREDICTIONS.by_name[name]) for name in ("joints", "valid", "absolute")}
-    columns |= {name: read_column(source, column) for name, column in OF_THE_SAMPLE.items()}
+    columns |= {name: read_column(source, column) for name, column in SAMPLE_COLUMNS.items()}
     columns |= {
         column.name: read_column(source, column)
         for column in (PREDICTIONS.vertices, LABELS.extrinsics)
@@ -140,10 +140,10 @@ def exported_columns(source: File, table: Table) -> list[Column]:
         for column in table.columns
         if source.has(column) and (table is not CROPS or column.name not in NOT_EXPORTED)
     ]
-    return [*whose_hand(source, table), *own, WRIST, PALM_ROTATION] if table is PREDICTIONS else own
+    return [*identity_columns(source, table), *own, WRIST, PALM_ROTATION] if table is PREDICTIONS else own
 
 
-def whose_hand(source: File, table: Table) -> list[Column]:
+def identity_columns(source: File, table: Table) -> list[Column]:
     """What says which hand a row is."""
     if table not in ROW_TABLES or table is CROPS or not source.has(CROPS):
         return []
@@ -178,7 +178,7 @@ def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.
 def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -> None:
     """One line per row; a hand's line begins with its row, video, frame and side. Columns (n, 21, 3) become 63,
     named by joint and axis."""
-    columns = columns_of_lines(source, table)
+    columns = csv_columns(source, table)
     count = source.count(table)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -195,16 +195,16 @@ def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -
             progress(f"write {table.group}", rows.stop, count)
 
 
-def columns_of_lines(source: File, table: Table) -> list[Column]:
+def csv_columns(source: File, table: Table) -> list[Column]:
     """What a line of csv has: which hand it is, and what has one value per row."""
-    whose = [] if table is PREDICTIONS else whose_hand(source, table)
-    return whose + [column for column in exported_columns(source, table) if column.length != "N+1"]
+    identity = [] if table is PREDICTIONS else identity_columns(source, table)
+    return identity + [column for column in exported_columns(source, table) if column.length != "N+1"]
 
 
 def flat_columns(source: File, table: Table) -> dict[str, np.ndarray]:
     """The table as csv has it, in memory: name of a cell -> (n,) values."""
     flat: dict[str, np.ndarray] = {}
-    for column in columns_of_lines(source, table):
+    for column in csv_columns(source, table):
         values = read_values(source, column)
         names = cell_names(column, values.shape[1:])
         flat |= dict(zip(names, values.reshape(len(values), len(names)).T))

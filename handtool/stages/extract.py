@@ -53,8 +53,8 @@ def extract(
     choice = Choice(config.dataset, config.split, config.subset, config.cameras)
     found = find_videos(sources, config.limit, listed or (), choice)
     check_found(found.videos, choice, camera=config.camera is not None)
-    said = config.box_scale
-    config = config if said else replace(config, box_scale=box_scale_of(found.videos))
+    asked_scale = config.box_scale
+    config = config if asked_scale else replace(config, box_scale=box_scale_of(found.videos))
     settings = FinderSettings(
         config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None
     )
@@ -76,8 +76,10 @@ def extract(
             job.drop(name)
         raise no_hands_at_all(videos, outcomes)
     write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
-    write_hands(sink, chunks, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config, said)})
-    report = make_report(videos, outcomes, found.left_out) | {"box_scale": scale_of_crops(outcomes, config, said)}
+    write_hands(sink, chunks, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config, asked_scale)})
+    report = make_report(videos, outcomes, found.left_out) | {
+        "box_scale": scale_of_crops(outcomes, config, asked_scale)
+    }
     if boxes is not None:
         looked_at = sum(
             outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes
@@ -272,10 +274,10 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
     )
 
 
-def scale_of_crops(outcomes: list[dict], config: ExtractConfig, said: float | None) -> float:
+def scale_of_crops(outcomes: list[dict], config: ExtractConfig, asked_scale: float | None) -> float:
     """Where each image is the hand already: what the user says that it was cut at, else 1."""
     if not any(outcome["enlarged"] for outcome in outcomes):
-        return said or 1.0
+        return asked_scale or 1.0
     assert config.box_scale is not None
     return config.box_scale
 

@@ -22,7 +22,7 @@ from handtool.nn.models.pose_model import FOCAL, PUBLISHED_NORMALIZATION, Contra
 from handtool.nn.models.pose_objective import PoseObjective, layer_shares
 from handtool.nn.training import launch, loop
 from handtool.nn.training.checkpoint import load_model
-from handtool.nn.training.distributed import Place, find_place, is_other_rank, leading
+from handtool.nn.training.distributed import Place, coordinate_ranks, find_place, is_other_rank
 from handtool.nn.training.plan import Plan, make_plan
 from handtool.nn.training.step_memory import describe, measure_step
 from handtool.nn.training.tensorboard import check_tensorboard
@@ -48,10 +48,10 @@ def finetune(
     HandtoolError where labels, GPUs or weights are missing, or the loss is not finite any more; Terminated on SIGTERM,
     after a checkpoint.
     """
-    config, (place, ours) = settle(config, encoder), find_place(config, COMMAND)
+    config, (place, starts_ranks) = resolve_defaults(config, encoder), find_place(config, COMMAND)
     hands = read_labelled(source, config)
     plan = make_plan(len(hands.train), "hands", config, place)
-    if ours and place.processes > 1:
+    if starts_ranks and place.processes > 1:
         launch.train_in_processes(place, read_labelled, train, Reopen(source.path, job.folder), config, progress)
     else:
         train(place, source, hands, config, job, progress)
@@ -72,7 +72,7 @@ def train(
     """In each process of the run: model, data, objective, loop. Rank 0 has the job."""
     plan, contract = make_plan(len(hands.train), "hands", config, place), find_contract(hands, config)
     if place.rank == 0:
-        plan.say(f"{config.head} head on an encoder from {config.init}, {len(hands.held)} hands held out,")
+        plan.log_summary(f"{config.head} head on an encoder from {config.init}, {len(hands.held)} hands held out,")
     crops, own = Crops(source), place.share(plan.batch_size)
     data = LabelledDraws(crops, hands, plan.schedule, own, augmentation(config), config.input_size)
     half = plan.precision == "bf16"
@@ -80,7 +80,7 @@ def train(
     make = partial(make_objective, config, contract, plan)
     assert config.arch is not None
     shares = layer_shares(ENCODERS[config.arch].stages, config.layer_decay)
-    loop.train(place, plan, config, make, partial(start, config), data, job, progress, held_out, shares)
+    loop.train(place, plan, config, make, partial(init_weights, config), data, job, progress, held_out, shares)
 
 
 def make_objective(config: FinetuneConfig, contract: Contract, plan: Plan) -> PoseObjective:
@@ -99,7 +99,7 @@ def make_model(config: FinetuneConfig, contract: Contract) -> PoseModel:
     return model
 
 
-def start(config: FinetuneConfig, model: PoseModel) -> dict:
+def init_weights(config: FinetuneConfig, model: PoseModel) -> dict:
     return init_pose(model, config.init)
 
 
@@ -127,7 +127,7 @@ def augmentation(config: FinetuneConfig) -> AugmentRanges:
     return AugmentRanges(turn, config.zoom, config.shift, colour, hue=0.3 * colour, blur=blur, mirror=config.mirror)
 
 
-def settle(config: FinetuneConfig, encoder: File | Path | None = None) -> FinetuneConfig:
+def resolve_defaults(config: FinetuneConfig, encoder: File | Path | None = None) -> FinetuneConfig:
     """The config with what the head and the encoder file choose where the user did not. Raises WrongCommand where
     choices contradict."""
     if config.loss != FinetuneConfig.loss and config.head != "heatmap":
@@ -145,7 +145,7 @@ def settle(config: FinetuneConfig, encoder: File | Path | None = None) -> Finetu
 
 def plan(source: File, config: FinetuneConfig, encoder: File | Path | None = None) -> dict:
     """What the run would really do, for its fingerprint: under the names of FinetuneConfig, nothing left open."""
-    config = settle(config, encoder)
+    config = resolve_defaults(config, encoder)
     hands = read_labelled(source, config)
     chosen = make_plan(len(hands.train), "hands", config, find_place(config, COMMAND)[0]).as_config()
     return chosen | {"arch": config.arch, "rotation_deg": config.rotation_deg, "blur_px": config.blur_px}
@@ -155,7 +155,7 @@ def lead(source: str, config: FinetuneConfig) -> AbstractContextManager:
     """Around all that rank 0 does; comes before `up to date`. Raises HandtoolError where the machine lacks what is
     asked for."""
     check_tensorboard(config.tensorboard)
-    return leading(*find_place(config, COMMAND), source)
+    return coordinate_ranks(*find_place(config, COMMAND), source)
 
 
 def run_other_rank(path: str, config: FinetuneConfig, moved: list[Path], dry_run: bool) -> int | None:
@@ -166,7 +166,9 @@ def run_other_rank(path: str, config: FinetuneConfig, moved: list[Path], dry_run
     return (
         0
         if dry_run
-        else launch.run_other_rank(read_labelled, train, Reopen(Path(path), None, moved), config, settle, COMMAND)
+        else launch.run_other_rank(
+            read_labelled, train, Reopen(Path(path), None, moved), config, resolve_defaults, COMMAND
+        )
     )
 
 
@@ -178,12 +180,12 @@ def dry_run(
 
     A file of weights is loaded, so that one that does not fit is found out here. Raises what `finetune` raises.
     """
-    config, (place, _) = settle(config, encoder), find_place(config, COMMAND)
+    config, (place, _) = resolve_defaults(config, encoder), find_place(config, COMMAND)
     hands = read_labelled(source, config)
     plan, contract = make_plan(len(hands.train), "hands", config, place), find_contract(hands, config)
     make = partial(make_objective, config, contract, plan)
     if config.init != "imagenet":  # which may have to be downloaded
-        start(config, make().model)
+        init_weights(config, make().model)
     size, crop_size = config.input_size, hands.hands.size
     return {
         "accounting": [hands.accounting.as_report()],

@@ -78,15 +78,15 @@ def describe_tables(source: File) -> dict:
 
 def find_missing(source: File) -> list[dict]:
     """What keeps tables and images that lie elsewhere from being read: one error for each file."""
-    looks: dict[object, Callable[[], object]] = {
+    checks: dict[object, Callable[[], object]] = {
         source.place_of(name): partial(source.owner, name) for name in source.links
     }
     if source.has(CROPS):
-        looks["images"] = partial(open_jpegs, source)
+        checks["images"] = partial(open_jpegs, source)
     errors: list[HandtoolError] = []
-    for look in looks.values():
+    for check in checks.values():
         try:
-            look()
+            check()
         except HandtoolError as error:
             errors.append(error)
     unique = {

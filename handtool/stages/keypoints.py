@@ -76,7 +76,7 @@ def keypoints(
     )
     if (origin == ESTIMATED).any():
         check_settings(settings, model)
-        warn_of_scale(source, model)
+        warn_about_box_scale(source, model)
     count = len(origin)
     hands = FoundKeypoints(
         np.full((count, 21, 2), np.nan, np.float32), np.zeros((count, 21), np.float32), np.full(count, "", dtype=object)
@@ -99,7 +99,7 @@ def keypoints(
     return make_report(hands, valid, used, config)
 
 
-def warn_of_scale(source: File, model: File | Path | None) -> None:
+def warn_about_box_scale(source: File, model: File | Path | None) -> None:
     """Our own model was trained on crops of one box scale."""
     if not isinstance(model, File):
         return
@@ -242,7 +242,7 @@ def open_worker(settings: EstimatorSettings, jpegs: Jpegs) -> Callable[[Block, C
     """In a worker process: the function that turns a block of rows into their keypoints."""
     estimator = open_for(settings)
 
-    def look_at(block: Block, heartbeat: Callable[[], None]) -> Iterator[dict]:
+    def estimate_block(block: Block, heartbeat: Callable[[], None]) -> Iterator[dict]:
         count = len(block.rows)
         xy, score, found = (
             np.full((count, 21, 2), np.nan, np.float32),
@@ -261,7 +261,7 @@ def open_worker(settings: EstimatorSettings, jpegs: Jpegs) -> Callable[[Block, C
                 heartbeat()
         yield {"xy": xy, "score": score, "found": found}
 
-    return look_at
+    return estimate_block
 
 
 def open_for(settings: EstimatorSettings) -> Estimator:

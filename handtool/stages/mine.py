@@ -47,7 +47,7 @@ SPACE = (
     "basis",
     "encoder_uuid",
 )  # attributes that make two embeddings comparable
-REMEMBERED = (
+KEPT_FIGURES = (
     "recall",
     "distance_quantiles_at",
     "distance_quantiles",
@@ -65,7 +65,7 @@ REMEMBERED = (
 
 
 @dataclass(frozen=True)
-class Mined:
+class Candidates:
     """The hands that take part: anchors first, then, if they are others, those of the pool. n rows in all."""
 
     vectors: np.ndarray  # (n, d), NaN where not embedded
@@ -82,7 +82,7 @@ class Mined:
     def pool(self) -> np.ndarray:
         return np.arange(self.num_anchors, len(self.vectors)) if self.has_pool else self.anchors
 
-    def take_part(self, rows: np.ndarray) -> np.ndarray:
+    def is_embedded(self, rows: np.ndarray) -> np.ndarray:
         """Which of the rows are embedded. (m,) bool."""
         return np.isfinite(self.vectors[rows]).all(axis=1)
 
@@ -103,7 +103,7 @@ def mine(
     figures = measure_search(hands, found, config)
     positive, distance = found.positive[:, : config.topk], found.distance[:, : config.topk]
     if config.max_in_degree is not None:
-        ask = partial(look_deeper, hands, config)
+        ask = partial(find_more, hands, config)
         positive, distance = limit_in_degree(
             found.positive, found.distance, config.topk, config.max_in_degree, ask, len(hands.vectors), progress
         )
@@ -117,7 +117,7 @@ def mine(
                 hint="loosen --max-distance, --same-side or --exclude",
             )
         figures |= describe_pairs(hands, positive, distance, counts, config)
-        table.attrs |= {name: figures[name] for name in REMEMBERED if figures[name] is not None}
+        table.attrs |= {name: figures[name] for name in KEPT_FIGURES if figures[name] is not None}
     sink.inherit(source)
     if pool:
         sink.inherit_pool(pool)
@@ -125,7 +125,7 @@ def mine(
     return report | {"topk": config.topk, "index": config.index} | figures
 
 
-def read_candidates(source: File, pool: File | None, config: MineConfig) -> Mined:
+def read_candidates(source: File, pool: File | None, config: MineConfig) -> Candidates:
     """Vectors, and who may pair with whom."""
     if config.min_gap > 0 and config.exclude == "video":
         raise WrongCommand(
@@ -149,7 +149,7 @@ def read_candidates(source: File, pool: File | None, config: MineConfig) -> Mine
         kind = (side == LEFT).astype(np.int8)
         if (side == UNKNOWN).any():
             log.info("%d hands of unknown side count as right hands", (side == UNKNOWN).sum())
-    return Mined(vectors, exclusion, kind, num_anchors, pool is not None)
+    return Candidates(vectors, exclusion, kind, num_anchors, pool is not None)
 
 
 def read_vectors(file: File, metric: str) -> np.ndarray:
@@ -205,18 +205,21 @@ def check_several_groups(
     if (group[valid] != group[valid][0]).any():
         return
     where = f"{source.path} and {pool.path}" if pool else f"{source.path}"
-    told, hint = "show one and the same hand", "handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat"
+    problem, hint = (
+        "show one and the same hand",
+        "handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat",
+    )
     one_hand = valid.sum() > 1 and len(np.unique(groups.hand[valid])) == 1
     if config.exclude == "video" and not one_hand:
         rows = np.flatnonzero(valid[: source.count(CROPS)])
         name = video_names(source)[read_column(source, CROPS.video, rows[:1])[0]] if len(rows) else "?"
-        told, hint = f"are from one video ({name}), and a pair joins two videos", f"{hint}; or --exclude track"
+        problem, hint = f"are from one video ({name}), and a pair joins two videos", f"{hint}; or --exclude track"
     elif config.exclude == "track" and not one_hand:
-        told, hint = "are of one track", f"{hint}; or --exclude none"
-    raise HandtoolError(f"all {valid.sum()} hands of {where} {told}", hint=hint)
+        problem, hint = "are of one track", f"{hint}; or --exclude none"
+    raise HandtoolError(f"all {valid.sum()} hands of {where} {problem}", hint=hint)
 
 
-def how_to(config: MineConfig) -> Search:
+def search_settings(config: MineConfig) -> Search:
     return Search(
         config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed, find_device(config)
     )
@@ -233,16 +236,16 @@ def find_device(config: MineConfig) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def search(hands: Mined, config: MineConfig, new: Callable, progress: Progress) -> Neighbors:
+def search(hands: Candidates, config: MineConfig, new: Callable, progress: Progress) -> Neighbors:
     """More than k for each, where some may be taken away again."""
     depth = config.topk if config.max_in_degree is None else 2 * config.topk
     pool = hands.pool if hands.has_pool else None
     return find_neighbors(
-        hands.vectors, hands.exclusion, depth, how_to(config), hands.anchors, pool, hands.kind, new, progress
+        hands.vectors, hands.exclusion, depth, search_settings(config), hands.anchors, pool, hands.kind, new, progress
     )
 
 
-def look_deeper(hands: Mined, config: MineConfig, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+def find_more(hands: Candidates, config: MineConfig, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """The `depth` nearest of some anchors."""
     how = Search("exact" if config.index == "exact" else "scan", threads=config.threads)
     found = find_neighbors(
@@ -256,21 +259,21 @@ def in_metric(distance, config: MineConfig):
     return np.square(distance) / 2 if config.metric == "cosine" else distance
 
 
-def farthest(config: MineConfig) -> float:
+def max_euclidean(config: MineConfig) -> float:
     """--max-distance as a Euclidean one."""
     if config.max_distance is None:
         return np.inf
     return np.sqrt(2 * config.max_distance) if config.metric == "cosine" else config.max_distance
 
 
-def write_pairs(table, hands: Mined, positive: np.ndarray, distance: np.ndarray, config: MineConfig) -> np.ndarray:
+def write_pairs(table, hands: Candidates, positive: np.ndarray, distance: np.ndarray, config: MineConfig) -> np.ndarray:
     """Sorted by anchor, then rank, none farther than --max-distance. Returns the number of pairs of each anchor,
     (N,)."""
     counts = np.zeros(len(positive), np.int64)
     first = hands.num_anchors if hands.has_pool else 0
     for start in range(0, len(positive), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
-        there = (positive[block] >= 0) & (distance[block] <= farthest(config))
+        there = (positive[block] >= 0) & (distance[block] <= max_euclidean(config))
         anchor, place = np.nonzero(there)
         counts[block] = there.sum(axis=1)
         rows, apart = positive[block][there] - first, in_metric(distance[block][there], config)
@@ -279,7 +282,7 @@ def write_pairs(table, hands: Mined, positive: np.ndarray, distance: np.ndarray,
     return counts
 
 
-def measure_search(hands: Mined, found: Neighbors, config: MineConfig) -> dict:
+def measure_search(hands: Candidates, found: Neighbors, config: MineConfig) -> dict:
     """How well the index found what there is (recall of the k nearest on 1,000 anchors), and what was in its way."""
     recall = 1.0
     if config.index == "hnsw":
@@ -305,14 +308,14 @@ def measure_search(hands: Mined, found: Neighbors, config: MineConfig) -> dict:
 
 
 def describe_pairs(
-    hands: Mined, positive: np.ndarray, distance: np.ndarray, counts: np.ndarray, config: MineConfig
+    hands: Candidates, positive: np.ndarray, distance: np.ndarray, counts: np.ndarray, config: MineConfig
 ) -> dict:
     """Distances, in-degree, who came out short, and the rules that were asked for."""
-    short = int((hands.take_part(hands.anchors) & (counts < config.topk)).sum())
+    short = int((hands.is_embedded(hands.anchors) & (counts < config.topk)).sum())
     if short:
         log.info("%d hands have fewer than %d positives", short, config.topk)
     pool = slice(hands.num_anchors if hands.has_pool else 0, len(hands.vectors))
-    described = describe_neighbors(positive, distance, pool, farthest(config))
+    described = describe_neighbors(positive, distance, pool, max_euclidean(config))
     for name in ("distance_quantiles", "distance_rank1_quantiles"):
         described[name] = [float(value) for value in in_metric(np.array(described[name]), config)]
     rules = {
@@ -330,9 +333,9 @@ def describe_pairs(
     }
 
 
-def count_hands(hands: Mined, counts: np.ndarray, alone: np.ndarray, positive: np.ndarray) -> list[dict]:
+def count_hands(hands: Candidates, counts: np.ndarray, alone: np.ndarray, positive: np.ndarray) -> list[dict]:
     """in = done + skipped, for the anchors and for a pool."""
-    embedded = hands.take_part(hands.anchors)
+    embedded = hands.is_embedded(hands.anchors)
     accounting = Accounting("hands", done=int((counts > 0).sum()))
     accounting.skip("no embedding", int((~embedded).sum()))
     accounting.skip("no hand that it may pair with", int((embedded & alone).sum()))
@@ -341,7 +344,7 @@ def count_hands(hands: Mined, counts: np.ndarray, alone: np.ndarray, positive: n
     accounting.skip("none within --max-distance", int((embedded & ~alone & ~taken & (counts == 0)).sum()))
     if not hands.has_pool:
         return [accounting.as_report()]
-    offered = hands.take_part(hands.pool)
+    offered = hands.is_embedded(hands.pool)
     pool = Accounting("hands of the pool", done=int(offered.sum()))
     pool.skip("no embedding", int((~offered).sum()))
     return [accounting.as_report(), pool.as_report()]

@@ -35,8 +35,8 @@ from handtool.store import (
 )
 
 KINDS = {table.group: table for table in (PREDICTIONS, KEYPOINTS, LABELS, CROPS)}
-MOST_TIMED = 100  # videos, whose times tell the rate
-SLOWEST, FASTEST, USUAL = 2.0, 30.0, 4.0  # pictures a second; the last where the source knows no time
+MAX_TIMED_VIDEOS = 100  # videos, whose times tell the rate
+MIN_FPS, MAX_FPS, DEFAULT_FPS = 2.0, 30.0, 4.0  # pictures a second; the last where the source knows no time
 log = logging.getLogger(__name__)
 
 
@@ -66,7 +66,7 @@ def overlay(
                     picture.image,
                     picture.hands,
                     picture.name,
-                    picture.told,
+                    picture.caption,
                     size,
                     scene.joints is not None,
                     number / rate,
@@ -131,9 +131,9 @@ def choose_rows(source: File, footage: list[Video | None], most: int) -> np.ndar
 def sampled_rate(source: File) -> float:
     """Pictures a second: as the frames were sampled, the median over the videos, neither a slide show nor a flicker."""
     video, time = read_column(source, CROPS.video), read_column(source, CROPS.time)
-    gaps = [np.diff(np.unique(time[(video == v) & np.isfinite(time)])) for v in np.unique(video)[:MOST_TIMED]]
+    gaps = [np.diff(np.unique(time[(video == v) & np.isfinite(time)])) for v in np.unique(video)[:MAX_TIMED_VIDEOS]]
     small = [np.quantile(gap, 0.1) for gap in gaps if len(gap)]  # frames without a hand leave larger ones
-    return float(np.clip(1 / np.median(small), SLOWEST, FASTEST)) if small else USUAL
+    return float(np.clip(1 / np.median(small), MIN_FPS, MAX_FPS)) if small else DEFAULT_FPS
 
 
 def picture_sizes(source: File, rows: np.ndarray, footage: list[Video | None]) -> list[tuple[int, int]]:
@@ -164,7 +164,7 @@ class OverlayScene:
     truth: np.ndarray | None = None
     error_mm: np.ndarray | None = None
 
-    def marked(self, i: int) -> HandInPicture:
+    def in_crop(self, i: int) -> HandInPicture:
         """Hand i in px of its crop."""
         box = apply_affine_to_box(self.affine[i], self.box[i])
         more = {
@@ -213,7 +213,7 @@ class Picture:
     image: np.ndarray
     hands: list[HandInPicture]
     name: str
-    told: str
+    caption: str
     origin: str  # "frame" or "crop"
 
 
@@ -221,7 +221,7 @@ def make_pictures(source: File, scene: OverlayScene, footage: list[Video | None]
     """Video by video: its frames, then the crops whose frame was not found again or shows something else."""
     jpegs, names, size = open_jpegs(source), video_names(source), int(read_attrs(source, CROPS)["size"])
 
-    def tell(i: int) -> str:
+    def caption_of(i: int) -> str:
         return f"frame {scene.frame[i]}" + (f"   {scene.time[i]:.2f} s" if np.isfinite(scene.time[i]) else "")
 
     for v in np.unique(scene.video):
@@ -231,9 +231,9 @@ def make_pictures(source: File, scene: OverlayScene, footage: list[Video | None]
             first = own[0]
             if not shows_crop(frame.image, decode(jpegs[int(scene.rows[first])], size), scene.affine[first]):
                 continue
-            hands = [scene.marked(i).moved(invert(scene.affine[i])) for i in left.pop(frame.number)]
+            hands = [scene.in_crop(i).moved(invert(scene.affine[i])) for i in left.pop(frame.number)]
             yield Picture(
-                frame.image, hands, names[v], f"{tell(first)}   {len(own)} hand{'s' * (len(own) != 1)}", "frame"
+                frame.image, hands, names[v], f"{caption_of(first)}   {len(own)} hand{'s' * (len(own) != 1)}", "frame"
             )
         if left and footage[v]:
             log.warning(
@@ -242,7 +242,7 @@ def make_pictures(source: File, scene: OverlayScene, footage: list[Video | None]
                 len(left),
             )
         for i in sorted(i for own in left.values() for i in own):
-            yield Picture(decode(jpegs[int(scene.rows[i])], size), [scene.marked(i)], names[v], tell(i), "crop")
+            yield Picture(decode(jpegs[int(scene.rows[i])], size), [scene.in_crop(i)], names[v], caption_of(i), "crop")
 
 
 def group_by_frame(scene: OverlayScene, video: int) -> dict[int, list[int]]:

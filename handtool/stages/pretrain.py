@@ -18,7 +18,7 @@ from handtool.nn.files.weights import init_encoder, write_encoder
 from handtool.nn.models.contrastive import ContrastiveModel, ContrastiveObjective
 from handtool.nn.training import launch, loop
 from handtool.nn.training.checkpoint import load_model
-from handtool.nn.training.distributed import Place, find_place, is_other_rank, leading
+from handtool.nn.training.distributed import Place, coordinate_ranks, find_place, is_other_rank
 from handtool.nn.training.plan import Plan, make_plan
 from handtool.nn.training.step_memory import describe, measure_step
 from handtool.nn.training.tensorboard import check_tensorboard
@@ -43,10 +43,10 @@ def pretrain(
     `init_from` is the file that config.init names, already opened. Raises HandtoolError where GPUs, pairs or keypoints
     are missing or the loss is no number any more, Terminated on SIGTERM, after a checkpoint.
     """
-    config, (place, ours) = settle(config), find_place(config, COMMAND)
+    config, (place, starts_ranks) = resolve_defaults(config), find_place(config, COMMAND)
     hands = read_paired(source, config)
     plan = make_plan(len(hands.pairs), "pairs", config, place)
-    if ours and place.processes > 1:
+    if starts_ranks and place.processes > 1:
         launch.train_in_processes(place, read_paired, train, Reopen(source.path, job.folder), config, progress)
     else:
         train(place, source, hands, config, job, progress)
@@ -73,9 +73,11 @@ def train(
     """In each process of the run: model, data, objective, loop. Rank 0 has the job."""
     plan = make_plan(len(hands.pairs), "pairs", config, place)
     if place.rank == 0:
-        plan.say(f"{config.method} of {config.arch} from {config.init}")
+        plan.log_summary(f"{config.method} of {config.arch} from {config.init}")
     data = PairDraws(Crops(*files_of(source)), hands, plan.schedule, place.share(plan.batch_size))
-    loop.train(place, plan, config, partial(make_objective, config, plan), partial(start, config), data, job, progress)
+    loop.train(
+        place, plan, config, partial(make_objective, config, plan), partial(init_weights, config), data, job, progress
+    )
 
 
 def make_objective(config: PretrainConfig, plan: Plan) -> ContrastiveObjective:
@@ -86,11 +88,11 @@ def make_objective(config: PretrainConfig, plan: Plan) -> ContrastiveObjective:
     return ContrastiveObjective(model, config, plan.half)
 
 
-def start(config: PretrainConfig, model: ContrastiveModel) -> dict:
+def init_weights(config: PretrainConfig, model: ContrastiveModel) -> dict:
     return init_encoder(model.encoder, config.init)
 
 
-def settle(config: PretrainConfig) -> PretrainConfig:
+def resolve_defaults(config: PretrainConfig) -> PretrainConfig:
     """The config with what the method chooses where the user did not."""
     method = METHODS[config.method]
     return replace(config, weights=config.weights or method.weights, inverse=config.inverse or method.inverse)
@@ -99,7 +101,7 @@ def settle(config: PretrainConfig) -> PretrainConfig:
 def plan(source: File, config: PretrainConfig, init_from: File | Path | None = None) -> dict:
     """What the run would really do, for its fingerprint: under the names of PretrainConfig, nothing left open."""
     pairs, _ = read_pairs(source, config)
-    config = settle(config)
+    config = resolve_defaults(config)
     chosen = make_plan(len(pairs), "pairs", config, find_place(config, COMMAND)[0]).as_config()
     return chosen | {"weights": config.weights, "inverse": config.inverse}
 
@@ -108,7 +110,7 @@ def lead(source: str, config: PretrainConfig) -> AbstractContextManager:
     """Around all that rank 0 does; comes before `up to date`. Raises HandtoolError where the machine lacks what is
     asked for."""
     check_tensorboard(config.tensorboard)
-    return leading(*find_place(config, COMMAND), source)
+    return coordinate_ranks(*find_place(config, COMMAND), source)
 
 
 def run_other_rank(path: str, config: PretrainConfig, moved: list[Path], dry_run: bool) -> int | None:
@@ -119,7 +121,9 @@ def run_other_rank(path: str, config: PretrainConfig, moved: list[Path], dry_run
     return (
         0
         if dry_run
-        else launch.run_other_rank(read_paired, train, Reopen(Path(path), None, moved), config, settle, COMMAND)
+        else launch.run_other_rank(
+            read_paired, train, Reopen(Path(path), None, moved), config, resolve_defaults, COMMAND
+        )
     )
 
 
@@ -131,11 +135,11 @@ def dry_run(
 
     A file of weights is loaded, so that one that does not fit is found out here. Raises what `pretrain` raises.
     """
-    config, (place, _) = settle(config), find_place(config, COMMAND)
+    config, (place, _) = resolve_defaults(config), find_place(config, COMMAND)
     hands = read_paired(source, config)
     plan = make_plan(len(hands.pairs), "pairs", config, place)
     if config.init != "imagenet":  # which may have to be downloaded
-        start(config, make_objective(config, plan).model)
+        init_weights(config, make_objective(config, plan).model)
     crop_size, views = int(store.read_attrs(source, CROPS)["size"]), hands.pairs.num_views
     seen_by_loss = 2 * (plan.batch_size if config.negatives == "global" else plan.share)
     memory = measure_step(partial(make_objective, config, plan), plan, views, crop_size)

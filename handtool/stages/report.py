@@ -56,10 +56,10 @@ def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compa
     sections = [
         ("Files", files_section(sources)),
         ("From start to end", funnel_chart_of(chain)),
-        ("Pairs", "".join(map(pairs_section, own(sources, PAIRS.group)))),
-        ("Training", "".join(map(curve_section, own(sources, CURVE.group)))),
+        ("Pairs", "".join(map(pairs_section, files_with(sources, PAIRS.group)))),
+        ("Training", "".join(map(curve_section, files_with(sources, CURVE.group)))),
         ("Comparison", comparison_section([source for source in sources if source.owns("metrics")], config, compare)),
-        ("Results", "".join(map(metrics_section, own(sources, "metrics")))),
+        ("Results", "".join(map(metrics_section, files_with(sources, "metrics")))),
         ("Pictures", pictures),
         ("How it was made", provenance_section(chain)),
     ]
@@ -75,7 +75,7 @@ def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compa
     }
 
 
-def own(sources: list[File], group: str) -> list[File]:
+def files_with(sources: list[File], group: str) -> list[File]:
     """The files that hold a group themselves; where none does, the first that links to it."""
     holders = [source for source in sources if source.owns(group)]
     return holders or [source for source in sources if source.has(group)][:1]
@@ -141,7 +141,7 @@ def curve_section(source: File) -> str:
 
 def comparison_section(results: list[File], config: ReportConfig, compare: Compare) -> str:
     """Results side by side: means with their intervals, PCK, and how far each is from the first, hand by hand."""
-    names, known = tell_apart(results), [read_metrics(result) for result in results]
+    names, known = distinct_names(results), [read_metrics(result) for result in results]
     protocols = tuple(
         name for name in COMPARED if all(np.isfinite(nan_of_none(each.get(name, {}).get("mean_mm"))) for each in known)
     )
@@ -188,7 +188,7 @@ def comparison_section(results: list[File], config: ReportConfig, compare: Compa
     )
 
 
-def tell_apart(sources: list[File]) -> list[str]:
+def distinct_names(sources: list[File]) -> list[str]:
     """Names of files, with their folders where the names alone are the same, and a number where even those are."""
     times = Counter(source.path.stem for source in sources)
     names = [
@@ -227,9 +227,9 @@ def metrics_section(source: File) -> str:
     html += table(
         ["protocol", "alignment", "average", "hands", "mean, mm", "95 %", "median, mm", "AUC 0-50 mm", "further"], rows
     )
-    told = [f"Scale of the predicted hands: {first_known(protocols, 'scale_source') or 'unknown'}."]
-    told += [f"Interval of the mean: {interval}." for interval in [first_known(protocols, "interval")] if interval]
-    html += f'<p class="faint">{escape(" ".join(told))}</p>'
+    notes = [f"Scale of the predicted hands: {first_known(protocols, 'scale_source') or 'unknown'}."]
+    notes += [f"Interval of the mean: {interval}." for interval in [first_known(protocols, "interval")] if interval]
+    html += f'<p class="faint">{escape(" ".join(notes))}</p>'
     if curves := pck_curves(metrics.get("pck", {})):
         html += figure(
             shares_chart(curves, "error, mm", "PCK"), "Share of joints whose error is at most so large (PCK)."

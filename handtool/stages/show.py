@@ -108,12 +108,12 @@ def show_hands(source: File, config: ShowConfig, kind: str) -> np.ndarray:
     if score is not None:
         for tile, row in zip(tiles, rows, strict=False):
             tile.detail += f"  score {score[row]:.2f}"
-    told = f"{len(rows)} of {usable.sum():,} hands, {ORDERS[config.order]}"
+    caption = f"{len(rows)} of {usable.sum():,} hands, {ORDERS[config.order]}"
     if not usable.all():
-        told += f"; {(~usable).sum():,} more have no {kind}"
+        caption += f"; {(~usable).sum():,} more have no {kind}"
     if hands.visible is not None:
-        told += "; open rings are hidden joints"
-    return contact_sheet(tiles, columns, f"{source.path.name}: {kind}", told)
+        caption += "; open rings are hidden joints"
+    return contact_sheet(tiles, columns, f"{source.path.name}: {kind}", caption)
 
 
 def usable_rows(source: File, kind: str) -> np.ndarray:
@@ -170,8 +170,8 @@ def show_pairs(source: File, config: ShowConfig) -> np.ndarray:
             tiles += hand_tiles(read_drawn_hands(pool, positive, marks[1]), config.tile, canonical=True)
             rows.append((name, tiles, distance, rank))
     spread = f"rank 1 lies at {np.median(first):.3g} in the median ({first.min():.3g} to {first.max():.3g})"
-    told = f"{len(anchors):,} anchors, up to {counts.max()} ranks, left hands mirrored; {spread}"
-    return pairs_sheet(rows, f"{source.path.name}: pairs", told)
+    caption = f"{len(anchors):,} anchors, up to {counts.max()} ranks, left hands mirrored; {spread}"
+    return pairs_sheet(rows, f"{source.path.name}: pairs", caption)
 
 
 def show_embeddings(source: File, config: ShowConfig) -> np.ndarray:
@@ -195,9 +195,9 @@ def show_embeddings(source: File, config: ShowConfig) -> np.ndarray:
         f"dimension {i + 1}" + (f" ({100 * share[i]:.0f} % of the variance)" if i < len(share) else "")
         for i in range(2)
     ]
-    told = f"{len(rows):,} hands of {len(np.unique(videos))} videos, a colour each; left hands mirrored"
+    caption = f"{len(rows):,} hands of {len(np.unique(videos))} videos, a colour each; left hands mirrored"
     thumbnails = {row: tile.image for row, tile in zip(chosen, tiles, strict=True)}
-    return draw_map(points, videos, thumbnails, f"{source.path.name}: embeddings", told, (axes[0], axes[1]))
+    return draw_map(points, videos, thumbnails, f"{source.path.name}: embeddings", caption, (axes[0], axes[1]))
 
 
 def show_predictions(source: File, config: ShowConfig) -> np.ndarray:
@@ -207,21 +207,21 @@ def show_predictions(source: File, config: ShowConfig) -> np.ndarray:
     if len(rows) == 0:
         raise HandtoolError(f"{source.path}: no valid prediction", hint=CROPS_INSTEAD.format(source.path))
     columns = config.columns or 2
-    count, error_mm = (config.rows or 2) * columns, errors_of(source, rows)
+    count, error_mm = (config.rows or 2) * columns, wrist_errors_mm(source, rows)
     if np.isfinite(error_mm).any():
         groups = choose_ranked(error_mm, read_column(source, CROPS.video, rows), count)
         mean, median = np.nanmean(error_mm), np.nanmedian(error_mm)
-        told = f"{np.isfinite(error_mm).sum():,} hands, wrist on wrist {mean:.1f} mm off in the mean, {median:.1f} mm in the median; truth in grey"
+        caption = f"{np.isfinite(error_mm).sum():,} hands, wrist on wrist {mean:.1f} mm off in the mean, {median:.1f} mm in the median; truth in grey"
     else:
         groups = [("", choose_hands(np.arange(len(rows)), np.random.default_rng(config.seed), 3 * count))]
-        told = f"{len(groups[0][1])} of {len(rows):,} hands, chosen at random; the truth is not known"
+        caption = f"{len(groups[0][1])} of {len(rows):,} hands, chosen at random; the truth is not known"
     chosen = np.concatenate([places for _, places in groups])
     hands, poses = read_drawn_hands(source, rows[chosen]), read_poses(source, rows[chosen], error_mm[chosen])
     counts = [(name, len(places)) for name, places in groups]
-    return predictions_sheet(hands, poses, counts, columns, config.tile, f"{source.path.name}: predictions", told)
+    return predictions_sheet(hands, poses, counts, columns, config.tile, f"{source.path.name}: predictions", caption)
 
 
-def errors_of(source: File, rows: np.ndarray) -> np.ndarray:
+def wrist_errors_mm(source: File, rows: np.ndarray) -> np.ndarray:
     """(n,) mm, relative to the wrist; NaN where the truth is not known."""
     if not source.has(LABELS):
         return np.full(len(rows), np.nan)
@@ -242,19 +242,19 @@ def read_poses(source: File, rows: np.ndarray, error_mm: np.ndarray) -> Poses:
 def show_curve(source: File) -> np.ndarray:
     columns = {column.name: read_column(source, column) for column in CURVE.columns if source.has(column)}
     step, seconds = columns["step"], columns["seconds"]
-    told = f"{len(step):,} steps" + (f", {np.nanmax(seconds):,.0f} s" if len(seconds) else "")
-    return curve_sheet(columns, f"{source.path.name}: training loss", told)
+    caption = f"{len(step):,} steps" + (f", {np.nanmax(seconds):,.0f} s" if len(seconds) else "")
+    return curve_sheet(columns, f"{source.path.name}: training loss", caption)
 
 
 def show_metrics(source: File) -> np.ndarray:
     metrics = read_metrics(source)
     per_joint = {name: metrics.get("per_joint", {}).get(f"{name}_mm") for name in PER_JOINT_OF}
-    told = "; ".join(f"{name} {metrics[name]['mean_mm']:.1f} mm" for name in PER_JOINT_OF if name in metrics)
+    caption = "; ".join(f"{name} {metrics[name]['mean_mm']:.1f} mm" for name in PER_JOINT_OF if name in metrics)
     return scores_sheet(
         metrics.get("pck", {}),
         {k: v for k, v in per_joint.items() if v is not None},
         f"{source.path.name}: scores",
-        told,
+        caption,
     )
 
 
@@ -263,12 +263,12 @@ def describe(source: File) -> dict:
     kinds = {
         kind: source.count(table) if (table := KINDS[kind]) else len(source.h5[kind]) for kind in possible_kinds(source)
     }
-    told = {
+    choices = {
         "to_see": kinds,
         "default": choose_kind(source, "auto"),
         "picture": f"handtool show {source.path} -o sheet.png",
     }
-    return told | ({"film": f"handtool show {source.path} --video -o overlay.mp4"} if CROPS.group in kinds else {})
+    return choices | ({"film": f"handtool show {source.path} --video -o overlay.mp4"} if CROPS.group in kinds else {})
 
 
 def draw_png(source: File, config: ShowConfig) -> tuple[bytes, dict]:

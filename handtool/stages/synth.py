@@ -15,7 +15,7 @@ from handtool.synth.crops import BOX_SCALE, FRAME, make_video
 from handtool.synth.device import choose_device
 from handtool.synth.motion import FPS
 
-ALONE_BELOW = 150  # crops: starting worker processes takes longer than making so few
+IN_PROCESS_BELOW = 150  # crops: starting worker processes takes longer than making so few
 
 
 def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = silent, *, job: Job) -> dict:
@@ -62,10 +62,10 @@ def part_name(video: int) -> str:
 def make_videos(videos: list[int], config: SynthConfig, device: str | None) -> Iterator[tuple[int, dict]]:
     """(number, columns) of each, as they are finished."""
     workers = count_workers(config.workers, len(videos))
-    if workers == 1 or len(videos) * config.frames < ALONE_BELOW:
-        events = run_here(open_world, (config, device), videos)
+    if workers == 1 or len(videos) * config.frames < IN_PROCESS_BELOW:
+        events = run_here(open_video_maker, (config, device), videos)
     else:
-        events = run_in_processes(open_world, (config, device), videos, workers, config.timeout_s)
+        events = run_in_processes(open_video_maker, (config, device), videos, workers, config.timeout_s)
     for event in events:
         if event.kind == "lost":
             raise HandtoolError(
@@ -76,7 +76,7 @@ def make_videos(videos: list[int], config: SynthConfig, device: str | None) -> I
             yield videos[event.item], event.value
 
 
-def open_world(config: SynthConfig, device: str | None) -> Work:
+def open_video_maker(config: SynthConfig, device: str | None) -> Work:
     """In a worker process: the function that makes one video."""
 
     def make(video: int, heartbeat: Heartbeat) -> Iterator[dict]:

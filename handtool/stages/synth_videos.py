@@ -58,7 +58,7 @@ def synth_videos(
     write_videos(sink, job, names, config)
     sides = write_truth(sink, job, names, config)
     write_bytes_whole(folder / BOXES_NAME, boxes_json(job, names))
-    warn_of_others(folder, names)
+    warn_about_other_videos(folder, names)
     counts = {"videos": len(names), "frames": len(names) * config.frames, "hands": len(sides)}
     report = {
         "accounting": [Accounting(what, count).as_report() for what, count in counts.items()],
@@ -115,7 +115,7 @@ def frame_size(config: SynthVideosConfig) -> tuple[int, int]:
 def make_films(numbers: list[int], config: SynthVideosConfig, device: str | None) -> Iterator[tuple[int, dict]]:
     """(number, columns and the file's bytes) of each, as they are finished."""
     workers = count_workers(config.workers, len(numbers))
-    for event in run_in_processes(open_studio, (config, device), numbers, workers, config.timeout_s):
+    for event in run_in_processes(open_film_maker, (config, device), numbers, workers, config.timeout_s):
         if event.kind == "lost":
             raise HandtoolError(
                 f"video {numbers[event.item]} could not be made: {event.value}", hint="run it again with --workers 1"
@@ -124,7 +124,7 @@ def make_films(numbers: list[int], config: SynthVideosConfig, device: str | None
             yield numbers[event.item], event.value
 
 
-def open_studio(config: SynthVideosConfig, device: str | None) -> Work:
+def open_film_maker(config: SynthVideosConfig, device: str | None) -> Work:
     """In a worker process: the function that makes one film."""
     width, height = frame_size(config)
 
@@ -132,13 +132,13 @@ def open_studio(config: SynthVideosConfig, device: str | None) -> Work:
         scene = draw_film(config.seed, number, config.frames, config.fps, width, height, config.difficulty, config.side)
         known = []
 
-        def watch() -> Iterator[np.ndarray]:
+        def draw_pictures() -> Iterator[np.ndarray]:
             for picture, hands in shoot(scene, device):
                 known.extend(hands)
                 heartbeat()
                 yield picture
 
-        mp4 = encode_mp4(watch(), config.fps, CRF[config.difficulty])
+        mp4 = encode_mp4(draw_pictures(), config.fps, CRF[config.difficulty])
         columns = {name: np.array([hand[name] for hand in known]) for name in COLUMNS} if known else {}
         yield {**columns, "mp4": mp4, "hands": len(known), "subject": scene.subject.name, "place": scene.place}
 
@@ -208,7 +208,7 @@ def boxes_json(job: Job, names: list[str]) -> bytes:
     ).encode()
 
 
-def warn_of_others(folder: Path, names: list[str]) -> None:
+def warn_about_other_videos(folder: Path, names: list[str]) -> None:
     """Videos of an earlier, larger world that were left lying: nothing is known of them any more."""
     others = sorted(path.name for path in folder.glob("synth-*.mp4") if path.stem not in names)
     if others:

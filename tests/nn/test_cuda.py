@@ -22,7 +22,7 @@ from handtool.nn.files.transfer import move_ahead
 from handtool.nn.files.weights import write_encoder
 from handtool.nn.models import collectives
 from handtool.nn.models.batch_norm import share_batch_norm
-from handtool.nn.models.contrastive import BatchLoss, ContrastiveModel, watch
+from handtool.nn.models.contrastive import BatchLoss, ContrastiveModel, similarity_figures
 from handtool.nn.models.encoder import make_encoder, make_projection_head
 from handtool.nn.training import distributed
 from handtool.nn.views.equivariance import undo_views
@@ -192,7 +192,7 @@ def test_the_parts_of_several_processes_run_with_nccl(tmp_path):
             z = torch.nn.functional.normalize(network(images), dim=1)
             loss = BatchLoss()(z[:8], z[8:], xy[:8], xy[8:])
             loss.backward()
-            outputs.append(torch.cat((loss.detach()[None], watch(z[:8], z[8:]))))
+            outputs.append(torch.cat((loss.detach()[None], similarity_figures(z[:8], z[8:]))))
         assert torch.allclose(*outputs, rtol=1e-2) and torch.equal(collectives.total(outputs[0]), outputs[0])
         assert all(parameter.grad is not None for parameter in shared.parameters())
         assert not distributed.any_process(False) and distributed.any_process(True)

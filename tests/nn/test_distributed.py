@@ -21,7 +21,7 @@ from handtool.nn.models.batch_norm import SharedBatchNorm, share_batch_norm
 from handtool.nn.models.contrastive import BatchLoss
 from handtool.nn.models.pose_model import Contract, PoseLosses, PoseModel
 from handtool.nn.training import distributed
-from handtool.nn.training.distributed import Place, find_devices, meeting_point, place_from_environment
+from handtool.nn.training.distributed import Place, find_devices, find_init_method, place_from_environment
 from handtool.nn.training.launch import launch
 from handtool.nn.views.augmentation import LabelledHands
 from handtool.progress import silent
@@ -93,7 +93,7 @@ def assert_one_process_did_the_same(folder: Path) -> None:
 def do_all(folder: Path, progress=silent) -> None:
     """What four processes do, one after the other: that they start takes longer than all of it."""
     place = place_from_environment("cpu")
-    with distributed.joined(place):
+    with distributed.process_group(place):
         train_one_step(folder, place)
         fine_tune_one_step(folder, place)
         add_up(folder)
@@ -116,7 +116,7 @@ def test_two_processes_that_torchrun_starts_have_them_too(tmp_path):
         f"import sys; from pathlib import Path\nsys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
         "from test_distributed import distributed, place_from_environment, train_one_step\n"
         'place = place_from_environment("cpu")\n'
-        f"with distributed.joined(place):\n    train_one_step(Path({str(tmp_path)!r}), place)\n"
+        f"with distributed.process_group(place):\n    train_one_step(Path({str(tmp_path)!r}), place)\n"
         "from handtool.cli.app import leave\nleave(0)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(handtool.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
@@ -159,7 +159,7 @@ def test_shared_batch_norm_keeps_frozen_parameters_frozen_and_half_precision_as_
 def work_and_fail(progress=silent) -> None:
     logging.getLogger("handtool.test").info("said by %s", os.environ["RANK"])
     progress("work", 1, 2, loss=0.5)
-    with distributed.joined(place_from_environment("cpu")):
+    with distributed.process_group(place_from_environment("cpu")):
         if collectives.rank() == 1:
             raise DamagedFile("crop 3 is no JPEG", hint="make it again")
         collectives.gather(torch.zeros(1))  # waits for a process that will not come
@@ -195,7 +195,7 @@ def test_the_place_comes_from_torchrun_or_a_slurm_step():
         "MASTER_PORT": "1234",
     }
     assert place_from_environment("cuda", torchrun) == Place("cuda", 5, 1, 8, 4)
-    assert meeting_point(torchrun) == "env://"
+    assert find_init_method(torchrun) == "env://"
     slurm = {
         "SLURM_PROCID": "3",
         "SLURM_LOCALID": "1",
@@ -205,7 +205,7 @@ def test_the_place_comes_from_torchrun_or_a_slurm_step():
     }
     assert place_from_environment("cuda", slurm) == Place("cuda", 3, 1, 4, 2)
     for nodes, first in (("gpu[03-07,9]", "gpu03"), ("alpha,beta", "alpha"), ("login-1", "login-1"), ("a[1,4]", "a1")):
-        assert meeting_point(slurm | {"SLURM_STEP_NODELIST": nodes}) == f"tcp://{first}:20017"
+        assert find_init_method(slurm | {"SLURM_STEP_NODELIST": nodes}) == f"tcp://{first}:20017"
 
 
 def test_a_batch_script_of_several_tasks_is_not_yet_a_step():
@@ -241,7 +241,7 @@ def add_up(folder: Path) -> None:
     model = nn.Linear(3, 1, bias=False)
     network, seen = DistributedDataParallel(model), []
     for number, now in enumerate((False, False, True)):
-        with distributed.averaging(network, now):
+        with distributed.sync_gradients(network, now):
             network(torch.full((1, 3), 10.0**number) * (1 + collectives.rank())).sum().backward()
         seen.append(model.weight.grad[0, 0].item())
     torch.save(seen, folder / f"sums{collectives.rank()}.pt")

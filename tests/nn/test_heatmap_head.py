@@ -14,7 +14,7 @@ from handtool.hands.camera import project
 from handtool.hands.camera import rays as numpy_rays
 from handtool.hands.skeleton import PARENTS
 from handtool.nn.models.encoder import make_encoder
-from handtool.nn.models.heatmap_head import HeatmapHead, gaussians, losses_of_maps, make_targets, read_out
+from handtool.nn.models.heatmap_head import HeatmapHead, find_maxima, gaussians, losses_of_maps, make_targets
 from handtool.nn.models.pose_model import Contract, PoseModel
 from handtool.nn.models.pose_objective import layer_shares
 from handtool.nn.training.optimiser import make_optimiser, set_learning_rate
@@ -26,7 +26,7 @@ from handtool.nn.views.augmentation import (
     draw_mirrored,
     draw_windows,
     mirror_hands,
-    see_through,
+    transform_labels,
     whole_crop,
 )
 from handtool.nn.views.geometry import place_root
@@ -95,7 +95,7 @@ def test_targets_through_any_view_are_read_back_as_the_labels(angle):
         if angle
         else whole_crop(6, SIDE, SIZE)
     )
-    seen = see_through(hands, view)
+    seen = transform_labels(hands, view)
     head = HeatmapHead(8, SIZE)
     joints, uv = head.solve(*perfect(make_targets(seen)), seen.camera)
     torch.testing.assert_close(uv, seen.keypoints, atol=1e-3, rtol=0)  # px: finer than a cell of 4
@@ -107,9 +107,9 @@ def test_targets_through_any_view_are_read_back_as_the_labels(angle):
 
 
 def test_locations_are_read_where_the_joint_is_and_nowhere_else():
-    seen = see_through(labelled(), whole_crop(6, SIDE, SIZE))
+    seen = transform_labels(labelled(), whole_crop(6, SIDE, SIZE))
     heat, direction, location = perfect(make_targets(seen))
-    _, score, index = read_out(heat)
+    _, score, index = find_maxima(heat)
     assert (score > np.exp(-0.25) - 1e-6).all()  # the nearest cell is half a cell away on both axes at most
     mask = torch.zeros(6, 21, CELLS * CELLS).scatter(2, index[..., None], 1.0).view_as(heat)[:, :, None]
     noise = torch.randn_like(location) * (1 - mask)
@@ -135,7 +135,7 @@ def test_mirrored_hands_project_to_mirrored_keypoints_and_the_others_stay():
 def test_a_maximum_at_the_rim_is_its_cell():
     heat = torch.zeros(1, 21, 8, 8)
     heat[0, :, 0, 5], heat[0, :, 0, 4], heat[0, :, 1, 5] = 0.9, 0.7, 0.8
-    place, _, index = read_out(heat)
+    place, _, index = find_maxima(heat)
     assert (
         (place[..., 1] == 0).all() and (place[..., 0] < 5).all() and (place[..., 0] > 4.5).all() and (index == 5).all()
     )
@@ -187,7 +187,7 @@ def paper_losses(heat, direction, location, hands, uv_valid):
 
 @pytest.mark.parametrize("published", [False, True])
 def test_losses_are_those_of_a_loop_over_numbers(published):
-    hands = see_through(labelled(3), whole_crop(3, SIDE, SIZE))
+    hands = transform_labels(labelled(3), whole_crop(3, SIDE, SIZE))
     hands.keypoints_valid[1, 4:7] = False
     hands.camera[1] = float("nan")  # or the joint would be looked for where its camera shows it
     targets = make_targets(hands)
@@ -199,7 +199,7 @@ def test_losses_are_those_of_a_loop_over_numbers(published):
 
 
 def test_the_published_norm_shrinks_with_the_batch_and_ours_does_not():
-    targets = make_targets(see_through(labelled(4), whole_crop(4, SIDE, SIZE)))
+    targets = make_targets(transform_labels(labelled(4), whole_crop(4, SIDE, SIZE)))
     maps = [torch.rand(4, 21, CELLS, CELLS), *torch.randn(2, 4, 21, 3, CELLS, CELLS)]
     four_times = type(targets)(
         **{name: value.repeat(4, *[1] * (value.ndim - 1)) for name, value in vars(targets).items()}
@@ -212,7 +212,7 @@ def test_the_published_norm_shrinks_with_the_batch_and_ours_does_not():
 
 
 def test_what_is_not_known_teaches_nothing():
-    hands = see_through(labelled(6), whole_crop(6, SIDE, SIZE))
+    hands = transform_labels(labelled(6), whole_crop(6, SIDE, SIZE))
     hands.valid[0], hands.joints[0] = False, float("nan")  # keypoints only
     hands.keypoints_valid[1], hands.keypoints[1] = False, float("nan")  # joints and camera
     hands.valid[2, 9] = False  # no unit of length, and joint 10 without its parent

@@ -21,7 +21,7 @@ from handtool.nn.files.weights import write_encoder
 from handtool.nn.models.encoder import make_encoder, make_projection_head
 from handtool.nn.models.pose_model import Contract
 from handtool.nn.models.regression_head import RegressionHead, joints_from_slots, lift, make_targets, rays
-from handtool.nn.views.augmentation import LabelledHands, see_through, whole_crop
+from handtool.nn.views.augmentation import LabelledHands, transform_labels, whole_crop
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ class Oracle(nn.Module):
                 ),
             )
         )
-        self.targets = make_targets(**vars(see_through(canonical, whole_crop(len(side), SIZE, 48))))
+        self.targets = make_targets(**vars(transform_labels(canonical, whole_crop(len(side), SIZE, 48))))
         self.head = SimpleNamespace(joints=self.joints)
 
     def solve(self, uv, z_rel, camera):

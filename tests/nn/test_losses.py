@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from handtool.nn.models.contrastive import BatchLoss, watch
+from handtool.nn.models.contrastive import BatchLoss, similarity_figures
 from handtool.nn.models.losses import adaptive_weights, nt_xent
 
 WEIGHTS = {
@@ -258,7 +258,7 @@ def test_the_training_loss_of_one_process_is_the_public_one(rng, kind, side, neg
 
 def test_what_is_watched_is_means_over_partners_and_over_all_others(rng):
     z1, z2 = unit_rows(rng, 4), unit_rows(rng, 4)
-    positive, negative, alignment, uniformity = watch(z1, z2).tolist()
+    positive, negative, alignment, uniformity = similarity_figures(z1, z2).tolist()
     z = torch.cat((z1, z2))
     others = [float(z[i] @ z[k]) for i in range(8) for k in range(8) if k not in (i, (i + 4) % 8)]
     assert positive == pytest.approx(float((z1 * z2).sum(1).mean()))
@@ -275,7 +275,7 @@ def test_what_is_watched_is_means_over_partners_and_over_all_others(rng):
 def test_a_collapse_and_an_even_spread_look_as_they_should():
     same = torch.zeros(5, 8, dtype=torch.float64)
     same[:, 2] = 1
-    assert watch(same, same).tolist() == pytest.approx([1, 1, 0, 0], abs=1e-12)
+    assert similarity_figures(same, same).tolist() == pytest.approx([1, 1, 0, 0], abs=1e-12)
     opposite = torch.tensor([[1.0, 0], [-1, 0]], dtype=torch.float64)
-    assert watch(opposite, opposite).tolist() == pytest.approx([1, -1, 0, -8])
-    assert math.isnan(watch(same[:1], same[:1])[3])
+    assert similarity_figures(opposite, opposite).tolist() == pytest.approx([1, -1, 0, -8])
+    assert math.isnan(similarity_figures(same[:1], same[:1])[3])

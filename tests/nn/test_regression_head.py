@@ -31,7 +31,7 @@ from handtool.nn.views.augmentation import (
     draw_windows,
     jitter,
     render_inputs,
-    see_through,
+    transform_labels,
     whole_crop,
 )
 
@@ -98,7 +98,7 @@ def test_slots_have_the_palm_first_and_give_the_joints_back():
 def test_perfect_outputs_give_the_labels_back_through_any_view():
     hands = labelled()
     view = draw_windows(len(hands), SIDE, 96, AugmentRanges(), np.random.default_rng(1))
-    seen = see_through(hands, view)
+    seen = transform_labels(hands, view)
     head = RegressionHead(8, 96).eval()
     targets = make_targets(**vars(seen))
     # The published root depth is only right where the larger root of the quadratic is the hand's, hence the true depth here.
@@ -111,7 +111,7 @@ def test_perfect_outputs_give_the_labels_back_through_any_view():
 def test_a_view_moves_keypoints_joints_and_camera_together():
     hands = labelled()
     view = draw_windows(len(hands), SIDE, 96, AugmentRanges(), np.random.default_rng(1))
-    seen = see_through(hands, view)
+    seen = transform_labels(hands, view)
     np.testing.assert_allclose(project(seen.joints.numpy(), seen.camera.numpy()), seen.keypoints.numpy(), atol=1e-9)
     turned = np.abs(view.angle_deg.numpy()) > 1
     assert turned.any() and ((seen.joints - hands.joints).abs().amax((1, 2)).numpy()[turned] > 1e-3).all()

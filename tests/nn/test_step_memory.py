@@ -14,13 +14,13 @@ from handtool.nn.training.distributed import Place
 from handtool.nn.training.plan import make_plan
 from handtool.nn.training.step_memory import LiveBytes, StepMemory, count_peak, measure_step, pass_through
 from handtool.stages import finetune
-from handtool.stages.pretrain import make_objective, settle
+from handtool.stages.pretrain import make_objective, resolve_defaults
 
 SIZE = 64
 
 
 def measure(processes=1, views=2, **choices):
-    config = settle(PretrainConfig(arch="resnet18", input_size=SIZE, **choices))
+    config = resolve_defaults(PretrainConfig(arch="resnet18", input_size=SIZE, **choices))
     plan = make_plan(4096, "pairs", config, Place("cpu", processes=processes))
     return measure_step(lambda: make_objective(config, plan), plan, views, SIZE)
 
@@ -49,7 +49,9 @@ def test_backward_lives_from_what_forward_kept():
 def test_real_steps_allocate_what_was_foretold(images):
     """Against every allocation and release that torch's own profiler records; when it is released differs a little
     from run to run."""
-    objective = ContrastiveObjective(ContrastiveModel("resnet18"), settle(PretrainConfig(input_size=SIZE)), None)
+    objective = ContrastiveObjective(
+        ContrastiveModel("resnet18"), resolve_defaults(PretrainConfig(input_size=SIZE)), None
+    )
     pass_through(objective, 8)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         pass_through(objective, images)
@@ -95,7 +97,7 @@ def test_the_largest_batch_fits_and_one_pair_more_does_not(weights, per_item, pe
 def test_fine_tuning_takes_what_real_steps_allocate(head):
     """The network and, of heat maps, the losses; the targets, which come ready, and what the regression's few
     numbers take are left out."""
-    config = finetune.settle(FinetuneConfig(head=head, arch="resnet18", input_size=SIZE))
+    config = finetune.resolve_defaults(FinetuneConfig(head=head, arch="resnet18", input_size=SIZE))
     plan, contract = make_plan(4096, "hands", config, Place("cpu")), Contract(SIZE, head=head)
     memory = measure_step(lambda: finetune.make_objective(config, contract, plan), plan, 1, SIZE)
     real = finetune.make_objective(config, contract, plan)

@@ -27,7 +27,7 @@ def path(tmp_path_factory):
 
 @pytest.mark.parametrize(("workers", "least"), [(0, 64), (1, 64), (2, 64), (2, 1), (3, 2), (1, 3)])
 def test_batches_come_in_the_order_asked_as_opencv_decodes_them(path, workers, least, monkeypatch):
-    monkeypatch.setattr(loader, "LEAST", least)
+    monkeypatch.setattr(loader, "MIN_PIECE", least)
     rng = np.random.default_rng(workers)
     batches = [
         rng.integers(0, 13, size) for size in (5, 3, 5, 1, 2, *rng.integers(1, 6, 30))

@@ -194,7 +194,7 @@ crops[1] = 0
 views = make_views(torch.from_numpy(rng.uniform(5, 35, (5, 21, 2))), rng.random((5, DRAWS)), ViewRanges(), size, 40)
 matrix = views.matrix @ mirror(torch.from_numpy(rng.integers(0, 2, 5).astype(bool)), side)
 for oversample, gains in ((2, views.gains), (1, views.gains), (2, None)):
-    found = view_kernel.look_through(crops, torch.linalg.inv(matrix), size, oversample, gains, IMAGENET_MEAN, IMAGENET_STD)
+    found = view_kernel.sample_views(crops, torch.linalg.inv(matrix), size, oversample, gains, IMAGENET_MEAN, IMAGENET_STD)
     expected = warp(crops, matrix, size, oversample)
     expected = normalize(expected if gains is None else scale_hsv(expected, gains.float()))
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -214,7 +214,7 @@ def test_without_triton_a_gpu_makes_views_with_torch(monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("Failed to find C compiler.\nmore")
 
-    monkeypatch.setattr(view_kernel, "look_through", broken)
+    monkeypatch.setattr(view_kernel, "sample_views", broken)
     view_kernel.is_usable.cache_clear()
     assert not view_kernel.is_usable("cpu") and caplog.messages == [
         "views are made without Triton, which takes longer: Failed to find C compiler."

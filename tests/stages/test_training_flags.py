@@ -62,7 +62,7 @@ def configs_of(kind: str, folder: Path) -> list:
         {key: str(folder / value) if key in ("init", "tensorboard") else value for key, value in group.items()}
         for group in groups
     ]
-    return [stage.settle(make(**TINY | group)) for group in named]
+    return [stage.resolve_defaults(make(**TINY | group)) for group in named]
 
 
 def train_all(kind: str, folder: Path, progress=silent) -> None:

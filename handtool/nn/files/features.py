@@ -14,12 +14,12 @@ import torch
 from handtool.config import EmbedConfig
 from handtool.hands.skeleton import LEFT
 from handtool.nn.files.data import Crops, read_stored_hands
-from handtool.nn.files.inference import SMALLER, find_device
+from handtool.nn.files.inference import LESS_MEMORY_HINT, find_device
 from handtool.nn.files.loader import count_workers, in_order, read_crops
 from handtool.nn.files.transfer import move_ahead
 from handtool.nn.files.weights import read_encoder
 from handtool.nn.views.augmentation import render_inputs, whole_crop
-from handtool.nn.views.device import shortage_said
+from handtool.nn.views.device import explain_out_of_memory
 from handtool.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def encode_crops(
     half = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
     workers, done = count_workers(config.workers) if len(crops) > config.batch_size else 0, 0
     reading = move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)
-    with closing(reading) as batches, shortage_said(device, config.batch_size, SMALLER):
+    with closing(reading) as batches, explain_out_of_memory(device, config.batch_size, LESS_MEMORY_HINT):
         network.to(device)
         for images in batches:
             view = whole_crop(len(images), images.shape[1], int(attrs["size"]))

@@ -21,12 +21,12 @@ from handtool.nn.files.pose_weights import read_pose
 from handtool.nn.files.transfer import move_ahead
 from handtool.nn.models.pose_model import Contract, PoseModel, assumed_camera
 from handtool.nn.views.augmentation import render_inputs, whole_crop
-from handtool.nn.views.device import shortage_said
+from handtool.nn.views.device import explain_out_of_memory
 from handtool.nn.views.views import move_points
 from handtool.progress import Progress, silent
 
 log = logging.getLogger(__name__)
-SMALLER = "a smaller --batch-size, or --device cpu"  # what helps where memory was short
+LESS_MEMORY_HINT = "a smaller --batch-size, or --device cpu"  # what helps where memory was short
 
 
 def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progress = silent) -> dict[str, np.ndarray]:
@@ -59,7 +59,7 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     workers = count_workers(config.workers) if len(crops) > config.batch_size else 0
     done, look = 0, predict_twice if config.flip else predict_batch
     reading = move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)
-    with closing(reading) as batches, shortage_said(device, config.batch_size, SMALLER):
+    with closing(reading) as batches, explain_out_of_memory(device, config.batch_size, LESS_MEMORY_HINT):
         model.to(device)
         for images in batches:
             rows = slice(done, done + len(images))
@@ -127,7 +127,7 @@ def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera
     """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px of the crops, in
     float32."""
     device = next(model.parameters()).device
-    with shortage_said(device, len(crops), "--device cpu" if device.type == "cuda" else "fewer --workers"):
+    with explain_out_of_memory(device, len(crops), "--device cpu" if device.type == "cuda" else "fewer --workers"):
         return predict_batch(model, torch.from_numpy(crops).to(device), side, camera, "fp32")[1]
 
 

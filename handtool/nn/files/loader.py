@@ -25,7 +25,9 @@ from handtool.nn.files.data import Crops
 
 log = logging.getLogger(__name__)
 AHEAD = 2  # pieces that each worker has been given and has not handed back
-LEAST = 64  # crops of a piece, where a batch has as many: handing a piece over takes half as long as decoding a crop
+MIN_PIECE = (
+    64  # crops of a piece, where a batch has as many: handing a piece over takes half as long as decoding a crop
+)
 
 
 def read_crops(
@@ -54,9 +56,9 @@ def read_crops(
     pieces = count_pieces(workers, len(first))
     loader = DataLoader(
         Pieces(crops, slots),
-        batch_sampler=share_out(everything, pieces, len(slots), lengths),  # type: ignore[arg-type]  # what Pieces takes
+        batch_sampler=split_batches(everything, pieces, len(slots), lengths),  # type: ignore[arg-type]  # what Pieces takes
         num_workers=workers,
-        collate_fn=as_it_is,
+        collate_fn=identity,
         worker_init_fn=partial(start_worker, os.getpid()),
         prefetch_factor=AHEAD,
     )
@@ -68,7 +70,7 @@ def read_crops(
             yield slots[(batch - 1) % len(slots), : lengths.popleft()]
 
 
-def share_out(
+def split_batches(
     batches: Iterable[np.ndarray], pieces: int, slots: int, lengths: deque
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """As many pieces of each batch: (number of its slot, first place in it, rows, maybe none). Adds each batch's
@@ -82,8 +84,8 @@ def share_out(
 
 
 def count_pieces(workers: int, batch: int) -> int:
-    """Of each batch: one for each worker where that gives it LEAST crops."""
-    return max(1, min(workers, batch // LEAST))
+    """Of each batch: one for each worker where that gives it MIN_PIECE crops."""
+    return max(1, min(workers, batch // MIN_PIECE))
 
 
 def count_slots(workers: int, batch: int) -> int:
@@ -130,7 +132,7 @@ class Pieces(Dataset):
         return None
 
 
-def as_it_is(error: Any) -> Any:  # HandtoolError or None, from Pieces
+def identity(error: Any) -> Any:  # HandtoolError or None, from Pieces
     return error
 
 

@@ -103,8 +103,8 @@ def read_deployed(file: Any) -> tuple[DeployedPose | DeployedEncoder, dict[str, 
     contract |= {key: text_of(attrs[key]) for key in ("box_scale",) if key in attrs}
     picture = {
         "size": str(int(attrs["size"])),
-        "mean": listed(attrs["mean"]),
-        "std": listed(attrs["std"]),
+        "mean": comma_separated(attrs["mean"]),
+        "std": comma_separated(attrs["std"]),
         "colour": "rgb",
         "channels": "first",
     }
@@ -124,7 +124,7 @@ def read_deployed(file: Any) -> tuple[DeployedPose | DeployedEncoder, dict[str, 
     return DeployedPose(model), contract | picture | meaning, model.contract.size
 
 
-def listed(values: Any) -> str:
+def comma_separated(values: Any) -> str:
     return ",".join(repr(float(value)) for value in np.ravel(values))
 
 

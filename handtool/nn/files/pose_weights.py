@@ -19,7 +19,7 @@ from handtool.nn.models.regression_head import RegressionHead
 log = logging.getLogger(__name__)
 
 PUBLISHED_SIDE = 224  # px; PeCLR's fine-tuned layer speaks in pixels of such an input
-MARKS = {
+HEAD_MARKERS = {
     "heatmap": "head.upsample.0.weight",
     "regression": "head.refine.0.weight",
 }  # what tells them apart in a file of ours
@@ -37,11 +37,11 @@ def init_pose(model: PoseModel, init: str | Path) -> dict:
     tensors = read_any(path)
     found = torchvision_names(tensors)
     report = load_encoder(model.encoder, found, path)
-    kinds = [kind for kind, mark in MARKS.items() if mark in tensors] or ["regression"] * (
+    kinds = [kind for kind, marker in HEAD_MARKERS.items() if marker in tensors] or ["regression"] * (
         "zroot_ref.zroot_ref.0.weight" in found
     )
     head = kinds == [model.contract.head]
-    if head and MARKS[kinds[0]] in tensors:
+    if head and HEAD_MARKERS[kinds[0]] in tensors:
         load_head(model.head, part_of(tensors, "head", model.head), path)
     elif head:
         load_head(model.head, published_head(found, model.head, path), path)

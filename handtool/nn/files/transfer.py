@@ -29,13 +29,13 @@ def move_ahead(batches: Batches, device: torch.device) -> Batches:
                 moved = locked[: len(batch)].to(device, non_blocking=True)
                 copied.record()
             if waiting:
-                yield arrived(*waiting)
+                yield wait_for_copy(*waiting)
             waiting = (moved, copied)
         if waiting:
-            yield arrived(*waiting)
+            yield wait_for_copy(*waiting)
 
 
-def arrived(batch: Tensor, event: torch.cuda.Event) -> Tensor:
+def wait_for_copy(batch: Tensor, event: torch.cuda.Event) -> Tensor:
     """The batch, for the stream that computes: what is queued there next waits for the copy, and the memory lasts
     until that is done."""
     torch.cuda.current_stream().wait_event(event)

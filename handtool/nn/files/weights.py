@@ -64,16 +64,18 @@ def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Pa
         raise HandtoolError(f"{origin} holds a {arch}, and the encoder is a {encoder.arch}", hint=f"--arch {arch}")
     if lacking:
         raise HandtoolError(
-            f"{origin} lacks {len(lacking)} of the {len(wanted)} weights of {encoder.arch}: {named(lacking)}"
+            f"{origin} lacks {len(lacking)} of the {len(wanted)} weights of {encoder.arch}: {first_names(lacking)}"
         )
     if misfits:
         raise HandtoolError(
-            f"{origin}: {len(misfits)} weights are of another shape than {encoder.arch}'s: {named(misfits)}"
+            f"{origin}: {len(misfits)} weights are of another shape than {encoder.arch}'s: {first_names(misfits)}"
         )
     for name in wanted.keys() & found.keys():
         wanted[name].copy_(found[name].reshape(wanted[name].shape))
-    if strangers := [name for name in unexpected if not name.startswith(HEADS)]:
-        log.warning("%s also holds %d tensors of no known part, left out: %s", origin, len(strangers), named(strangers))
+    if unknown := [name for name in unexpected if not name.startswith(HEADS)]:
+        log.warning(
+            "%s also holds %d tensors of no known part, left out: %s", origin, len(unknown), first_names(unknown)
+        )
     return {"loaded": len(wanted) - len(missing), "missing": missing, "unexpected": unexpected}
 
 
@@ -207,7 +209,7 @@ def fetch_imagenet(arch: str) -> Path:
     return folder / name
 
 
-def named(names: list[str], most: int = 3) -> str:
+def first_names(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 

@@ -23,7 +23,7 @@ from handtool.nn.views.equivariance import undo_views
 from handtool.nn.views.precision import raise_half
 from handtool.nn.views.views import DRAWS, ViewRanges, Views, make_views, render
 
-COLLAPSED = 0.99  # mean similarity of views of different hands
+COLLAPSE_SIMILARITY = 0.99  # mean similarity of views of different hands
 
 
 class ContrastiveModel(nn.Module):
@@ -64,7 +64,7 @@ class ContrastiveObjective(Objective):
         super().__init__(model)
         assert config.weights is not None and config.inverse is not None
         self.inverse = config.inverse
-        self.config, self.half, self.everywhere = config, half, config.negatives == "global"
+        self.config, self.half, self.across_processes = config, half, config.negatives == "global"
         self.ranges = ViewRanges(METHODS[config.method].rotation_deg, METHODS[config.method].shift_px)
         self.batch_loss = BatchLoss(
             config.temperature,
@@ -77,7 +77,7 @@ class ContrastiveObjective(Objective):
         )
 
     def __call__(self, network: nn.Module, batch: PairBatch, crops: Tensor) -> Figures:
-        """The loss, and what `watch` says of the first two views; the mean over views beyond the second."""
+        """The loss, and what `similarity_figures` says of the first two views; the mean over views beyond the second."""
         num_views, size, device = len(batch.drawn), self.config.input_size, crops.device
         views = make_views(batch.xy, batch.drawn.reshape(-1, DRAWS), self.ranges, size, crops.shape[1])
         pixels = render(crops.repeat(2, 1, 1, 1) if batch.with_itself else crops, views, batch.flipped)
@@ -85,18 +85,18 @@ class ContrastiveObjective(Objective):
         xy = send(weighed.float(), device).chunk(num_views)
         with torch.autocast(device.type, self.half, enabled=self.half is not None):
             projections = network(pixels)
-        z = undo(projections, views, self.inverse).chunk(num_views)
+        z = to_unit_rows(projections, views, self.inverse).chunk(num_views)
         loss = torch.stack([self.batch_loss(z[0], z[view], xy[0], xy[view]) for view in range(1, num_views)]).mean()
-        return loss, watch(z[0], z[1])
+        return loss, similarity_figures(z[0], z[1])
 
-    def imagine(self, images: int) -> Tensor:
+    def probe_memory(self, images: int) -> Tensor:
         """The network alone."""
         pixels = torch.zeros(images, 3, self.config.input_size, self.config.input_size)
         with torch.autocast("cpu", self.half, enabled=self.half is not None):
             projections = self.network(pixels)
         return projections.float().square().mean()
 
-    def imagine_loss(self, pairs: int) -> Tensor:
+    def probe_loss_memory(self, pairs: int) -> Tensor:
         """Of two views, all on this process."""
         width = self.model.projection_head(torch.zeros(2, self.model.encoder.num_features)).shape[1]
         z = [torch.zeros(pairs, width, requires_grad=True) for _ in range(2)]
@@ -107,7 +107,7 @@ class ContrastiveObjective(Objective):
         """All hands have one projection: the same direction, or none at all (rows of zeros are alike, and yet have a
         similarity of 0)."""
         similarity = figures["negative_similarity"]
-        if similarity > COLLAPSED:
+        if similarity > COLLAPSE_SIMILARITY:
             return f"collapse: all hands have nearly the same projection (mean similarity {similarity:.3f} of different hands)"
         if figures["alignment"] == 0 and figures["positive_similarity"] < 0.5:
             return "collapse: all projections are 0"
@@ -120,7 +120,7 @@ def resize(xy: Tensor, crops: Tensor, size: int) -> Tensor:
     return (xy + 0.5) * (size / crops.shape[1]) - 0.5
 
 
-def undo(projections: Tensor, views: Views, inverse: str) -> Tensor:
+def to_unit_rows(projections: Tensor, views: Views, inverse: str) -> Tensor:
     """Raw projections (A, D) -> unit rows, without what the views did to them."""
     if inverse == "none":
         return normalize(raise_half(projections), dim=1)
@@ -146,44 +146,46 @@ class BatchLoss:
 
     def __call__(self, z1: Tensor, z2: Tensor, xy1: Tensor, xy2: Tensor) -> Tensor:
         """z: (N, D) unit rows, xy: (N, J, 2) px of the view."""
-        everywhere = self.negatives == "global"
-        first = collectives.rank() * len(z1) if everywhere else 0
-        z_AD = torch.cat((collectives.gather(z1), collectives.gather(z2))) if everywhere else torch.cat((z1, z2))
+        across_processes = self.negatives == "global"
+        first = collectives.rank() * len(z1) if across_processes else 0
+        z_AD = torch.cat((collectives.gather(z1), collectives.gather(z2))) if across_processes else torch.cat((z1, z2))
         pairs = len(z_AD) // 2
         own_N = torch.arange(first, first + len(z1), device=z1.device)
         own_R, partner_R = torch.cat((own_N, own_N + pairs)), torch.cat((own_N + pairs, own_N))
         pair_weights_R = (
-            self.weigh_pairs(xy1, xy2, everywhere) if self.weights != "none" and self.weight_side != "neg" else None
+            self.weigh_pairs(xy1, xy2, across_processes)
+            if self.weights != "none" and self.weight_side != "neg"
+            else None
         )
         all_weights_RA = (
-            self.weigh_all(xy1, xy2, everywhere) if self.weights != "none" and self.weight_side != "pos" else None
+            self.weigh_all(xy1, xy2, across_processes) if self.weights != "none" and self.weight_side != "pos" else None
         )
         return LOSSES[self.loss](z_AD, own_R, partner_R, self.temperature, pair_weights_R, all_weights_RA)
 
     @torch.no_grad()
-    def weigh_pairs(self, xy1: Tensor, xy2: Tensor, everywhere: bool) -> Tensor:
+    def weigh_pairs(self, xy1: Tensor, xy2: Tensor, across_processes: bool) -> Tensor:
         distance_N = pair_distance(xy1, xy2)
-        weights_N = weigh(distance_N, share_spread(distance_N, everywhere), self.weights, self.lambda_pos)
+        weights_N = weigh(distance_N, share_spread(distance_N, across_processes), self.weights, self.lambda_pos)
         return torch.cat((weights_N, weights_N))
 
     @torch.no_grad()
-    def weigh_all(self, xy1: Tensor, xy2: Tensor, everywhere: bool) -> Tensor:
-        all_AJ2 = torch.cat((collectives.gather(xy1), collectives.gather(xy2)) if everywhere else (xy1, xy2))
+    def weigh_all(self, xy1: Tensor, xy2: Tensor, across_processes: bool) -> Tensor:
+        all_AJ2 = torch.cat((collectives.gather(xy1), collectives.gather(xy2)) if across_processes else (xy1, xy2))
         distance_RA = all_distances(torch.cat((xy1, xy2)), all_AJ2)
-        return weigh(distance_RA, share_spread(distance_RA, everywhere), self.weights, self.lambda_neg)
+        return weigh(distance_RA, share_spread(distance_RA, across_processes), self.weights, self.lambda_neg)
 
 
-def share_spread(distance: Tensor, everywhere: bool) -> Spread:
+def share_spread(distance: Tensor, across_processes: bool) -> Spread:
     """The spread over the equally many distances of every process."""
     spread = find_spread(distance)
-    if not everywhere:
+    if not across_processes:
         return spread
     low, high = collectives.extreme(spread.low, largest=False), collectives.extreme(spread.high, largest=True)
     return Spread(low, high, collectives.total(spread.mean) / collectives.processes())
 
 
 @torch.no_grad()
-def watch(z1: Tensor, z2: Tensor) -> Tensor:
+def similarity_figures(z1: Tensor, z2: Tensor) -> Tensor:
     """(4,), as ContrastiveObjective.figures names them, of unit rows (N, D).
 
     Mean similarity of partners and of all other views: 1 and 1 is a collapsed encoder. Alignment, the mean squared

@@ -21,14 +21,14 @@ from handtool.errors import HandtoolError
 from handtool.hands.skeleton import MIDDLE_MCP, NUM_JOINTS, PARENTS, REFERENCE_BONE, WRIST
 from handtool.nn.models.collectives import mean_of_all, total
 from handtool.nn.views.augmentation import LabelledHands
-from handtool.nn.views.geometry import blank, place_root, rays
+from handtool.nn.views.geometry import place_root, rays, zero_unknown
 
 WIDTH = 256
 STRIDE = 32  # px of the input for one cell of the encoder's last map; three doublings later it is CELL
 CELL = 4
 SIGMA = 1.0  # cells
 LOSS_WEIGHTS = (100.0, 1.0, 10.0)  # heat : direction : location, published
-RARE = 0.1  # what a new head says of every cell; half of them would have to be unlearnt first
+INITIAL_HEAT = 0.1  # what a new head says of every cell; half of them would have to be unlearnt first
 DEPTH_RANGE = (4.0, 1000.0)  # of the wrist, in lengths of the reference bone
 LEAST_BONE = (
     0.1  # in lengths of wrist - middle MCP (a hand has about .45): a guess below it must not blow up the whole hand
@@ -82,22 +82,22 @@ class HeatmapHead(nn.Module):
         self.direction = branch(WIDTH + 2 + NUM_JOINTS, 3 * NUM_JOINTS)
         self.location = branch(WIDTH + 2 + 4 * NUM_JOINTS, 3 * NUM_JOINTS)
         last: Any = self.heat[-1]
-        nn.init.constant_(last.bias, math.log(RARE / (1 - RARE)))
+        nn.init.constant_(last.bias, math.log(INITIAL_HEAT / (1 - INITIAL_HEAT)))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         seen = self.upsample(features)
         seen = torch.cat([seen, coordinates(seen)], dim=1)
-        heat = torch.sigmoid(last_in_full(self.heat, seen))
+        heat = torch.sigmoid(run_branch(self.heat, seen))
         seen = torch.cat([seen, heat.to(seen.dtype)], dim=1)
-        direction = last_in_full(self.direction, seen)
-        location = last_in_full(self.location, torch.cat([seen, direction.to(seen.dtype)], dim=1))
+        direction = run_branch(self.direction, seen)
+        location = run_branch(self.location, torch.cat([seen, direction.to(seen.dtype)], dim=1))
         return heat, direction.unflatten(1, (NUM_JOINTS, 3)), location.unflatten(1, (NUM_JOINTS, 3))
 
     def solve(self, heat: Tensor, direction: Tensor, location: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
         """What `forward` said and the inputs' cameras (B, 3, 3) -> joints (B, K, 3), reference-bone lengths in the
         camera frame, and keypoints (B, K, 2) px of the input; float64.
         """
-        cells, _, index = read_out(heat)
+        cells, _, index = find_maxima(heat)
         joints = location.flatten(3).gather(3, index[..., None, None].expand(-1, -1, 3, 1))[..., 0].double()
         joints = joints - joints[:, WRIST, None]
         start, end = REFERENCE_BONE
@@ -122,7 +122,7 @@ def branch(channels: int, out: int) -> nn.Sequential:
     )
 
 
-def last_in_full(branch: nn.Sequential, seen: Tensor) -> Tensor:
+def run_branch(branch: nn.Sequential, seen: Tensor) -> Tensor:
     """The branch, its last layer in float32 under autocast: bf16 has 8 bits, half a millimetre of a location."""
     seen = branch[:-1](seen)
     with torch.autocast(seen.device.type, enabled=False):
@@ -138,7 +138,7 @@ def coordinates(maps: Tensor) -> Tensor:
     return torch.stack([x, y]).expand(num, -1, -1, -1)
 
 
-def read_out(heat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def find_maxima(heat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """heat (B, K, H, W) -> the place of each maximum (B, K, 2) in cells, x first; its height (B, K); its cell's number
     (B, K).
 
@@ -154,11 +154,11 @@ def read_out(heat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for where, size, step in ((column, wide, 1), (row, high, wide)):
         inside = (where > 0) & (where < size - 1)
         beside = [flat.gather(2, torch.where(inside, index + way, index)[..., None])[..., 0] for way in (-step, step)]
-        place.append(where + torch.where(inside, finer(beside[0], score, beside[1]), torch.zeros_like(score)))
+        place.append(where + torch.where(inside, subcell_offset(beside[0], score, beside[1]), torch.zeros_like(score)))
     return torch.stack(place, dim=-1), score, index
 
 
-def finer(before: Tensor, top: Tensor, after: Tensor) -> Tensor:
+def subcell_offset(before: Tensor, top: Tensor, after: Tensor) -> Tensor:
     """How far the true maximum lies from the highest of three cells, in cells."""
     low, middle, high = (value.clamp(min=1e-10).log() for value in (before, top, after))
     bend = (2 * middle - low - high).clamp(min=1e-6)
@@ -179,11 +179,11 @@ def make_targets(hands: LabelledHands) -> HeatmapTargets:
     located = valid & (valid[:, WRIST] & valid[:, MIDDLE_MCP] & (unit > 0))[:, None]
     directed = valid & valid[:, PARENT] & ((length > 0) | (torch.arange(NUM_JOINTS) == WRIST))
     return HeatmapTargets(
-        uv=blank(uv, uv_valid[..., None]),
+        uv=zero_unknown(uv, uv_valid[..., None]),
         uv_valid=uv_valid,
-        direction=blank(from_parent / length.clamp(min=1e-12)[..., None], directed[..., None]),
+        direction=zero_unknown(from_parent / length.clamp(min=1e-12)[..., None], directed[..., None]),
         direction_valid=directed & uv_valid,
-        location=blank(from_wrist / unit.clamp(min=1e-12)[:, None, None], located[..., None]),
+        location=zero_unknown(from_wrist / unit.clamp(min=1e-12)[:, None, None], located[..., None]),
         location_valid=located & uv_valid,
     )
 

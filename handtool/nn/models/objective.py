@@ -21,7 +21,7 @@ class Objective:
     figures: tuple[
         str, ...
     ] = ()  # what a pass says beside its loss; kept in the curve, where the schema has it in the file too
-    everywhere = False  # the loss compares each item with those of all processes
+    across_processes = False  # the loss compares each item with those of all processes
     shown: tuple[str, ...] = ()  # those of them that stand beside the progress bar
 
     def __init__(self, model: nn.Module, network: nn.Module | None = None) -> None:
@@ -37,12 +37,12 @@ class Objective:
         """
         raise NotImplementedError
 
-    def imagine(self, images: int) -> Tensor:
+    def probe_memory(self, images: int) -> Tensor:
         """A scalar whose gradient takes the memory of a pass of so many images, all zeros: run on fake tensors, it
         tells that of a step."""
         raise NotImplementedError
 
-    def imagine_loss(self, items: int) -> Tensor | None:
+    def probe_loss_memory(self, items: int) -> Tensor | None:
         """The part of a pass whose memory grows with the square of the items, likewise; None where nothing does."""
         return None
 

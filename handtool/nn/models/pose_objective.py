@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from handtool.nn.models.objective import Figures, Objective
 from handtool.nn.models.pose_model import PoseLosses, PoseModel
-from handtool.nn.views.augmentation import LabelledHands, Window, render_inputs, see_through
+from handtool.nn.views.augmentation import LabelledHands, Window, render_inputs, transform_labels
 from handtool.nn.views.device import constant
 
 
@@ -40,12 +40,12 @@ class PoseObjective(Objective):
         if self.freeze:
             self.model.encoder.eval()
         contract = self.model.contract
-        targets = self.model.head.targets(see_through(batch.labels, batch.view)).to(crops.device)
+        targets = self.model.head.targets(transform_labels(batch.labels, batch.view)).to(crops.device)
         inputs = render_inputs(crops, batch.view, batch.flipped, batch.colour, contract.mean, contract.std, batch.blur)
         parts = network(inputs.contiguous(memory_format=torch.channels_last), targets, self.half)
         return (constant(self.model.head.loss_weights, crops.device) * parts).sum(), parts.detach()
 
-    def imagine(self, images: int) -> Tensor:
+    def probe_memory(self, images: int) -> Tensor:
         """The losses themselves only where they are maps as large as the picture: those of a few numbers take no memory
         to speak of."""
         size, head = self.model.contract.size, self.model.head

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from handtool.hands.skeleton import FROM_LEVEL_MAJOR, LEVEL_MAJOR, MIDDLE_MCP, NUM_JOINTS, REFERENCE_BONE, WRIST
 from handtool.nn.models.collectives import mean_of_all, processes, total
 from handtool.nn.views.augmentation import LabelledHands
-from handtool.nn.views.geometry import blank, rays
+from handtool.nn.views.geometry import rays, zero_unknown
 
 PALM = 0
 MCP_SLOT, PIP_SLOT = (FROM_LEVEL_MAJOR[joint] for joint in REFERENCE_BONE)
@@ -171,11 +171,11 @@ def make_targets(
     depth = points[..., 2] / bone[:, None]
     rooted = known & known[:, :1] & torch.isfinite(bone)[:, None]
     return RegressionTargets(
-        uv=blank(uv, seen[..., None]),
+        uv=zero_unknown(uv, seen[..., None]),
         uv_valid=seen,
-        z_rel=blank(depth - depth[:, :1], rooted),
+        z_rel=zero_unknown(depth - depth[:, :1], rooted),
         z_rel_valid=rooted,
-        z_root=blank(depth[:, PALM], rooted[:, PALM] & has_camera),
+        z_root=zero_unknown(depth[:, PALM], rooted[:, PALM] & has_camera),
         z_root_valid=rooted[:, PALM] & has_camera,
         camera=camera,
     )

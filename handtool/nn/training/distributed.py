@@ -42,7 +42,7 @@ class Place:
 
 
 def find_place(config: TrainingConfig, command: str) -> tuple[Place, bool]:
-    """Where this process stands, and whether the other processes of the run are ours to start. Raises as
+    """Where this process stands, and whether the other processes of the run are starts_ranks to start. Raises as
     `find_devices`."""
     device, processes = find_devices(config.gpus, config.processes, command)
     given = place_from_environment(device)
@@ -99,7 +99,7 @@ def is_other_rank() -> bool:
     return place is not None and place.rank > 0
 
 
-def meeting_point(env: Mapping[str, str] = os.environ) -> str:
+def find_init_method(env: Mapping[str, str] = os.environ) -> str:
     """Where the processes meet, as an init_method: torchrun says it; under SLURM the step's first host, a port from
     the job."""
     if "MASTER_ADDR" in env:
@@ -108,63 +108,63 @@ def meeting_point(env: Mapping[str, str] = os.environ) -> str:
     return f"tcp://{first}:{20000 + int(env['SLURM_JOB_ID']) % 20000}"
 
 
-def meet(place: Place) -> None:
+def join_process_group(place: Place) -> None:
     """From here on the processes of the run can talk: NCCL between GPUs (gloo beside it for CPU tensors), gloo
     between CPUs."""
     if place.device == "cuda":
         torch.cuda.set_device(place.torch_device)
     if place.processes > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if place.device == "cuda" else "gloo"
-        dist.init_process_group(backend, init_method=meeting_point(), rank=place.rank, world_size=place.processes)
+        dist.init_process_group(backend, init_method=find_init_method(), rank=place.rank, world_size=place.processes)
 
 
 @contextmanager
-def joined(place: Place) -> Iterator[None]:
+def process_group(place: Place) -> Iterator[None]:
     """Within, the processes of the run can talk."""
-    meet(place)
+    join_process_group(place)
     yield
-    part()  # not after an error: the others would hear of a closed connection before they hear of the error
+    leave_process_group()  # not after an error: the others would hear of a closed connection before they hear of the error
 
 
-def part() -> None:
+def leave_process_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 @contextmanager
-def leading(place: Place, ours: bool, source: str) -> Iterator[Callable[[], None]]:
+def coordinate_ranks(place: Place, starts_ranks: bool, source: str) -> Iterator[Callable[[], None]]:
     """On rank 0, around all that it does: gives a function that sends the other ranks into the training. Where it is
-    not called, because there is nothing to train or an error came first, they are told so at the end, and end too.
-    `ours`: we start them when it is time."""
-    if ours:
+    not called, because there is nothing to train or an error came first, they are sent so at the end, and end too.
+    `starts_ranks`: we start them when it is time."""
+    if starts_ranks:
         yield lambda: None
         return
-    told: list[int] = []
+    sent: list[int] = []
 
-    def tell(decision: int) -> None:
-        if not told:
-            told.append(broadcast(decision))
+    def send(decision: int) -> None:
+        if not sent:
+            sent.append(broadcast(decision))
 
     check_source(source)
-    meet(place)
+    join_process_group(place)
     try:
-        yield lambda: tell(GO)
+        yield lambda: send(GO)
     except BaseException as error:
         with suppress(RuntimeError):  # another rank is gone: what we have to say is the error
-            tell(1 + getattr(error, "exit_code", COULD_NOT))
+            send(1 + getattr(error, "exit_code", COULD_NOT))
         raise
-    tell(1)
-    part()
+    send(1)
+    leave_process_group()
 
 
 def wait_for_rank_0(place: Place, source: str) -> int | None:
     """On another rank: None where there is something to train, else the exit code with which to end."""
     check_source(source)
-    meet(place)
+    join_process_group(place)
     decision = broadcast(None)
     if decision == GO:
         return None
-    part()
+    leave_process_group()
     return decision - 1
 
 
@@ -173,13 +173,13 @@ def check_source(source: str) -> None:
         raise WrongCommand("several processes cannot share a pipe: name the file")
 
 
-def spread(network: nn.Module, place: Place) -> nn.Module:
+def wrap_in_ddp(network: nn.Module, place: Place) -> nn.Module:
     """The network as one of several that have the same weights and average their gradients; itself where there is
     one process."""
     return DistributedDataParallel(network) if place.processes > 1 else network
 
 
-def averaging(network: nn.Module, now: bool) -> AbstractContextManager:
+def sync_gradients(network: nn.Module, now: bool) -> AbstractContextManager:
     """Around a forward and backward pass: DDP averages the gradients over processes only where `now`; else they add
     up on each."""
     return nullcontext() if now or not isinstance(network, DistributedDataParallel) else network.no_sync()

@@ -43,13 +43,13 @@ def train_as_one_of_many(
 
 
 def run_other_rank(
-    read: Callable, train: Callable, reopen: Reopen, config: TrainingConfig, settle: Callable, command: str
+    read: Callable, train: Callable, reopen: Reopen, config: TrainingConfig, resolve_defaults: Callable, command: str
 ) -> int:
     """Another rank than 0, started by torchrun or SLURM: train where rank 0 says so, never write. Returns the exit
     code."""
     place, _ = find_place(config, command)
     if (code := wait_for_rank_0(place, str(reopen.path))) is None:
-        train_as_one_of_many(read, train, place.device, reopen, settle(config))
+        train_as_one_of_many(read, train, place.device, reopen, resolve_defaults(config))
     return code or 0
 
 

@@ -30,7 +30,7 @@ from handtool.nn.training.distributed import Place
 from handtool.nn.training.interrupt import Sigterm
 from handtool.nn.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 from handtool.nn.training.plan import Plan
-from handtool.nn.training.step_memory import shortage_named
+from handtool.nn.training.step_memory import explain_training_errors
 from handtool.nn.training.tensorboard import TensorBoard
 from handtool.nn.training.validation import Validation
 from handtool.progress import Progress
@@ -53,7 +53,7 @@ def train(
     plan: Plan,
     config: TrainingConfig,
     make_objective: Callable[[], Objective],
-    start: Callable[[nn.Module], dict],
+    init_weights: Callable[[nn.Module], dict],
     data: DataSource,
     job: CheckpointStore | None,
     progress: Progress,
@@ -68,10 +68,14 @@ def train(
     Terminated on SIGTERM, after a checkpoint.
     """
     device = place.torch_device
-    with distributed.joined(place), Sigterm() as sigterm, shortage_named(make_objective, plan, place, data):
+    with (
+        distributed.process_group(place),
+        Sigterm() as sigterm,
+        explain_training_errors(make_objective, plan, place, data),
+    ):
         objective, state = make_objective(), distributed.broadcast(load_state(job, plan))
         model: Any = objective.model
-        started = state["started"] if state else begin(start, model, place)
+        started = state["started"] if state else load_start_weights(init_weights, model, place)
         if place.processes > 1:
             share_batch_norm(objective.network, place.device)
         objective.network.to(device).to(memory_format=torch.channels_last).train()
@@ -81,10 +85,10 @@ def train(
         )  # gradients of fp16 vanish unless they are scaled up
         if state:
             unpack(state, model, optimiser, scaler)
-        parallel = distributed.spread(objective.network, place)
+        parallel = distributed.wrap_in_ddp(objective.network, place)
         network: Any = torch.compile(parallel) if config.compile else parallel
 
-        curve, best, warned = Curve(objective.figures, validation is not None, state), best_of(state), None
+        curve, best, warned = Curve(objective.figures, validation is not None, state), best_weights(state), None
         best_mm = min(filter(math.isfinite, curve.values.get(VALIDATION, [])), default=math.inf)
         clock = Clock(curve.last().get("seconds", 0.0), config.checkpoint_every, config.checkpoint_seconds)
         end = 0 if state and state["ended"] else plan.steps
@@ -98,10 +102,10 @@ def train(
             figures: Any = 0.0
             for number, images in zip(passes, batches):
                 step, whole = number // plan.accumulate, (number + 1) % plan.accumulate == 0
-                with distributed.averaging(parallel, now=whole):
-                    loss, said = objective(network, data.batch(number), images)
+                with distributed.sync_gradients(parallel, now=whole):
+                    loss, numbers = objective(network, data.batch(number), images)
                     scaler.scale(loss / plan.accumulate).backward()
-                figures = figures + torch.cat((loss.detach()[None], said)) / plan.accumulate
+                figures = figures + torch.cat((loss.detach()[None], numbers)) / plan.accumulate
                 if not whole:
                     continue
 
@@ -119,7 +123,7 @@ def train(
                         best = {
                             f"best/{name}": value.cpu().numpy().copy() for name, value in model.state_dict().items()
                         }
-                    ended = ended or validation.is_over([*curve.values[VALIDATION], score])
+                    ended = ended or validation.should_stop([*curve.values[VALIDATION], score])
                 curve.append(rate, clock.seconds(), collectives.total(figures) / place.processes, score)
                 figures = 0.0
                 stopped = distributed.any_process(sigterm.received)
@@ -154,8 +158,8 @@ def load_state(job: CheckpointStore | None, plan: Plan) -> dict | None:
     return state
 
 
-def begin(start: Callable[[nn.Module], dict], model: nn.Module, place: Place) -> dict:
-    started = start(model)
+def load_start_weights(init_weights: Callable[[nn.Module], dict], model: nn.Module, place: Place) -> dict:
+    started = init_weights(model)
     if place.rank == 0 and started["loaded"]:
         log.info(
             "%d weights loaded from %s%s",
@@ -166,6 +170,6 @@ def begin(start: Callable[[nn.Module], dict], model: nn.Module, place: Place) ->
     return started
 
 
-def best_of(state: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+def best_weights(state: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
     """`best/<name>`: the weights that did best in validation so far, as the checkpoint has them."""
     return {name: value for name, value in (state or {}).items() if name.startswith("best/")}

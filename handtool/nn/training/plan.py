@@ -78,7 +78,7 @@ class Plan:
             "learning_rate": self.peak_rate,
         }
 
-    def say(self, what: str) -> None:
+    def log_summary(self, what: str) -> None:
         """Log the plan, and what the user may not expect of it. `what` is trained."""
         num, on = self.schedule.num_items, f"{self.processes} process{'es' if self.processes > 1 else ''}"
         if self.batch_size < self.asked:

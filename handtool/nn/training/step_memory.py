@@ -26,7 +26,7 @@ from handtool.nn.files.draws import DataSource
 from handtool.nn.models.objective import Objective
 from handtool.nn.training.distributed import Place
 from handtool.nn.training.plan import Plan
-from handtool.nn.views.device import is_shortage
+from handtool.nn.views.device import is_out_of_memory
 
 FLOAT = 4  # bytes
 SHARE = 0.8
@@ -68,15 +68,15 @@ def measure_step(make_objective: Callable[[], Objective], plan: Plan, views: int
         objective = make_objective()
         numbers = sum(parameter.numel() for parameter in objective.model.parameters())
         less, more = (count_peak(partial(pass_through, objective, views * n)) for n in PROBES)
-        imagine: Any = objective.imagine_loss
-        loss = count_peak(lambda: imagine(LOSS_PROBE).backward()) if imagine(2) is not None else 0
+        probe_loss: Any = objective.probe_loss_memory
+        loss = count_peak(lambda: probe_loss(LOSS_PROBE).backward()) if probe_loss(2) is not None else 0
     per_item = (more - less) / (many - few)
     kept = 3 + (plan.processes > 1)  # weights and two moments; the buckets in which DDP averages gradients
     return StepMemory(
         weights=FLOAT * kept * numbers + less - per_item * few,
         per_item=per_item + 2 * views * crop_size**2 * 3,  # a batch of crops, and the next one on its way
         per_cell=(views - 1) * loss / (2 * LOSS_PROBE) ** 2,
-        cells_per_item=4 * (plan.processes if objective.everywhere else 1),
+        cells_per_item=4 * (plan.processes if objective.across_processes else 1),
     )
 
 
@@ -84,7 +84,7 @@ def pass_through(objective: Objective, images: int) -> None:
     """Forward and backward, fp32 or half under autocast (the CPU's stands for CUDA's: it lowers the same
     operations)."""
     objective.model.zero_grad()
-    objective.imagine(images).backward()
+    objective.probe_memory(images).backward()
 
 
 def count_peak(call: Callable[[], None]) -> int:
@@ -157,7 +157,7 @@ def describe(memory: StepMemory, plan: Plan, place: Place) -> dict:
 
 
 @contextmanager
-def shortage_named(
+def explain_training_errors(
     make_objective: Callable[[], Objective], plan: Plan, place: Place, data: DataSource
 ) -> Iterator[None]:
     """Within, running out of memory, and a network that cannot be compiled, become a HandtoolError of one line with
@@ -170,7 +170,7 @@ def shortage_named(
                 f"the network could not be compiled: {first_line(getattr(error, 'inner_exception', error))}",
                 hint="leave --compile out",
             ) from None
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
         raise out_of_memory(measure_step(make_objective, plan, data.views, data.crops.size), plan, place) from None
 

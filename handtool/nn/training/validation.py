@@ -68,7 +68,7 @@ class Validation:
             np.float32(1000 * total / count)
         )  # as the curve keeps it, so that a resumed run compares the same numbers
 
-    def is_over(self, scores: list[float]) -> bool:
+    def should_stop(self, scores: list[float]) -> bool:
         """Whether so many epochs have passed since the best score; NaN is no epoch's."""
         finite = np.array([score for score in scores if np.isfinite(score)])
         return bool(self.patience and len(finite)) and len(finite) - 1 - int(np.argmin(finite)) >= self.patience

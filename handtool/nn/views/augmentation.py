@@ -96,7 +96,7 @@ def mirror_hands(hands: LabelledHands, mirrored: np.ndarray, side: int) -> Label
     )
 
 
-def see_through(hands: LabelledHands, view: Window) -> LabelledHands:
+def transform_labels(hands: LabelledHands, view: Window) -> LabelledHands:
     """Labels of the canonical crops -> labels of the inputs: keypoints A u, joints R X, cameras A K R^T."""
     turn = turn_about_axis(view.angle_deg)
     return LabelledHands(

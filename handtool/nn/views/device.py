@@ -9,7 +9,7 @@ from torch import Tensor
 
 from handtool.errors import HandtoolError
 
-SHORTAGES = (
+OUT_OF_MEMORY_TEXTS = (
     "out of memory",
     "can't allocate memory",
     "not enough memory",
@@ -29,18 +29,18 @@ def constant(values: tuple, device: torch.device, dtype: torch.dtype = torch.flo
     return torch.tensor(values, dtype=dtype, device=device)
 
 
-def is_shortage(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch, or a library of the GPU's, says that there is no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in SHORTAGES)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
 
 
 @contextmanager
-def shortage_said(device: torch.device, at_once: int, hint: str) -> Iterator[None]:
+def explain_out_of_memory(device: torch.device, at_once: int, hint: str) -> Iterator[None]:
     """Within, running out of memory with so many hands at once becomes a HandtoolError of one line with the way out."""
     try:
         yield
     except RuntimeError as error:
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
         where = "the GPU" if device.type == "cuda" else "the CPU"
         raise HandtoolError(f"out of memory on {where}, with {at_once} hands at once", hint=hint) from None

@@ -38,6 +38,6 @@ def place_root(relative: Tensor, xy: Tensor, depth_range: tuple[float, float]) -
     return torch.cat([sideways, depth[:, None]], dim=1)
 
 
-def blank(values: Tensor, valid: Tensor) -> Tensor:
+def zero_unknown(values: Tensor, valid: Tensor) -> Tensor:
     """Zero where unknown, so that NaN reaches no gradient."""
     return torch.where(valid, values, torch.zeros_like(values)).float()

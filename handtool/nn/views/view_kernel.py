@@ -31,7 +31,7 @@ def is_usable(device: str) -> bool:
     if triton is None:
         return False
     try:
-        look_through(
+        sample_views(
             torch.zeros(1, 1, 1, 3, dtype=torch.uint8, device=device),
             torch.eye(3)[None],
             1,
@@ -47,7 +47,7 @@ def is_usable(device: str) -> bool:
     return True
 
 
-def look_through(
+def sample_views(
     crops: Tensor, crop_from_view: Tensor, size: int, oversample: int, gains: Tensor | None, mean: tuple, std: tuple
 ) -> Tensor:
     """crops (B, S, S, 3) uint8, crop_from_view (B, 3, 3) px from px, gains (B, 4) as views.scale_hsv takes them, or
@@ -61,7 +61,7 @@ def look_through(
     rows = crop_from_view[:, :2].reshape(num, 6).float()
     numbers = torch.cat((rows, torch.ones(num, 4) if gains is None else gains.float()), 1).contiguous()
     grid = (num, triton.cdiv(size * size, PIXELS_AT_ONCE))
-    _look[grid](
+    _sample_kernel[grid](
         crops.contiguous(),
         send(numbers, crops.device),
         out,
@@ -79,7 +79,7 @@ def look_through(
 if triton is not None:
 
     @triton.jit
-    def _look(
+    def _sample_kernel(
         crops,
         numbers,
         out,

@@ -146,7 +146,7 @@ def render(
     normalised."""
     matrix_B33 = views.matrix @ mirror(flipped, crops.shape[1])
     if crops.is_cuda and view_kernel.is_usable("cuda"):
-        return view_kernel.look_through(
+        return view_kernel.sample_views(
             crops, torch.linalg.inv(matrix_B33), views.size, OVERSAMPLE, views.gains, mean, std
         )
     blocks = []
