@@ -4,12 +4,13 @@ import contextlib
 import importlib
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import typer
 
 from handtool import __version__
-from handtool.cli.command import Command
+from handtool.cli.command import Command, with_common_options
+from handtool.cli.options import option
 from handtool.cli.runner import with_exit_code
 
 VERBS = {  # in pipeline order, each with its line in the list of commands
@@ -42,9 +43,7 @@ def show_version(value: bool) -> None:
 
 
 def start(
-    version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: option(bool, "--version", "Print the version.", callback=show_version, is_eager=True) = False,
 ) -> None:
     """From video to a 3D hand-pose model and its error in mm, in steps that read and write HDF5:
 
@@ -76,7 +75,9 @@ def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
                 app.command(name, rich_help_panel=panel, help=summary)(start_nothing)
             elif wanted in (None, name):
                 function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
-                app.command(name, cls=Command, rich_help_panel=panel)(with_exit_code(function, name))
+                app.command(name, cls=Command, rich_help_panel=panel)(
+                    with_common_options(with_exit_code(function, name))
+                )
     return app
 
 

@@ -1,9 +1,7 @@
 """handtool cat: several files as one, links flattened."""
 
-from typing import Annotated
-
 from handtool.cli.effects import COMMON, always
-from handtool.cli.options import Force, Json, Moved, Output, Quiet, Sources, Verbose, option
+from handtool.cli.options import Force, Moved, Output, Sources, option
 from handtool.cli.runner import run_stage
 from handtool.config import CatConfig
 
@@ -12,13 +10,10 @@ EFFECTS = COMMON | always("link")
 
 def cat(
     sources: Sources = None,
-    link: Annotated[bool, option("--link", "Leave the images where they are; copy everything else.")] = CatConfig.link,
+    link: option(bool, "--link", "Leave the images where they are; copy everything else.") = CatConfig.link,
     output: Output = "-",
     moved: Moved = None,
     force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Join files of hands, or make one file free of links to others.
 
@@ -28,4 +23,4 @@ def cat(
     """
     from handtool.stages.cat import cat as stage
 
-    run_stage(stage, sources or ["-"], output, CatConfig(link), force=force, as_json=as_json)
+    run_stage(stage, sources or ["-"], output, CatConfig(link), force=force)

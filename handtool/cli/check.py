@@ -1,12 +1,12 @@
 """handtool check: is a file whole?"""
 
 import contextlib
-from typing import Annotated
 
 import typer
 
+from handtool.cli import state
 from handtool.cli.effects import COMMON, always
-from handtool.cli.options import Json, Moved, Quiet, Sources, Verbose, option
+from handtool.cli.options import Moved, Sources, option
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
 
@@ -15,13 +15,8 @@ EFFECTS = COMMON | always("deep")
 
 def check(
     sources: Sources = None,
-    deep: Annotated[
-        bool, option("--deep", "Read every byte and compare every checksum, also of linked files.")
-    ] = False,
+    deep: option(bool, "--deep", "Read every byte and compare every checksum, also of linked files.") = False,
     moved: Moved = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Check files: structure and links, or every byte with --deep. Exit 0: all sound; 3: damaged; 1: missing.
 
@@ -30,7 +25,7 @@ def check(
     from handtool.stages.check import check as stage
     from handtool.store import file, receive
 
-    file.relocated[:] = moved or []
+    file.relocated[:] = state.moved or []
     with contextlib.ExitStack() as stack:
         progress, results = bars(stack), []
         for name in sources or ["-"]:
@@ -38,7 +33,7 @@ def check(
             if spooled:
                 stack.callback(path.unlink, missing_ok=True)
             results.append(stage(path, deep, progress, spooled) | {"path": name})
-    print_report({"files": results}, as_json, None, table=lay_out_check)
+    print_report({"files": results}, None, table=lay_out_check)
     raise typer.Exit(max(result["exit_code"] for result in results))
 
 

@@ -1,17 +1,18 @@
 """A typer command with plain help, which refuses options that do nothing where they are given."""
 
+import functools
 import importlib
 import inspect
 import re
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand
 
 from handtool.cli import state
 from handtool.cli.effects import refuse_idle
-from handtool.cli.options import OUTPUT
+from handtool.cli.options import EVERYWHERE, OUTPUT
 from handtool.cli.runner import run_to_code
 
 if TYPE_CHECKING:
@@ -20,11 +21,24 @@ if TYPE_CHECKING:
 FORMER_NAMES = {"--crops"}  # understood, but not shown
 
 
+def with_common_options(function: Callable) -> Callable:
+    """The function of a command, with the options that every command has; cli/state.py keeps their values."""
+
+    @functools.wraps(function)
+    def command(**values: Any) -> Any:
+        return function(**{name: value for name, value in values.items() if name not in EVERYWHERE})
+
+    own, last = inspect.signature(function), inspect.Parameter.KEYWORD_ONLY
+    common = [inspect.Parameter(name, last, default=False, annotation=kind) for name, kind in EVERYWHERE.items()]
+    command.__signature__ = own.replace(parameters=[*own.parameters.values(), *common])
+    return command
+
+
 class Command(TyperCommand):
     def invoke(self, context: typer.Context) -> None:
         state.command = self.name
         effects = importlib.import_module(f"handtool.cli.{self.name}").EFFECTS
-        if code := run_to_code(partial(refuse_idle, context, effects)):
+        if code := run_to_code(functools.partial(refuse_idle, context, effects)):
             raise typer.Exit(code)
         super().invoke(context)
 

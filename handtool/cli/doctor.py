@@ -5,7 +5,6 @@ import contextlib
 import typer
 
 from handtool.cli.effects import COMMON
-from handtool.cli.options import Json, Quiet, Verbose
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
 from handtool.errors import COULD_NOT
@@ -13,7 +12,7 @@ from handtool.errors import COULD_NOT
 EFFECTS = COMMON
 
 
-def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+def doctor() -> None:
     """Check Python, torch, OpenCV, PyAV, hnswlib, MediaPipe, GPU and disk, and say what to do about what is missing.
 
     Exit 0: ready; 1: something that is needed is missing.
@@ -24,7 +23,7 @@ def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
 
     with contextlib.ExitStack() as stack:
         report = stage(bars(stack))
-    print_report(report, as_json, None, table=lay_out_findings)
+    print_report(report, None, table=lay_out_findings)
     raise typer.Exit(0 if report["ready"] else COULD_NOT)
 
 

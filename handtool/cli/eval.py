@@ -2,26 +2,23 @@
 
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
 
+from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import (
     MACHINE,
     Device,
     Everything,
     Force,
-    Json,
     Moved,
     Precision,
-    Quiet,
     ReportOutput,
     Seed,
     Sources,
-    Verbose,
     Workers,
     option,
 )
-from handtool.cli.runner import run_stage
+from handtool.cli.runner import make_config, run_stage
 from handtool.cli.scores import lay_out_scores
 from handtool.config import EvalConfig
 
@@ -46,40 +43,31 @@ class Part(StrEnum):
 
 def eval(
     sources: Sources = None,
-    model: Annotated[
-        str | None,
-        option("--model FILE", "Predict with this pose model; nothing: score the predictions that the file holds."),
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        option("--protocol NAME", "Score by this protocol only (repeatable).", show_default="all that apply"),
-    ] = None,
-    per: Annotated[
+    model: option(
+        str | None, "--model FILE", "Predict with this pose model; nothing: score the predictions that the file holds."
+    ) = None,
+    protocol: option(
+        list[str] | None, "--protocol NAME", "Score by this protocol only (repeatable).", unset="all that apply"
+    ) = None,
+    per: option(
         list[Part] | None,
-        option(
-            "--per",
-            "Also print the means by finger or by video (repeatable; --json and -o have both).",
-            show_default="neither",
-        ),
-    ] = None,
-    bone: Annotated[
+        "--per",
+        "Also print the means by finger or by video (repeatable; --json and -o have both).",
+        unset="neither",
+    ) = None,
+    bone: option(
         str,
-        option(
-            "--bone auto|truth|mean|MM", "With --model: length of the middle finger's first bone, which sets the scale."
-        ),
-    ] = EvalConfig.bone,
-    resamples: Annotated[
+        "--bone auto|truth|mean|MM",
+        "With --model: length of the middle finger's first bone, which sets the scale.",
+    ) = EvalConfig.bone,
+    resamples: option(
         int,
-        option(
-            "--resamples N",
-            "Draws of the videos (of the hands, where there is one video) for the 95 % intervals; 0: none.",
-            min=0,
-        ),
-    ] = EvalConfig.resamples,
+        "--resamples N",
+        "Draws of the videos (of the hands, where there is one video) for the 95 % intervals; 0: none.",
+        min=0,
+    ) = EvalConfig.resamples,
     seed: Seed = EvalConfig.seed,
-    batch_size: Annotated[
-        int, option("--batch-size N", "With --model: hands at once.", MACHINE, min=1)
-    ] = EvalConfig.batch_size,
+    batch_size: option(int, "--batch-size N", "With --model: hands at once.", MACHINE, min=1) = EvalConfig.batch_size,
     precision: Precision = EvalConfig.precision,
     device: Device = EvalConfig.device,
     workers: Workers = EvalConfig.workers,
@@ -87,9 +75,6 @@ def eval(
     moved: Moved = None,
     force: Force = False,
     everything: Everything = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Score predicted hands against their labels: MPJPE, PA-MPJPE, PCK, AUC, each under its protocol.
 
@@ -99,21 +84,16 @@ def eval(
     """
     from handtool.stages import eval as stage
 
-    config = EvalConfig(tuple(protocol or ()), resamples, seed, bone, batch_size, precision, device, workers)
+    config = make_config(EvalConfig, locals(), protocols=protocol or ())
+    shown = {"per": [part.value for part in per or []], "everything": everything or state.verbose}
     run_stage(
         stage.evaluate,
         sources or ["-"],
         output,
         config,
         force=force,
-        as_json=as_json,
         extra={"model": model},
         report_only=True,
         check=(lambda: stage.check_machine(config)) if model else None,
-        table=partial(
-            lay_out_scores,
-            per=[part.value for part in per or []],
-            everything=everything or verbose,
-            asked=bool(protocol),
-        ),
+        table=partial(lay_out_scores, **shown, asked=bool(protocol)),
     )

@@ -8,12 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.inputs import open_sources
-from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Source, Verbose, option
+from handtool.cli.options import OUTPUT, Force, Moved, Source, option
 from handtool.cli.outputs import refuse_own_input
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
@@ -37,40 +37,31 @@ EFFECTS = (
 
 def export(
     source: Source = "-",
-    table: Annotated[
+    table: option(
         str | None,
-        option(
-            "--table NAME",
-            "What to write: keypoints, pairs, predictions, metrics, weights, …",
-            show_default="the last one of the file's own",
-        ),
-    ] = ExportConfig.table,
-    format: Annotated[
+        "--table NAME",
+        "What to write: keypoints, pairs, predictions, metrics, weights, …",
+        unset="the last one of the file's own",
+    ) = ExportConfig.table,
+    format: option(
         FormatName | None,
-        option(
-            "--format NAME",
-            "A table: csv, json, npz; weights: safetensors, pth, onnx; "
-            "predictions as a submission: freihand, dexycb, ho3d, assemblyhands.",
-            show_default="by suffix; csv to standard output",
-        ),
-    ] = ExportConfig.format,
-    template: Annotated[
-        str | None, option("--template FILE", "The json of an AssemblyHands challenge, whose frames are filled.")
-    ] = None,
-    output: Annotated[
+        "--format NAME",
+        "A table: csv, json, npz; weights: safetensors, pth, onnx; "
+        "predictions as a submission: freihand, dexycb, ho3d, assemblyhands.",
+        unset="by suffix; csv to standard output",
+    ) = ExportConfig.format,
+    template: option(
+        str | None, "--template FILE", "The json of an AssemblyHands challenge, whose frames are filled."
+    ) = None,
+    output: option(
         str,
-        option(
-            "-o --output FILE",
-            "The file to write, whose suffix chooses the format; - or nothing: standard output.",
-            OUTPUT,
-            show_default=False,
-        ),
-    ] = "-",
+        "-o --output FILE",
+        "The file to write, whose suffix chooses the format; - or nothing: standard output.",
+        OUTPUT,
+        unset=False,
+    ) = "-",
     moved: Moved = None,
     force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Write a table as csv, json or npz, weights as safetensors, a torch file or an ONNX model, or predictions as a
     submission.
@@ -94,7 +85,7 @@ def export(
         temporary = stack.enter_context(temporary_file(target))
         report = stage(file, temporary, config, bars(stack), template=read_path(template))
         kept = publish_export(temporary, target, force)
-    print_report(report, as_json, target, up_to_date=kept)
+    print_report(report, target, up_to_date=kept)
 
 
 def choose_format(output: str, named: FormatName | None) -> str:

@@ -1,9 +1,5 @@
 """handtool extract: hands found, cropped, with their source and time."""
 
-from typing import Annotated
-
-import typer
-
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.footage import (
     PANEL,
@@ -19,8 +15,8 @@ from handtool.cli.footage import (
     find_lens,
 )
 from handtool.cli.models import Device, kind_of, name_and_file
-from handtool.cli.options import Force, Json, Output, Quiet, Restart, Verbose, Workers, option
-from handtool.cli.runner import run_stage
+from handtool.cli.options import Force, Output, Restart, Workers, argument, option
+from handtool.cli.runner import make_config, run_stage
 from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
 
 CROPS, SOURCES = "Crops", "Choice of sources"
@@ -46,109 +42,81 @@ EFFECTS = (
 
 
 def extract(
-    sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE...]", help="Videos, images, folders of them, labelled sets.")
-    ] = None,
+    sources: argument(list[str] | None, "[SOURCE...]", "Videos, images, folders of them, labelled sets.") = None,
     fps: Fps = ExtractConfig.fps,
-    every: Annotated[int | None, option("--every N", "Keep every N-th decoded frame instead.", PANEL, min=1)] = None,
+    every: option(int | None, "--every N", "Keep every N-th decoded frame instead.", PANEL, min=1) = None,
     detector: Detector = ExtractConfig.detector,
     boxes: Boxes = None,
     whole: Whole = ExtractConfig.whole,
     min_score: MinScore = ExtractConfig.min_score,
     min_hand: MinHand = ExtractConfig.min_hand,
-    min_change: Annotated[
+    min_change: option(
         float,
-        option(
-            "--min-change SHARE",
-            "Keep a hand again only when its picture changed by this share of black to white; try 0.03.",
-            PANEL,
-            min=0.0,
-            max=1.0,
-        ),
-    ] = ExtractConfig.min_change,
+        "--min-change SHARE",
+        "Keep a hand again only when its picture changed by this share of black to white; try 0.03.",
+        PANEL,
+        min=0.0,
+        max=1.0,
+    ) = ExtractConfig.min_change,
     track_fps: TrackFps = ExtractConfig.track_fps,
     camera: Camera = ExtractConfig.camera,
-    model: Annotated[str | None, option("--model FILE", "The file of the detector.", PANEL)] = None,
+    model: option(str | None, "--model FILE", "The file of the detector.", PANEL) = None,
     onnx: Onnx = None,
-    size: Annotated[
-        int, option("--size PX", "Side of a crop, 32 to 2,048.", CROPS, min=32, max=2048)
-    ] = ExtractConfig.size,
-    box_scale: Annotated[
+    size: option(int, "--size PX", "Side of a crop, 32 to 2,048.", CROPS, min=32, max=2048) = ExtractConfig.size,
+    box_scale: option(
         float | None,
-        option(
-            "--box-scale N",
-            "Side of a crop / side of the hand's box, 1 to 4; with --whole, what the images were cut at.",
-            CROPS,
-            min=1.0,
-            max=4.0,
-            show_default=f"{BOX_SCALE}; of a data set: its own; --whole: 1",
-        ),
-    ] = ExtractConfig.box_scale,
-    quality: Annotated[
-        int, option("--quality N", "Quality of the JPEG, 1 to 100.", CROPS, min=1, max=100)
-    ] = ExtractConfig.quality,
-    listed: Annotated[
+        "--box-scale N",
+        "Side of a crop / side of the hand's box, 1 to 4; with --whole, what the images were cut at.",
+        CROPS,
+        min=1.0,
+        max=4.0,
+        unset=f"{BOX_SCALE}; of a data set: its own; --whole: 1",
+    ) = ExtractConfig.box_scale,
+    quality: option(
+        int, "--quality N", "Quality of the JPEG, 1 to 100.", CROPS, min=1, max=100
+    ) = ExtractConfig.quality,
+    listed: option(
+        str | None, "--list FILE", "Further sources, one a line (or NUL between them); -: standard input.", SOURCES
+    ) = None,
+    limit: option(
+        int | None, "--limit N", "Take only the first N videos or images.", SOURCES, min=1, unset="no limit"
+    ) = ExtractConfig.limit,
+    shard: option(
         str | None,
-        option("--list FILE", "Further sources, one a line (or NUL between them); -: standard input.", SOURCES),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        option("--limit N", "Take only the first N videos or images.", SOURCES, min=1, show_default="no limit"),
-    ] = ExtractConfig.limit,
-    shard: Annotated[
+        "--shard i/n|auto",
+        "Take only shard i of n of the videos; auto: as the cluster's variables say.",
+        SOURCES,
+    ) = ExtractConfig.shard,
+    split: option(
+        str | None, "--split NAME", "Of a published data set: train, val, test, evaluation, s0_train …", SOURCES
+    ) = ExtractConfig.split,
+    subset: option(
         str | None,
-        option(
-            "--shard i/n|auto",
-            "Take only shard i of n of the videos; auto: as the cluster's variables say.",
-            SOURCES,
-            show_default=False,
-        ),
-    ] = ExtractConfig.shard,
-    split: Annotated[
+        "--subset A,B…",
+        "Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; "
+        "interhand: human_annot, right …",
+        SOURCES,
+        unset="all of it",
+    ) = None,
+    cameras: option(
         str | None,
-        option(
-            "--split NAME",
-            "Of a published data set: train, val, test, evaluation, s0_train …",
-            SOURCES,
-            show_default=False,
-        ),
-    ] = ExtractConfig.split,
-    subset: Annotated[
+        "--cameras A,B…",
+        "Of a published data set filmed by several: only these.",
+        SOURCES,
+        unset="all of them",
+    ) = None,
+    dataset: option(
         str | None,
-        option(
-            "--subset A,B…",
-            "Of a published data set; freihand: gs,hom,sample,auto; dexycb: subject-01,left …; ho3d: ABF1 …; "
-            "interhand: human_annot, right …",
-            SOURCES,
-            show_default="all of it",
-        ),
-    ] = None,
-    cameras: Annotated[
-        str | None,
-        option(
-            "--cameras A,B…",
-            "Of a published data set filmed by several: only these.",
-            SOURCES,
-            show_default="all of them",
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        option(
-            "--dataset NAME",
-            f"SOURCE is the root of: {', '.join(DATASETS)}.",
-            SOURCES,
-            show_default="as the folder's layout says",
-        ),
-    ] = ExtractConfig.dataset,
+        "--dataset NAME",
+        f"SOURCE is the root of: {', '.join(DATASETS)}.",
+        SOURCES,
+        unset="as the folder's layout says",
+    ) = ExtractConfig.dataset,
     device: Device = ExtractConfig.device,
     workers: Workers = ExtractConfig.workers,
     output: Output = "-",
     force: Force = False,
     restart: Restart = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Find the hands in videos and images, and cut them out.
 
@@ -165,40 +133,16 @@ def extract(
 
     shard = read_shard(shard, os.environ)
     detector, model = name_and_file("--detector", detector, model, DETECTORS)
-    config = ExtractConfig(
-        fps=fps,
-        every=every,
-        detector=detector,
-        onnx=tuple(onnx or ()),
-        device=device,
-        whole=whole,
-        camera=camera,
-        size=size,
-        box_scale=box_scale,
-        quality=quality,
-        min_score=min_score,
-        min_hand=min_hand,
-        min_change=min_change,
-        track_fps=track_fps,
-        limit=limit,
-        dataset=dataset,
-        split=split,
-        subset=tuple(subset.split(",")) if subset else (),
-        cameras=tuple(cameras.split(",")) if cameras else (),
-        shard=shard,
-        workers=workers,
-    )
+    subset, cameras = (name and name.split(",") for name in (subset, cameras))
     run_stage(
         stage,
         sources or [],
         output,
-        config,
+        make_config(ExtractConfig, locals()),
+        force=force,
+        restart=restart,
         raw=True,
         listed=listed,
-        resumable=True,
-        restart=restart,
-        force=force,
-        as_json=as_json,
         extra={"boxes": boxes, "lens": find_lens(camera), "model": model},
         table=lay_out_videos,
     )

@@ -1,10 +1,8 @@
 """handtool info: what is in a file, and how it was made."""
 
-from typing import Annotated
-
 from handtool.cli.effects import COMMON, always
 from handtool.cli.inputs import open_sources
-from handtool.cli.options import Json, Moved, Quiet, Source, Verbose, option
+from handtool.cli.options import Moved, Source, option
 from handtool.cli.printing import print_report, say, value_lines
 
 EFFECTS = COMMON | always("commands")
@@ -12,11 +10,8 @@ EFFECTS = COMMON | always("commands")
 
 def info(
     source: Source = "-",
-    commands: Annotated[bool, option("--commands", "Print only the shell lines that rebuild the file.")] = False,
+    commands: option(bool, "--commands", "Print only the shell lines that rebuild the file.") = False,
     moved: Moved = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Show the tables of a file, where they lie, and the steps that made it.
 
@@ -26,10 +21,10 @@ def info(
 
     with open_sources([source]) as (file,):
         if commands:
-            print_report({"commands": stage.commands(file)}, as_json, None, table=lambda report: report["commands"])
+            print_report({"commands": stage.commands(file)}, None, table=lambda report: report["commands"])
         else:
             report = stage.info(file)
-            print_report(report, as_json, None, table=lay_out_info)
+            print_report(report, None, table=lay_out_info)
             for link in report.get("missing", []):
                 say(link["what"], link["hint"])
 

@@ -22,7 +22,7 @@ def open_sources(names: list[str]) -> Iterator[list["File"]]:
     """The inputs, opened and checked; `-` is standard input, spooled if it is a pipe."""
     from handtool.store import file, open_file, receive
 
-    file.relocated[:] = state.moved
+    file.relocated[:] = state.moved or []
     if names.count("-") > 1:
         raise WrongCommand("standard input can be only one of the sources")
     with contextlib.ExitStack() as stack:

@@ -1,11 +1,9 @@
 """handtool keypoints: 21 2D keypoints per hand."""
 
-from typing import Annotated
-
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.models import Device, Model, Onnx, kind_of, name_and_file
-from handtool.cli.options import Force, Json, Moved, Output, Quiet, Restart, Source, Verbose, Workers, option
-from handtool.cli.runner import run_stage
+from handtool.cli.options import Force, Moved, Output, Restart, Source, Workers, option
+from handtool.cli.runner import make_config, run_stage
 from handtool.config import ESTIMATORS, KeypointsConfig
 
 EFFECTS = (
@@ -30,37 +28,30 @@ EFFECTS = (
 
 def keypoints(
     source: Source = "-",
-    estimator: Annotated[
+    estimator: option(
         str,
-        option(
-            f"--estimator {'|'.join((*ESTIMATORS, 'FILE'))}",
-            "auto: labels where the source knew them, else the detector's landmarks, else mediapipe. "
-            "A file: .onnx, .h5 of finetune, .task of MediaPipe.",
-        ),
-    ] = KeypointsConfig.estimator,
+        "--estimator " + "|".join((*ESTIMATORS, "FILE")),
+        "auto: labels where the source knew them, else the detector's landmarks, else mediapipe. "
+        "A file: .onnx, .h5 of finetune, .task of MediaPipe.",
+    ) = KeypointsConfig.estimator,
     model: Model = None,
     onnx: Onnx = None,
-    min_score: Annotated[
-        float, option("--min-score SCORE", "Mark hands whose score (0 to 1) is lower as not valid.", min=0.0, max=1.0)
-    ] = KeypointsConfig.min_score,
-    noise: Annotated[
+    min_score: option(
+        float, "--min-score SCORE", "Mark hands whose score (0 to 1) is lower as not valid.", min=0.0, max=1.0
+    ) = KeypointsConfig.min_score,
+    noise: option(
         float,
-        option(
-            "--noise PX",
-            "Move every point by a normal draw of this deviation, to study how much their quality matters.",
-            min=0.0,
-        ),
-    ] = KeypointsConfig.noise_px,
-    seed: Annotated[int, option("--seed N", "Same seed, same noise.", min=0)] = KeypointsConfig.seed,
+        "--noise PX",
+        "Move every point by a normal draw of this deviation, to study how much their quality matters.",
+        min=0.0,
+    ) = KeypointsConfig.noise_px,
+    seed: option(int, "--seed N", "Same seed, same noise.", min=0) = KeypointsConfig.seed,
     device: Device = KeypointsConfig.device,
     workers: Workers = KeypointsConfig.workers,
     output: Output = "-",
     moved: Moved = None,
     force: Force = False,
     restart: Restart = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Give every hand its 21 2D keypoints, in pixels of its crop.
 
@@ -71,23 +62,5 @@ def keypoints(
     from handtool.stages.keypoints import keypoints as stage
 
     estimator, model = name_and_file("--estimator", estimator, model, ESTIMATORS, unsaid="auto")
-    config = KeypointsConfig(
-        estimator=estimator,
-        onnx=tuple(onnx or ()),
-        min_score=min_score,
-        noise_px=noise,
-        seed=seed,
-        device=device,
-        workers=workers,
-    )
-    run_stage(
-        stage,
-        [source],
-        output,
-        config,
-        resumable=True,
-        restart=restart,
-        force=force,
-        as_json=as_json,
-        extra={"model": model},
-    )
+    config = make_config(KeypointsConfig, locals(), noise_px=noise)
+    run_stage(stage, [source], output, config, force=force, restart=restart, extra={"model": model})

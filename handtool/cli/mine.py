@@ -1,12 +1,13 @@
 """handtool mine: the most similar hands in other videos."""
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Literal
 
+from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import Device, Everything, Force, Json, Moved, Output, Quiet, Source, Threads, Verbose, option
+from handtool.cli.options import Device, Everything, Force, Moved, Output, Source, Threads, option
 from handtool.cli.printing import accounting_line, lay_out
-from handtool.cli.runner import run_stage
+from handtool.cli.runner import make_config, run_stage
 from handtool.config import MineConfig
 
 GRAPH = "Approximate search (--index hnsw)"
@@ -37,68 +38,53 @@ HUB = 10  # times topk: a hand that is the positive of more anchors than that is
 
 def mine(
     source: Source = "-",
-    topk: Annotated[
-        int, option("--topk N", "Positives stored for each hand, at most 1,000.", min=1, max=1000)
-    ] = MineConfig.topk,
-    pool: Annotated[str | None, option("--in FILE", "Look for the positives in this embedded file instead.")] = None,
-    max_in_degree: Annotated[
-        int | None,
-        option(
-            "--max-in-degree N", "No hand becomes the positive of more than N others.", min=1, show_default="no limit"
-        ),
-    ] = MineConfig.max_in_degree,
-    max_distance: Annotated[
+    topk: option(int, "--topk N", "Positives stored for each hand, at most 1,000.", min=1, max=1000) = MineConfig.topk,
+    pool: option(str | None, "--in FILE", "Look for the positives in this embedded file instead.") = None,
+    max_in_degree: option(
+        int | None, "--max-in-degree N", "No hand becomes the positive of more than N others.", min=1, unset="no limit"
+    ) = MineConfig.max_in_degree,
+    max_distance: option(
         float | None,
-        option(
-            "--max-distance DISTANCE",
-            "Leave out pairs that are farther apart, in the units of --metric.",
-            min=0.0,
-            show_default="no limit",
-        ),
-    ] = MineConfig.max_distance,
-    exclude: Annotated[
+        "--max-distance DISTANCE",
+        "Leave out pairs that are farther apart, in the units of --metric.",
+        min=0.0,
+        unset="no limit",
+    ) = MineConfig.max_distance,
+    exclude: option(
         Literal["video", "track", "none"],
-        option(
-            "--exclude",
-            "Which hands never pair: those of one video (a clip of two people is one; "
-            "of FreiHAND, the pictures of one hand), those of one track, or only a hand with itself.",
-        ),
-    ] = MineConfig.exclude,
-    min_gap: Annotated[
+        "--exclude",
+        "Which hands never pair: those of one video (a clip of two people is one; "
+        "of FreiHAND, the pictures of one hand), those of one track, or only a hand with itself.",
+    ) = MineConfig.exclude,
+    min_gap: option(
         float,
-        option(
-            "--min-gap S", "Seconds between two hands of one video that pair (with --exclude track or none).", min=0.0
-        ),
-    ] = MineConfig.min_gap,
-    same_side: Annotated[
-        bool, option("--same-side", "Pair left hands only with left hands, right with right.")
-    ] = MineConfig.same_side,
-    metric: Annotated[
-        Literal["euclidean", "cosine"], option("--metric", "Distance between embeddings; cosine: 1 - cos.")
-    ] = MineConfig.metric,
-    index: Annotated[
-        Literal["hnsw", "exact"], option("--index", "hnsw: approximate, fast; exact: every hand against every other.")
-    ] = MineConfig.index,
-    ef: Annotated[int, option("--ef N", "Candidates looked at for each hand.", GRAPH, min=1)] = MineConfig.ef,
-    m: Annotated[int, option("--m N", "Links of a hand in the graph, 2 to 256.", GRAPH, min=2, max=256)] = MineConfig.m,
-    ef_construction: Annotated[
-        int, option("--ef-construction N", "Candidates looked at for each hand while the graph is built.", GRAPH, min=2)
-    ] = MineConfig.ef_construction,
-    seed: Annotated[
-        int,
-        option(
-            "--seed N", "Same seed, same pairs with --threads 1; with several threads a few may differ.", GRAPH, min=0
-        ),
-    ] = MineConfig.seed,
+        "--min-gap S",
+        "Seconds between two hands of one video that pair (with --exclude track or none).",
+        min=0.0,
+    ) = MineConfig.min_gap,
+    same_side: option(
+        bool, "--same-side", "Pair left hands only with left hands, right with right."
+    ) = MineConfig.same_side,
+    metric: option(
+        Literal["euclidean", "cosine"], "--metric", "Distance between embeddings; cosine: 1 - cos."
+    ) = MineConfig.metric,
+    index: option(
+        Literal["hnsw", "exact"], "--index", "hnsw: approximate, fast; exact: every hand against every other."
+    ) = MineConfig.index,
+    ef: option(int, "--ef N", "Candidates looked at for each hand.", GRAPH, min=1) = MineConfig.ef,
+    m: option(int, "--m N", "Links of a hand in the graph, 2 to 256.", GRAPH, min=2, max=256) = MineConfig.m,
+    ef_construction: option(
+        int, "--ef-construction N", "Candidates looked at for each hand while the graph is built.", GRAPH, min=2
+    ) = MineConfig.ef_construction,
+    seed: option(
+        int, "--seed N", "Same seed, same pairs with --threads 1; with several threads a few may differ.", GRAPH, min=0
+    ) = MineConfig.seed,
     threads: Threads = MineConfig.threads,
     device: Device = MineConfig.device,
     output: Output = "-",
     moved: Moved = None,
     force: Force = False,
     everything: Everything = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Find, for every hand, the k most similar hands in other videos.
 
@@ -106,18 +92,9 @@ def mine(
     """
     from handtool.stages.mine import mine as stage
 
-    rules = metric, exclude, min_gap, max_distance, same_side, max_in_degree
-    config = MineConfig(topk, *rules, index, m, ef_construction, ef, device, threads, seed)
-    run_stage(
-        stage,
-        [source],
-        output,
-        config,
-        force=force,
-        as_json=as_json,
-        extra={"pool": pool},
-        table=partial(lay_out_pairs, everything=everything or verbose),
-    )
+    config = make_config(MineConfig, locals())
+    table = partial(lay_out_pairs, everything=everything or state.verbose)
+    run_stage(stage, [source], output, config, force=force, extra={"pool": pool}, table=table)
 
 
 def lay_out_pairs(report: dict, everything: bool) -> list[str]:

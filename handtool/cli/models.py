@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
 from handtool.cli.options import MACHINE, DeviceName, option
 from handtool.config import DETECTORS, ESTIMATORS, ModelFile
@@ -10,19 +9,16 @@ from handtool.errors import WrongCommand
 
 SUFFIXES = {end: name for known in (DETECTORS, ESTIMATORS) for name, file in known.items() for end in file.endings}
 
-Model = Annotated[str | None, option("--model FILE", "The file of that model.", show_default=False)]
+Model = option(str | None, "--model FILE", "The file of that model.")
 ONNX = "--onnx KEY=VALUE", "What the ONNX model expects, where its metadata do not say it (repeatable)."
-Onnx = Annotated[list[str] | None, option(*ONNX)]
-
-Device = Annotated[
+Onnx = option(list[str] | None, *ONNX)
+Device = option(
     DeviceName,
-    option(
-        "--device",
-        "Where an ONNX model or a pose.h5 runs; MediaPipe runs on the CPU.",
-        MACHINE,
-        envvar="HANDTOOL_DEVICE",
-    ),
-]
+    "--device",
+    "Where an ONNX model or a pose.h5 runs; MediaPipe runs on the CPU.",
+    MACHINE,
+    envvar="HANDTOOL_DEVICE",
+)
 
 
 def kind_of(asked: str, model: str | None) -> str:

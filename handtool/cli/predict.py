@@ -3,9 +3,7 @@
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from handtool.cli.effects import COMMON, Values, always, only, writes_file
 from handtool.cli.footage import (
@@ -23,21 +21,8 @@ from handtool.cli.footage import (
 )
 from handtool.cli.inputs import is_footage
 from handtool.cli.models import kind_of, name_and_file
-from handtool.cli.options import (
-    MACHINE,
-    Device,
-    Force,
-    Json,
-    Moved,
-    Output,
-    Precision,
-    Quiet,
-    Restart,
-    Verbose,
-    Workers,
-    option,
-)
-from handtool.cli.runner import run_stage
+from handtool.cli.options import MACHINE, Device, Force, Moved, Output, Precision, Restart, Workers, argument, option
+from handtool.cli.runner import make_config, run_stage
 from handtool.config import DETECTORS, PredictConfig, PredictFootageConfig
 from handtool.errors import WrongCommand
 from handtool.progress import Progress, silent
@@ -83,58 +68,46 @@ EFFECTS = (
 
 
 def predict(
-    sources: Annotated[
+    sources: argument(
         list[str] | None,
-        typer.Argument(
-            metavar="[SOURCE...]",
-            help="A handtool file (- or nothing: standard input), or videos, images, folders of them.",
-        ),
-    ] = None,
-    model: Annotated[str | None, option("--model FILE", "A pose model, made by finetune.")] = None,
-    bone: Annotated[
+        "[SOURCE...]",
+        "A handtool file (- or nothing: standard input), or videos, images, folders of them.",
+    ) = None,
+    model: option(str | None, "--model FILE", "A pose model, made by finetune.") = None,
+    bone: option(
         str,
-        option(
-            "--bone auto|truth|mean|MM",
-            "Length of the middle finger's first bone, which sets the scale: "
-            "the label's, the training mean, or in mm; auto: the label's where there is one.",
-        ),
-    ] = PredictConfig.bone,
-    flip: Annotated[
+        "--bone auto|truth|mean|MM",
+        "Length of the middle finger's first bone, which sets the scale: "
+        "the label's, the training mean, or in mm; auto: the label's where there is one.",
+    ) = PredictConfig.bone,
+    flip: option(
         bool,
-        option(
-            "--flip",
-            "Take the mean of the predictions for each hand and for its mirror image; "
-            "the model must have been trained with finetune --mirror.",
-        ),
-    ] = PredictConfig.flip,
-    smooth: Annotated[
+        "--flip",
+        "Take the mean of the predictions for each hand and for its mirror image; "
+        "the model must have been trained with finetune --mirror.",
+    ) = PredictConfig.flip,
+    smooth: option(
         bool,
-        option(
-            "--smooth",
-            "Smooth each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.",
-            SMOOTHING,
-        ),
-    ] = PredictConfig.smooth,
-    min_cutoff: Annotated[
+        "--smooth",
+        "Smooth each hand along its track: a One-Euro filter (Casiez et al. 2012) on the time stamps.",
+        SMOOTHING,
+    ) = PredictConfig.smooth,
+    min_cutoff: option(
+        float, "--min-cutoff HZ", "Cutoff of a hand at rest, above 0; lower: it trembles less.", SMOOTHING, min=1e-6
+    ) = PredictConfig.min_cutoff,
+    beta: option(
         float,
-        option("--min-cutoff HZ", "Cutoff of a hand at rest, above 0; lower: it trembles less.", SMOOTHING, min=1e-6),
-    ] = PredictConfig.min_cutoff,
-    beta: Annotated[
-        float,
-        option(
-            "--beta HZ",
-            "Cutoff added for each m/s; higher: it lags less (at most 1 / (2 pi beta) metres).",
-            SMOOTHING,
-            min=0.0,
-        ),
-    ] = PredictConfig.beta,
-    derivative_cutoff: Annotated[
-        float, option("--derivative-cutoff HZ", "Cutoff of the speed itself, above 0.", SMOOTHING, min=1e-6)
-    ] = PredictConfig.derivative_cutoff,
-    fps: Annotated[
-        float | None,
-        option("--fps N", "Frames looked at per second of video, by time stamp.", PANEL, min=1e-6, show_default="all"),
-    ] = None,
+        "--beta HZ",
+        "Cutoff added for each m/s; higher: it lags less (at most 1 / (2 pi beta) metres).",
+        SMOOTHING,
+        min=0.0,
+    ) = PredictConfig.beta,
+    derivative_cutoff: option(
+        float, "--derivative-cutoff HZ", "Cutoff of the speed itself, above 0.", SMOOTHING, min=1e-6
+    ) = PredictConfig.derivative_cutoff,
+    fps: option(
+        float | None, "--fps N", "Frames looked at per second of video, by time stamp.", PANEL, min=1e-6, unset="all"
+    ) = None,
     detector: Detector = PredictFootageConfig.detector,
     boxes: Boxes = None,
     whole: Whole = PredictFootageConfig.whole,
@@ -144,7 +117,7 @@ def predict(
     min_hand: MinHand = PredictFootageConfig.min_hand,
     track_fps: TrackFps = PredictFootageConfig.track_fps,
     onnx: Onnx = None,
-    batch_size: Annotated[int, option("--batch-size N", "Hands at once.", MACHINE, min=1)] = PredictConfig.batch_size,
+    batch_size: option(int, "--batch-size N", "Hands at once.", MACHINE, min=1) = PredictConfig.batch_size,
     precision: Precision = PredictConfig.precision,
     device: Device = PredictConfig.device,
     workers: Workers = PredictConfig.workers,
@@ -152,9 +125,6 @@ def predict(
     moved: Moved = None,
     force: Force = False,
     restart: Restart = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Predict a 3D pose and 2D keypoints for every crop of a file, or for every hand on every frame of videos and
     images.
@@ -174,43 +144,19 @@ def predict(
     from handtool.stages.predict import check_machine
     from handtool.stages.predict import predict as stage
 
-    settings = {
-        "bone": bone,
-        "batch_size": batch_size,
-        "precision": precision,
-        "flip": flip,
-        "device": device,
-        "workers": workers,
-    }
-    settings |= {"smooth": smooth, "min_cutoff": min_cutoff, "beta": beta, "derivative_cutoff": derivative_cutoff}
-    shared = {"force": force, "as_json": as_json}
+    shared = {"force": force, "check": lambda: check_machine(config)}
     if not footage:
-        config = PredictConfig(**settings)
-        return run_stage(
-            stage, sources, output, config, extra={"model": model}, check=lambda: check_machine(config), **shared
-        )
+        config = make_config(PredictConfig, locals())
+        return run_stage(stage, sources, output, config, extra={"model": model}, **shared)
     detector, file = name_and_file("--detector", detector, None, DETECTORS)
-    config = PredictFootageConfig(
-        **settings,
-        **({"every": None, "fps": fps} if fps else {}),
-        detector=detector,
-        onnx=tuple(onnx or ()),
-        whole=whole,
-        camera=camera,
-        min_score=min_score,
-        min_hand=min_hand,
-        track_fps=track_fps,
-        limit=limit,
-    )
+    config = make_config(PredictFootageConfig, locals(), every=None if fps else PredictFootageConfig.every)
     run_stage(
         predict_footage,
         sources,
         output,
         config,
-        raw=True,
-        resumable=True,
         restart=restart,
-        check=lambda: check_machine(config),
+        raw=True,
         extra={"model": model, "boxes": boxes, "lens": find_lens(camera), "detector": file},
         table=lay_out_videos,
         **shared,

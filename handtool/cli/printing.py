@@ -42,11 +42,7 @@ def say(message: str, hint: str | None = None) -> None:
 
 
 def print_report(
-    report: dict,
-    as_json: bool,
-    target: Path | None,
-    up_to_date: bool = False,
-    table: Callable[[dict], list[str]] | None = None,
+    report: dict, target: Path | None, up_to_date: bool = False, table: Callable[[dict], list[str]] | None = None
 ) -> dict:
     """To standard output, unless an HDF5 stream goes there; then to standard error. Returns the report."""
     if state.reports is not None:
@@ -55,7 +51,7 @@ def print_report(
     stream = sys.stderr if state.streaming else sys.stdout
     if up_to_date and not state.quiet:
         say(f"{target} is up to date")
-    if as_json:
+    if state.as_json:
         body = {
             "command": state.command,
             "output": str(target) if target else None,

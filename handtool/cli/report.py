@@ -1,12 +1,11 @@
 """handtool report: one HTML page on what was made, and how."""
 
 from pathlib import Path
-from typing import Annotated
 
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always
 from handtool.cli.inputs import open_sources
-from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Sources, Verbose, option
+from handtool.cli.options import Force, Moved, ReportOutput, Seed, Sources, option
 from handtool.cli.outputs import refuse_own_input, write_other
 from handtool.cli.printing import print_report
 from handtool.config import ReportConfig, ShowConfig
@@ -16,24 +15,17 @@ EFFECTS = COMMON | always("tile", "max_bytes", "seed")  # without -o too: they d
 
 def report(
     sources: Sources = None,
-    tile: Annotated[
-        int, option("--tile PX", "Side of a tile on the sheets, 48 to 512.", min=48, max=512)
-    ] = ReportConfig.tile,
-    max_bytes: Annotated[
+    tile: option(int, "--tile PX", "Side of a tile on the sheets, 48 to 512.", min=48, max=512) = ReportConfig.tile,
+    max_bytes: option(
         int,
-        option(
-            "--max-bytes BYTES",
-            "Largest size of all pictures together, 100,000 at least; further ones are left out.",
-            min=100_000,
-        ),
-    ] = ReportConfig.max_bytes,
+        "--max-bytes BYTES",
+        "Largest size of all pictures together, 100,000 at least; further ones are left out.",
+        min=100_000,
+    ) = ReportConfig.max_bytes,
     seed: Seed = ReportConfig.seed,
     output: ReportOutput = None,
     moved: Moved = None,
     force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Put files together on one self-contained HTML page; without -o, only say what would be on it.
 
@@ -52,4 +44,4 @@ def report(
     if output is not None:
         state.streaming = output == "-"
         told["page"] = write_other(output, html.encode(), force)
-    print_report(told, as_json, None)
+    print_report(told, None)

@@ -126,9 +126,7 @@ def run_stage(
     config: Any,
     *,
     force: bool = False,
-    as_json: bool = False,
-    resumable: bool = False,
-    restart: bool = False,
+    restart: bool | None = None,
     raw: bool = False,
     listed: str | None = None,
     extra: dict[str, str | None] | None = None,
@@ -140,7 +138,7 @@ def run_stage(
 ) -> dict:
     """Run a stage from its sources to its output; print and return its report.
 
-    raw: sources are paths, not handtool files. listed: a file that names further ones. extra: further input files,
+    restart: anew instead of from OUT.partial/; None: the stage cannot be resumed. raw: sources are paths, not handtool files. listed: a file that names further ones. extra: further input files,
     which the stage gets by keyword. report_only: without a named output none is written. check: looks at the machine
     first. plan: what a training would really do, from source and config. lead: a context around everything on rank 0
     of several; it gives the function that sends the other ranks into the stage. table: lays the report out as lines.
@@ -166,12 +164,12 @@ def run_stage(
         record = make_record(config, inputs, streamed=target is None, plan=planned)
         log.debug("settings %s", record.settings)
         if target is not None and not force and (kept := read_kept_report(target, record)) is not None and not restart:
-            return print_report(kept, as_json, target, up_to_date=True, table=table)
+            return print_report(kept, target, up_to_date=True, table=table)
         refuse_own_input(target, [*paths, *files, *others.values()])
         parents = [*files, *(f for f in others.values() if isinstance(f, store.File))]
         if output is None and report_only:
-            return print_report(stage(*given, None, config, progress=bars(stack), **others), as_json, None, table=table)
-        job = stack.enter_context(store.open_job(target, record, restart)) if resumable else None
+            return print_report(stage(*given, None, config, progress=bars(stack), **others), None, table=table)
+        job = stack.enter_context(store.open_job(target, record, restart)) if restart is not None else None
         keywords = {**others, **named, **({"job": job} if job else {})}
         sink = stack.enter_context(store.create_file(target, record, parents))
         send_others()
@@ -182,7 +180,16 @@ def run_stage(
         if target is None:
             store.send(sink)
         log.debug("wrote %s, uuid %s", target or "standard output", sink.uuid)
-        return print_report(report, as_json, target, table=table)
+        return print_report(report, target, table=table)
+
+
+def make_config(kind: type, values: dict[str, Any], **derived: Any) -> Any:
+    """A stage's settings, of that kind: `derived` ones as they are, others as `values`, the command's parameters, have
+    them under their name. Lists become tuples. Where a parameter is None or missing, the config's default stands.
+    """
+    names = {field.name for field in dataclasses.fields(kind)}
+    given = {name: value for name, value in values.items() if name in names and value is not None}
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in (given | derived).items()})
 
 
 def takes_list(stage: Callable) -> bool:

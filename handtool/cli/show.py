@@ -2,12 +2,12 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from handtool.cli import state
 from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.inputs import open_sources, stamp
-from handtool.cli.options import Force, Json, Moved, Quiet, ReportOutput, Seed, Source, Verbose, option
+from handtool.cli.options import Force, Moved, ReportOutput, Seed, Source, option
 from handtool.cli.outputs import open_whole, refuse_own_input, write_other
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars, make_record
@@ -56,63 +56,50 @@ EFFECTS = (
 
 def show(
     source: Source = "-",
-    kind: Annotated[
+    kind: option(
         Kind,
-        option(
-            "--kind NAME",
-            "crops, labels, keypoints, embeddings, pairs, predictions, curve, metrics; "
-            "auto: what the file itself holds.",
-        ),
-    ] = ShowConfig.kind,
-    order: Annotated[
+        "--kind NAME",
+        "crops, labels, keypoints, embeddings, pairs, predictions, curve, metrics; auto: what the file itself holds.",
+    ) = ShowConfig.kind,
+    order: option(
         Literal["random", "video", "score"],
-        option("--order", "Order of the hands: at random, a video a row, or lowest score first."),
-    ] = ShowConfig.order,
-    rows: Annotated[
-        int, option("--rows N", "Rows of tiles, at most 200; 0: what suits the kind.", min=0, max=200)
-    ] = ShowConfig.rows,
-    columns: Annotated[
+        "--order",
+        "Order of the hands: at random, a video a row, or lowest score first.",
+    ) = ShowConfig.order,
+    rows: option(
+        int, "--rows N", "Rows of tiles, at most 200; 0: what suits the kind.", min=0, max=200
+    ) = ShowConfig.rows,
+    columns: option(
         int,
-        option(
-            "--columns N",
-            "Columns of tiles (predictions: of hands; pairs: ranks), at most 50; 0: what suits the kind.",
-            min=0,
-            max=50,
-        ),
-    ] = ShowConfig.columns,
-    tile: Annotated[int, option("--tile PX", "Side of a tile, 48 to 1,024.", min=48, max=1024)] = ShowConfig.tile,
+        "--columns N",
+        "Columns of tiles (predictions: of hands; pairs: ranks), at most 50; 0: what suits the kind.",
+        min=0,
+        max=50,
+    ) = ShowConfig.columns,
+    tile: option(int, "--tile PX", "Side of a tile, 48 to 1,024.", min=48, max=1024) = ShowConfig.tile,
     seed: Seed = ShowConfig.seed,
-    video: Annotated[
+    video: option(
         bool,
-        option(
-            "--video",
-            "An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).",
-            FILM,
-        ),
-    ] = False,
-    fps: Annotated[
+        "--video",
+        "An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).",
+        FILM,
+    ) = False,
+    fps: option(
         float | None,
-        option(
-            "--fps N",
-            "Pictures a second of the mp4, 0.1 to 120.",
-            FILM,
-            min=0.1,
-            max=120,
-            show_default="as sampled, 2 to 30",
-        ),
-    ] = OverlayConfig.fps,
-    frames: Annotated[
-        int, option("--frames N", "Pictures of the mp4 at most; 0: all.", FILM, min=0)
-    ] = OverlayConfig.frames,
-    footage: Annotated[
-        list[Path] | None, option("--videos DIR", "Where the videos are now, if they were moved (repeatable).", FILM)
-    ] = None,
+        "--fps N",
+        "Pictures a second of the mp4, 0.1 to 120.",
+        FILM,
+        min=0.1,
+        max=120,
+        unset="as sampled, 2 to 30",
+    ) = OverlayConfig.fps,
+    frames: option(int, "--frames N", "Pictures of the mp4 at most; 0: all.", FILM, min=0) = OverlayConfig.frames,
+    footage: option(
+        list[Path] | None, "--videos DIR", "Where the videos are now, if they were moved (repeatable).", FILM
+    ) = None,
     output: ReportOutput = None,
     moved: Moved = None,
     force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Draw crops, overlays, pairs, maps, predictions, curves or scores as a PNG, or the videos with their hands as an
     mp4.
@@ -128,14 +115,14 @@ def show(
     check_ending(output, video)
     with open_sources([source]) as (file,):
         if output is None:
-            return print_report(describe(file), as_json, None)
+            return print_report(describe(file), None)
         refuse_own_input(None if output == "-" else Path(output), [file])
         state.streaming = output == "-"
         if video:
-            return film(file, output, OverlayConfig(film_kind(kind), fps, frames), footage or [], force, as_json)
+            return film(file, output, OverlayConfig(film_kind(kind), fps, frames), footage or [], force)
         png, report = draw_png(file, ShowConfig(kind, order, rows, columns, tile, seed))
     report["picture"] = write_other(output, png, force)
-    print_report(report, as_json, None)
+    print_report(report, None)
 
 
 def check_ending(output: str | None, video: bool) -> None:
@@ -160,7 +147,7 @@ def film_kind(kind: Kind) -> str:
     return kind
 
 
-def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], force: bool, as_json: bool) -> None:
+def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], force: bool) -> None:
     """The mp4: `up to date` if the same settings made it from the same file and the same footage."""
     from handtool.stages.overlay import find_footage, overlay, read_mark
 
@@ -175,8 +162,8 @@ def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], 
                 f"{path} exists, made otherwise or of something else",
                 hint="add --force to make it anew, or choose another -o",
             )
-        return print_report({}, as_json, path, up_to_date=True)
+        return print_report({}, path, up_to_date=True)
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(open_whole(output))
         report = overlay(file, sink, config, bars(stack), footage=footage, note=record.fingerprint)
-    print_report(report, as_json, path)
+    print_report(report, path)

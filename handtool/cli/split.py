@@ -3,11 +3,11 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import OUTPUT, Force, Json, Moved, Quiet, Seed, Source, Verbose, option
+from handtool.cli.options import OUTPUT, Force, Moved, Seed, Source, option
 from handtool.cli.printing import print_report
 from handtool.cli.runner import run_stage
 from handtool.config import SplitConfig
@@ -22,22 +22,19 @@ EFFECTS = (
 
 def split(
     source: Source = "-",
-    shares: Annotated[str, option("--shares N,N…", "Parts of the hands, one for each output.")] = ",".join(
+    shares: option(str, "--shares N,N…", "Parts of the hands, one for each output.") = ",".join(
         f"{share:g}" for share in SplitConfig.shares
     ),
-    by: Annotated[Literal["video", "subject", "row"], option("--by", "Hands that are never divided.")] = SplitConfig.by,
+    by: option(Literal["video", "subject", "row"], "--by", "Hands that are never divided.") = SplitConfig.by,
     seed: Seed = SplitConfig.seed,
-    in_order: Annotated[
-        bool, option("--in-order", "Give the first hands to the first output, instead of drawing them.")
-    ] = SplitConfig.in_order,
-    outputs: Annotated[
-        list[str] | None, option("-o --output FILE", "A file to write, one for each share, in their order.", OUTPUT)
-    ] = None,
+    in_order: option(
+        bool, "--in-order", "Give the first hands to the first output, instead of drawing them."
+    ) = SplitConfig.in_order,
+    outputs: option(
+        list[str] | None, "-o --output FILE", "A file to write, one for each share, in their order.", OUTPUT
+    ) = None,
     moved: Moved = None,
     force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Divide hands into files that share no video (or subject, or hand).
 
@@ -56,7 +53,7 @@ def split(
             config = SplitConfig(by, numbers, part, in_order, seed)
             reports[part] = run_stage(stage, [path], outputs[part], config, force=force, table=lambda report: [])
     parts = [{"output": output} | reports[part] for part, output in enumerate(outputs)]
-    print_report({"parts": parts}, as_json, None, table=lay_out_parts)
+    print_report({"parts": parts}, None, table=lay_out_parts)
 
 
 @contextlib.contextmanager
