@@ -30,10 +30,8 @@ def doctor() -> None:
 def lay_out_findings(report: dict) -> list[str]:
     lines = []
     for finding in report["findings"]:
-        status = (
-            finding["status"] if finding["status"] == "ok" or finding["needed"] else f"{finding['status']} (optional)"
-        )
-        lines.append(f"{finding['name']:<10} {status}: {finding['found']}")
+        optional = "" if finding["status"] == "ok" or finding["needed"] else " (optional)"
+        lines.append(f"{finding['name']:<10} {finding['status']}{optional}: {finding['found']}")
         if finding["remedy"]:
             lines.append(f"{'':<10} -> {finding['remedy']}")
     return lines + ["ready" if report["ready"] else "NOT ready"]

@@ -14,7 +14,7 @@ from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.inputs import open_sources
 from handtool.cli.options import OUTPUT, Force, Moved, Source, option
-from handtool.cli.outputs import refuse_own_input
+from handtool.cli.outputs import ANEW, refuse_own_input
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
 from handtool.config import ExportConfig
@@ -115,16 +115,10 @@ def temporary_file(target: Path | None) -> Iterator[Path]:
     """Beside the target, so that it can be renamed; else in TMPDIR. It is gone afterwards."""
     from handtool.store.disk import disk_error, make_neighbour
 
-    if target is not None and not target.absolute().parent.is_dir():
-        raise HandtoolError(
-            f"there is no folder {target.absolute().parent} for {target.name}",
-            hint=f"mkdir -p {target.absolute().parent}",
-        )
-    descriptor, path = (
-        make_neighbour(target.absolute())
-        if target
-        else (lambda pair: (pair[0], Path(pair[1])))(tempfile.mkstemp(".export", "handtool-"))
-    )
+    if target is not None and not (folder := target.absolute().parent).is_dir():
+        raise HandtoolError(f"there is no folder {folder} for {target.name}", hint=f"mkdir -p {folder}")
+    made = make_neighbour(target.absolute()) if target else tempfile.mkstemp(".export", "handtool-")
+    descriptor, path = made[0], Path(made[1])
     try:
         yield path
     except OSError as error:
@@ -147,9 +141,7 @@ def publish_export(temporary: Path, target: Path | None, force: bool) -> bool:
     if target.exists() and not force:
         if target.is_file() and filecmp.cmp(temporary, target, shallow=False):
             return True
-        raise HandtoolError(
-            f"{target} exists, with another content", hint="add --force to make it anew, or choose another -o"
-        )
+        raise HandtoolError(f"{target} exists, with another content", hint=ANEW)
     with temporary.open("rb+") as stream:
         os.fsync(stream.fileno())
     publish(temporary, target.absolute())

@@ -1,19 +1,7 @@
 """handtool extract: hands found, cropped, with their source and time."""
 
+from handtool.cli import footage
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.footage import (
-    PANEL,
-    Boxes,
-    Camera,
-    Detector,
-    Fps,
-    MinHand,
-    MinScore,
-    Onnx,
-    TrackFps,
-    Whole,
-    find_lens,
-)
 from handtool.cli.models import Device, kind_of, name_and_file
 from handtool.cli.options import Force, Output, Restart, Workers, argument, option
 from handtool.cli.runner import make_config, run_stage
@@ -43,25 +31,25 @@ EFFECTS = (
 
 def extract(
     sources: argument(list[str] | None, "[SOURCE...]", "Videos, images, folders of them, labelled sets.") = None,
-    fps: Fps = ExtractConfig.fps,
-    every: option(int | None, "--every N", "Keep every N-th decoded frame instead.", PANEL, min=1) = None,
-    detector: Detector = ExtractConfig.detector,
-    boxes: Boxes = None,
-    whole: Whole = ExtractConfig.whole,
-    min_score: MinScore = ExtractConfig.min_score,
-    min_hand: MinHand = ExtractConfig.min_hand,
+    fps: footage.Fps = ExtractConfig.fps,
+    every: option(int | None, "--every N", "Keep every N-th decoded frame instead.", footage.PANEL, min=1) = None,
+    detector: footage.Detector = ExtractConfig.detector,
+    boxes: footage.Boxes = None,
+    whole: footage.Whole = ExtractConfig.whole,
+    min_score: footage.MinScore = ExtractConfig.min_score,
+    min_hand: footage.MinHand = ExtractConfig.min_hand,
     min_change: option(
         float,
         "--min-change SHARE",
         "Keep a hand again only when its picture changed by this share of black to white; try 0.03.",
-        PANEL,
+        footage.PANEL,
         min=0.0,
         max=1.0,
     ) = ExtractConfig.min_change,
-    track_fps: TrackFps = ExtractConfig.track_fps,
-    camera: Camera = ExtractConfig.camera,
-    model: option(str | None, "--model FILE", "The file of the detector.", PANEL) = None,
-    onnx: Onnx = None,
+    track_fps: footage.TrackFps = ExtractConfig.track_fps,
+    camera: footage.Camera = ExtractConfig.camera,
+    model: option(str | None, "--model FILE", "The file of the detector.", footage.PANEL) = None,
+    onnx: footage.Onnx = None,
     size: option(int, "--size PX", "Side of a crop, 32 to 2,048.", CROPS, min=32, max=2048) = ExtractConfig.size,
     box_scale: option(
         float | None,
@@ -143,6 +131,6 @@ def extract(
         restart=restart,
         raw=True,
         listed=listed,
-        extra={"boxes": boxes, "lens": find_lens(camera), "model": model},
+        extra={"boxes": boxes, "lens": footage.find_lens(camera), "model": model},
         table=lay_out_videos,
     )

@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-import typer
-
 from handtool.cli import training
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.options import Force, Moved, NamedOutput, Restart, Seed, Source, Workers, option
-from handtool.cli.runner import make_config, run_stage
+from handtool.cli.runner import make_config
 from handtool.config import ARCHS, HEAD_PRESETS, FinetuneConfig
 
 EFFECTS = (
@@ -26,7 +24,7 @@ EFFECTS = (
     | only("layer_decay", lambda v: not v.freeze, "with --freeze: the encoder is not trained")
     | only("processes", lambda v: not v.gpus, "with --gpus: each GPU has a process of its own", "--gpus 0")
 )
-LABELS, AUGMENTATION, DETAILS = "Labelled hands", "Augmentation", "Head and input"
+LABELS, VIEWS, DETAILS = "Labelled hands", "Augmentation", "Head and input"
 
 
 def finetune(
@@ -93,32 +91,22 @@ def finetune(
         float | None,
         "--rotation DEG",
         "Turn hands by up to this.",
-        AUGMENTATION,
+        VIEWS,
         min=0.0,
         max=180.0,
         unset="heatmap: 90, regression: 45",
     ) = FinetuneConfig.rotation_deg,
     shift: option(
-        float,
-        "--shift SHARE",
-        "Move hands by up to this share of the crop, 0.5 at most.",
-        AUGMENTATION,
-        min=0.0,
-        max=0.5,
+        float, "--shift SHARE", "Move hands by up to this share of the crop, 0.5 at most.", VIEWS, min=0.0, max=0.5
     ) = FinetuneConfig.shift,
     zoom: option(
-        float,
-        "--zoom SHARE",
-        "Change the size of hands by up to this share, 0.5 at most.",
-        AUGMENTATION,
-        min=0.0,
-        max=0.5,
+        float, "--zoom SHARE", "Change the size of hands by up to this share, 0.5 at most.", VIEWS, min=0.0, max=0.5
     ) = FinetuneConfig.zoom,
     colour: option(
         float,
         "--colour SHARE",
         "Change brightness, contrast and saturation by up to this share, 0.9 at most.",
-        AUGMENTATION,
+        VIEWS,
         min=0.0,
         max=0.9,
     ) = FinetuneConfig.colour,
@@ -126,7 +114,7 @@ def finetune(
         float | None,
         "--blur PX",
         "Blur the input by up to this standard deviation, 10 at most.",
-        AUGMENTATION,
+        VIEWS,
         min=0.0,
         max=10.0,
         unset="heatmap: 0.5, regression: 0",
@@ -135,7 +123,7 @@ def finetune(
         float,
         "--mirror SHARE",
         "Show this share of the hands mirrored; predict can then --flip.",
-        AUGMENTATION,
+        VIEWS,
         min=0.0,
         max=1.0,
     ) = FinetuneConfig.mirror,
@@ -180,19 +168,5 @@ def finetune(
     from handtool.stages import finetune as stage
 
     config = make_config(FinetuneConfig, locals(), init=encoder or init)
-    extra = {"encoder": None if config.init in ("imagenet", "scratch") else config.init}
-    if (code := stage.run_other_rank(source, config, moved or [], dry_run)) is not None:
-        raise typer.Exit(code)
-    if dry_run:
-        return run_stage(stage.dry_run, [source], None, config, report_only=True, extra=extra)
-    run_stage(
-        stage.finetune,
-        [source],
-        output,
-        config,
-        force=force,
-        restart=restart,
-        extra=extra,
-        plan=stage.plan,
-        lead=lambda: stage.lead(source, config),
-    )
+    how = {"dry_run": dry_run, "force": force, "restart": restart}
+    training.run_training(stage, stage.finetune, source, output, config, "encoder", **how)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from handtool.store import File, Record
 
 log = logging.getLogger(__name__)
+ANEW = "add --force to make it anew, or choose another -o"
 
 
 def read_kept_report(target: Path, record: "Record") -> dict | None:
@@ -39,12 +41,9 @@ def read_kept_report(target: Path, record: "Record") -> dict | None:
             hint="choose another -o, or add --force",
         ) from error
     if last["fingerprint"] != record.fingerprint:
-        raise HandtoolError(
-            f"{target} exists, made {difference(last, record)}",
-            hint="add --force to make it anew, or choose another -o",
-        )
+        raise HandtoolError(f"{target} exists, made {difference(last, record)}", hint=ANEW)
     if broken:
-        raise HandtoolError(broken[0].message, hint="add --force to make it anew, or choose another -o")
+        raise HandtoolError(broken[0].message, hint=ANEW)
     return last["report"]
 
 
@@ -59,14 +58,10 @@ def difference(last: dict, record: "Record") -> str:
 
 def refuse_own_input(target: Path | None, inputs: list["File | Path"]) -> None:
     """An output over its own input, or over a file that an input links to, would destroy what it is made of."""
-    paths = [
-        path for item in inputs for path in ([item] if isinstance(item, Path) else [item.path, *item.linked_paths()])
-    ]
-    if (
-        target is not None
-        and target.exists()
-        and any(path.exists() and os.path.samefile(target, path) for path in paths)
-    ):
+    if target is None or not target.exists():
+        return
+    paths = [[item] if isinstance(item, Path) else [item.path, *item.linked_paths()] for item in inputs]
+    if any(path.exists() and os.path.samefile(target, path) for path in chain.from_iterable(paths)):
         raise WrongCommand(f"{target} is both input and output", hint="choose another -o")
 
 
@@ -87,9 +82,7 @@ def write_other(output: str, data: bytes, force: bool) -> str:
         if path.is_file() and path.read_bytes() == data:
             log.info("%s is up to date", path)
             return "up to date"
-        raise HandtoolError(
-            f"{path} exists, with another content", hint="add --force to make it anew, or choose another -o"
-        )
+        raise HandtoolError(f"{path} exists, with another content", hint=ANEW)
     write_bytes_whole(path, data)
     return "written"
 

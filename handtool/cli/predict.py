@@ -5,20 +5,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handtool.cli import footage
 from handtool.cli.effects import COMMON, Values, always, only, writes_file
-from handtool.cli.footage import (
-    PANEL,
-    Boxes,
-    Camera,
-    Detector,
-    Limit,
-    MinHand,
-    MinScore,
-    Onnx,
-    TrackFps,
-    Whole,
-    find_lens,
-)
 from handtool.cli.inputs import is_footage
 from handtool.cli.models import kind_of, name_and_file
 from handtool.cli.options import MACHINE, Device, Force, Moved, Output, Precision, Restart, Workers, argument, option
@@ -106,17 +94,22 @@ def predict(
         float, "--derivative-cutoff HZ", "Cutoff of the speed itself, above 0.", SMOOTHING, min=1e-6
     ) = PredictConfig.derivative_cutoff,
     fps: option(
-        float | None, "--fps N", "Frames looked at per second of video, by time stamp.", PANEL, min=1e-6, unset="all"
+        float | None,
+        "--fps N",
+        "Frames looked at per second of video, by time stamp.",
+        footage.PANEL,
+        min=1e-6,
+        unset="all",
     ) = None,
-    detector: Detector = PredictFootageConfig.detector,
-    boxes: Boxes = None,
-    whole: Whole = PredictFootageConfig.whole,
-    camera: Camera = PredictFootageConfig.camera,
-    limit: Limit = PredictFootageConfig.limit,
-    min_score: MinScore = PredictFootageConfig.min_score,
-    min_hand: MinHand = PredictFootageConfig.min_hand,
-    track_fps: TrackFps = PredictFootageConfig.track_fps,
-    onnx: Onnx = None,
+    detector: footage.Detector = PredictFootageConfig.detector,
+    boxes: footage.Boxes = None,
+    whole: footage.Whole = PredictFootageConfig.whole,
+    camera: footage.Camera = PredictFootageConfig.camera,
+    limit: footage.Limit = PredictFootageConfig.limit,
+    min_score: footage.MinScore = PredictFootageConfig.min_score,
+    min_hand: footage.MinHand = PredictFootageConfig.min_hand,
+    track_fps: footage.TrackFps = PredictFootageConfig.track_fps,
+    onnx: footage.Onnx = None,
     batch_size: option(int, "--batch-size N", "Hands at once.", MACHINE, min=1) = PredictConfig.batch_size,
     precision: Precision = PredictConfig.precision,
     device: Device = PredictConfig.device,
@@ -135,7 +128,7 @@ def predict(
     Example: handtool predict crops.h5 --model pose.h5 -o predictions.h5
     """
     sources = sources or ["-"]
-    footage = refuse_mixture(sources)
+    filmed = refuse_mixture(sources)
     if model is None:
         raise WrongCommand(
             "a pose model is needed, which finetune makes from labelled hands", hint="add --model pose.h5"
@@ -145,7 +138,7 @@ def predict(
     from handtool.stages.predict import predict as stage
 
     shared = {"force": force, "check": lambda: check_machine(config)}
-    if not footage:
+    if not filmed:
         config = make_config(PredictConfig, locals())
         return run_stage(stage, sources, output, config, extra={"model": model}, **shared)
     detector, file = name_and_file("--detector", detector, None, DETECTORS)
@@ -157,7 +150,7 @@ def predict(
         config,
         restart=restart,
         raw=True,
-        extra={"model": model, "boxes": boxes, "lens": find_lens(camera), "detector": file},
+        extra={"model": model, "boxes": boxes, "lens": footage.find_lens(camera), "detector": file},
         table=lay_out_videos,
         **shared,
     )
@@ -165,17 +158,17 @@ def predict(
 
 def refuse_mixture(sources: list[str]) -> bool:
     """Whether the sources are footage. WrongCommand for a mixture, and for several files."""
-    footage = [name for name in sources if is_footage(name)]
-    if 0 < len(footage) < len(sources):
+    filmed = [name for name in sources if is_footage(name)]
+    if 0 < len(filmed) < len(sources):
         raise WrongCommand(
-            "handtool files and footage do not go together", hint=f"handtool predict {' '.join(footage)} …"
+            "handtool files and footage do not go together", hint=f"handtool predict {' '.join(filmed)} …"
         )
-    if not footage and len(sources) > 1:
+    if not filmed and len(sources) > 1:
         raise WrongCommand(
             f"predict takes one handtool file, {len(sources)} were given",
             hint=f"handtool cat {' '.join(sources)} -o all.h5",
         )
-    return bool(footage)
+    return bool(filmed)
 
 
 def predict_footage(

@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-import typer
-
 from handtool.cli import training
 from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.options import Force, Moved, NamedOutput, Restart, Seed, Source, Workers, option
-from handtool.cli.runner import make_config, run_stage
+from handtool.cli.runner import make_config
 from handtool.config import METHODS, WEIGHT_KINDS
 from handtool.config import PretrainConfig as Default
 
@@ -163,19 +161,5 @@ def pretrain(
     from handtool.stages import pretrain as stage
 
     config = make_config(Default, locals())
-    extra = {"init_from": None if init in ("imagenet", "scratch") else init}
-    if (code := stage.run_other_rank(source, config, moved or [], dry_run)) is not None:
-        raise typer.Exit(code)
-    if dry_run:
-        return run_stage(stage.dry_run, [source], None, config, report_only=True, extra=extra)
-    run_stage(
-        stage.pretrain,
-        [source],
-        output,
-        config,
-        force=force,
-        restart=restart,
-        extra=extra,
-        plan=stage.plan,
-        lead=lambda: stage.lead(source, config),
-    )
+    how = {"dry_run": dry_run, "force": force, "restart": restart}
+    training.run_training(stage, stage.pretrain, source, output, config, "init_from", **how)

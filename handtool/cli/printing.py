@@ -52,12 +52,8 @@ def print_report(
     if up_to_date and not state.quiet:
         say(f"{target} is up to date")
     if state.as_json:
-        body = {
-            "command": state.command,
-            "output": str(target) if target else None,
-            "up_to_date": up_to_date,
-            "report": clean(report),
-        }
+        body = {"command": state.command, "output": str(target) if target else None, "up_to_date": up_to_date}
+        body["report"] = clean(report)
         print(json.dumps(body, ensure_ascii=False, indent=1), file=stream)
     elif not (state.streaming and state.quiet):
         for line in (table or lay_out)(report):
@@ -138,10 +134,6 @@ def value_lines(value: Any) -> list[str]:
         return ["-" if value is None else "yes" if value else "no"]
     if isinstance(value, int):
         return [f"{value:,}"]
-    return [
-        f"{value:.4g}"
-        if isinstance(value, float) and abs(value) < 1e4
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else str(value)
-    ]
+    if isinstance(value, float):
+        return [f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"]
+    return [str(value)]

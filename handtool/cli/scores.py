@@ -100,24 +100,11 @@ def table_lines(protocols: dict[str, dict]) -> list[str]:
         between = interval(figures.get("mean_low_mm"), figures.get("mean_high_mm"))
         rows.append((name, *counts, mean, between, median, shares(figures), figures["alignment"]))
         if "mean_without_reflection_mm" in figures:
-            rows.append(
-                (
-                    "",
-                    "",
-                    "",
-                    number(figures["mean_without_reflection_mm"], 2),
-                    "",
-                    "",
-                    "",
-                    "the same without reflection",
-                )
-            )
+            mean = number(figures["mean_without_reflection_mm"], 2)
+            rows.append((*[""] * 3, mean, *[""] * 3, "the same without reflection"))
     resampled = next((figures["interval"] for figures in protocols.values() if "interval" in figures), None)
-    return (
-        columns(rows, "<>>>>><<")
-        + ([f"interval of the mean: {resampled}"] if resampled else [])
-        + left_out_lines(protocols)
-    )
+    drawn = [f"interval of the mean: {resampled}"] if resampled else []
+    return [*columns(rows, "<>>>>><<"), *drawn, *left_out_lines(protocols)]
 
 
 def columns(rows: list[tuple[str, ...]], aligns: str) -> list[str]:
@@ -146,16 +133,8 @@ def difference_lines(report: dict, shown: list[str]) -> list[str]:
     for each in (each for each in report["differences"] if each["protocol"] in shown):
         figures = (f"{each['hands']:,}", number(each["mean_mm"], 2), number(each["difference_mm"], 2, "+"))
         between = interval(each["difference_low_mm"], each["difference_high_mm"], "+")
-        rows.append(
-            (
-                each["protocol"],
-                *figures,
-                between,
-                number(each["difference_percent"], 1, "+"),
-                each["source"],
-                each["alignment"],
-            )
-        )
+        percent = number(each["difference_percent"], 1, "+")
+        rows.append((each["protocol"], *figures, between, percent, each["source"], each["alignment"]))
     return ["", f"against {report['against']}, the same hands drawn for both:", *columns(rows, "<>>>>><<")]
 
 

@@ -33,13 +33,8 @@ def read_shard(text: str | None, environment: Mapping[str, str]) -> str | None:
 def ask(environment: Mapping[str, str], of: int | None) -> tuple[int, int]:
     """(number from 1, of how many) by the cluster's variables."""
     if "SLURM_ARRAY_TASK_ID" in environment:
-        return ask_slurm(
-            {
-                name: int(environment.get(f"SLURM_ARRAY_TASK_{name}", -1))
-                for name in ("ID", "MIN", "MAX", "STEP", "COUNT")
-            },
-            of,
-        )
+        names = ("ID", "MIN", "MAX", "STEP", "COUNT")
+        return ask_slurm({name: int(environment.get(f"SLURM_ARRAY_TASK_{name}", -1)) for name in names}, of)
     if "JOB_COMPLETION_INDEX" in environment:
         if of is None:
             raise WrongCommand(

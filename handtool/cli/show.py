@@ -8,7 +8,7 @@ from handtool.cli import state
 from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.inputs import open_sources, stamp
 from handtool.cli.options import Force, Moved, ReportOutput, Seed, Source, option
-from handtool.cli.outputs import open_whole, refuse_own_input, write_other
+from handtool.cli.outputs import ANEW, open_whole, refuse_own_input, write_other
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars, make_record
 from handtool.config import OverlayConfig, ShowConfig
@@ -152,16 +152,12 @@ def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], 
     from handtool.stages.overlay import find_footage, overlay, read_mark
 
     footage = find_footage(file, folders)
-    record = make_record(
-        config, [stamp(file), *{video.path: stamp(Path(video.path)) for video in footage if video}.values()], False
-    )
+    stamps = {video.path: stamp(Path(video.path)) for video in footage if video}
+    record = make_record(config, [stamp(file), *stamps.values()], streamed=False)
     path = None if output == "-" else Path(output)
     if path and path.exists() and not force:
         if read_mark(path) != record.fingerprint:
-            raise HandtoolError(
-                f"{path} exists, made otherwise or of something else",
-                hint="add --force to make it anew, or choose another -o",
-            )
+            raise HandtoolError(f"{path} exists, made otherwise or of something else", hint=ANEW)
         return print_report({}, path, up_to_date=True)
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(open_whole(output))

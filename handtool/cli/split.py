@@ -102,11 +102,7 @@ def lay_out_parts(report: dict) -> list[str]:
             f"{part['units']:,} by {part['by']}"
         )
     left_out = report["parts"][0].get("left_out", [])
-    return lines + (
-        [
-            f"left out: {', '.join(left_out)}"
-            + (" (pairs would point into other parts: mine again)" if "pairs" in left_out else "")
-        ]
-        if left_out
-        else []
-    )
+    if left_out:
+        why = " (pairs would point into other parts: mine again)" if "pairs" in left_out else ""
+        lines.append(f"left out: {', '.join(left_out)}{why}")
+    return lines

@@ -1,9 +1,15 @@
-"""Options of pretrain and finetune."""
+"""What pretrain and finetune have in common on the command line: options, and how a training runs."""
 
+from collections.abc import Callable
+from types import ModuleType
 from typing import Literal
 
+import typer
+
+from handtool.cli import state
 from handtool.cli.options import MACHINE, option
-from handtool.config import ARCHS
+from handtool.cli.runner import run_stage
+from handtool.config import ARCHS, TrainingConfig
 
 OPTIMISATION = "Optimisation"
 Gpus = option(int | None, "--gpus N", "GPUs of this machine; 0: the CPU.", min=0, unset="one if there is one")
@@ -30,3 +36,25 @@ CheckpointEvery = option(
     int, "--checkpoint-every STEPS", "Save a checkpoint this often; 0: every five minutes.", MACHINE, min=0
 )
 Tensorboard = option(str | None, "--tensorboard DIR", "Also write the curve there, for TensorBoard.", MACHINE)
+
+
+def run_training(
+    stage: ModuleType,
+    train: Callable,
+    source: str,
+    output: str,
+    config: TrainingConfig,
+    weights: str,
+    *,
+    dry_run: bool,
+    force: bool,
+    restart: bool,
+) -> dict:
+    """Run a stage's `train` on all ranks, or its dry run. weights: the keyword that takes the file named by --init."""
+    extra = {weights: None if config.init in ("imagenet", "scratch") else config.init}
+    if (code := stage.run_other_rank(source, config, state.moved or [], dry_run)) is not None:
+        raise typer.Exit(code)
+    if dry_run:
+        return run_stage(stage.dry_run, [source], None, config, report_only=True, extra=extra)
+    whole = {"force": force, "restart": restart, "extra": extra, "plan": stage.plan}
+    return run_stage(train, [source], output, config, **whole, lead=lambda: stage.lead(source, config))
