@@ -41,22 +41,38 @@ def say(message: str, hint: str | None = None) -> None:
     sys.stderr.flush()
 
 
+def lay_out(report: dict) -> list[str]:
+    """Accounting lines first, then one figure a line."""
+    lines = [accounting_line(item) for item in report.get("accounting", [])]
+    figures = {k: v for k, v in report.items() if k != "accounting"}
+    width = max([len(readable(k)) for k in figures], default=0)
+    for key, value in figures.items():
+        lines += [
+            f"{readable(key):<{width}}  {text}" if n == 0 else f"{'':<{width}}  {text}"
+            for n, text in enumerate(value_lines(value))
+        ]
+    return lines
+
+
 def print_report(
-    report: dict, target: Path | None, up_to_date: bool = False, table: Callable[[dict], list[str]] | None = None
+    report: dict, target: Path | None, up_to_date: bool = False, table: Callable[[dict], list[str]] | None = lay_out
 ) -> dict:
-    """To standard output, unless an HDF5 stream goes there; then to standard error. Returns the report."""
+    """To standard output, unless an HDF5 stream goes there; then to standard error. Returns the report.
+
+    table: lays the report out as lines; None: the command itself prints it, with others.
+    """
     if state.reports is not None:
         state.reports.append(report)
         return report
     stream = sys.stderr if state.streaming else sys.stdout
     if up_to_date and not state.quiet:
         say(f"{target} is up to date")
-    if state.as_json:
+    if table and state.as_json:
         body = {"command": state.command, "output": str(target) if target else None, "up_to_date": up_to_date}
         body["report"] = clean(report)
         print(json.dumps(body, ensure_ascii=False, indent=1), file=stream)
-    elif not (state.streaming and state.quiet):
-        for line in (table or lay_out)(report):
+    elif table and not (state.streaming and state.quiet):
+        for line in table(report):
             print(line, file=stream)
     stream.flush()
     return report
@@ -71,19 +87,6 @@ def clean(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return clean(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def lay_out(report: dict) -> list[str]:
-    """Accounting lines first, then one figure a line."""
-    lines = [accounting_line(item) for item in report.get("accounting", [])]
-    figures = {k: v for k, v in report.items() if k != "accounting"}
-    width = max([len(readable(k)) for k in figures], default=0)
-    for key, value in figures.items():
-        lines += [
-            f"{readable(key):<{width}}  {text}" if n == 0 else f"{'':<{width}}  {text}"
-            for n, text in enumerate(value_lines(value))
-        ]
-    return lines
 
 
 def lay_out_videos(report: dict) -> list[str]:

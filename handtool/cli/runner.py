@@ -21,7 +21,7 @@ from handtool import errors
 from handtool.cli import state
 from handtool.cli.inputs import open_extra, open_raw, open_sources, read_list, stamp
 from handtool.cli.outputs import read_kept_report, refuse_own_input
-from handtool.cli.printing import print_report, say, start_logging
+from handtool.cli.printing import lay_out, print_report, say, start_logging
 from handtool.errors import HandtoolError, Terminated
 
 if TYPE_CHECKING:
@@ -134,14 +134,15 @@ def run_stage(
     check: Callable[[], None] | None = None,
     plan: Callable[..., dict] | None = None,
     lead: Callable[[], AbstractContextManager] | None = None,
-    table: Callable[[dict], list[str]] | None = None,
+    table: Callable[[dict], list[str]] | None = lay_out,
 ) -> dict:
     """Run a stage from its sources to its output; print and return its report.
 
-    restart: anew instead of from OUT.partial/; None: the stage cannot be resumed. raw: sources are paths, not handtool files. listed: a file that names further ones. extra: further input files,
-    which the stage gets by keyword. report_only: without a named output none is written. check: looks at the machine
-    first. plan: what a training would really do, from source and config. lead: a context around everything on rank 0
-    of several; it gives the function that sends the other ranks into the stage. table: lays the report out as lines.
+    restart: anew instead of from OUT.partial/; None: the stage cannot be resumed. raw: sources are paths, not handtool
+    files. listed: a file that names further ones. extra: further input files, which the stage gets by keyword.
+    report_only: without a named output none is written. check: looks at the machine first. plan: what a training would
+    really do, from source and config. lead: a context around everything on rank 0 of several; it gives the function
+    that sends the other ranks into the stage. table: as of print_report.
     """
     from handtool import store
 

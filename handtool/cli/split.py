@@ -51,7 +51,7 @@ def split(
         # Existing outputs come first: if one is of another split, nothing is written, so parts of two splits never mix.
         for part in sorted(range(len(outputs)), key=lambda part: not Path(outputs[part]).exists()):
             config = SplitConfig(by, numbers, part, in_order, seed)
-            reports[part] = run_stage(stage, [path], outputs[part], config, force=force, table=lambda report: [])
+            reports[part] = run_stage(stage, [path], outputs[part], config, force=force, table=None)
     parts = [{"output": output} | reports[part] for part, output in enumerate(outputs)]
     print_report({"parts": parts}, None, table=lay_out_parts)
 
