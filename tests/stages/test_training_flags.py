@@ -65,42 +65,64 @@ def configs_of(kind: str, folder: Path) -> list:
     return [stage.resolve_defaults(make(**TINY | group)) for group in named]
 
 
-def train_all(kind: str, folder: Path, progress=silent) -> None:
-    """In each of two processes: one training after the other, its checkpoint in a folder of its own."""
+class Kept:
+    """Stands for a job: the last checkpoint, but for what an optimiser remembers, which is most of it; in `path` where one is given."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path, self.state = path, {}
+
+    def has(self, name: str) -> bool:
+        return False
+
+    def save(self, name: str, values: dict) -> None:
+        self.state = {key: value for key, value in values.items() if key.startswith(("curve/", "model/encoder"))}
+        if self.path:
+            np.savez(self.path, **self.state)
+
+
+class Opened(Reopen):
+    def open_job(self) -> Kept:
+        return Kept(self.job_folder)
+
+
+def train_all(folder: Path, progress=silent) -> None:
+    """In each of two processes: one training after the other."""
     distributed.part = lambda: None  # the next training needs the same processes
     loop.torch.compile = partial(torch.compile, backend="eager")  # without the minute that machine code takes
-    _, _, read, stage = STAGES[kind]
-    for number, config in enumerate(configs_of(kind, folder)):
-        reopen = Reopen(folder / "source.h5", folder / f"job{number}")
-        train_as_one_of_many(read, stage.train, "cpu", reopen, config)
+    for kind, (_, _, read, stage) in STAGES.items():
+        for number, config in enumerate(configs_of(kind, folder / kind)):
+            reopen = Opened(folder / kind / "source.h5", folder / kind / f"{number}.npz", [])
+            train_as_one_of_many(read, stage.train, "cpu", reopen, config)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder for each stage, with the last checkpoint of each group of flags as two processes made it."""
+    folder = tmp_path_factory.mktemp("flags")
+    for kind in STAGES:
+        (folder / kind).mkdir()
+        start_weights(folder / kind / "weights.pth")
+    add_pairs(make_file(folder / "keypoints.h5", (9, 8)), folder / "pretrain" / "source.h5")
+    make_file(folder / "finetune" / "source.h5", (7, 6, 6), ("labels",))
+    launch(train_all, 2, (folder,), silent)
+    return folder
 
 
 def train_here(kind: str, folder: Path, config) -> np.ndarray:
     """The losses of one process."""
     _, _, read, stage = STAGES[kind]
-    (folder / "alone").mkdir(exist_ok=True)
-    job = store.Job(folder / "alone")
-    job.drop("checkpoint")
+    job, alone = Kept(), dataclasses.replace(config, compile=False, tensorboard=None, checkpoint_every=0)
     with store.open_file(folder / "source.h5") as source:
-        alone = dataclasses.replace(config, compile=False, tensorboard=None)
         stage.train(Place("cpu"), source, read(source, alone), alone, job, silent)
-    return job.load("checkpoint")["curve/loss"]
+    return job.state["curve/loss"]
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_every_flag_trains_with_two_processes_as_with_one(kind, tmp_path):
-    make, groups, _, stage = STAGES[kind]
-    if kind == "pretrain":
-        add_pairs(make_file(tmp_path / "keypoints.h5", (9, 8)), tmp_path / "source.h5")
-    else:
-        make_file(tmp_path / "source.h5", (7, 6, 6), ("labels",))
-    weights = start_weights(tmp_path / "weights.pth")
-    for number in range(len(groups)):
-        (tmp_path / f"job{number}").mkdir()
-    launch(train_all, 2, (kind, tmp_path), silent)
-    for number, config in enumerate(configs_of(kind, tmp_path)):
-        state = store.Job(tmp_path / f"job{number}").load("checkpoint")
-        loss, alone = state["curve/loss"], train_here(kind, tmp_path, config)
+def test_every_flag_trains_with_two_processes_as_with_one(kind, trained):
+    (make, groups, _, stage), folder, weights = STAGES[kind], trained / kind, start_weights()
+    for number, config in enumerate(configs_of(kind, folder)):
+        state = np.load(folder / f"{number}.npz")
+        loss, alone = state["curve/loss"], train_here(kind, folder, config)
         assert len(loss) == len(alone) and np.isfinite(loss).all(), config.__dict__
         if getattr(config, "negatives", "global") == "global":
             assert loss[0] == pytest.approx(alone[0], rel=0.02), config.__dict__
@@ -111,14 +133,15 @@ def test_every_flag_trains_with_two_processes_as_with_one(kind, tmp_path):
             for name, value in (weights if config.init != "scratch" else fresh).items():
                 assert np.array_equal(state[f"model/encoder.{name}"], value.numpy()), name
     if any("tensorboard" in group for group in groups):
-        assert list((tmp_path / "board").iterdir())
+        assert list((folder / "board").iterdir())
     assert set().union(*groups) | ELSEWHERE == {field.name for field in dataclasses.fields(make)}, (
         "a flag is not tested"
     )
 
 
-def start_weights(path: Path) -> dict[str, torch.Tensor]:
+def start_weights(path: Path | None = None) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
     weights = pretrain.ContrastiveModel("resnet18").encoder.state_dict()
-    torch.save(weights, path)
+    if path:
+        torch.save(weights, path)
     return weights

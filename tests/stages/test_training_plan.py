@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import pytest
 from making import make_file
-from test_pretrain import add_pairs
+from training import add_pairs
 
 import handtool as package
 from handtool import config as defaults
