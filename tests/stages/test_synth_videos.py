@@ -167,7 +167,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_in_the_same_bytes_and_no_proce
 
 def test_the_command_tells_its_two_products_apart(handtool, tmp_path):
     both = handtool("synth", "--videos", "w", "-o", "c.h5")
-    assert both.returncode == 2 and "--output does nothing with --videos" in both.stderr
+    assert both.returncode == 2 and "--output does nothing with --videos DIR" in both.stderr
     assert handtool("synth", "--fps", 5, "-o", "c.h5").returncode == 2
     (tmp_path / "file").write_text("")
     assert handtool("synth", "--videos", "file").returncode == 2
