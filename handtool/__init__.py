@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
+# name -> module of handtool.api
 PUBLIC = {
     "open": "files",
     "HandDataset": "hand_dataset",
     "run": "running",
     "load_encoder": "models",
     "load_pose": "models",
-}  # name -> module of handtool.api
+}
 __all__ = [*PUBLIC, "__version__"]
 
 

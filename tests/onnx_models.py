@@ -54,8 +54,8 @@ LAYOUTS = {  # outputs, body
     ),
     "dets": (
         "float[N,1,5] dets, int64[N,1] labels",
-        BOX
-        + "flat = Concat<axis = 1> (x0, y0, x1, y1, score)\n dets = Unsqueeze (flat, one)\n labels = Cast<to = 7> (none)",
+        BOX + "flat = Concat<axis = 1> (x0, y0, x1, y1, score)\n dets = Unsqueeze (flat, one)\n "
+        "labels = Cast<to = 7> (none)",
     ),
     "end2end": (
         "float[N,1,6] found",
@@ -68,9 +68,8 @@ LAYOUTS = {  # outputs, body
     ),
     "yolov5": (
         "float[N,{tripled},6] found",
-        BOX
-        + CENTRE
-        + "sure = Add (none, unit)\n flat = Concat<axis = 1> (cx, cy, w, h, score, sure)\n single = Unsqueeze (flat, one)\n"
+        BOX + CENTRE + "sure = Add (none, unit)\n flat = Concat<axis = 1> (cx, cy, w, h, score, sure)\n "
+        "single = Unsqueeze (flat, one)\n"
         "times = Constant<value_ints = [1, {tripled}, 1]> ()\n found = Tile (single, times)",
     ),
     # 21 keypoints, the i-th i px below the middle of what is red
@@ -79,7 +78,8 @@ LAYOUTS = {  # outputs, body
         BOX
         + CENTRE
         + "x_centre = Sub (cx, half)\n y_centre = Sub (cy, half)\n flat = Concat<axis = 1> (x_centre, y_centre)\n"
-        "single = Unsqueeze (flat, one)\n times = Constant<value_ints = [1, 21, 1]> ()\n same = Tile (single, times)\n points = Add (same, below)",
+        "single = Unsqueeze (flat, one)\n times = Constant<value_ints = [1, 21, 1]> ()\n same = Tile (single, "
+        "times)\n points = Add (same, below)",
     ),
     "heatmap": (
         "float[N,21,{cells_high},{cells_wide}] maps",
@@ -88,8 +88,10 @@ LAYOUTS = {  # outputs, body
     ),
     "simcc": (
         "float[N,21,{wide}] across, float[N,21,{high}] down",
-        "x_profile = ReduceMean<axes = [2], keepdims = 0> (mask)\n y_profile = ReduceMean<axes = [3], keepdims = 0> (mask)\n"
-        "times = Constant<value_ints = [1, 21, 1]> ()\n across = Tile (x_profile, times)\n down = Tile (y_profile, times)",
+        "x_profile = ReduceMean<axes = [2], keepdims = 0> (mask)\n y_profile = ReduceMean<axes = [3], keepdims = 0> "
+        "(mask)\n"
+        "times = Constant<value_ints = [1, 21, 1]> ()\n across = Tile (x_profile, times)\n down = Tile (y_profile, "
+        "times)",
     ),
 }
 

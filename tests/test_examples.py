@@ -220,12 +220,17 @@ SBATCH = """#!/bin/bash
 # runs at once what SLURM would run later
 array="" wrap=""
 while [[ $1 == --* ]]; do
-  case $1 in --array=1-*) array=${1#--array=1-} ;; --wrap=*) wrap=${1#--wrap=} ;; --dependency=*) [[ $1 == *afterok:7 ]] || exit 9 ;; esac
+  case $1 in
+    --array=1-*) array=${1#--array=1-} ;;
+    --wrap=*) wrap=${1#--wrap=} ;;
+    --dependency=*) [[ $1 == *afterok:7 ]] || exit 9 ;;
+  esac
   shift
 done
 [[ -n $wrap ]] && { sh -c "$wrap" >&2; exit; }
 for task in $(seq "$array"); do
-  export SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=$array SLURM_ARRAY_TASK_STEP=1 SLURM_ARRAY_TASK_COUNT=$array
+  export SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=$array
+  export SLURM_ARRAY_TASK_STEP=1 SLURM_ARRAY_TASK_COUNT=$array
   bash "$@" >&2 || exit
 done
 echo "7;cluster"

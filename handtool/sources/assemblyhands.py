@@ -54,15 +54,14 @@ FILES = (
     "assemblyhands_{}_ego_calib_v1-1.json",
     "assemblyhands_{}_joint_3d_v1-1.json",
 )
-PREFIXES = (
-    "images/",
-    "",
-    "images/ego_images_rectified/{}/",
-    "ego_images_rectified/{}/",
-)  # the first is the official one
+# the first is the official one
+PREFIXES = ("images/", "", "images/ego_images_rectified/{}/", "ego_images_rectified/{}/")
 LOOKED_AT = 50  # images, to tell which of them holds
 SUBJECT = re.compile(r"_(\d+)_user_id_")
-WHERE = "the root is the folder that holds annotations/ and images/; this is the reader of the egocentric images, version 1.1"
+WHERE = (
+    "the root is the folder that holds annotations/ and images/; this is the reader of the egocentric images, "
+    "version 1.1"
+)
 log = logging.getLogger(__name__)
 
 
@@ -102,7 +101,8 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     poses = read_poses(joint_3d, of_sequence, rows) if joint_3d.is_file() else {}
     if not any(np.isfinite(joints).any() for joints, _, _ in poses.values()):
         log.warning(
-            "%s withholds the truth of %s: images and boxes come out, no joint is valid (the public figures are those of val)",
+            "%s withholds the truth of %s: images and boxes come out, no joint is valid (the public figures are those "
+            "of val)",
             TITLE,
             split,
         )
@@ -140,9 +140,8 @@ def make_video(
     """of_it: (n,) the rows of the sequence, in its order; number: the places there of those that are chosen; views,
     poses: of the sequence."""
     joints, known, pose = poses or (np.zeros((0, 42, 3)), np.zeros((0, 42), bool), np.full(len(of_it), -1))
-    valid = (
-        rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]
-    )  # pose -1 is the last: nothing known
+    # pose -1 is the last: nothing known
+    valid = rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]
     labels = {
         "valid": valid,
         "pose": pose,

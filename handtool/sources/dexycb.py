@@ -155,7 +155,8 @@ def read_index(root: str, split: str) -> tuple[Sequence, ...]:
     if missing := [SUBJECTS[each] for each in subjects if SUBJECTS[each] not in there]:
         found = ", ".join(sorted(there)[:5]) or "nothing"
         raise HandtoolError(
-            f"{root} lacks {len(missing)} of the {len(subjects)} subjects of DexYCB ({split}), the first {missing[0]}; found {found}",
+            f"{root} lacks {len(missing)} of the {len(subjects)} subjects of DexYCB ({split}), the first "
+            f"{missing[0]}; found {found}",
             hint=WHERE,
         )
     index, start = [], 0
@@ -163,7 +164,8 @@ def read_index(root: str, split: str) -> tuple[Sequence, ...]:
         names = sorted(each.name for each in os.scandir(Path(root, subject)) if each.is_dir())
         if len(names) != SEQUENCES:
             raise HandtoolError(
-                f"{root}/{subject} has {len(names)} sequences, looked for {SEQUENCES}: their places in the list make the splits",
+                f"{root}/{subject} has {len(names)} sequences, looked for {SEQUENCES}: their places in the list make "
+                "the splits",
                 hint="unpacked to its end?",
             )
         for name in (names[each] for each in chosen):
@@ -177,7 +179,8 @@ def read_meta(folder: Path) -> Sequence:
     serials, count, sides = (meta.get(key) for key in ("serials", "num_frames", "mano_sides"))
     if not isinstance(count, int) or count < 1 or not isinstance(sides, list) or not sides or sides[0] not in SIDES:
         raise HandtoolError(
-            f"{folder}/meta.yml has num_frames {count!r} and mano_sides {sides!r}, looked for a number and [left] or [right]"
+            f"{folder}/meta.yml has num_frames {count!r} and mano_sides {sides!r}, looked for a number and [left] or "
+            "[right]"
         )
     if not isinstance(serials, list) or sorted(map(str, serials)) != list(SERIALS):
         raise HandtoolError(

@@ -1,11 +1,13 @@
 """FreiHAND (Zimmermann et al. 2019, arXiv 1909.04349): right hands, the whole 224 x 224 image is the hand.
 
     FreiHAND_pub_v2/
-      training/rgb/00000000.jpg …       4 N images: hand h before background k is image h + k N; k = 0 gs, 1 hom, 2 sample, 3 auto
-      training_K.json  training_xyz.json  training_scale.json                    N of each: label [image % N]; N is 32560
+      training/rgb/00000000.jpg …       4 N images: hand h before background k is image h + k N;
+                                        k = 0 gs, 1 hom, 2 sample, 3 auto
+      training_K.json  training_xyz.json  training_scale.json               N of each: label [image % N]; N is 32560
       evaluation/rgb/00000000.jpg …     M images (3960)
       evaluation_K.json  evaluation_scale.json
-      evaluation_xyz.json  evaluation_verts.json    the truth of the evaluation, published later: here, or in FreiHAND_pub_v2_eval/
+      evaluation_xyz.json  evaluation_verts.json    the truth of the evaluation, published later: here, or in
+                                                    FreiHAND_pub_v2_eval/
 
 Conversions: none. xyz and verts are metres in the camera's frame (x right, y down, z forward), in our order of joints;
 K counts from pixel centres. Every hand is a right hand. `sample_id` is the number of the image, `sample_key` its path
@@ -41,7 +43,10 @@ SPLITS = {
 NEEDED = {"training": ("K", "xyz", "scale"), "evaluation": ("K", "scale")}
 TRUTH = ("xyz", "verts")
 SHAPES = {"K": (3, 3), "xyz": (21, 3), "verts": (778, 3), "scale": ()}
-WHERE = "FreiHAND_pub_v2.zip (and FreiHAND_pub_v2_eval.zip) unpacked, its root is the folder that holds training/ or evaluation/"
+WHERE = (
+    "FreiHAND_pub_v2.zip (and FreiHAND_pub_v2_eval.zip) unpacked, its root is the folder that holds training/ or "
+    "evaluation/"
+)
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
@@ -89,7 +94,8 @@ def find_split(root: Path, title: str, split: str, subset: tuple[str, ...]) -> V
     missing = [row for row in rows if f"{row:08d}.jpg" not in there]
     if missing:
         raise HandtoolError(
-            f"{folder} lacks {len(missing)} of {len(rows)} images, the first {missing[0]:08d}.jpg: {hands} labels before {len(chosen)} backgrounds",
+            f"{folder} lacks {len(missing)} of {len(rows)} images, the first {missing[0]:08d}.jpg: {hands} labels "
+            f"before {len(chosen)} backgrounds",
             hint="unpacked to its end? Version 1 has one background: --subset gs"
             if split == "training"
             else "unpacked to its end?",
@@ -139,7 +145,8 @@ def read_labels(root: str, split: str) -> dict[str, np.ndarray]:
         if not path.is_file():
             found = ", ".join(sorted(each.name for each in Path(root).glob(f"{split}_*.json"))) or "none"
             raise HandtoolError(
-                f"{path} does not exist: looked for {', '.join(f'{split}_{each}.json' for each in NEEDED[split])}, found {found}",
+                f"{path} does not exist: looked for {', '.join(f'{split}_{each}.json' for each in NEEDED[split])}, "
+                f"found {found}",
                 hint=WHERE,
             )
         labels[name] = read_json(path, name)

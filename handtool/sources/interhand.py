@@ -220,7 +220,8 @@ class World:
         ):
             if lacking:
                 raise HandtoolError(
-                    f"{path} lacks {lacking[0]} of capture {capture}, which {self.paths[0].name} names, and {len(lacking) - 1} more",
+                    f"{path} lacks {lacking[0]} of capture {capture}, which {self.paths[0].name} names, and "
+                    f"{len(lacking) - 1} more",
                     hint="files of one version?",
                 )
         joints, known = zip(*(poses[frame] for frame in frames.tolist()))

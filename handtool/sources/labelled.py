@@ -201,6 +201,7 @@ def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
     bones = bones[np.isfinite(bones) & (bones > 0)]
     if bones.size and not BONE_RANGE_M[0] <= np.median(bones) <= BONE_RANGE_M[1]:
         raise HandtoolError(
-            f"{path}: from wrist to middle knuckle the typical hand measures {np.median(bones):.3g}, which is not metres",
+            f"{path}: from wrist to middle knuckle the typical hand measures {np.median(bones):.3g}, which is not "
+            "metres",
             hint="joints_m is in metres, in the camera's frame; divide millimetres by 1000",
         )

@@ -26,9 +26,8 @@ class Sample(NamedTuple):
     number: int
 
 
-Label = Callable[
-    [int, Sample, np.ndarray], tuple[KnownHand, ...]
-]  # place among the rows, where, image (h, w, 3) -> hands; raises BadLabel
+# place among the rows, where, image (h, w, 3) -> hands; raises BadLabel
+Label = Callable[[int, Sample, np.ndarray], tuple[KnownHand, ...]]
 
 
 def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label: Label) -> Iterator[Frame]:

@@ -39,7 +39,8 @@ def read_pickle(path: Path, largest: int = LARGEST) -> Any:
         return load(path.read_bytes())
     except RefusedPickle as refused:
         raise DamagedFile(
-            f"{path} is a pickle that asks for {refused}: only numpy arrays, numbers, texts and containers are read, nothing was run",
+            f"{path} is a pickle that asks for {refused}: only numpy arrays, numbers, texts and containers are read, "
+            "nothing was run",
             hint="load it where you trust it, and write what is needed with numpy.savez",
         ) from None
     except Broken as broken:

@@ -41,10 +41,8 @@ def continued(path: Path, roots: list[Path]) -> Iterator[Path]:
 def pick_video(place: Path, name: str) -> Video | None:
     """What lies there as one video: the file, the images directly inside the folder, or the labelled video whose name
     ends like `name`."""
-    for choice in (
-        Choice(),
-        *(Choice(split=part) for part in Path(name).parts),
-    ):  # a data set of several splits asks for one
+    # a data set of several splits asks for one
+    for choice in (Choice(), *(Choice(split=part) for part in Path(name).parts)):
         videos = videos_at(place, choice)
         same = [video for video in videos if video.path == readable(place) and video.kind != "labelled"]
         named = [

@@ -164,7 +164,8 @@ def order_rows(hands: Submission, title: str, one_each: bool = True) -> np.ndarr
         )
     if not (absolute := hands.absolute[rows]).all():
         raise HandtoolError(
-            f"{(~absolute).sum()} of {len(rows)} predictions of {hands.name} are relative to the wrist, {title} wants the camera frame",
+            f"{(~absolute).sum()} of {len(rows)} predictions of {hands.name} are relative to the wrist, {title} wants "
+            "the camera frame",
             hint="the camera has to be known: handtool extract … --camera fx,fy,cx,cy, then predict",
         )
     return rows
@@ -235,7 +236,8 @@ def join_cameras(hands: Submission, rows: np.ndarray) -> tuple[dict[tuple[str, s
         place, side = FRAME_OF_KEY.search(hands.sample_key[row]), int(hands.side[row])
         if place is None or side not in (LEFT, RIGHT):
             raise HandtoolError(
-                f"{hands.sample_key[row]!r} of {hands.name} is no hand of AssemblyHands (sequence/camera/000123.jpg, left or right)"
+                f"{hands.sample_key[row]!r} of {hands.name} is no hand of AssemblyHands (sequence/camera/000123.jpg, "
+                "left or right)"
             )
         seen.setdefault((place[1], place[2], side), []).append(world)
     return {key: in_their_order(as_mm(np.mean(poses, axis=0))) for key, poses in seen.items()}, Counter(

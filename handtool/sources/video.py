@@ -15,7 +15,8 @@ import numpy as np
 from handtool.sources.frame import DAMAGED, Frame, Sampling, Tally, Video
 
 SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .wmv .flv .3gp .ogv .gif .mjpeg .mjpg .h264 .264 .hevc .y4m".split()
+    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .wmv .flv .3gp .ogv .gif .mjpeg .mjpg "
+    ".h264 .264 .hevc .y4m".split()
 )
 REFUSED = "packets refused by the decoder"
 ATTACHED_PICTURE = 1024  # AV_DISPOSITION_ATTACHED_PIC
@@ -69,9 +70,8 @@ def stated_duration(container, stream) -> float:
         return float(stream.duration * stream.time_base)
     if container.duration is None:
         return float("nan")
-    start = (
-        container.start_time or 0 if "matroska" in container.format.name else 0
-    )  # its length counts from 0, not from the first frame
+    # its length counts from 0, not from the first frame
+    start = container.start_time or 0 if "matroska" in container.format.name else 0
     return (container.duration - start) / av.time_base
 
 

@@ -38,7 +38,10 @@ BOX_SCALE = config.BOX_SCALE
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 SIDES = {"left": LEFT, "right": RIGHT}
 SAME_ASPECT = 0.02  # of width to height: a frame of 854 x 480 is one of 1280 x 720
-WHERE = "its root is the folder that holds youtube_train.json and youtube/, where the set's download_images.py puts the frames"
+WHERE = (
+    "its root is the folder that holds youtube_train.json and youtube/, where the set's download_images.py puts "
+    "the frames"
+)
 Annotation = tuple[int, int, np.ndarray]  # place in the json, side, box (4,) px
 
 

@@ -27,7 +27,8 @@ from handtool.store.rows import Chosen, copy_crops, copy_pairs, copy_rows, copy_
 
 log = logging.getLogger(__name__)
 SHARD_SETTINGS = frozenset({"shard"})  # what may differ between the shards of one run
-JOINED_ATTRS = {  # attributes that must agree where a table is joined; what else there is described one file and is left out
+# Attributes that must agree when a table is joined; others describe one file and are left out.
+JOINED_ATTRS = {
     CROPS: ("size", "box_scale"),
     KEYPOINTS: ("skeleton", "noise_px"),
     EMBEDDINGS: ("kind", "source", "normalization", "mean", "basis", "explained_variance", "encoder_uuid"),
@@ -36,7 +37,8 @@ JOINED_ATTRS = {  # attributes that must agree where a table is joined; what els
     PAIRS: ("topk", "index"),
 }
 REMEDY = {
-    EMBEDDINGS: "join the files before they are embedded, or give them one space: handtool embed {second} --basis {first}",
+    EMBEDDINGS: "join the files before they are embedded, or give them one space: "
+    "handtool embed {second} --basis {first}",
     CROPS: "extract them anew with the same --size and --box-scale",
     KEYPOINTS: "find them anew with the same --noise",
     PREDICTIONS: "predict with the same --bone and --smooth",

@@ -34,7 +34,8 @@ names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
 missing = not names
 built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
 found = f"{len(names)} x {names[0]}, {built}" if names else f"no GPU (torch is {built})"
-remedy = "" if names else "fine on the CPU (--gpus 0); with a GPU: its driver (nvidia-smi) and a CUDA build of torch (https://pytorch.org)"
+build = "its driver (nvidia-smi) and a CUDA build of torch (https://pytorch.org)"
+remedy = "" if names else f"fine on the CPU (--gpus 0); with a GPU: {build}"
 """,
     "hnswlib": """
 import hnswlib, numpy
@@ -55,10 +56,12 @@ for name in ("opencv-python", "opencv-python-headless", "opencv-contrib-python",
     except PackageNotFoundError:
         pass
 gui = [line.split(":")[1].strip() for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")]
-kind = ("with contrib" if hasattr(cv2, "ximgproc") else "without contrib") + (", headless" if gui and gui[0] in ("", "NONE") else "")
+kind = "with contrib" if hasattr(cv2, "ximgproc") else "without contrib"
+kind += ", headless" if gui and gui[0] in ("", "NONE") else ""
 found = f"cv2 {cv2.__version__} ({kind}) from {cv2.__file__}; installed: {', '.join(packages) or 'not by pip'}"
 if len(packages) > 1:
-    remedy = "several OpenCV packages share one folder (mediapipe brings opencv-contrib-python); the one installed last is what is imported"
+    remedy = "several OpenCV packages share one folder (mediapipe brings opencv-contrib-python); "
+    remedy += "the one installed last is what is imported"
 """,
     "av": """
 import av
@@ -77,7 +80,8 @@ remedy = "" if both else "it brings no model: --detector hand_landmarker.task, f
     "onnx": """
 import onnx, onnxruntime, onnxscript
 devices = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-found = f"onnxruntime {onnxruntime.__version__} ({devices}), onnx {onnx.__version__}, onnxscript {onnxscript.__version__}"
+found = f"onnxruntime {onnxruntime.__version__} ({devices}), onnx {onnx.__version__}, "
+found += f"onnxscript {onnxscript.__version__}"
 """,
     "tables": """
 import h5py, numpy, scipy, safetensors, rich, typer
@@ -88,10 +92,12 @@ found += f", HDF5 {h5py.version.hdf5_version}"
 REMEDIES = {
     "torch": "pip install --upgrade torch torchvision",
     "cuda": "pip install --upgrade torch torchvision",
-    "hnswlib": "PyPI has only its source: apt-get install g++ (a C++ compiler), then pip install --force-reinstall --no-cache-dir hnswlib",
+    "hnswlib": "PyPI has only its source: apt-get install g++ (a C++ compiler), then pip install --force-reinstall "
+    "--no-cache-dir hnswlib",
     "opencv": "pip install --force-reinstall opencv-python",
     "av": "pip install --upgrade av",
-    "mediapipe": "pip install 'handtool[mediapipe]' (mediapipe==0.10.21, Python below 3.13); without it: extract --whole, known keypoints",
+    "mediapipe": "pip install 'handtool[mediapipe]' (mediapipe==0.10.21, Python below 3.13); without it: extract "
+    "--whole, known keypoints",
     "onnx": "pip install 'handtool[onnx]'; without it: no detector or estimator as ONNX, no export to ONNX",
     "tables": "pip install --force-reinstall handtool",
 }
@@ -197,5 +203,8 @@ def remedy_for(name: str, reason: str) -> str:
     if name in ("opencv", "mediapipe") and any(
         library in reason for library in ("libGL", "libgthread", "libSM", "libX", "libxcb")
     ):
-        return "pip uninstall -y opencv-python opencv-contrib-python && pip install opencv-python-headless (or apt-get install libgl1)"
+        return (
+            "pip uninstall -y opencv-python opencv-contrib-python && pip install opencv-python-headless (or "
+            "apt-get install libgl1)"
+        )
     return REMEDIES[name]

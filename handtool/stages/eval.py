@@ -327,7 +327,10 @@ def find_warnings(hands: ScoredHands, scores: list[Score]) -> Iterator[str]:
         if each.reflection_matters:
             without = each.figures["mean_without_reflection_mm"]
             name, mean = each.protocol.name, each.figures["mean_mm"]
-            yield f"some predictions are mirrored hands: {name} is {mean:.2f} mm where a reflection may undo it, {without:.2f} mm where not"
+            yield (
+                f"some predictions are mirrored hands: {name} is {mean:.2f} mm where a reflection may undo it, "
+                f"{without:.2f} mm where not"
+            )
     few = min((each.figures["videos_drawn"] for each in scores if "videos_drawn" in each.figures), default=FEW_GROUPS)
     if few < FEW_GROUPS:
         yield f"the intervals rest on {few} video{'s' * (few != 1)}: they say little of how other videos would differ"

@@ -97,7 +97,8 @@ def export_submission(source: File, target: Path, config: ExportConfig, template
     source.need(PREDICTIONS, hint="handtool predict {path} --model pose.h5 -o predictions.h5")
     source.need(
         LABELS,
-        hint="which sample is which hand stands in /labels: handtool extract ROOT_OF_THE_SET --split … -o test.h5, then predict",
+        hint="which sample is which hand stands in /labels: handtool extract ROOT_OF_THE_SET --split … -o test.h5, "
+        "then predict",
     )
     columns = {name: read_column(source, PREDICTIONS.by_name[name]) for name in ("joints", "valid", "absolute")}
     columns |= {name: read_column(source, column) for name, column in SAMPLE_COLUMNS.items()}

@@ -270,7 +270,8 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
     unread = f", {len(bad)} videos not read whole" if bad else ""
     return HandtoolError(
         f"no hands in {len(videos)} videos ({looked} frames looked at{unread})",
-        hint="where each image is a hand already: --whole; where boxes are known: --boxes FILE; else look at more frames (--fps 5)",
+        hint="where each image is a hand already: --whole; where boxes are known: --boxes FILE; else look at more "
+        "frames (--fps 5)",
     )
 
 
@@ -295,10 +296,8 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
             for block in range(outcome["blocks"]):
                 columns, labels = open_block(job.load(part_name(video, chunk, block)))
                 end = start + len(columns["jpeg"])
-                whole = {
-                    "side": outcome["side"][start:end],
-                    "track": outcome["tracks"][start:end],
-                }  # known when the video is done
+                # known when the video is done
+                whole = {"side": outcome["side"][start:end], "track": outcome["tracks"][start:end]}
                 rows = {"video": np.full(end - start, video), "source_row": np.full(end - start, -1)}
                 crops.append(columns | whole | rows)
                 known.append((end - start, labels))

@@ -89,9 +89,8 @@ def find_missing(source: File) -> list[dict]:
             check()
         except HandtoolError as error:
             errors.append(error)
-    unique = {
-        error.hint: error for error in reversed(errors)
-    }  # images stand behind their table: they are told of where it is there
+    # images stand behind their table: they are told of where it is there
+    unique = {error.hint: error for error in reversed(errors)}
     return [{"what": error.message, "hint": error.hint} for error in reversed(unique.values())]
 
 

@@ -36,9 +36,8 @@ log = logging.getLogger(__name__)
 NOISE_ROWS = 8192
 BLOCK_ROWS = 128  # a part of the job, and what is lost where an estimator dies
 ESTIMATED, DETECTED, KNOWN = 0, 1, 2
-NOT_FOUND = {
-    "mediapipe": "no hand seen on the crop"
-}  # why an estimator returns None; of the others: keypoints not finite
+# why an estimator returns None; of the others: keypoints not finite
+NOT_FOUND = {"mediapipe": "no hand seen on the crop"}
 LOST = ("its process", "no new frame", "not enough memory")
 
 

@@ -39,14 +39,8 @@ from handtool.store import (
 log = logging.getLogger(__name__)
 BLOCK_ROWS = 65_536
 SCRATCH_BYTES = 1 << 28  # larger results than this lie on the disk while they are made
-SPACE = (
-    "kind",
-    "source",
-    "normalization",
-    "mean",
-    "basis",
-    "encoder_uuid",
-)  # attributes that make two embeddings comparable
+# attributes that make two embeddings comparable
+SPACE = ("kind", "source", "normalization", "mean", "basis", "encoder_uuid")
 KEPT_FIGURES = (
     "recall",
     "distance_quantiles_at",
@@ -191,7 +185,8 @@ def check_same_space(source: File, pool: File) -> None:
     differing = [key for key in SPACE if not np.array_equal(np.asarray(mine.get(key)), np.asarray(theirs.get(key)))]
     if differing:
         raise HandtoolError(
-            f"{source.path} and {pool.path} are embedded in different spaces ({', '.join(differing)} differ), so their distances mean nothing",
+            f"{source.path} and {pool.path} are embedded in different spaces ({', '.join(differing)} differ), so "
+            "their distances mean nothing",
             hint=f"handtool embed KEYPOINTS --basis {source.path} -o {pool.path}",
         )
 

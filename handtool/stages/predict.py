@@ -106,6 +106,7 @@ def smooth(source: File, columns: dict[str, np.ndarray], config: PredictConfig) 
     counts.skip("of no track", int(lone.sum()))
     if not counts.done:
         log.warning(
-            "no hand is part of a track, nothing was smoothed: look at more frames a second, or extract with --track-fps"
+            "no hand is part of a track, nothing was smoothed: look at more frames a second, or extract with "
+            "--track-fps"
         )
     return counts

@@ -64,7 +64,10 @@ def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compa
         ("How it was made", provenance_section(chain)),
     ]
     sections = [(title, html) for title, html in sections if html]
-    lead = f"{len(sources)} file{'s' * (len(sources) != 1)}, {len(chain)} step{'s' * (len(chain) != 1)}. Written by handtool {__version__}."
+    lead = (
+        f"{len(sources)} file{'s' * (len(sources) != 1)}, {len(chain)} step{'s' * (len(chain) != 1)}. Written by "
+        f"handtool {__version__}."
+    )
     names = [source.path.name for source in sources]
     rest = len(names) - 2
     html = page("handtool: " + ", ".join(names if rest < 2 else [*names[:2], f"and {rest} more"]), lead, sections)
@@ -184,7 +187,8 @@ def comparison_section(results: list[File], config: ReportConfig, compare: Compa
     )
     return (
         html
-        + '<p class="faint">The hands that all predicted; the same videos (of one video: hands) are drawn for both, for the interval of the difference.</p>'
+        + '<p class="faint">The hands that all predicted; the same videos (of one video: hands) are drawn for both, '
+        "for the interval of the difference.</p>"
     )
 
 

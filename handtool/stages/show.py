@@ -211,7 +211,10 @@ def show_predictions(source: File, config: ShowConfig) -> np.ndarray:
     if np.isfinite(error_mm).any():
         groups = choose_ranked(error_mm, read_column(source, CROPS.video, rows), count)
         mean, median = np.nanmean(error_mm), np.nanmedian(error_mm)
-        caption = f"{np.isfinite(error_mm).sum():,} hands, wrist on wrist {mean:.1f} mm off in the mean, {median:.1f} mm in the median; truth in grey"
+        caption = (
+            f"{np.isfinite(error_mm).sum():,} hands, wrist on wrist {mean:.1f} mm off in the mean, {median:.1f} "
+            "mm in the median; truth in grey"
+        )
     else:
         groups = [("", choose_hands(np.arange(len(rows)), np.random.default_rng(config.seed), 3 * count))]
         caption = f"{len(groups[0][1])} of {len(rows):,} hands, chosen at random; the truth is not known"

@@ -38,13 +38,8 @@ LIBRARIES = (
     "onnx",
     "onnxruntime",
 )
-LONG_TEXTS = (
-    "command",
-    "config",
-    "inputs",
-    "report",
-    "libraries",
-)  # stored as u1 datasets; everything else as attributes
+# stored as u1 datasets; everything else as attributes
+LONG_TEXTS = ("command", "config", "inputs", "report", "libraries")
 
 
 @dataclass(frozen=True)

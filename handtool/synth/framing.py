@@ -51,9 +51,8 @@ def place_hand(
     """(F, 3) m: where the wrist is, so that the middle of the palm wanders over the lane and comes nearer and goes
     away."""
     size = min(lane.height, 1.1 * (lane.x1 - lane.x0))
-    px = (
-        size * rng.uniform(lane.smallest, lane.largest) * np.exp(wander(rng, time, 0.25, 1, 2.0)[:, 0])
-    )  # an open hand's length in the picture
+    # an open hand's length in the picture
+    px = size * rng.uniform(lane.smallest, lane.largest) * np.exp(wander(rng, time, 0.25, 1, 2.0)[:, 0])
     depth = focal * OPEN_HAND_M / px
     room = np.maximum(lane.room - 0.72 * px[:, None], 10)
     start = rng.uniform(-0.7, 0.7, 2)

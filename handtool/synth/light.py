@@ -88,9 +88,8 @@ def find_corners(depth: np.ndarray, focal: float, middle: float) -> np.ndarray:
 def shade(xp, light: Light, albedo, shine, skin, point, normal, shadow, corners):
     """xp: numpy or torch. albedo, point, normal (3, n), shine, skin, shadow, corners (n,) -> linear RGB (3, n)."""
     towards_eye = -point * (point * point).sum(0) ** -0.5
-    normal = (
-        normal - xp.clip((towards_eye * normal).sum(0), None, 0) * towards_eye
-    )  # pixels half beside the edge look at its far side
+    # pixels half beside the edge look at its far side
+    normal = normal - xp.clip((towards_eye * normal).sum(0), None, 0) * towards_eye
     x, y, z = (float(c) for c in light.direction)
     facing = x * normal[0] + y * normal[1] + z * normal[2]
     half = xp.stack([towards_eye[0] + x, towards_eye[1] + y, towards_eye[2] + z])

@@ -41,9 +41,8 @@ class Solids:
         slope = np.clip((first.radius_a - first.radius_b) / length, -0.9, 0.9)
         self.a = tensor(np.stack([cones.a for cones in moments]).transpose(2, 1, 0))
         self.axis = tensor((axis / length[..., None]).transpose(2, 1, 0))
-        self.length, self.sine, self.tangent = (
-            tensor(v.T) for v in (length, slope, slope / np.sqrt(1 - slope**2))
-        )  # (P, B)
+        # (P, B)
+        self.length, self.sine, self.tangent = (tensor(v.T) for v in (length, slope, slope / np.sqrt(1 - slope**2)))
         self.radius, self.blend = tensor(first.radius_a[:, None]), tensor(first.blend[:, None])
         starts = np.flatnonzero(np.diff(first.group, prepend=-1))
         self.groups = [slice(start, end) for start, end in zip(starts, [*starts[1:], len(first.group)], strict=True)]

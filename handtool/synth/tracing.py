@@ -240,9 +240,8 @@ def surface(pairs: Pairs, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     weight, sums, by_group = pairs.melt(distance)
     wins = by_group <= pairs.nearest_group(by_group)[pairs.tile_of_group]
     share = weight * (wins / sums)[pairs.group_of_pair].T
-    scale = share / np.maximum(
-        distance + pairs.radius - x * pairs.sine, 1e-5
-    )  # by the way from the nearest sphere's centre to the point
+    # by the way from the nearest sphere's centre to the point
+    scale = share / np.maximum(distance + pairs.radius - x * pairs.sine, 1e-5)
     num_pairs, num_tiles = len(pairs.tile), t.shape[1]
     starts = np.append(pairs.pair_start, num_pairs)
     to_tiles = csr_array((np.ones(num_pairs, np.float32), np.arange(num_pairs), starts), shape=(num_tiles, num_pairs))

@@ -18,9 +18,8 @@ class BoxesFile:
 
     def __init__(self, path: str) -> None:
         boxes = read_boxes(path)
-        order = sorted(
-            range(len(boxes.name)), key=lambda row: boxes.name[row]
-        )  # stable: a picture's hands keep their order
+        # stable: a picture's hands keep their order
+        order = sorted(range(len(boxes.name)), key=lambda row: boxes.name[row])
         self.box = np.array([boxes.box[row] for row in order], np.float64).reshape(-1, 4)
         self.side, self.score = (np.array([column[row] for row in order]) for column in (boxes.side, boxes.score))
         self.relative = boxes.relative

@@ -53,7 +53,8 @@ def require_mediapipe(task: str | Path | None = None) -> None:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise HandtoolError(
             f"the mediapipe package is not installed (this is Python {python}; it exists for Python < 3.13)",
-            hint="pip install 'handtool[mediapipe]', or bring a model (ONNX), boxes (--boxes FILE) or images that are hand crops (--whole)",
+            hint="pip install 'handtool[mediapipe]', or bring a model (ONNX), boxes (--boxes FILE) or images that are "
+            "hand crops (--whole)",
         )
     if task is not None and not zipfile.is_zipfile(task):
         there = "is no MediaPipe task file (they are zip archives)" if Path(task).exists() else "does not exist"
@@ -96,7 +97,8 @@ class Solution:
         if not hasattr(mediapipe, "solutions"):
             raise HandtoolError(
                 f"mediapipe {mediapipe.__version__} has no solutions API",
-                hint="name a model for its Tasks API (hand_landmarker.task), or pip install 'mediapipe==0.10.21' (Python < 3.13)",
+                hint="name a model for its Tasks API (hand_landmarker.task), or pip install 'mediapipe==0.10.21' "
+                "(Python < 3.13)",
             )
         self.hands = mediapipe.solutions.hands.Hands(
             static_image_mode=True, max_num_hands=max_hands, min_detection_confidence=min_score

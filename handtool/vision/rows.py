@@ -34,9 +34,8 @@ TYPES = {
     "labels/extrinsics": np.float64,
     "labels/sample_id": np.int64,
 }
-Hand = tuple[
-    Detection, np.ndarray, dict
-]  # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
+# with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
+Hand = tuple[Detection, np.ndarray, dict]
 
 
 class Rows:

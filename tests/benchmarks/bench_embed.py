@@ -154,8 +154,10 @@ def main() -> None:
             ).stdout
             ours, peak = map(float, output.split())
             print(
-                f"embed {ours:.2f} s (the look at the file {look:.2f}); bare work in plain files {bare:.2f} s, {bare / ours:.2f} of its speed; with h5py "
-                f"{bare_h5py:.2f} s, {bare_h5py / ours:.2f}, without the look {bare_h5py / (ours - look):.2f}; peak {peak:.0f} MiB",
+                f"embed {ours:.2f} s (the look at the file {look:.2f}); bare work in plain files {bare:.2f} s, "
+                f"{bare / ours:.2f} of its speed; with h5py "
+                f"{bare_h5py:.2f} s, {bare_h5py / ours:.2f}, without the look {bare_h5py / (ours - look):.2f}; peak "
+                f"{peak:.0f} MiB",
                 flush=True,
             )
 

@@ -82,7 +82,8 @@ def main() -> None:
             run_stage(extract, copies, Path(folder) / f"{workers}.h5", ExtractConfig(workers=workers), boxes=boxes)
             spent[workers] = time.perf_counter() - start
         print(
-            f"4 videos: 1 worker {spent[1]:.1f} s, 2 workers {spent[2]:.1f} s   ratio {spent[1] / spent[2]:.2f} (wanted >= 1.7, idle cores)"
+            f"4 videos: 1 worker {spent[1]:.1f} s, 2 workers {spent[2]:.1f} s   ratio {spent[1] / spent[2]:.2f} "
+            "(wanted >= 1.7, idle cores)"
         )
 
 

@@ -70,7 +70,8 @@ def main() -> None:
     )
     print(f"bare PyAV + MediaPipe {alone:7.2f} frames/s, {found} hands")
     print(
-        f"extract               {with_crops:7.2f} frames/s, {kept} hands   ratio {with_crops / alone:.3f} (wanted >= 0.9)"
+        f"extract               {with_crops:7.2f} frames/s, {kept} hands   ratio {with_crops / alone:.3f} (wanted >= "
+        "0.9)"
     )
 
 

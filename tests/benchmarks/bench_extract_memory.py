@@ -57,7 +57,8 @@ def main() -> None:
                 subprocess.run(command, capture_output=True, text=True, check=True).stdout
             )
             print(
-                f"{length:4g} min, {hands:5d} hands: peak {peaks[length][0]:6.1f} MiB, of the worker {peaks[length][1]:6.1f} MiB"
+                f"{length:4g} min, {hands:5d} hands: peak {peaks[length][0]:6.1f} MiB, of the worker "
+                f"{peaks[length][1]:6.1f} MiB"
             )
         ratios = [long / short for short, long in zip(peaks[1.0], peaks[minutes])]
         print(f"ratio {ratios[0]:.3f}, of the worker {ratios[1]:.3f} (wanted <= 1.10)")

@@ -80,7 +80,8 @@ def compare(name: str, bare, ours, count: int, rounds: int) -> None:
     (alone, found), (here, found_here) = (max(side) for side in zip(*pairs))
     ratio = statistics.median(b[0] / a[0] for a, b in pairs)
     print(
-        f"{name:10s} bare {alone:7.1f} hands/s ({found} found)   ours {here:7.1f} hands/s ({found_here} found)   ratio {ratio:.3f} (wanted >= 0.9)"
+        f"{name:10s} bare {alone:7.1f} hands/s ({found} found)   ours {here:7.1f} hands/s ({found_here} found)   "
+        f"ratio {ratio:.3f} (wanted >= 0.9)"
     )
 
 

@@ -107,7 +107,8 @@ def main():
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"loop over {options.loop} hands: {loop_us:.0f} us a hand; the means agree to 1e-9")
     print(
-        f"evaluate on {options.hands} hands: {seconds:.1f} s, {batch_us:.1f} us a hand, {loop_us / batch_us:.0f} times faster"
+        f"evaluate on {options.hands} hands: {seconds:.1f} s, {batch_us:.1f} us a hand, {loop_us / batch_us:.0f} "
+        "times faster"
     )
     print(f"peak memory {peak_gib:.2f} GiB, hands and their making included")
 

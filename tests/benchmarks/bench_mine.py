@@ -148,7 +148,10 @@ def compare_commands(kind: str, num_hands: int, dim: int, options: list[str], fo
     ]
     ours, peak, output = run(*command)
     report = json.loads(output)["report"]
-    line = f"{kind:>14}  bare hnswlib {theirs['build']:6.1f} + {theirs['ask']:5.1f} s, {bare_peak:.2f} GiB   mine {ours:6.1f} s = {ours / seconds:.2f} x"
+    line = (
+        f"{kind:>14}  bare hnswlib {theirs['build']:6.1f} + {theirs['ask']:5.1f} s, {bare_peak:.2f} GiB   mine "
+        f"{ours:6.1f} s = {ours / seconds:.2f} x"
+    )
     line += f", {peak:.2f} GiB   recall@5 {report['recall']:.4f}  rejected {report['rejected_share']:.1%}"
     print(f"{line}  again {report['anchors_asked_again']:,}  scanned {report['anchors_scanned']:,}", flush=True)
 

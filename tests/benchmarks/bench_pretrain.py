@@ -59,7 +59,8 @@ def main() -> None:
     given = asked.parse_args()
     device = "cuda" if given.gpus else "cpu"
     print(
-        f"{given.arch}, {given.input_size} px, {given.pairs} pairs a step, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        f"{given.arch}, {given.input_size} px, {given.pairs} pairs a step, {device}, {torch.get_num_threads()} "
+        f"threads, torch {torch.__version__}"
     )
     with tempfile.TemporaryDirectory() as folder:
         source = make_pairs(Path(folder) / "pairs.h5", max(given.hands, given.pairs))
@@ -86,11 +87,13 @@ def compare_training(
         )
         print(f"round {turn}: pretrain {whole[-1]:.1f} pairs/s, bare {bare[-1]:.1f} pairs/s", flush=True)
     print(
-        f"pretrain {max(whole):.1f} pairs/s = {2 * max(whole):.1f} images/s, bare {max(bare):.1f} pairs/s, ratio {max(whole) / max(bare):.3f}"
+        f"pretrain {max(whole):.1f} pairs/s = {2 * max(whole):.1f} images/s, bare {max(bare):.1f} pairs/s, ratio "
+        f"{max(whole) / max(bare):.3f}"
     )
     if used:  # start and end of each run are in it: read it of long runs
         print(
-            f"GPU used {np.mean(used):.0f} % of the time, median {np.median(used):.0f} %, {torch.cuda.get_device_name()}"
+            f"GPU used {np.mean(used):.0f} % of the time, median {np.median(used):.0f} %, "
+            f"{torch.cuda.get_device_name()}"
         )
 
 
@@ -100,10 +103,12 @@ def compare_data(source: Path, given: argparse.Namespace) -> None:
         max(figures) for figures in zip(*(data_round(source, given, processes) for _ in range(given.rounds)))
     )
     print(
-        f"loader {loader:.0f} crops/s with {processes} processes, the same JPEGs from memory {memory:.0f} crops/s in as many threads, {loader / memory:.2f}"
+        f"loader {loader:.0f} crops/s with {processes} processes, the same JPEGs from memory {memory:.0f} crops/s in "
+        f"as many threads, {loader / memory:.2f}"
     )
     print(
-        f"one thread, from JPEG to pixels: ours {ours:.0f} views/s, from whole frames with OpenCV {published:.0f} views/s, {ours / published:.1f} x"
+        f"one thread, from JPEG to pixels: ours {ours:.0f} views/s, from whole frames with OpenCV {published:.0f} "
+        f"views/s, {ours / published:.1f} x"
     )
 
 

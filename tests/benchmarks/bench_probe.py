@@ -51,10 +51,12 @@ def main() -> None:
         make_worlds(folder, given)
         hands = read_labelled(folder / "labelled.h5")
         print(
-            f"{len(hands['fit'])} hands to fit, {len(hands['test'])} of other people to ask; resnet18, {given.input_size} px, {given.steps} steps"
+            f"{len(hands['fit'])} hands to fit, {len(hands['test'])} of other people to ask; resnet18, "
+            f"{given.input_size} px, {given.steps} steps"
         )
         print(
-            f"{'':>10}  {'loss':>12}  {'similarity +/-':>14}  {'uniformity':>10}  {'k-NN 2D':>8} {'3D':>6}  {'linear 2D':>9} {'3D':>6}"
+            f"{'':>10}  {'loss':>12}  {'similarity +/-':>14}  {'uniformity':>10}  {'k-NN 2D':>8} {'3D':>6}  "
+            f"{'linear 2D':>9} {'3D':>6}"
         )
         tell(
             "mean hand",

@@ -46,7 +46,8 @@ def main() -> None:
     parser.add_argument("--device", help="torch's name of one; default: numpy")
     args = parser.parse_args()
     print(
-        f"{'difficulty':<10} {'crops/s':>9} {'ms of a core per crop':>22} {'kB per crop':>12} {'JPEG alone, crops/s':>20}"
+        f"{'difficulty':<10} {'crops/s':>9} {'ms of a core per crop':>22} {'kB per crop':>12} "
+        f"{'JPEG alone, crops/s':>20}"
     )
     with ProcessPoolExecutor(args.workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         list(

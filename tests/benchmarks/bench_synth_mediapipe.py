@@ -27,12 +27,16 @@ def main() -> None:
     args = parser.parse_args()
     hands = open_hands(2, 0.5)
     print(
-        f"{'difficulty':<10} {'crops':>6} {'found %':>8} {'side right %':>13} {'error, % of the extent: median':>31} {'mean':>6} {'p90':>6}"
+        f"{'difficulty':<10} {'crops':>6} {'found %':>8} {'side right %':>13} {'error, % of the extent: median':>31} "
+        f"{'mean':>6} {'p90':>6}"
     )
     for difficulty in SETTINGS:
         sight = look_at_synth(hands, difficulty, range(args.videos), args.frames, args.size, args.seed)
         error = 100 * sight.errors
-        figures = f"{100 * sight.found:>8.1f} {100 * sight.sides.mean():>13.1f} {np.median(error):>31.2f} {error.mean():>6.2f}"
+        figures = (
+            f"{100 * sight.found:>8.1f} {100 * sight.sides.mean():>13.1f} {np.median(error):>31.2f} "
+            f"{error.mean():>6.2f}"
+        )
         print(f"{difficulty:<10} {sight.looked:>6} {figures} {np.quantile(error, 0.9):>6.2f}")
 
 

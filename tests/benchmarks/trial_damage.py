@@ -225,11 +225,13 @@ def main() -> int:
         ways = make_footage(folder, count, rng)
         report, seconds = run(folder, whole)
         print(
-            f"{count} videos, {len(ways)} damaged ({', '.join(f'{n} {way}' for way, n in Counter(ways.values()).items())}), {seconds:.1f} s"
+            f"{count} videos, {len(ways)} damaged "
+            f"({', '.join(f'{n} {way}' for way, n in Counter(ways.values()).items())}), {seconds:.1f} s"
         )
         for item in report["accounting"]:
             print(
-                f"  {item['what']}: {item['in']} in = {item['done']} done + {item['skipped']} skipped + {item['failed']} failed"
+                f"  {item['what']}: {item['in']} in = {item['done']} done + {item['skipped']} skipped + "
+                f"{item['failed']} failed"
             )
         done = kill_and_rerun(folder, resumed, kills, rng)
         print(f"killed {len(done)} times, with so many videos done: {done}")

@@ -136,7 +136,8 @@ def main() -> int:
         wrong += [f"{title}: {', '.join(sorted(differ))} differ"] if differ else []
     print(
         "\n".join(wrong)
-        or f"{kills} kills in {len(results) - 1} runs, and a second run: each to the last bit the first ({len(whole)} arrays)"
+        or f"{kills} kills in {len(results) - 1} runs, and a second run: "
+        f"each to the last bit the first ({len(whole)} arrays)"
     )
     return bool(wrong)
 

@@ -67,8 +67,10 @@ def main() -> None:
     relative = 1000 * np.linalg.norm((joints - joints[:, :1]) - (truth - truth[:, :1]), axis=2)
     absolute = 1000 * np.linalg.norm(joints - truth, axis=2)
     print(
-        f"{asked.head}, {asked.hands} hands, {asked.size} px, {asked.steps} steps: {relative.mean():.2f} mm relative to the wrist (median hand "
-        f"{np.median(relative.mean(1)):.2f}, worst {relative.mean(1).max():.2f}), {absolute.mean():.1f} mm in the camera's frame, {seconds:.0f} s"
+        f"{asked.head}, {asked.hands} hands, {asked.size} px, {asked.steps} steps: {relative.mean():.2f} mm relative "
+        "to the wrist (median hand "
+        f"{np.median(relative.mean(1)):.2f}, worst {relative.mean(1).max():.2f}), {absolute.mean():.1f} mm in the "
+        f"camera's frame, {seconds:.0f} s"
     )
 
 

@@ -60,7 +60,8 @@ def test_views_have_the_same_pixels(monkeypatch):
     monkeypatch.setattr(view_kernel, "is_usable", lambda _: False)
     for found in (there, render(crops.cuda(), views, flipped)):
         apart = (found.cpu() - render(crops, views, flipped)).abs()
-        # Hue is multiplied as a number, as published: where green is blue in a red pixel, the last bit decides between no turn and a whole one.
+        # Hue is multiplied as a number, as published: where green is blue in a red pixel, the last bit decides between
+        # no turn and a whole one.
         assert apart.mean() < 2e-5 and (apart > 2e-3).double().mean() < 1e-5
 
 

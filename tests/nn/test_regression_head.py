@@ -101,7 +101,7 @@ def test_perfect_outputs_give_the_labels_back_through_any_view():
     seen = transform_labels(hands, view)
     head = RegressionHead(8, 96).eval()
     targets = make_targets(**vars(seen))
-    # The published root depth is only right where the larger root of the quadratic is the hand's, hence the true depth here.
+    # The published root depth is only right if the larger root of the quadratic is the hand's: use the true depth here.
     xy = rays(targets.uv, seen.camera)
     joints = joints_from_slots(lift(xy, targets.z_rel, targets.z_root)) * seen.bone[:, None, None]
     torch.testing.assert_close(joints, seen.joints, atol=1e-6, rtol=0)

@@ -194,7 +194,8 @@ crops[1] = 0
 views = make_views(torch.from_numpy(rng.uniform(5, 35, (5, 21, 2))), rng.random((5, DRAWS)), ViewRanges(), size, 40)
 matrix = views.matrix @ mirror(torch.from_numpy(rng.integers(0, 2, 5).astype(bool)), side)
 for oversample, gains in ((2, views.gains), (1, views.gains), (2, None)):
-    found = view_kernel.sample_views(crops, torch.linalg.inv(matrix), size, oversample, gains, IMAGENET_MEAN, IMAGENET_STD)
+    inverse = torch.linalg.inv(matrix)
+    found = view_kernel.sample_views(crops, inverse, size, oversample, gains, IMAGENET_MEAN, IMAGENET_STD)
     expected = warp(crops, matrix, size, oversample)
     expected = normalize(expected if gains is None else scale_hsv(expected, gains.float()))
     assert found.is_contiguous(memory_format=torch.channels_last)

@@ -258,7 +258,8 @@ def cut(root):
     [
         (
             older,
-            r"assemblyhands_val_ego_data_v1-1.json does not exist: looked for .*, found in .*val: assemblyhands_val_ego_calib.json, assemblyhands_val_ego_data.json",
+            r"assemblyhands_val_ego_data_v1-1.json does not exist: looked for .*, "
+            "found in .*val: assemblyhands_val_ego_calib.json, assemblyhands_val_ego_data.json",
         ),
         (
             lambda root: (root / "annotations/val/assemblyhands_val_joint_3d_v1-1.json").unlink(),
@@ -306,7 +307,8 @@ def test_wrong_roots_and_choices_are_told(tmp_path):
     root = make_assembly(tmp_path / "a", ("val", "train"))
     with pytest.raises(
         HandtoolError,
-        match=r"assemblyhands_train_ego_data_v1-1.json does not exist: looked for the annotations of AssemblyHands, found in .*images: ego",
+        match=r"assemblyhands_train_ego_data_v1-1.json does not exist: looked for the annotations of AssemblyHands, "
+        "found in .*images: ego",
     ):
         find_videos([root / "images"], choice=Choice(NAME))
     for choice, message in [

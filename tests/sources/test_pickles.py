@@ -108,7 +108,8 @@ def test_an_array_of_python_2_is_read_from_its_latin_1_text():
 def test_an_array_of_protocol_0_of_python_2_is_read():
     raw = repr(struct.pack("<2d", -0.25, 1e300)).encode()[1:]  # as Python 2 wrote a str: quoted, with escapes
     array = (
-        b"cnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntp3\nS'b'\np4\ntp5\nRp6\n(I1\n(I2\nI1\ntp7\n"
+        b"cnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntp3\nS'b'\np4\ntp5\nRp6\n"
+        b"(I1\n(I2\nI1\ntp7\n"
         b"cnumpy\ndtype\np8\n(S'f8'\np9\nI0\nI1\ntp10\nRp11\n(I3\nS'<'\np12\nNNNI-1\nI-1\nI0\ntp13\nbI00\nS"
         + raw
         + b"\np14\ntp15\nb"

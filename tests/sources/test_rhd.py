@@ -143,7 +143,8 @@ def test_what_is_missing_or_of_another_version_is_named(tmp_path):
     (root / "training" / "mask").rename(root / "training" / "masks")
     with pytest.raises(
         HandtoolError,
-        match=r"mask does not exist: looked for anno_training.pickle, color/ and mask/, found in .*training: anno_training",
+        match=r"mask does not exist: looked for anno_training.pickle, color/ and mask/, "
+        "found in .*training: anno_training",
     ):
         read_set(root)
     (tmp_path / "empty").mkdir()

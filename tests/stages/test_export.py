@@ -252,7 +252,8 @@ def test_the_suffix_decides_and_the_file_appears_whole(tmp_path, handtool):
 def test_a_full_disk_leaves_nothing(tmp_path, handtool):
     make_pairs(tmp_path)
     (tmp_path / "sitecustomize.py").write_text(
-        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "import resource, signal\nsignal.signal(signal.SIGXFSZ, "
+        "signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
     )
     import os
 

@@ -284,7 +284,7 @@ def embed_two(tmp_path, handtool):
 
 def test_positives_may_be_hands_of_another_file_where_pretrain_finds_them(tmp_path, handtool):
     embed_two(tmp_path, handtool)
-    # both files call their videos "video 0", …: the same path is the same footage, so hands of equal numbers do not pair
+    # Both files name their videos "video 0", …: the same path means the same footage, so equal numbers do not pair.
     done = handtool("mine", "anchors.h5", "--in", "pool.h5", "--topk", "3", "-o", "pairs.h5", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)["report"]

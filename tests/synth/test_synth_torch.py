@@ -65,7 +65,8 @@ def test_the_device_is_a_gpu_only_where_there_is_one(monkeypatch):
 
 def test_without_a_driver_torch_is_not_imported():
     code = (
-        "import sys; from pathlib import Path; from handtool.synth import device; device.DRIVERS = (Path('/nowhere'),)\n"
+        "import sys; from pathlib import Path; from handtool.synth import device; device.DRIVERS = "
+        "(Path('/nowhere'),)\n"
         "from handtool.synth.crops import make_video; from handtool.stages import synth, synth_videos\n"
         "make_video(5, 0, 1, 48, 'easy', 'both', device.choose_device('auto')); assert 'torch' not in sys.modules"
     )

@@ -1,5 +1,4 @@
-"""What a file says of its hands, as training and prediction need it: crops by row, labels, and which rows at which
-step.
+"""What training and prediction read from a file: crops by row, labels, and which rows at which step.
 
 Shapes: N rows, B crops of a batch, S side of a crop in px.
 """
@@ -22,8 +21,8 @@ from handtool.store import CROPS, LABELS, File
 
 
 class Crops:
-    """The crops of files by row number, those of a second file behind those of the first; picklable, each worker
-    process opens the files itself on first use. Raises HandtoolError where files hold crops of different sizes."""
+    """The crops of files by row number; the rows of a second file follow those of the first. Picklable: each worker
+    process opens the files itself on first use. Raises HandtoolError if the files hold crops of different sizes."""
 
     def __init__(self, *files: File) -> None:
         self.jpegs = [store.open_jpegs(file) for file in files]
@@ -44,8 +43,8 @@ class Crops:
         return self.jpegs[file][row - int(self.first[file])]
 
     def decode(self, rows: np.ndarray, out: Tensor | None = None) -> Tensor:
-        """(B, S, S, 3) uint8 RGB, in `out` if that is given. Raises DamagedFile where bytes are no JPEG of the
-        recorded size."""
+        """(B, S, S, 3) uint8 RGB, in `out` if given. Raises DamagedFile if the bytes are no JPEG of the recorded
+        size."""
         out = torch.empty((len(rows), self.size, self.size, 3), dtype=torch.uint8) if out is None else out
         out_BSS3 = out.numpy()
         for place, row in enumerate(rows):
@@ -62,8 +61,8 @@ class Crops:
 class Schedule:
     """Which items each step trains on: a fresh permutation every epoch, drawn from (seed, epoch) alone.
 
-    Nothing is remembered from step to step, so a run that resumes at any step sees what the first run would have seen.
-    The last, smaller batch of an epoch is left out; the permutation makes it other items each time.
+    No state is kept between steps, so a run that resumes at any step sees the items that the first run would have seen.
+    The last, smaller batch of an epoch is left out; the permutation changes which items that are.
     """
 
     num_items: int
@@ -75,7 +74,7 @@ class Schedule:
         return self.num_items // self.batch_size
 
     def items(self, step: int) -> np.ndarray:
-        """Item numbers of this step, (batch_size,), in the order in which processes share them."""
+        """Item numbers of this step, (batch_size,), in the order in which they are divided among the processes."""
         epoch, place = divmod(step, self.steps_per_epoch)
         return epoch_order(self.num_items, self.seed, epoch)[place * self.batch_size : (place + 1) * self.batch_size]
 
@@ -86,14 +85,14 @@ def epoch_order(num_items: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def step_rng(seed: int, step: int) -> np.random.Generator:
-    """The generator of one step; no state to save. Processes draw from it alike, for the whole batch, and keep their
-    share."""
+    """The generator of one step; it has no state to save. Every process draws the same numbers for the whole batch
+    and keeps its share."""
     return np.random.default_rng((seed, step, 1))
 
 
 @dataclass(frozen=True)
 class StoredHands:
-    """What a pose model has to know of each hand of a file beside its pixels."""
+    """What a pose model needs to know about each hand of a file besides its pixels."""
 
     side: np.ndarray  # (N,) LEFT, RIGHT, UNKNOWN
     camera: np.ndarray  # (N, 3, 3) of the crop as stored, NaN unknown
@@ -117,7 +116,7 @@ def read_stored_hands(file: File) -> StoredHands:
 
 
 def read_labels(file: File) -> tuple[LabelledHands, StoredHands]:
-    """Labels of all rows as those of canonical right hands, and the hands as stored. Raises HandtoolError where the
+    """Labels of all rows, converted to canonical right hands, and the hands as stored. Raises HandtoolError if the
     file has no labels."""
     file.need(LABELS, hint="handtool extract LABELLED_FOLDER -o train.h5")
     hands = read_stored_hands(file)

@@ -1,9 +1,8 @@
-"""Which hands each forward pass sees and how: functions of (seed, number of the pass) alone, so that nothing has to be
-remembered.
+"""Which hands each forward pass sees and how: functions of (seed, number of the pass) alone, so that no state is kept.
 
-A data source tells the loop the crops to decode for a pass, `rows(number)`, and the objective what it must know of
-them, `batch(number)`. Everything is drawn for the whole batch alike in every process, which keeps its share, `own`.
-Shapes: V views of an item, B items of the share.
+A data source gives the loop the crops to decode for a pass, `rows(number)`, and gives the objective what it needs to
+know about them, `batch(number)`. Every process draws the same random numbers for the whole batch and keeps its share,
+`own`. Shapes: V views of an item, B items of the share.
 """
 
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from handtool.store import LEFT
 
 
 class DataSource(Protocol):
-    """What the loop asks of the data of an objective."""
+    """The interface between the loop and the data of an objective."""
 
     @property
     def crops(self) -> Crops: ...
@@ -42,7 +41,7 @@ class DataSource(Protocol):
         """The crops to decode for a pass, in the order in which the objective takes them."""
 
     def batch(self, number: int) -> Any:
-        """What the objective has to know of them."""
+        """What the objective needs to know about them."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class PairDraws:
         return rows[:, self.own], rng.random((*rows.shape, DRAWS))[:, self.own]
 
     def rows(self, number: int) -> np.ndarray:
-        """One crop for both views where a hand is paired with itself."""
+        """A hand that is paired with itself has one crop for both views."""
         return self.draw(number)[0][: 1 if self.hands.pairs.with_itself else None].ravel()
 
     def batch(self, number: int) -> PairBatch:
@@ -76,7 +75,7 @@ class PairDraws:
 
 @dataclass(frozen=True)
 class LabelledDraws:
-    """Batches of the pose objective: labelled hands under augmentation, for an input of `size` px."""
+    """Batches of the pose objective: augmented labelled hands, for an input of `size` px."""
 
     crops: Crops
     hands: TrainingHands

@@ -34,10 +34,10 @@ def num_features(encoder: Any) -> int:
 def encode_crops(
     source: Any, encoder: Any, config: EmbedConfig, progress: Progress = silent
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, features (B, D) float32) of every crop of `source`, seen whole and as a canonical right hand, as
+    """(first row, features (B, D) float32) of every crop of `source`, the whole crop as a canonical right hand, as
     `encoder` expects it.
 
-    Both are open handtool files. Raises HandtoolError where the device is not here or the file has no encoder.
+    Both are open handtool files. Raises HandtoolError if the device is missing or the file has no encoder.
     """
     device = find_device(config.device)
     network, _, attrs = read_encoder(encoder)

@@ -1,4 +1,4 @@
-"""Weights that others have trained: read without running anything of theirs, renamed to torchvision's names.
+"""Weights from other programs: read without running any code of theirs, and renamed to torchvision's names.
 
 Containers: torch's `.pth` / `.pt` / `.ckpt` (bare, under `state_dict`, Lightning's) and safetensors.
 """
@@ -30,11 +30,10 @@ BLOCKS: dict[tuple[tuple[int, ...], int], str] = {  # blocks in layer1..4, convo
 
 
 class Inert:
-    """Stands for a class that a checkpoint names and we do not want: whatever it is made from, it becomes an empty
+    """Replaces a class that a checkpoint names and that is not loaded: with any arguments, it becomes an empty
     dictionary.
 
-    torch's reader fills exactly such dictionaries and nothing derived from them, which lets dict-like configurations
-    through.
+    torch's reader fills OrderedDict itself but no subclass of it, so that dict-like configurations can be read.
     """
 
     def __new__(cls, *args: object, **kwargs: object) -> Any:  # an OrderedDict
@@ -42,7 +41,7 @@ class Inert:
 
 
 class InertList:
-    """The same for what is filled like a list."""
+    """The same for classes that are filled like a list."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Any:  # a list
         return []
@@ -52,10 +51,11 @@ LIST_LIKE = {"collections.deque"}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or torch file, under the names that it uses.
+    """The tensors of a safetensors or torch file, under the names used there.
 
     Torch files are only ever read with `weights_only=True`; classes that they name are replaced by inert stubs. Raises
-    HandtoolError (no such file, no weights in it), DamagedFile (unreadable, or it names what must not be loaded).
+    HandtoolError (no such file, no weights in it), DamagedFile (unreadable, or it names a class that must not be
+    loaded).
     """
     if not path.is_file():
         raise HandtoolError(f"no weights at {path}", hint="--init imagenet | scratch | FILE")
@@ -85,14 +85,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_torch(path: Path) -> object:
-    """torch.load(weights_only=True); foreign classes become `Inert`, and are named in the log."""
+    """torch.load(weights_only=True); foreign classes become `Inert` and are listed in the log."""
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (
-        ValueError,
-        RuntimeError,
-        OSError,
-    ):  # torch's format before 1.6 cannot be searched: it loads as it is, or not at all
+    except (ValueError, RuntimeError, OSError):  # torch's format before 1.6 cannot be searched for class names
         foreign = []
     except (pickle.UnpicklingError, EOFError, UnicodeDecodeError, KeyError, IndexError) as error:
         raise DamagedFile(f"{path} is damaged, or not made by torch.save: {first_line(error)}") from None
@@ -102,14 +98,14 @@ def load_torch(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(stubs):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damaged bytes lead it to
+    except Exception as error:  # damaged bytes make torch raise errors of any kind
         raise DamagedFile(f"{path} is damaged, or not made by torch.save: {first_line(error)}") from None
 
 
 def torchvision_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under torchvision's ResNet names; what is no part of the ResNet keeps its own name.
+    """The same tensors under torchvision's ResNet names; tensors that are no part of the ResNet keep their names.
 
-    Knows DDP's `module.`, torch.compile's `_orig_mod.`, PeCLR's fine-tuned `backend_model.`, Lightning's
+    Handles DDP's `module.`, torch.compile's `_orig_mod.`, PeCLR's fine-tuned `backend_model.`, Lightning's
     `encoder.features.<number>.`, our `encoder.`.
     """
     bare = {re.sub(r"^((module|_orig_mod)\.)+", "", name): value for name, value in tensors.items()}

@@ -1,6 +1,7 @@
-"""From crops to poses: the one forward pass of predict, eval and of our own model as keypoint estimator.
+"""From crops to poses: the one forward pass of predict, eval and our own model as keypoint estimator.
 
-Hands go in as canonical right hands and come out as they were seen. Shapes: N hands, B hands of a batch, K = 21 joints.
+The model gets canonical right hands; its results are converted back to the hands as stored.
+Shapes: N hands, B hands of a batch, K = 21 joints.
 """
 
 import logging
@@ -26,7 +27,7 @@ from handtool.nn.views.views import move_points
 from handtool.progress import Progress, silent
 
 log = logging.getLogger(__name__)
-LESS_MEMORY_HINT = "a smaller --batch-size, or --device cpu"  # what helps where memory was short
+LESS_MEMORY_HINT = "a smaller --batch-size, or --device cpu"  # the hint when memory runs out
 
 
 def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progress = silent) -> dict[str, np.ndarray]:
@@ -34,7 +35,7 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
 
     joints (N, K, 3) m: camera frame where `absolute`, else relative to the wrist; keypoints (N, K, 2) px of the crop as
     seen; valid (N,); scale (N,) m. A hand whose metric scale is unknown has NaN joints and is not valid. Raises
-    HandtoolError for a file without crops, weights that are no pose model, a device that is not here.
+    HandtoolError for a file without crops, weights that are no pose model, or a missing device.
     """
     device = find_device(config.device)
     model, hands = read_pose(pose), read_stored_hands(source)
@@ -72,8 +73,8 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
 def in_metres(
     joints: np.ndarray, keypoints: np.ndarray, scale: np.ndarray, absolute: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The columns of /predictions from what predict_batch says of N hands: scale (N,) m, absolute (N,) whether the
-    camera is known."""
+    """The columns of /predictions from the results of predict_batch for N hands. scale: (N,) m; absolute: (N,) bool,
+    whether the camera is known."""
     joints = joints * scale[:, None, None]
     joints = np.where(absolute[:, None, None], joints, joints - joints[:, :1])
     valid = np.isfinite(joints).all((1, 2)) & np.isfinite(keypoints).all((1, 2))
@@ -88,7 +89,7 @@ def predict_batch(
     """crops (B, S, S, 3) uint8 as stored, on the model's device; side (B,), camera (B, 3, 3) of the crop, NaN unknown.
 
     Returns joints (B, K, 3) in reference-bone lengths, camera frame (of the assumed camera where it is unknown), and
-    keypoints (B, K, 2) px of the crop; both as the hand was seen.
+    keypoints (B, K, 2) px of the crop; both of the hand as stored, not mirrored.
     """
     contract, width = model.contract, crops.shape[1]
     known = np.isfinite(camera).all((1, 2))
@@ -106,7 +107,7 @@ def predict_batch(
 
 
 def check_flip(contract: Contract, config: PredictConfig) -> None:
-    """HandtoolError where mirrored hands are to be asked about and the model never saw one."""
+    """Raises HandtoolError if --flip is asked and the model was not trained on mirrored hands."""
     if config.flip and not contract.mirrored:
         raise HandtoolError(
             "--flip: this model never saw a mirrored hand, its answers to one would spoil the mean",
@@ -117,7 +118,7 @@ def check_flip(contract: Contract, config: PredictConfig) -> None:
 def predict_twice(
     model: PoseModel, crops: Tensor, side: np.ndarray, camera: np.ndarray, precision: str = "auto"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As predict_batch: the mean of what the model says of each hand and of its mirror image, mirrored back."""
+    """As predict_batch, averaged over each hand and its mirror image (whose result is mirrored back)."""
     other = np.where(side == LEFT, RIGHT, LEFT)
     joints, keypoints = zip(*(predict_batch(model, crops, seen_as, camera, precision) for seen_as in (side, other)))
     return (joints[0] + joints[1]) / 2, (keypoints[0] + keypoints[1]) / 2
@@ -132,11 +133,11 @@ def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera
 
 
 def find_scale(hands: StoredHands, mean_bone_m: float, bone: str) -> tuple[np.ndarray, str]:
-    """The reference bone (N,) in metres that turns a pose into millimetres, and where it is from: "truth", "mean" or
-    "given".
+    """The reference bone (N,) in metres that turns a pose into millimetres, and its source: "truth", "mean" or "given".
 
-    `bone`: "auto" (the truth where the file has any, else the training mean), "truth", "mean", or a length in mm. Hands
-    whose true bone is unknown then stay NaN: one file has one kind of scale, or its errors could not be read.
+    `bone`: "auto" (the truth if the file has any, else the training mean), "truth", "mean", or a length in mm. With
+    "truth", hands whose true bone is unknown stay NaN: all scales of a file are of one kind, else its errors could not
+    be interpreted.
     """
     num = len(hands.side)
     if bone == "auto":
@@ -165,7 +166,7 @@ def read_length_m(text: str) -> float:
 
 
 def find_device(device: str) -> torch.device:
-    """ "auto", "cpu" or "cuda". Raises HandtoolError where CUDA is asked for and not here."""
+    """ "auto", "cpu" or "cuda". Raises HandtoolError if CUDA is asked for and missing."""
     here = torch.cuda.is_available()
     if device not in ("auto", "cpu", "cuda"):
         raise HandtoolError(f"--device {device}: auto, cpu or cuda")

@@ -1,4 +1,4 @@
-"""Which labelled hands train, which are held out, and which a smaller label budget leaves out."""
+"""Which labelled hands are trained on, which are held out, and which --label-fraction leaves out."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ class TrainingHands:
 
 
 def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
-    """Labels of all rows as canonical right hands, and which rows train and which are held out. `source`: an open
+    """Labels of all rows as canonical right hands, the rows to train on and the rows held out. `source`: an open
     handtool file."""
     labels, hands = read_labels(source)
     usable = np.flatnonzero((labels.valid | labels.keypoints_valid).any(1).numpy())
@@ -53,10 +53,10 @@ def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
 
 
 def hold_out(units: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:
-    """units (n,): what must not be torn apart. Returns (n,) bool, True for as near to `share` of the hands as whole
+    """units (n,): hands of one unit stay together. Returns (n,) bool, True for as near to `share` of the hands as whole
     units permit.
 
-    Never none and never all of them. Raises HandtoolError where there is one unit only.
+    At least one unit is held out, never all. Raises HandtoolError if there is only one unit.
     """
     number = number_from_0(units)
     hands = np.bincount(number)
@@ -68,7 +68,7 @@ def hold_out(units: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:
 
 
 def take_fraction(hand: np.ndarray, fraction: float, choice: str, seed: int) -> np.ndarray:
-    """hand (n,): rows that show the very same hand (FreiHAND's four backgrounds) share a number. Returns (n,) bool.
+    """hand (n,): rows that show the same hand (FreiHAND's four backgrounds) have the same number. Returns (n,) bool.
 
     "head": the first rows of the list, as published. "random": hands drawn with all their rows.
     """

@@ -1,4 +1,4 @@
-"""Crops decoded ahead by worker processes, a batch shared out among them, straight into memory that all share.
+"""Crops decoded ahead of time by worker processes: each decodes pieces of a batch into shared memory.
 
 Shapes: B crops of a batch, S side of a crop in px.
 """
@@ -24,10 +24,8 @@ from handtool.errors import HandtoolError
 from handtool.nn.files.data import Crops
 
 log = logging.getLogger(__name__)
-AHEAD = 2  # pieces that each worker has been given and has not handed back
-MIN_PIECE = (
-    64  # crops of a piece, where a batch has as many: handing a piece over takes half as long as decoding a crop
-)
+AHEAD = 2  # pieces that each worker has received and not yet returned
+MIN_PIECE = 64  # crops of a piece, if the batch has as many: passing a piece costs as much as decoding half a crop
 
 
 def read_crops(
@@ -35,10 +33,10 @@ def read_crops(
 ) -> Generator[Tensor, None, None]:
     """Decoded batches (B, S, S, 3) uint8 in the order of `batches` (arrays of rows, none longer than the first).
 
-    `processes`: of this machine that read at the same time, each with so many workers; its shared memory is divided
-    among them. A batch lasts until the one after the next is asked for: then its memory holds another. workers 0
-    decodes here, without a process. Close the generator when leaving it early: the workers live until then. Raises
-    DamagedFile as Crops.decode.
+    `processes`: the number of processes of this machine that read at the same time, each with `workers` workers; the
+    machine's shared memory is divided among them. A batch stays valid until the one after the next is requested: then
+    its memory is used again. workers=0 decodes in this process. Close the generator when leaving it early: the workers
+    live until then. Raises DamagedFile as Crops.decode.
     """
     batches = iter(batches)
     first = next(batches, None)
@@ -56,7 +54,7 @@ def read_crops(
     pieces = count_pieces(workers, len(first))
     loader = DataLoader(
         Pieces(crops, slots),
-        batch_sampler=split_batches(everything, pieces, len(slots), lengths),  # type: ignore[arg-type]  # what Pieces takes
+        batch_sampler=split_batches(everything, pieces, len(slots), lengths),  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=identity,
         worker_init_fn=partial(start_worker, os.getpid()),
@@ -73,7 +71,7 @@ def read_crops(
 def split_batches(
     batches: Iterable[np.ndarray], pieces: int, slots: int, lengths: deque
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """As many pieces of each batch: (number of its slot, first place in it, rows, maybe none). Adds each batch's
+    """Splits each batch into `pieces`: (number of its slot, first place in it, rows, maybe none). Adds each batch's
     length to `lengths`."""
     for number, rows in enumerate(batches):
         lengths.append(len(rows))
@@ -84,18 +82,18 @@ def split_batches(
 
 
 def count_pieces(workers: int, batch: int) -> int:
-    """Of each batch: one for each worker where that gives it MIN_PIECE crops."""
+    """Pieces per batch: one for each worker, if each piece then has MIN_PIECE crops."""
     return max(1, min(workers, batch // MIN_PIECE))
 
 
 def count_slots(workers: int, batch: int) -> int:
-    """Batches that have to be in memory at once: those in work, the one handed out last, and the one before it."""
+    """Batches that must be in memory at once: those being decoded, the one yielded last, and the one before it."""
     return -(-AHEAD * workers // count_pieces(workers, batch)) + 2
 
 
 def fit_workers(workers: int, batch: int, size: int, processes: int = 1) -> int:
-    """As many workers as this process' part of shared memory has room for; 0 where not even one worker's batches fit
-    (containers often come with 64 MiB)."""
+    """At most `workers`: as many as this process' part of shared memory has room for; 0 if the batches of one worker
+    do not fit (containers often have 64 MiB)."""
     try:
         found = os.statvfs("/dev/shm")
     except OSError:
@@ -106,7 +104,8 @@ def fit_workers(workers: int, batch: int, size: int, processes: int = 1) -> int:
     )
     if fits < workers:
         log.warning(
-            "%d decoding processes instead of %d: /dev/shm has room for %d MiB%s (docker run --shm-size, or a smaller batch)",
+            "%d decoding processes instead of %d: /dev/shm has room for %d MiB%s (docker run --shm-size, or a smaller "
+            "batch)",
             fits,
             workers,
             room >> 20,
@@ -117,15 +116,15 @@ def fit_workers(workers: int, batch: int, size: int, processes: int = 1) -> int:
 
 @dataclass(frozen=True)
 class Pieces(Dataset):
-    """Parts of batches, decoded where they belong. Shared memory is used again and again: fresh pages for each batch
-    cost as much as half of its decoding."""
+    """Pieces of batches, decoded into their place in shared memory. The memory is used again and again: new pages
+    for each batch would cost as much as half of its decoding."""
 
     crops: Crops
     slots: Tensor  # (slots, B, S, S, 3) uint8, shared
 
     def __getitems__(self, asked: tuple[int, int, np.ndarray]) -> HandtoolError | None:
         slot, start, rows = asked
-        try:  # handed over as a value: raised in a worker it would reach the user wrapped in that worker's traceback
+        try:  # returned, not raised: DataLoader would wrap it in the worker's traceback
             self.crops.decode(rows, self.slots[slot, start : start + len(rows)])
         except HandtoolError as error:
             return error
@@ -138,8 +137,8 @@ def identity(error: Any) -> Any:  # HandtoolError or None, from Pieces
 
 def start_worker(parent: int, number: int) -> None:
     cv2.setNumThreads(0)
-    # A scheduler sends SIGTERM to every process of a job; the training one still needs its batches until it has saved. It then
-    # closes the loader, which ends the workers; should it die, the kernel does.
+    # A scheduler sends SIGTERM to every process of a job. The training process needs batches until it has saved; then
+    # it closes the loader, which ends the workers. If it dies, the kernel ends them.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent(parent)
 
@@ -150,7 +149,7 @@ def in_order(num_rows: int, batch_size: int) -> list[np.ndarray]:
 
 
 def count_workers(workers: int, processes: int = 1) -> int:
-    """Decoding processes for each of `processes` on this machine; 0 = one per core that we may use between them, at
-    most 16."""
+    """Decoding processes for each of `processes` on this machine; 0 = the cores that we may use divided by
+    `processes`, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return workers or min(16, max(1, cores // processes))

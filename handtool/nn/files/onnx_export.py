@@ -1,8 +1,8 @@
-"""Our weights as an ONNX model that runs without torch, with metadata that say what goes in and comes out.
+"""Our weights as an ONNX model that runs without torch, with metadata that describe its inputs and outputs.
 
-pose.h5     image (B, 3, S, S), camera (B, 3, 3) px of the input -> keypoints (B, 21, 2) px of the input, joints (B, 21, 3) in lengths of
-            the reference bone (middle MCP - PIP), camera frame; both of the hand as a right one
-encoder.h5  image (B, 3, S, S) -> features (B, D) and, where it has that head, projection (B, P)
+pose.h5     image (B, 3, S, S), camera (B, 3, 3) px of the input -> keypoints (B, 21, 2) px of the input, joints (B, 21, 3) in
+            lengths of the reference bone (middle MCP - PIP), camera frame; both of the hand as a right one
+encoder.h5  image (B, 3, S, S) -> features (B, D) and, if the file has that head, projection (B, P)
 
 The image is a whole crop resized to S, left hands mirrored, RGB, normalised with the metadata's `mean` and `std` of
 pixels in 0..1.
@@ -29,16 +29,12 @@ log = logging.getLogger(__name__)
 NEEDED = ("onnx", "onnxscript")
 OLDEST_TORCH = (2, 6)
 TOLERANCE = 1e-4  # of the largest number of an output, between torch and onnxruntime
-CHECKED = 3  # random pictures on which they are compared,
-SEEDS = (
-    5,
-    6,
-    7,
-)  # and other ones where they differ: which of two cells equally high is a heat map's maximum, rounding decides
+CHECKED = 3  # random pictures on which they are compared
+SEEDS = (5, 6, 7)  # tried in turn: if two heat-map cells are equally high, rounding decides
 
 
 class DeployedPose(nn.Module):
-    """What predict does between the picture and the pose, in one graph."""
+    """The steps of predict from the picture to the pose, in one graph."""
 
     inputs, outputs = ("image", "camera"), ("keypoints", "joints")
 
@@ -65,11 +61,11 @@ class DeployedEncoder(nn.Module):
 
 
 def export_onnx(file: Any, path: Path) -> dict:
-    """Write the weights of a pose.h5 or encoder.h5 (an open handtool file) to `path`, and compare with torch where
-    onnxruntime is there.
+    """Write the weights of a pose.h5 or encoder.h5 (an open handtool file) to `path`, and compare with torch if
+    onnxruntime is installed.
 
-    Returns {"architecture", "outputs", "bytes", "difference_from_torch"}: the largest difference over the largest
-    number, None unchecked. Raises HandtoolError where a package is missing, torch is too old, or the two disagree.
+    Returns {"architecture", "outputs", "bytes", "difference_from_torch"}: the largest difference divided by the largest
+    number, None if not compared. Raises HandtoolError if a package is missing, torch is too old, or the two disagree.
     """
     require_exporter()
     deployed, metadata, size = read_deployed(file)
@@ -135,7 +131,7 @@ def example_inputs(deployed: DeployedPose | DeployedEncoder, size: int, seed: in
 
 
 def trace(deployed: DeployedPose | DeployedEncoder, inputs: Mapping[str, Tensor]):
-    """torch's own exporter, any number of hands at once."""
+    """Export with torch's own exporter, for any number of hands at once."""
     hands = torch.export.Dim("hands")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own affairs

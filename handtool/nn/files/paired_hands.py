@@ -1,6 +1,6 @@
-"""Which hands pre-training pairs, and what it must know of each beside its pixels.
+"""Which hands pre-training pairs, and what it needs to know about each besides its pixels.
 
-Shapes: N hands (of the file and, behind them, of the pool in which it was mined), J keypoints.
+Shapes: N hands (of the file, followed by those of the pool in which it was mined), J keypoints.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class PairedHands:
 
 
 def read_paired(source: File, config: PretrainConfig) -> PairedHands:
-    """Raises HandtoolError where crops, keypoints or pairs are missing, or no hand is left to train on."""
+    """Raises HandtoolError if crops, keypoints or pairs are missing, or no hand is left to train on."""
     pairs, accounting = read_pairs(source, config)
     xy, side = (read_joined(source, column) for column in (KEYPOINTS.xy, CROPS.side))
     flipped, size = torch.from_numpy(side == LEFT), int(store.read_attrs(source, CROPS)["size"])
@@ -37,7 +37,7 @@ def read_paired(source: File, config: PretrainConfig) -> PairedHands:
 
 
 def read_pairs(source: File, config: PretrainConfig) -> tuple[TrainingPairs, Accounting]:
-    """The pairs alone, which say how long a training is. Raises as `read_paired`."""
+    """Only the pairs, whose number decides the length of the training. Raises as `read_paired`."""
     if config.positives not in ("sample", "all") and not (config.positives.isdigit() and int(config.positives) > 0):
         raise WrongCommand(f"--positives {config.positives} is neither a rank (1, 2, ...) nor sample nor all")
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
@@ -57,13 +57,13 @@ def read_pairs(source: File, config: PretrainConfig) -> tuple[TrainingPairs, Acc
 
 
 def read_joined(source: File, column: Column) -> np.ndarray:
-    """A column of the file and, behind it, of its pool."""
+    """A column of the file, followed by that of its pool."""
     return np.concatenate([store.read_column(file, column) for file in files_of(source)])
 
 
 def files_of(source: File) -> list[File]:
-    """The file of the anchors and, where it was mined in another one (`mine --in`), the pool, whose rows count on
-    behind it."""
+    """The file of the anchors and, if it was mined in another file (`mine --in`), that pool; its row numbers follow
+    those of the first."""
     if source.pool is None:
         return [source]
     for table, hint in (

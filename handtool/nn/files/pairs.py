@@ -17,7 +17,7 @@ class TrainingPairs:
 
     anchors: np.ndarray
     positives: np.ndarray
-    draw: bool  # one positive a time, drawn; else all of them
+    draw: bool  # draw one positive each time; else use all
 
     def __len__(self) -> int:
         return len(self.anchors)
@@ -55,9 +55,9 @@ def pair_with_mined(
 ) -> tuple[TrainingPairs, Accounting]:
     """Anchors of a mined file with the K-th positive ("1", "2", …), one drawn each time ("sample"), or "all".
 
-    positive (P,) rows sorted by anchor, then rank; anchor_offset (N + 1,). Positives that are not `usable` (N or more,:
-    hands behind the N anchors are positives only) are left out without moving the ranks behind them; for "all" an
-    anchor must have every rank. With `mined` False the anchors alone count.
+    positive (P,) rows sorted by anchor, then rank; anchor_offset (N + 1,). usable (N or more,): rows from N on are
+    positives only. Positives that are not usable are left out; later ones keep their rank. For "all" an anchor must
+    have every rank. With `mined` False only the anchors are used.
     """
     topk, num_anchors = int(np.diff(anchor_offset).max(initial=0)), len(anchor_offset) - 1
     table_NK = np.full((num_anchors, topk), -1, np.int64)
@@ -75,7 +75,7 @@ def pair_with_mined(
     accounting.skip(f"no valid positive {wanted}", int((usable & ~present_N).sum()))
     anchors = np.flatnonzero(usable & present_N)
     accounting.done = len(anchors)
-    if positives == "sample":  # present ones first, so that the drawn place always holds one
+    if positives == "sample":  # existing ones first, so that the drawn place always holds one
         table_NK = np.take_along_axis(table_NK, np.argsort(table_NK < 0, axis=1, kind="stable"), 1)
     chosen_MK = table_NK[anchors] if mined else np.empty((len(anchors), 0), np.int64)
     return TrainingPairs(anchors, chosen_MK, draw=mined and positives == "sample"), accounting

@@ -1,4 +1,4 @@
-"""How a pose model starts, is written, and is read back."""
+"""How a pose model is initialised, written and read back."""
 
 import json
 import logging
@@ -18,16 +18,14 @@ from handtool.nn.models.regression_head import RegressionHead
 
 log = logging.getLogger(__name__)
 
-PUBLISHED_SIDE = 224  # px; PeCLR's fine-tuned layer speaks in pixels of such an input
-HEAD_MARKERS = {
-    "heatmap": "head.upsample.0.weight",
-    "regression": "head.refine.0.weight",
-}  # what tells them apart in a file of ours
+PUBLISHED_SIDE = 224  # px; the output of PeCLR's fine-tuned layer is in pixels of an input of this size
+# a weight that only this head has, in our files
+HEAD_MARKERS = {"heatmap": "head.upsample.0.weight", "regression": "head.refine.0.weight"}
 
 
 def init_pose(model: PoseModel, init: str | Path) -> dict:
-    """Fill the encoder ("scratch", "imagenet", a file of ours or a foreign one), and the head too where the file has
-    one that fits.
+    """Fill the encoder ("scratch", "imagenet", one of our files or a foreign one), and the head too if the file has one
+    of its kind.
 
     Returns {"init", "loaded", "missing", "unexpected", "head"}.
     """
@@ -58,8 +56,8 @@ def load_head(head: nn.Module, state: Mapping[str, Tensor], origin: Path) -> Non
 
 
 def published_head(found: Mapping[str, Tensor], head: RegressionHead, origin: Path) -> dict[str, Tensor]:
-    """PeCLR's fine-tuned head in our units: its layer speaks in pixels of a 224 px input, ours in half sides from
-    the centre."""
+    """PeCLR's fine-tuned head in our units: its output is in pixels of a 224 px input, ours in half sides from the
+    centre."""
     if head.input_size != PUBLISHED_SIDE:
         raise HandtoolError(
             f"the head of {origin} is for {PUBLISHED_SIDE} px, not {head.input_size}",
@@ -76,7 +74,7 @@ def published_head(found: Mapping[str, Tensor], head: RegressionHead, origin: Pa
 
 
 def write_pose(sink, model: PoseModel, config: Mapping[str, object]) -> None:
-    """Write /weights with all that prediction needs; `config`: the settings of the run."""
+    """Write /weights with everything that prediction needs; `config`: the settings of the run."""
     contract = {
         name: np.array(value) if isinstance(value, tuple) else value for name, value in asdict(model.contract).items()
     }
@@ -93,7 +91,7 @@ def read_pose(file) -> PoseModel:
             f"{file.path} holds {attrs.get('kind', 'unknown')} weights, not a pose model",
             hint=f"handtool finetune train.h5 --encoder {file.path} -o pose.h5",
         )
-    attrs = {"mirrored": False} | attrs  # files from before there was a choice
+    attrs = {"mirrored": False} | attrs  # files written before --mirror existed lack it
     contract = {name: attrs[name] for name in Contract.__dataclass_fields__}
     contract |= {name: tuple(map(float, attrs[name])) for name in ("mean", "std")}
     model = PoseModel(make_encoder(attrs["architecture"]), Contract(**contract))

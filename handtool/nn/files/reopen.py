@@ -11,7 +11,7 @@ from handtool.store.file import relocated
 
 @dataclass(frozen=True)
 class Reopen:
-    """Picklable. The gatekeeper has seen the file in the process that made this."""
+    """Picklable. The gatekeeper has checked the file in the process that made this."""
 
     path: Path
     job_folder: Path | None = None  # None: this process keeps nothing

@@ -1,4 +1,5 @@
-"""From the CPU to the device without making it wait: only page-locked memory is copied behind a GPU's back."""
+"""Batches from the CPU to the device, copied while the GPU computes: only page-locked memory can be copied
+asynchronously."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -10,7 +11,7 @@ Batches = Generator[Tensor, None, None]
 
 
 def move_ahead(batches: Batches, device: torch.device) -> Batches:
-    """Batches, none longer than the first, on the device. A GPU copies the next one while it works on this one.
+    """Batches, none longer than the first, on the device. A GPU copies the next batch while it works on this one.
 
     `batches` is a generator and is closed with this one.
     """
@@ -36,8 +37,8 @@ def move_ahead(batches: Batches, device: torch.device) -> Batches:
 
 
 def wait_for_copy(batch: Tensor, event: torch.cuda.Event) -> Tensor:
-    """The batch, for the stream that computes: what is queued there next waits for the copy, and the memory lasts
-    until that is done."""
+    """The batch, for use on the computing stream: work queued there from now on waits for the copy, and the memory
+    is kept until that work is done."""
     torch.cuda.current_stream().wait_event(event)
     batch.record_stream(torch.cuda.current_stream())
     return batch

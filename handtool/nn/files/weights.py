@@ -1,7 +1,7 @@
-"""Weights in and out: how an encoder starts, and how encoders and pose models are kept in a handtool file.
+"""Weights in and out: how an encoder is initialised, and how encoders and pose models are stored in a handtool file.
 
-In a file of ours the encoder is `encoder.<torchvision name>`; beside it stands `projection_head.*` (encoder.h5) or
-`head.*` (pose.h5).
+In our files the encoder's tensors are named `encoder.<torchvision name>`; `projection_head.*` (encoder.h5) or `head.*`
+(pose.h5) come with them.
 """
 
 import json
@@ -22,21 +22,14 @@ from handtool.nn.models.encoder import Encoder, make_encoder, make_projection_he
 log = logging.getLogger(__name__)
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-HEADS = (
-    "fc.",
-    "classifier.",
-    "projection_head.",
-    "encoder.final_layer.",
-    "final_layer.",
-    "zroot_ref.",
-    "head.",
-)  # expected beside an encoder
+# expected besides an encoder
+HEADS = ("fc.", "classifier.", "projection_head.", "encoder.final_layer.", "final_layer.", "zroot_ref.", "head.")
 
 
 def init_encoder(encoder: Encoder, init: str | Path) -> dict:
     """Fill the encoder from "imagenet" (torchvision's IMAGENET1K_V1), "scratch" (left as it is), or a file of weights.
 
-    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError where a weight is missing or of another
+    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError if a weight is missing or of another
     shape.
     """
     if str(init) == "scratch":
@@ -49,15 +42,13 @@ def init_encoder(encoder: Encoder, init: str | Path) -> dict:
 def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Path) -> dict:
     """Copy tensors under torchvision's names into the encoder; all of its weights must be among them."""
     wanted = encoder.state_dict()
-    counters = {
-        name for name in wanted if name.endswith("num_batches_tracked")
-    }  # files from before torch 0.4.1 have none
+    # files of torch before 0.4.1 have none
+    counters = {name for name in wanted if name.endswith("num_batches_tracked")}
     missing = sorted(name for name in wanted if name not in found)
     unexpected = sorted(name for name in found if name not in wanted)
     lacking = [name for name in missing if name not in counters]
-    misfits = [
-        name for name in wanted if name in found and found[name].squeeze().shape != wanted[name].squeeze().shape
-    ]  # the counters are () or (1,)
+    # the counters are () or (1,)
+    misfits = [name for name in wanted if name in found and found[name].squeeze().shape != wanted[name].squeeze().shape]
     parts, arch = {name.partition(".")[0] for name in wanted}, find_arch(found)
     beyond = [name for name in unexpected if name.partition(".")[0] in parts]
     if arch not in (None, encoder.arch) and (lacking or misfits or beyond):
@@ -80,7 +71,7 @@ def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Pa
 
 
 def read_attrs_of(path: str | Path) -> dict:
-    """What the weights in a file of ours say of themselves; nothing of foreign ones, "imagenet" and "scratch"."""
+    """The attributes of /weights in one of our files; {} for foreign files, "imagenet" and "scratch"."""
     path = Path(path)
     if not path.is_file() or not is_ours(path):
         return {}
@@ -94,7 +85,7 @@ def is_ours(path: Path) -> bool:
 
 
 def read_any(path: Path) -> dict[str, Tensor]:
-    """Tensors of one of our files, or of a foreign one."""
+    """The tensors of one of our files or of a foreign one."""
     if path.is_file() and is_ours(path):
         with store.open_file(path) as file:
             return read_state(file)[0]
@@ -130,8 +121,8 @@ def write_encoder(
 ) -> None:
     """Write a pre-trained encoder as /weights.
 
-    `contract` is what the encoder expects of its input: size (px), mean, std (RGB, 0..1), side, box_scale. `config`:
-    the run's settings.
+    `contract`: what the encoder expects of its input: size (px), mean, std (RGB, 0..1), side, box_scale. `config`: the
+    settings of the run.
     """
     attrs = {"kind": "encoder", "architecture": encoder.arch, "config": json.dumps(dict(config))} | dict(contract)
     write_state(sink, {"encoder": encoder, "projection_head": projection_head}, attrs)
@@ -177,9 +168,9 @@ def export_weights(file: store.File, path: Path) -> dict:
 
 
 def fetch_imagenet(arch: str) -> Path:
-    """torchvision's IMAGENET1K_V1 weights (the ones both papers start from): from the cache, else downloaded into it.
+    """torchvision's IMAGENET1K_V1 weights (both papers start from them): from the cache, else downloaded into it.
 
-    The cache is HANDTOOL_CACHE where that is set, else torch hub's.
+    The cache is HANDTOOL_CACHE if that is set, else torch hub's.
     """
     from urllib.request import Request, urlopen
 
@@ -194,16 +185,16 @@ def fetch_imagenet(arch: str) -> Path:
         if cached.is_file():
             return cached
     try:
-        urlopen(
-            Request(url, method="HEAD"), timeout=15
-        ).close()  # torch's own download would wait for minutes where nothing answers
+        # torch's own download waits for minutes if no server answers
+        urlopen(Request(url, method="HEAD"), timeout=15).close()
         folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(
             url, str(folder / name), hash_prefix=name.rsplit("-", 1)[-1].split(".")[0], progress=False
         )
     except (OSError, RuntimeError) as error:
         raise HandtoolError(
-            f"--init imagenet needs {name}, which is not at {folder}, and {url} could not be fetched: {first_line(getattr(error, 'reason', error))}",
+            f"--init imagenet needs {name}, which is not at {folder}, and {url} could not be fetched: "
+            f"{first_line(getattr(error, 'reason', error))}",
             hint=f"--init scratch, or --init FILE, or put that file into {folder}",
         ) from None
     return folder / name

@@ -11,9 +11,9 @@ from handtool.nn.views.precision import raise_half
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """nn.BatchNorm1d and 2d whose statistics in training are those of the joined batch. Same parameters, same names.
+    """nn.BatchNorm1d and 2d whose training statistics are those of the joined batch. Parameters and names are the same.
 
-    Half precision is summed in float32 and given back as it came, as torch's own do under autocast.
+    Half precision is summed in float32 and returned in its own type, as torch's own do under autocast.
     """
 
     def _check_input_dim(self, images: Tensor) -> None:
@@ -44,8 +44,8 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def share_batch_norm(model: nn.Module, device: str) -> nn.Module:
-    """The model with every batch norm replaced by one over all processes. Parameters and buffers stay the same tensors,
-    frozen ones frozen."""
+    """The model with every batch norm replaced by one over all processes. Parameters and buffers stay the same
+    tensors, and frozen ones stay frozen."""
     if device == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for name, module in model.named_children():

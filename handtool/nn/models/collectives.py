@@ -1,4 +1,4 @@
-"""Sums and gathers over the processes of a run, with gradient; with one process each gives back what it got.
+"""Sums and gathers over the processes of a run, with gradient; with one process each returns its argument.
 
 Shapes: N rows on this process, P processes.
 """
@@ -17,7 +17,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(context, gradient: Tensor) -> Tensor:
-        # Every process' loss depends on these rows: the gradient is the sum of what all of them say about our share.
+        # The loss of every process depends on these rows: the gradient is the sum of their gradients for our share.
         gradient = gradient.contiguous().clone()
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
@@ -38,8 +38,7 @@ class _Sum(torch.autograd.Function):
 
 
 def gather(rows: Tensor) -> Tensor:
-    """(N, ...) on each process -> (P N, ...) in the order of ranks, with gradient. Itself where there is one
-    process."""
+    """(N, ...) on each process -> (P N, ...) in the order of ranks, with gradient. With one process: `rows` itself."""
     return _Gather.apply(rows) if processes() > 1 else rows
 
 
@@ -49,9 +48,9 @@ def total(values: Tensor) -> Tensor:
 
 
 def mean_of_all(sums: Tensor, counts: Tensor) -> Tensor:
-    """This process' part of sum / count over all processes (0 where the count is): the mean of the parts over
-    processes, and that of their gradients, is the figure of the joined batch however unevenly its items are shared.
-    """
+    """This process' part of sum / count over all processes (0 if the count is 0). The mean of the parts over
+    processes is the mean of the joined batch, and so is that of the gradients, however unevenly the items are
+    divided."""
     return processes() * sums / total(counts).clamp(min=1)
 
 

@@ -1,4 +1,5 @@
-"""The contrastive objective: its model, the loss of one process' share of a batch, and what tells a collapse.
+"""The contrastive objective: its model, the loss of one process' share of a batch, and the figures that detect a
+collapse.
 
 Shapes: N pairs on this process, V views of each, J keypoints, D numbers per projection, A views of all processes.
 """
@@ -38,7 +39,7 @@ class ContrastiveModel(nn.Module):
         return self.projection_head(self.encoder(images))
 
 
-# Named by config.METHODS, called as nt_xent_rows is. The mean over processes must be the loss of the joined batch.
+# By the names in config.METHODS; called as nt_xent_rows. The mean over processes must be the loss of the joined batch.
 LOSSES = {"nt_xent": nt_xent_rows}
 
 
@@ -47,14 +48,13 @@ class PairBatch:
     """This process' share of a batch of pairs: V views of each, of which the first two are compared with all others."""
 
     xy: Tensor  # (V N, J, 2) keypoints in the canonical crops, px
-    flipped: Tensor  # (V N,) bool: a left hand, shown mirrored
-    drawn: np.ndarray  # (V, N, DRAWS) random numbers, which choose the views
+    flipped: Tensor  # (V N,) bool: a left hand, to be mirrored
+    drawn: np.ndarray  # (V, N, DRAWS) random numbers that choose the views
     with_itself: bool  # both views are of one crop, which is decoded once
 
 
 class ContrastiveObjective(Objective):
-    """NT-Xent between views of hands that are alike, as `config` (a PretrainConfig that leaves neither weights nor
-    inverse open) says."""
+    """NT-Xent between views of similar hands. `config`: a PretrainConfig whose weights and inverse are not None."""
 
     model: ContrastiveModel
     item = "pairs"
@@ -77,7 +77,8 @@ class ContrastiveObjective(Objective):
         )
 
     def __call__(self, network: nn.Module, batch: PairBatch, crops: Tensor) -> Figures:
-        """The loss, and what `similarity_figures` says of the first two views; the mean over views beyond the second."""
+        """The loss (with more than two views: the mean over the partners), and `similarity_figures` of the first two
+        views."""
         num_views, size, device = len(batch.drawn), self.config.input_size, crops.device
         views = make_views(batch.xy, batch.drawn.reshape(-1, DRAWS), self.ranges, size, crops.shape[1])
         pixels = render(crops.repeat(2, 1, 1, 1) if batch.with_itself else crops, views, batch.flipped)
@@ -90,38 +91,41 @@ class ContrastiveObjective(Objective):
         return loss, similarity_figures(z[0], z[1])
 
     def probe_memory(self, images: int) -> Tensor:
-        """The network alone."""
+        """The pass of the network, without the loss."""
         pixels = torch.zeros(images, 3, self.config.input_size, self.config.input_size)
         with torch.autocast("cpu", self.half, enabled=self.half is not None):
             projections = self.network(pixels)
         return projections.float().square().mean()
 
     def probe_loss_memory(self, pairs: int) -> Tensor:
-        """Of two views, all on this process."""
+        """The loss of two views, all on this process."""
         width = self.model.projection_head(torch.zeros(2, self.model.encoder.num_features)).shape[1]
         z = [torch.zeros(pairs, width, requires_grad=True) for _ in range(2)]
         xy = [torch.zeros(pairs, 21, 2) for _ in range(2)]
         return replace(self.batch_loss, negatives="local")(*z, *xy)
 
     def warning(self, figures: Mapping[str, float]) -> str | None:
-        """All hands have one projection: the same direction, or none at all (rows of zeros are alike, and yet have a
-        similarity of 0)."""
+        """Warns if all hands have nearly the same projection, or all projections are 0 (whose similarity is 0, too)."""
         similarity = figures["negative_similarity"]
         if similarity > COLLAPSE_SIMILARITY:
-            return f"collapse: all hands have nearly the same projection (mean similarity {similarity:.3f} of different hands)"
+            return (
+                f"collapse: all hands have nearly the same projection (mean similarity {similarity:.3f} of "
+                "different hands)"
+            )
         if figures["alignment"] == 0 and figures["positive_similarity"] < 0.5:
             return "collapse: all projections are 0"
         return None
 
 
 def resize(xy: Tensor, crops: Tensor, size: int) -> Tensor:
-    """Keypoints (A, J, 2) of whole crops (A, S, S, 3), in px of crops of `size`: the unit in which the weights take
-    distances."""
+    """Keypoints (A, J, 2) of whole crops (A, S, S, 3), in px of crops of `size`: the unit of distances in the
+    weights."""
     return (xy + 0.5) * (size / crops.shape[1]) - 0.5
 
 
 def to_unit_rows(projections: Tensor, views: Views, inverse: str) -> Tensor:
-    """Raw projections (A, D) -> unit rows, without what the views did to them."""
+    """Raw projections (A, D) -> unit rows, with the rotation and shift of the views undone (`inverse`: exact,
+    published or none)."""
     if inverse == "none":
         return normalize(raise_half(projections), dim=1)
     shift = views.shift_fraction() if inverse == "exact" else views.shift_px / views.size
@@ -132,8 +136,7 @@ def to_unit_rows(projections: Tensor, views: Views, inverse: str) -> Tensor:
 class BatchLoss:
     """A contrastive loss with adaptive weights over the batch of all processes ("global") or of this one ("local").
 
-    The mean of the results over processes is the loss of the joined batch, and so is the gradient once DDP has averaged
-    it.
+    The mean of the results over processes is the loss of the joined batch; the gradient too, once DDP has averaged it.
     """
 
     temperature: float = 0.5
@@ -176,7 +179,7 @@ class BatchLoss:
 
 
 def share_spread(distance: Tensor, across_processes: bool) -> Spread:
-    """The spread over the equally many distances of every process."""
+    """The spread of the distances of all processes, which have equally many."""
     spread = find_spread(distance)
     if not across_processes:
         return spread
@@ -186,23 +189,23 @@ def share_spread(distance: Tensor, across_processes: bool) -> Spread:
 
 @torch.no_grad()
 def similarity_figures(z1: Tensor, z2: Tensor) -> Tensor:
-    """(4,), as ContrastiveObjective.figures names them, of unit rows (N, D).
+    """The figures named in ContrastiveObjective.figures, (4,), for unit rows (N, D).
 
-    Mean similarity of partners and of all other views: 1 and 1 is a collapsed encoder. Alignment, the mean squared
-    distance of partners, 0 at best. Uniformity, the log of the mean of exp(-2 squared distance) of different hands in
-    the same view: 0 where all are one, at best -4 for many points on a sphere of many dimensions; NaN of one pair. Wang
+    Mean similarity of partners, and of all other views: 1 and 1 for a collapsed encoder. Alignment: the mean squared
+    distance of partners, 0 at best. Uniformity: the log of the mean of exp(-2 squared distance) of different hands in
+    the same view; 0 if all are equal, at best -4 for many points on a sphere of many dimensions; NaN for one pair. Wang
     and Isola 2020, arXiv:2005.10242.
     """
     num = len(z1)
     partners = (z1 * z2).sum()
-    everything = torch.cat((z1, z2)).sum(0).square().sum()  # includes each with itself: 2N, and each pair twice
+    everything = torch.cat((z1, z2)).sum(0).square().sum()  # includes each view with itself (2N) and each pair twice
     negative = (everything - 2 * num - 2 * partners) / max(2 * num * (2 * num - 2), 1)
     alignment = (z1 - z2).square().sum(1).mean()
     return torch.stack((partners / num, negative, alignment, (uniformity(z1) + uniformity(z2)) / 2))
 
 
 def uniformity(z: Tensor) -> Tensor:
-    """A scalar, of unit rows (N, D) of one view."""
+    """A scalar, for unit rows (N, D) of one view."""
     num = len(z)
     closeness_NN = (4 * (z @ z.T - 1)).fill_diagonal_(float("-inf"))  # -2 squared distance
     return closeness_NN.logsumexp((0, 1)) - math.log(num * (num - 1)) if num > 1 else z.new_tensor(math.nan)

@@ -1,4 +1,4 @@
-"""The encoder: a torchvision ResNet without its classifier, and the projection head that pre-training puts on it.
+"""The encoder: a torchvision ResNet without its classifier, and the projection head for pre-training.
 
 Shapes: B images, D features, P = 128 outputs of the projection head.
 """
@@ -12,7 +12,7 @@ from handtool.errors import HandtoolError
 class Encoder(nn.Module):
     """ResNet (He et al. 2016, arXiv:1512.03385) to global average pooled features.
 
-    The parts carry torchvision's names (`conv1`, `bn1`, `layer1.0.conv1`, ...), so that a state dict fits both ways.
+    The parts have torchvision's names (`conv1`, `bn1`, `layer1.0.conv1`, ...), so that state dicts can be exchanged.
     `num_features` is D: 512 for resnet18 and 34, else 2048. `stages` names the parts that have weights, from the output
     to the input: --layer-decay slows each stage more.
     """
@@ -48,19 +48,18 @@ class Encoder(nn.Module):
         return self.features(images).mean(dim=(2, 3))
 
 
-ENCODERS = dict.fromkeys(ARCHS, Encoder)  # a family that is no ResNet has a class of its own
+ENCODERS = dict.fromkeys(ARCHS, Encoder)  # a family other than ResNet gets its own class
 
 
 def make_encoder(arch: str) -> Encoder:
-    """A freshly initialised encoder (as torchvision initialises it; draws from torch's global generator)."""
+    """A newly initialised encoder (as torchvision initialises it, with torch's global generator)."""
     if arch not in ENCODERS:
         raise HandtoolError(f"no architecture {arch!r}: there are {', '.join(ENCODERS)}")
     return ENCODERS[arch](arch)
 
 
 def make_projection_head(num_features: int, hidden: int = 512, out: int = 128) -> nn.Sequential:
-    """(B, D) -> (B, P), as PeCLR and SiMHand have it (arXiv:2106.05953, section 4): bias before the norm, none
-    after."""
+    """(B, D) -> (B, P), as in PeCLR and SiMHand (arXiv:2106.05953, section 4): bias before the norm, none after."""
     return nn.Sequential(
         nn.Linear(num_features, hidden),
         nn.BatchNorm1d(hidden),

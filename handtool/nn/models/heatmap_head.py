@@ -1,12 +1,13 @@
-"""The heat-map head (DetNet): where each joint is in the picture, and at that place, where it is relative to the wrist.
+"""The heat-map head (DetNet): the place of each joint in the picture, and at that place its location relative to the
+wrist.
 
 The fine-tuning network of SiMHand (Lin et al. 2025, arXiv:2502.15251), which is the detection network of Zhou et al.
-2020 (arXiv:2003.09572): three transposed convolutions bring the encoder's map to a quarter of the input's side; from
-there heat maps, then bone directions, then joint locations, each seeing those before it. Locations and directions count
-only where the joint is; directions are learnt beside and not read. Locations are in lengths of wrist - middle MCP, what
-`solve` gives in lengths of the reference bone.
+2020 (arXiv:2003.09572): three transposed convolutions enlarge the encoder's map to a quarter of the input's side; then
+come heat maps, bone directions and joint locations, each computed with those before it as input. Locations and
+directions are trained only where the joint is; directions are an auxiliary loss and not used by `solve`. Locations are
+in lengths of wrist - middle MCP, the joints of `solve` in lengths of the reference bone.
 
-A cell of s px lies at (i + .5) s - .5. Shapes: B hands, K = 21 joints in standard order, H x W cells.
+The centre of cell i, s px wide, is at (i + .5) s - .5. Shapes: B hands, K = 21 joints in standard order, H x W cells.
 """
 
 import math
@@ -24,21 +25,19 @@ from handtool.nn.views.augmentation import LabelledHands
 from handtool.nn.views.geometry import place_root, rays, zero_unknown
 
 WIDTH = 256
-STRIDE = 32  # px of the input for one cell of the encoder's last map; three doublings later it is CELL
+STRIDE = 32  # px of the input per cell of the encoder's last map; CELL after three doublings
 CELL = 4
 SIGMA = 1.0  # cells
 LOSS_WEIGHTS = (100.0, 1.0, 10.0)  # heat : direction : location, published
-INITIAL_HEAT = 0.1  # what a new head says of every cell; half of them would have to be unlearnt first
+INITIAL_HEAT = 0.1  # output of a new head in every cell; from 0.5 training would first have to lower it
 DEPTH_RANGE = (4.0, 1000.0)  # of the wrist, in lengths of the reference bone
-LEAST_BONE = (
-    0.1  # in lengths of wrist - middle MCP (a hand has about .45): a guess below it must not blow up the whole hand
-)
+LEAST_BONE = 0.1  # in wrist - middle MCP (true: about .45): a shorter one would enlarge the hand too much
 PARENT = [max(parent, 0) for parent in PARENTS]
 
 
 @dataclass(frozen=True)
 class HeatmapTargets:
-    """What the head should say of B hands; masks tell what is known."""
+    """The desired outputs of the head for B hands; the masks are true where they are known."""
 
     uv: Tensor  # (B, K, 2) px of the input
     uv_valid: Tensor  # (B, K)
@@ -55,7 +54,7 @@ class HeatmapHead(nn.Module):
     """(B, D, S / 32, S / 32) features -> heat (B, K, H, W) in 0..1, directions and locations (B, K, 3, H, W); H = W = S
     / 4."""
 
-    spatial = True  # it reads the encoder's map, not its mean
+    spatial = True  # its input is the encoder's map, not its mean
     part_names = ("heat", "direction", "location")
     loss_weights = LOSS_WEIGHTS
 
@@ -66,7 +65,7 @@ class HeatmapHead(nn.Module):
                 f"the heat-map head needs an input of a multiple of {STRIDE} px, not {input_size}",
                 hint=f"--input-size {max(1, round(input_size / STRIDE)) * STRIDE}, or --head regression",
             )
-        self.per_batch = False  # the published norms of directions and locations, instead of one for each hand
+        self.per_batch = False  # True: the published norms of directions and locations, instead of one for each hand
         self.upsample = nn.Sequential(
             *(
                 layer
@@ -94,9 +93,8 @@ class HeatmapHead(nn.Module):
         return heat, direction.unflatten(1, (NUM_JOINTS, 3)), location.unflatten(1, (NUM_JOINTS, 3))
 
     def solve(self, heat: Tensor, direction: Tensor, location: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` said and the inputs' cameras (B, 3, 3) -> joints (B, K, 3), reference-bone lengths in the
-        camera frame, and keypoints (B, K, 2) px of the input; float64.
-        """
+        """The results of `forward` and the inputs' cameras (B, 3, 3) -> joints (B, K, 3), reference-bone lengths in
+        the camera frame, and keypoints (B, K, 2) px of the input; float64."""
         cells, _, index = find_maxima(heat)
         joints = location.flatten(3).gather(3, index[..., None, None].expand(-1, -1, 3, 1))[..., 0].double()
         joints = joints - joints[:, WRIST, None]
@@ -123,7 +121,8 @@ def branch(channels: int, out: int) -> nn.Sequential:
 
 
 def run_branch(branch: nn.Sequential, seen: Tensor) -> Tensor:
-    """The branch, its last layer in float32 under autocast: bf16 has 8 bits, half a millimetre of a location."""
+    """Runs the branch, its last layer in float32 even under autocast: the 8 bits of bf16 mean half a millimetre of a
+    location."""
     seen = branch[:-1](seen)
     with torch.autocast(seen.device.type, enabled=False):
         last: Any = branch[-1]
@@ -139,11 +138,11 @@ def coordinates(maps: Tensor) -> Tensor:
 
 
 def find_maxima(heat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """heat (B, K, H, W) -> the place of each maximum (B, K, 2) in cells, x first; its height (B, K); its cell's number
-    (B, K).
+    """heat (B, K, H, W) -> the position of each maximum (B, K, 2) in cells, x first; its height (B, K); its cell's
+    number (B, K).
 
-    Finer than a cell: per axis the vertex of the parabola through the logarithms of three cells, exact for a Gaussian
-    (Zhang et al. 2020, arXiv:1910.06278, eq. 6).
+    The position is finer than a cell: per axis the vertex of the parabola through the logarithms of three cells, exact
+    for a Gaussian (Zhang et al. 2020, arXiv:1910.06278, eq. 6).
     """
     high, wide = heat.shape[2:]
     flat = heat.flatten(2)
@@ -159,15 +158,15 @@ def find_maxima(heat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def subcell_offset(before: Tensor, top: Tensor, after: Tensor) -> Tensor:
-    """How far the true maximum lies from the highest of three cells, in cells."""
+    """Distance of the true maximum from the middle, highest of three cells, in cells."""
     low, middle, high = (value.clamp(min=1e-10).log() for value in (before, top, after))
     bend = (2 * middle - low - high).clamp(min=1e-6)
     return ((high - low) / (2 * bend)).clamp(-0.5, 0.5)
 
 
 def make_targets(hands: LabelledHands) -> HeatmapTargets:
-    """HeatmapTargets from labels of the views. A joint whose keypoint is unknown is looked for where its camera, if
-    known, shows it."""
+    """HeatmapTargets from labels of the views. Where a keypoint is unknown, the joint is projected with the camera,
+    if that is known."""
     joints, valid = hands.joints, hands.valid
     projected = joints @ hands.camera.mT
     by_camera = valid & torch.isfinite(projected).all(2) & (projected[..., 2] > 0)
@@ -189,8 +188,8 @@ def make_targets(hands: LabelledHands) -> HeatmapTargets:
 
 
 def gaussians(uv: Tensor, wide: int, high: int) -> Tensor:
-    """uv (B, K, 2) px of the input -> (B, K, H, W), 1 at uv and sigma SIGMA around it; nothing for a joint far outside
-    the picture."""
+    """uv (B, K, 2) px of the input -> (B, K, H, W), Gaussians of height 1 at uv and standard deviation SIGMA; about
+    0 for a joint far outside the picture."""
     cells = (uv + 0.5) / CELL - 0.5
     squares = [
         (torch.arange(size, device=uv.device) - cells[..., axis, None]) ** 2 for axis, size in ((0, wide), (1, high))
@@ -203,9 +202,9 @@ def losses_of_maps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Three scalars over the batch of all processes.
 
-    Heat: half the mean square error, summed over joints. Directions and locations: the error where the true heat map
-    is, its Frobenius norm for each hand, and the mean over hands. `per_batch`: one norm over the whole batch, divided
-    by its size, as published: it shrinks as the batch grows.
+    Heat: half the mean square error, summed over joints. Directions and locations: the error multiplied by the true
+    heat map, its Frobenius norm for each hand, and the mean over hands. `per_batch`: one norm over the whole batch,
+    divided by its size, as published: it shrinks as the batch grows.
     """
     true_heat = gaussians(targets.uv, heat.shape[3], heat.shape[2])
     squares = functional.mse_loss(heat, true_heat.to(heat), reduction="none").mean(dim=(2, 3)) * targets.uv_valid

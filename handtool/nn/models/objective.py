@@ -1,8 +1,8 @@
-"""What a training minimises: the contract between an objective, of which there is one in each file, and the one loop
+"""What a training minimises: the interface between the objectives (one per file) and the training loop
 (nn/training/loop.py).
 
-A new objective is a class like `ContrastiveObjective` or `PoseObjective`: a model, what it makes of the crops of a
-batch, and a loss.
+A new objective is a class like `ContrastiveObjective` or `PoseObjective`: a model, how it uses the crops of a batch,
+and a loss.
 """
 
 from collections.abc import Mapping
@@ -10,23 +10,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-Figures = tuple[Tensor, Tensor]  # the loss, a scalar with its gradient, and (F,) what `figures` names, without
+Figures = tuple[Tensor, Tensor]  # the loss, a scalar with gradient, and (F,) the `figures`, without
 
 
 class Objective:
-    """From the crops of a batch to its loss. `batch` is what the data source of this objective says of them
+    """From the crops of a batch to its loss. `batch`: what the data source of this objective gives with them
     (nn/files/draws.py)."""
 
-    item = "hands"  # what a batch has so many of
-    figures: tuple[
-        str, ...
-    ] = ()  # what a pass says beside its loss; kept in the curve, where the schema has it in the file too
+    item = "hands"  # what a batch consists of, in the plural
+    figures: tuple[str, ...] = ()  # results of a pass besides its loss: columns of the curve
     across_processes = False  # the loss compares each item with those of all processes
-    shown: tuple[str, ...] = ()  # those of them that stand beside the progress bar
+    shown: tuple[str, ...] = ()  # figures shown beside the progress bar
 
     def __init__(self, model: nn.Module, network: nn.Module | None = None) -> None:
-        """`model` is trained and kept. `network` is what the passes call, what DDP wraps and --compile compiles: the
-        model, or a module around it whose parameters are the model's."""
+        """`model` is trained and saved. `network` is called in each pass, wrapped by DDP and compiled by --compile:
+        the model itself, or a module around it whose parameters are the model's."""
         self.model, self.network = model, network or model
 
     def __call__(self, network: nn.Module, batch: Any, crops: Tensor) -> Figures:
@@ -38,14 +36,14 @@ class Objective:
         raise NotImplementedError
 
     def probe_memory(self, images: int) -> Tensor:
-        """A scalar whose gradient takes the memory of a pass of so many images, all zeros: run on fake tensors, it
-        tells that of a step."""
+        """A scalar whose forward and backward pass need as much memory as a training pass of `images` images (here
+        zeros). It is run on fake tensors to estimate the memory of a step."""
         raise NotImplementedError
 
     def probe_loss_memory(self, items: int) -> Tensor | None:
-        """The part of a pass whose memory grows with the square of the items, likewise; None where nothing does."""
+        """The same for the part whose memory grows with the square of the number of items; None if there is none."""
         return None
 
     def warning(self, figures: Mapping[str, float]) -> str | None:
-        """What the figures of a step say that the user must hear, once; None where all is well."""
+        """A warning about the figures of a step, logged once per run; None if they are fine."""
         return None

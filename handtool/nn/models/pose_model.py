@@ -1,4 +1,4 @@
-"""A pose model: encoder, head, and the contract of what goes in and comes out."""
+"""A pose model: encoder, head, and the contract for its inputs and outputs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,9 @@ from handtool.nn.models.heatmap_head import HeatmapHead
 from handtool.nn.models.regression_head import RegressionHead
 from handtool.nn.views.views import IMAGENET_MEAN, IMAGENET_STD
 
-FOCAL = 388.9 / 224  # of the crop's side; PeCLR's assumed camera, where the training hands had none
+FOCAL = 388.9 / 224  # of the crop's side: PeCLR's assumed camera, if the training hands had none
 
-PUBLISHED_NORMALIZATION = {
-    "mean": (0.5, 0.5, 0.5),
-    "std": (1.0, 1.0, 1.0),
-}  # DetNet's, whatever its encoder was trained with
+PUBLISHED_NORMALIZATION = {"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}  # DetNet's, for every encoder
 
 
 @dataclass(frozen=True)
@@ -26,21 +23,20 @@ class Contract:
     size: int  # px, side of the input: the whole crop, resized
     mean: tuple[float, ...] = IMAGENET_MEAN  # RGB, of 0..1
     std: tuple[float, ...] = IMAGENET_STD
-    side: str = "RIGHT"  # left hands are mirrored in and mirrored back
+    side: str = "RIGHT"  # left hands are mirrored, and their results mirrored back
     box_scale: float = 1.3  # of the crops that it was trained on
     bone_m: float = float("nan")  # mean reference bone of the training hands
     head: str = "regression"  # or heatmap
-    mirrored: bool = False  # it has seen mirrored hands too, so that --flip makes sense
-    focal: float = (
-        FOCAL  # median focal length of the training crops, in sides of the crop: assumed where a camera is unknown
-    )
+    mirrored: bool = False  # trained on mirrored hands too, as --flip requires
+    focal: float = FOCAL  # median of the training crops, in sides of the crop; assumed if the camera is unknown
 
 
 HEADS = {"heatmap": HeatmapHead, "regression": RegressionHead}
 
 
 class PoseModel(nn.Module):
-    """(B, 3, size, size) normalised canonical right hands -> what the head says of them, which `solve` understands."""
+    """(B, 3, size, size) normalised canonical right hands -> the outputs of the head, which `solve` turns into
+    joints and keypoints."""
 
     def __init__(self, encoder: Encoder, contract: Contract) -> None:
         super().__init__()
@@ -51,14 +47,15 @@ class PoseModel(nn.Module):
         return self.head(self.encoder.features(images) if self.head.spatial else self.encoder(images))
 
     def solve(self, *outputs_and_camera: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` said and, last, the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3), reference-bone
-        lengths in the camera frame, and keypoints (B, 21, 2) px of the input; float64, standard order.
-        """
+        """The results of `forward` and, last, the inputs' cameras (B, 3, 3) float64 -> joints (B, 21, 3),
+        reference-bone lengths in the camera frame, and keypoints (B, 21, 2) px of the input; float64, standard
+        order."""
         return self.head.solve(*outputs_and_camera)
 
 
 class PoseLosses(nn.Module):
-    """Model and losses as one module, whose gradients DDP can average: inputs and targets -> (P,) parts of the loss."""
+    """Model and losses as one module, so that DDP can average its gradients: inputs and targets -> (P,) parts of the
+    loss."""
 
     def __init__(self, model: PoseModel) -> None:
         super().__init__()
@@ -71,6 +68,6 @@ class PoseLosses(nn.Module):
 
 
 def assumed_camera(side: int, focal: float) -> torch.Tensor:
-    """(3, 3) of a crop of `side` px whose true camera is unknown: its axis through the centre."""
+    """(3, 3) for a crop of `side` px whose true camera is unknown: the optical axis goes through the centre."""
     middle = (side - 1) / 2
     return torch.tensor([[focal * side, 0, middle], [0, focal * side, middle], [0, 0, 1]], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The pose objective: labelled hands, seen under augmentation, and the losses of a pose head."""
+"""The pose objective: augmented labelled hands, and the losses of a pose head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from handtool.nn.views.device import constant
 class LabelledBatch:
     """This process' share of a batch of B labelled hands, and how augmentation shows them."""
 
-    labels: LabelledHands  # of the canonical crops, mirrored where the view is
+    labels: LabelledHands  # of the canonical crops; mirrored if the view is
     view: Window
     flipped: Tensor  # (B,) bool: the crop as stored is shown mirrored
     colour: Tensor | None  # (B, 4)
@@ -24,12 +24,12 @@ class LabelledBatch:
 
 
 class PoseObjective(Objective):
-    """The weighted sum of what the head's losses say; the parts are its figures."""
+    """The weighted sum of the head's losses; each loss is one of its figures."""
 
     model: PoseModel
 
     def __init__(self, model: PoseModel, half: torch.dtype | None, freeze: bool = False) -> None:
-        """freeze: the encoder learns nothing, and its batch norms keep their statistics."""
+        """freeze: the encoder is not trained, and its batch norms keep their statistics."""
         super().__init__(model, PoseLosses(model))
         self.half, self.freeze = half, freeze
         self.figures = self.shown = model.head.part_names
@@ -46,8 +46,7 @@ class PoseObjective(Objective):
         return (constant(self.model.head.loss_weights, crops.device) * parts).sum(), parts.detach()
 
     def probe_memory(self, images: int) -> Tensor:
-        """The losses themselves only where they are maps as large as the picture: those of a few numbers take no memory
-        to speak of."""
+        """Includes the real losses only if they are computed on maps: losses of a few numbers need almost no memory."""
         size, head = self.model.contract.size, self.model.head
         with torch.autocast("cpu", self.half, enabled=self.half is not None):
             outputs = self.model(torch.zeros(images, 3, size, size))
@@ -60,10 +59,10 @@ class PoseObjective(Objective):
 
 
 def layer_shares(stages: Sequence[tuple[str, ...]], decay: float) -> dict[str, float]:
-    """Layer-wise learning rates: the head at the whole rate, each stage of the encoder below it at `decay` times that
-    of the one above.
+    """Layer-wise learning rates: the head has the full rate, each stage of the encoder `decay` times the rate of the
+    one above it.
 
-    stages: names of parts, from the output to the input (`Encoder.stages`). Keys: how the names of their parameters
-    begin.
+    stages: names of parts, from the output to the input (`Encoder.stages`). Keys of the result: prefixes of the names
+    of their parameters.
     """
     return {f"encoder.{part}.": decay**depth for depth, parts in enumerate(stages, 1) for part in parts}

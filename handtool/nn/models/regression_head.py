@@ -5,7 +5,7 @@ Spurr et al. 2021 (PeCLR, arXiv:2106.05953, section 4) over Iqbal et al. 2018 (a
 Spurr et al. 2020 (arXiv:2003.09282). Units: px of the input image; depths in lengths of the reference bone (middle MCP
 - PIP).
 
-Slots: the 21 points that the head speaks of, level by level, with the palm first: palm (midpoint of wrist and middle
+Slots: the 21 points that the head predicts, level by level, with the palm first: palm (midpoint of wrist and middle
 MCP), 5 MCP, 5 PIP, 5 DIP, 5 tips. The wrist has no slot; after lifting it is 2 palm - middle MCP.
 
 Shapes: B hands, D features, K = 21 slots or joints.
@@ -25,14 +25,12 @@ PALM = 0
 MCP_SLOT, PIP_SLOT = (FROM_LEVEL_MAJOR[joint] for joint in REFERENCE_BONE)
 DEPTH_RANGE = (4.0, 50.0)  # of the palm, in bone lengths
 LOSS_WEIGHTS = (1.0, 5.0, 1.0)  # 2D : relative depth : root depth, published
-LOSS_SIDE = (
-    224  # px; the 2D loss counts pixels of the published input, so that its weight does not hang on --input-size
-)
+LOSS_SIDE = 224  # px: the 2D loss is in pixels of the published input, whatever --input-size is
 
 
 @dataclass(frozen=True)
 class RegressionTargets:
-    """What the head should say of B hands; masks tell what is known."""
+    """The desired outputs of the head for B hands; the masks are true where they are known."""
 
     uv: Tensor  # (B, K, 2) px of the input
     uv_valid: Tensor  # (B, K)
@@ -50,7 +48,7 @@ class RegressionHead(nn.Module):
     """One linear layer for uv and z_rel of 21 slots (its 64th output is ignored), and the small network that refines
     the root's depth."""
 
-    spatial = False  # it reads pooled features
+    spatial = False  # its input is the pooled features
     part_names = ("uv_px", "depth", "root")
     loss_weights = LOSS_WEIGHTS
 
@@ -61,7 +59,7 @@ class RegressionHead(nn.Module):
         nn.init.normal_(self.fc.weight, std=1e-3)  # all points start in the middle of the image
         nn.init.zeros_(self.fc.bias)
         last = nn.Linear(128, 1)
-        nn.init.zeros_(last.weight)  # the geometry alone, until there is something to correct
+        nn.init.zeros_(last.weight)  # at first the root's depth is that of the geometry, uncorrected
         nn.init.zeros_(last.bias)
         self.refine = nn.Sequential(
             nn.Linear(3 * NUM_JOINTS + 1, 128),
@@ -77,31 +75,29 @@ class RegressionHead(nn.Module):
         """features (B, D) -> uv (B, K, 2) px of the input, z_rel (B, K) bone lengths; slots."""
         with torch.autocast(features.device.type, enabled=False):  # bf16 has 8 bits: half a pixel at best
             out = self.fc(features.to(self.fc.weight.dtype))[:, : 3 * NUM_JOINTS].view(-1, NUM_JOINTS, 3)
-        half = (
-            self.input_size / 2
-        )  # the layer speaks in half sides from the centre, numbers of order 1 for any optimiser
+        half = self.input_size / 2  # the layer's unit is half a side, from the centre: numbers of order 1
         uv = half * out[..., :2] + (half - 0.5)
         z_rel = torch.cat([torch.zeros_like(out[:, :1, 2]), out[:, 1:, 2]], dim=1)
         return uv, z_rel
 
     def root(self, xy: Tensor, z_rel: Tensor) -> Tensor:
-        """The palm's depth (B,) in bone lengths: geometry, then its learnt correction. xy (B, K, 2) rays X/Z, Y/Z."""
+        """The palm's depth (B,) in bone lengths: from the geometry, plus a learnt correction. xy (B, K, 2) rays X/Z,
+        Y/Z."""
         z_root = root_depth(xy.double(), z_rel.double()).to(z_rel.dtype).detach()
         seen = torch.cat([z_rel, xy.flatten(1), z_root[:, None]], dim=1)
         return z_root + self.refine(seen)[:, 0]
 
     def joints(self, uv: Tensor, z_rel: Tensor, camera: Tensor) -> Tensor:
-        """Slots in 2.5D and the input's cameras (B, 3, 3) -> joints (B, K, 3): camera frame, bone lengths, standard
-        order, wrist."""
+        """Slots in 2.5D and the inputs' cameras (B, 3, 3) -> joints (B, K, 3): camera frame, bone lengths, standard
+        order, with the wrist."""
         xy = rays(uv, camera)
         z_root = self.root(xy.to(z_rel.dtype), z_rel)
         return joints_from_slots(lift(xy, z_rel, z_root))
 
     def solve(self, uv: Tensor, z_rel: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` said and the inputs' cameras (B, 3, 3) float64 -> joints (B, K, 3), bone lengths in the camera
-        frame, and their keypoints (B, K, 2) px of the input; float64, standard order. The wrist has no slot of its own:
-        its pixel is that of the lifted wrist.
-        """
+        """The results of `forward` and the inputs' cameras (B, 3, 3) float64 -> joints (B, K, 3), bone lengths in
+        the camera frame, and their keypoints (B, K, 2) px of the input; float64, standard order. The wrist has no
+        slot of its own: its pixel is that of the lifted wrist."""
         joints = self.joints(uv, z_rel, camera)
         seen = joints @ camera.mT
         return joints, seen[..., :2] / seen[..., 2:]
@@ -134,8 +130,7 @@ def lift(xy: Tensor, z_rel: Tensor, z_root: Tensor) -> Tensor:
 
 
 def slots_from_joints(joints: Tensor) -> Tensor:
-    """(B, K, d) standard order with the wrist -> slots with the palm. Exact in 3D; in 2D it is the palm of a flat
-    world."""
+    """(B, K, d) standard order with the wrist -> slots with the palm. Exact in 3D; in 2D only without perspective."""
     palm = (joints[:, WRIST] + joints[:, MIDDLE_MCP]) / 2
     return torch.cat([palm[:, None], joints[:, list(LEVEL_MAJOR[1:])]], dim=1)
 
@@ -147,7 +142,7 @@ def joints_from_slots(slots: Tensor) -> Tensor:
 
 
 def slot_valid(valid: Tensor) -> Tensor:
-    """(B, K) validity of joints -> of slots: the palm needs both of its ends."""
+    """(B, K) validity of joints -> of slots: the palm needs wrist and middle MCP."""
     palm = valid[:, WRIST] & valid[:, MIDDLE_MCP]
     return torch.cat([palm[:, None], valid[:, list(LEVEL_MAJOR[1:])]], dim=1)
 
@@ -158,7 +153,8 @@ def make_targets(
     """RegressionTargets from labels of the views: joints (B, K, 3) m with valid (B, K), keypoints (B, K, 2) px of the
     input likewise, bone (B,) m, camera (B, 3, 3) of the input; NaN where the bone or the camera is unknown.
 
-    A hand without joints teaches uv alone; one without a camera uv and relative depth, not the root's.
+    A hand without joints has a target for uv only; one without a camera for uv and relative depth, not for the root's
+    depth.
     """
     known, seen = slot_valid(valid), slot_valid(keypoints_valid)
     points = slots_from_joints(joints)
@@ -184,20 +180,19 @@ def make_targets(
 def losses_25d(
     head: RegressionHead, uv: Tensor, z_rel: Tensor, targets: RegressionTargets
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """L1 of keypoints (px of a 224 px input), relative depth and root depth (bone lengths): three scalars, each over
-    what is known in the batch of all processes.
-    """
+    """L1 of keypoints (px of a 224 px input), relative depth and root depth (bone lengths): three scalars, each
+    averaged over the known values in the batch of all processes."""
     loss_uv = masked_l1(uv, targets.uv, targets.uv_valid[..., None]) * LOSS_SIDE / head.input_size
     loss_rel = masked_l1(z_rel[:, 1:], targets.z_rel[:, 1:], targets.z_rel_valid[:, 1:])
     rows = targets.z_root_valid.nonzero()[:, 0]
     count = total(targets.z_root_valid.sum())
-    if count < 2:  # batch norm has no statistics of one hand; yet over several processes every parameter must take part
+    if count < 2:  # batch norm needs two hands; but DDP needs a gradient for every parameter
         return loss_uv, loss_rel, torch.stack([value.sum() for value in head.refine.parameters()]).sum() * 0
     z_root = head.root(rays(uv[rows], targets.camera[rows]).to(z_rel.dtype), z_rel[rows])
     return loss_uv, loss_rel, processes() * (z_root - targets.z_root[rows]).abs().sum() / count
 
 
 def masked_l1(predicted: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute difference where valid, over all processes; 0 where nothing is."""
+    """Mean absolute difference of the valid entries of all processes; 0 if there are none."""
     valid = valid.expand_as(predicted)
     return mean_of_all(((predicted - truth).abs() * valid).sum(), valid.sum())

@@ -38,7 +38,7 @@ def unpack(
         scaler.load_state_dict(
             {name: type(value)(state[f"scaler/{name}"]) for name, value in scaler.state_dict().items()}
         )
-    # A fused optimiser walks weights and moments in memory order: they must lie alike, channels last where the weights do.
+    # A fused optimiser reads weights and moments in memory order: the moments need the weights' layout (channels last).
     for parameter, values in optimiser.state.items():
         for name, value in values.items():
             if value.shape == parameter.shape:

@@ -84,9 +84,8 @@ def place_from_environment(device: str, env: Mapping[str, str] = os.environ) -> 
         )
     # A batch script has SLURM_NTASKS too, but only what srun starts has a step: there, all tasks run this same command.
     if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in env:
-        here = int(
-            re.split(r"\D", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))[0]
-        )  # "4(x2)": four on each of two machines
+        # "4(x2)": four on each of two machines
+        here = int(re.split(r"\D", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))[0])
         return Place(
             device, int(env["SLURM_PROCID"]), int(env.get("SLURM_LOCALID", 0)), int(env["SLURM_STEP_NUM_TASKS"]), here
         )
@@ -123,7 +122,7 @@ def process_group(place: Place) -> Iterator[None]:
     """Within, the processes of the run can talk."""
     join_process_group(place)
     yield
-    leave_process_group()  # not after an error: the others would hear of a closed connection before they hear of the error
+    leave_process_group()  # not after an error: the others would report a closed connection before they get the error
 
 
 def leave_process_group() -> None:

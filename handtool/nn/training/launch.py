@@ -85,7 +85,7 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
         for name in logging.root.manager.loggerDict
         if name.startswith(("torch.distributed.elastic", "torchelastic"))
     ]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # pages about a child that failed; what we raise is one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they print pages about a failed child; we raise one line
     failed = None
     try:
         elastic_launch(config, start_child)(function, processes, arguments, queue, os.getpid())
@@ -116,9 +116,8 @@ def listen(queue, progress: Progress, failures: list[Exception]) -> None:
 @record  # tells the launcher how this process ended
 def start_child(function: Callable, processes: int, arguments: tuple, queue, parent: int) -> None:
     end_with_parent(parent)
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # Ctrl-C reaches every process of the terminal; the parent says so for all
+    # Ctrl-C reaches every process of the terminal; only the parent reports it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     root = logging.getLogger()
     root.addHandler(logging.handlers.QueueHandler(queue))
     root.setLevel(logging.INFO if os.environ["RANK"] == "0" else logging.ERROR)
@@ -134,7 +133,8 @@ def start_child(function: Callable, processes: int, arguments: tuple, queue, par
     except Terminated:
         sys.exit(TERMINATED)
     except Exception as error:
-        # Sent before this process ends: the others then fail too, with broken connections, and the first to be heard is the cause.
+        # Sent before this process ends: then the connections of the others break, and they report errors as well.
+        # The first error received is the cause.
         queue.put(error if isinstance(error, HandtoolError) else RuntimeError(traceback.format_exc()))
         queue.close()
         queue.join_thread()

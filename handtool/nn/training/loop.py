@@ -80,9 +80,8 @@ def train(
             share_batch_norm(objective.network, place.device)
         objective.network.to(device).to(memory_format=torch.channels_last).train()
         optimiser = make_optimiser(model, config, plan.peak_rate, shares)
-        scaler = GradScaler(
-            place.device, enabled=plan.precision == "fp16"
-        )  # gradients of fp16 vanish unless they are scaled up
+        # gradients of fp16 vanish unless they are scaled up
+        scaler = GradScaler(place.device, enabled=plan.precision == "fp16")
         if state:
             unpack(state, model, optimiser, scaler)
         parallel = distributed.wrap_in_ddp(objective.network, place)

@@ -92,7 +92,8 @@ class Plan:
             )
         passes = f" in {self.accumulate} passes" if self.accumulate > 1 else ""
         log.info(
-            f"{what} on {self.device}, {on}: {num} {self.item}, {self.items_per_step} a step{passes}, {self.steps} steps, "
+            f"{what} on {self.device}, {on}: {num} {self.item}, {self.items_per_step} a step{passes}, {self.steps} "
+            "steps, "
             f"learning rate {self.peak_rate:.3g}, {self.precision}"
         )
         if self.precision == "fp16" and self.device == "cpu":
@@ -107,7 +108,8 @@ def make_plan(num_items: int, item: str, config: TrainingConfig, place: Place) -
     share = min(asked, num_items) // place.processes
     if share < 2:
         raise HandtoolError(
-            f"{num_items} {item}, {asked} a step, on {place.processes} process{'es' if place.processes > 1 else ''}: batch norm needs 2 on each",
+            f"{num_items} {item}, {asked} a step, on {place.processes} process{'es' if place.processes > 1 else ''}: "
+            "batch norm needs 2 on each",
             hint="a larger --batch-size, fewer --processes or --gpus, or more hands",
         )
     schedule = Schedule(num_items, share * place.processes, config.seed)

@@ -187,5 +187,6 @@ def out_of_memory(memory: StepMemory, plan: Plan, place: Place) -> HandtoolError
     passes = -(-plan.accumulate * share // fits)
     return HandtoolError(
         message,
-        hint=f"--batch-size {fits * plan.processes} should fit, --accumulate {passes} beside it keeps about as many {item} a step",
+        hint=f"--batch-size {fits * plan.processes} should fit, --accumulate {passes} beside it keeps about as many "
+        f"{item} a step",
     )

@@ -52,10 +52,8 @@ class Validation:
                 truth, side = hands.labels.rows(here), stored.side[here]
                 predicted, _ = predict_batch(model, images, side, stored.camera[here], "bf16" if self.half else "fp32")
                 predicted = predicted * truth.bone.numpy()[:, None, None]
-                joints, valid = (
-                    canonical_joints(truth.joints.numpy(), side),
-                    truth.valid.numpy(),
-                )  # mirrored back, as the prediction is
+                # mirrored back, as the prediction is
+                joints, valid = (canonical_joints(truth.joints.numpy(), side), truth.valid.numpy())
                 error = np.linalg.norm((predicted - predicted[:, :1]) - (joints - joints[:, :1]), axis=2)
                 scored = valid & valid[:, :1] & np.isfinite(error)
                 sums += torch.tensor([error[scored].sum(), scored.sum()])
@@ -64,9 +62,8 @@ class Validation:
             raise HandtoolError(
                 "no held-out hand has a wrist, another joint and a bone length to be scored by", hint="--val-share 0"
             )
-        return float(
-            np.float32(1000 * total / count)
-        )  # as the curve keeps it, so that a resumed run compares the same numbers
+        # as the curve keeps it, so that a resumed run compares the same numbers
+        return float(np.float32(1000 * total / count))
 
     def should_stop(self, scores: list[float]) -> bool:
         """Whether so many epochs have passed since the best score; NaN is no epoch's."""

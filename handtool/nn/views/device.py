@@ -9,12 +9,8 @@ from torch import Tensor
 
 from handtool.errors import HandtoolError
 
-OUT_OF_MEMORY_TEXTS = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "STATUS_ALLOC_FAILED",
-)  # of torch on a GPU, on the CPU; cuDNN, cuBLAS
+# of torch on a GPU, on the CPU; cuDNN, cuBLAS
+OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:

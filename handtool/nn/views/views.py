@@ -31,10 +31,8 @@ class ViewRanges:
 
     angle_deg: int = 45  # integer degrees in [-45, 45]
     shift_px: float = 15.0  # px where a crop has SHIFT_SIDE of them, uniform in [-15, 15) on each axis
-    scale: tuple[float, float] = (
-        0.9,
-        1.5,
-    )  # half-side of the view, in units of the largest keypoint distance from the mean
+    # half-side of the view, in units of the largest keypoint distance from the mean
+    scale: tuple[float, float] = (0.9, 1.5)
     colour: bool = True
 
 
@@ -46,9 +44,8 @@ class Views:
     angle_deg: Tensor  # (B,) counter-clockwise in the image
     shift_px: Tensor  # (B, 2) the content's shift as drawn, px of a crop of SHIFT_SIDE, right and down positive
     xy: Tensor  # (B, J, 2) the keypoints in the view, px
-    gains: (
-        Tensor | None
-    )  # (B, 4) factors on hue, saturation, value, and what is added to value (0 to 1); None: colours stay
+    # (B, 4) factors on hue, saturation, value, and what is added to value (0 to 1); None: colours stay
+    gains: Tensor | None
     size: int  # px, side of a view
 
     def shift_fraction(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""SiMHand's adaptive weights: the more alike two hands' keypoints, the more their similarity counts.
+"""SiMHand's adaptive weights: the closer the keypoints of two hands, the larger the weight of their similarity.
 
 Shapes: N pairs, J = 21 keypoints, R rows, A all views = 2N.
 """
@@ -13,7 +13,7 @@ from handtool.nn.views.precision import raise_half
 
 
 class Spread(NamedTuple):
-    """What the weights need to know of all distances: scalars, in their unit."""
+    """Statistics of all distances: scalars, in their unit."""
 
     low: Tensor
     high: Tensor
@@ -25,9 +25,9 @@ def adaptive_weights(
 ) -> tuple[Tensor, Tensor]:
     """Weights of the pairs (N,) and of all views against all views (2N, 2N), views in the order xy1 then xy2.
 
-    xy1, xy2: (N, J, 2) keypoints of the two views after augmentation, px of the network's input. The lambdas (1/px)
-    steer "sigmoid" only. Without a spread in the distances every weight is 1. No gradient. Raises ValueError on shapes
-    or kind.
+    xy1, xy2: (N, J, 2) keypoints of the two views after augmentation, px of the network's input. The lambdas (1/px) are
+    used by "sigmoid" only. If all distances are equal every weight is 1. No gradient. Raises ValueError on shapes or
+    kind.
 
     Lin et al. 2025, arXiv:2502.15251, section 3.3: linear (max - d)/(max - min), sigmoid 1/(1 + exp(lambda (d -
     mean))).
@@ -74,14 +74,14 @@ def sigmoid(distance: Tensor, spread: Spread, steepness: float) -> Tensor:
     return torch.sigmoid(-steepness * (distance - spread.mean))
 
 
-# Distances of any shape, the spread of all, --lambda-pos or --lambda-neg (1/px) -> weights of that shape, 1 at most.
+# Distances of any shape, their spread, --lambda-pos or --lambda-neg (1/px) -> weights of that shape, at most 1.
 KINDS: dict[str, Callable[[Tensor, Spread, float], Tensor]] = {"linear": linear, "sigmoid": sigmoid}
 
 
 def weigh(distance: Tensor, spread: Spread, kind: str, steepness: float) -> Tensor:
-    """Weights for distances of any shape, 1 where all are equal. `spread` may come from more distances than these
-    (other processes)."""
-    # Equal distances differ in the last digits, being means of 21 roots: without a tolerance rounding would decide.
+    """Weights for distances of any shape, 1 if all are equal. `spread` may include other distances (of other
+    processes)."""
+    # Equal distances, means of 21 roots, differ in the last digits: hence the tolerance.
     flat = spread.high - spread.low <= 32 * torch.finfo(distance.dtype).eps * spread.high
     weights = KINDS[kind](distance, spread, steepness)
     return torch.where(flat, torch.ones_like(weights), weights)

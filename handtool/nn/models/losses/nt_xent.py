@@ -48,12 +48,12 @@ def nt_xent_rows(
     pair_weights_R: Tensor | None,
     all_weights_RA: Tensor | None,
 ) -> Tensor:
-    """The mean of some rows of NT-Xent: those that one process owns when the views of all processes are gathered.
+    """The mean over those rows of NT-Xent that belong to one process, when the views of all processes are gathered.
 
-    own_R, partner_R: places in z_AD of each row's view and of its partner. The mean of this over processes with equally
-    many rows is the loss of the joined batch.
+    own_R, partner_R: places in z_AD of each row's view and of its partner. The mean of the results over processes, each
+    with equally many rows, is the loss of the joined batch.
     """
-    # Autocast would take the product back to bfloat16, which holds a logit of 10 to 0.03: 3 % after exp.
+    # Autocast would round the product to bfloat16: an error of 0.03 in a logit of 10, 3 % after exp.
     with torch.autocast(z_AD.device.type, enabled=False):
         z_AD = raise_half(z_AD)
         logits_RA = (z_AD[own_R] @ z_AD.T) / temperature
