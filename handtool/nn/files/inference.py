@@ -58,13 +58,13 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     crops = Crops(source)
     joints, keypoints = np.empty((len(crops), 21, 3)), np.empty((len(crops), 21, 2))
     workers = count_workers(config.workers) if len(crops) > config.batch_size else 0
-    done, look = 0, predict_twice if config.flip else predict_batch
+    done, run = 0, predict_twice if config.flip else predict_batch
     reading = move_ahead(read_crops(crops, in_order(len(crops), config.batch_size), workers), device)
     with closing(reading) as batches, explain_out_of_memory(device, config.batch_size, LESS_MEMORY_HINT):
         model.to(device)
         for images in batches:
             rows = slice(done, done + len(images))
-            joints[rows], keypoints[rows] = look(model, images, hands.side[rows], hands.camera[rows], config.precision)
+            joints[rows], keypoints[rows] = run(model, images, hands.side[rows], hands.camera[rows], config.precision)
             done = rows.stop
             progress("predict", done, len(crops))
     return in_metres(joints, keypoints, scale, absolute)

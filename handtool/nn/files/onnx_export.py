@@ -1,7 +1,8 @@
 """Our weights as an ONNX model that runs without torch, with metadata that describe its inputs and outputs.
 
-pose.h5     image (B, 3, S, S), camera (B, 3, 3) px of the input -> keypoints (B, 21, 2) px of the input, joints (B, 21, 3) in
-            lengths of the reference bone (middle MCP - PIP), camera frame; both of the hand as a right one
+pose.h5     image (B, 3, S, S), camera (B, 3, 3) px of the input -> keypoints (B, 21, 2) px of the input,
+            joints (B, 21, 3) in lengths of the reference bone (middle MCP - PIP), camera frame;
+            both of the hand as a right one
 encoder.h5  image (B, 3, S, S) -> features (B, D) and, if the file has that head, projection (B, P)
 
 The image is a whole crop resized to S, left hands mirrored, RGB, normalised with the metadata's `mean` and `std` of

@@ -1,4 +1,5 @@
-"""The state of a training as named arrays, and back. The arrays go into an HDF5 part of the job; nothing is pickled."""
+"""The state of a training as named arrays, and back. The arrays are stored as an HDF5 part of the job; nothing is
+pickled."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,8 @@ from torch.amp import GradScaler
 
 
 def pack(model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler | None = None) -> dict[str, np.ndarray]:
-    """`model/<name>` for parameters and buffers, `optimiser/<number of the parameter>/<name>` for what the optimiser
-    keeps, `scaler/<name>` for a gradient scaler that is on."""
+    """`model/<name>` for parameters and buffers, `optimiser/<number of the parameter>/<name>` for the state of the
+    optimiser, `scaler/<name>` for a gradient scaler that is enabled."""
     arrays = {f"model/{name}": to_array(value) for name, value in model.state_dict().items()}
     for number, kept in optimiser.state_dict()["state"].items():
         arrays |= {f"optimiser/{number}/{name}": to_array(value) for name, value in kept.items()}
@@ -23,7 +24,7 @@ def pack(model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler 
 def unpack(
     state: Mapping[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler | None = None
 ) -> None:
-    """Puts what `pack` took back into a model, an optimiser and a scaler of the same making."""
+    """Restores the arrays of `pack` into a model, an optimiser and a scaler made with the same settings."""
     load_model(state, model)
     groups = optimiser.state_dict()["param_groups"]
     kept: dict[int, dict[str, torch.Tensor]] = {

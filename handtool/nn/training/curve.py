@@ -1,4 +1,4 @@
-"""What a training says of itself step by step, and when to look, to save, to warn."""
+"""The figures of a training step by step, and the times for reading them and for checkpoints."""
 
 import math
 import time
@@ -14,10 +14,10 @@ VALIDATION = "validation_mm"  # NaN at steps that do not end an epoch
 
 
 class Curve:
-    """One value a step in each column. Figures stay on the device until someone looks, so that a GPU need not wait."""
+    """One value a step in each column. Figures stay on the device until `fetch`, so that a GPU need not wait."""
 
     def __init__(self, figures: tuple[str, ...], validated: bool, state: Mapping[str, np.ndarray] | None) -> None:
-        """`figures`: what the objective says of a pass beside the loss; `state`: a checkpoint to go on from."""
+        """`figures`: the objective's figures besides the loss; `state`: a checkpoint to resume from."""
         self.figures = figures
         self.columns = ALWAYS | dict.fromkeys((*figures, VALIDATION) if validated else figures, "f4")
         self.values = {name: state[f"curve/{name}"].tolist() if state else [] for name in self.columns}
@@ -34,7 +34,7 @@ class Curve:
         self.pending.append(figures)
 
     def fetch(self) -> None:
-        """Brings pending figures over. Raises HandtoolError where the loss is not finite any more."""
+        """Moves pending figures to the CPU. Raises HandtoolError if the loss is not finite."""
         for figures in self.pending:
             step, numbers = len(self.values["loss"]), figures.tolist()
             for name, value in zip(("loss", *self.figures), numbers, strict=True):
@@ -57,7 +57,7 @@ class Curve:
 
 
 class Clock:
-    """Training time over all parts of a resumed run, and what is due: a look at the figures, a checkpoint."""
+    """Training time over all sessions of a resumed run, and when to read the figures and to save a checkpoint."""
 
     def __init__(
         self, seconds_before: float, checkpoint_every: int, checkpoint_seconds: float, look_seconds: float = 0.5
@@ -71,20 +71,20 @@ class Clock:
         return self.seconds_before + time.monotonic() - self.begun
 
     def tick(self) -> bool:
-        """One more step; True where it is time to look at the figures."""
+        """Counts a step; True if it is time to read the figures."""
         self.steps_since_look += 1
         return time.monotonic() - self.looked >= self.look_seconds
 
     def steps_per_s(self) -> float:
-        """Since the last look, which this one ends."""
+        """The rate since the last call."""
         now = time.monotonic()
         rate = self.steps_since_look / max(now - self.looked, 1e-9)
         self.looked, self.steps_since_look = now, 0
         return rate
 
     def should_save(self, steps_done: int) -> bool:
-        """Every so many steps, or by the clock. A checkpoint never changes the result, so either may be chosen anew
-        each time."""
+        """Every `checkpoint_every` steps, or every `checkpoint_seconds`. Checkpoints do not change the result, so a
+        resumed run may choose again."""
         due = steps_done % self.every == 0 if self.every else time.monotonic() - self.saved >= self.checkpoint_seconds
         if due:
             self.saved = time.monotonic()

@@ -1,4 +1,4 @@
-"""Several processes as one: which one am I, where do we meet, and what all of them must agree on."""
+"""Several processes in one run: the rank of this process, the process group, and decisions that all ranks share."""
 
 import os
 import re
@@ -16,9 +16,7 @@ from handtool.config import TrainingConfig
 from handtool.errors import COULD_NOT, HandtoolError, WrongCommand
 from handtool.nn.models.collectives import extreme, processes
 
-GO = (
-    0  # what rank 0 tells the others where there is something to train; otherwise 1 + the exit code with which they end
-)
+GO = 0  # rank 0 sends this if there is something to train, else 1 + the exit code of the other ranks
 
 
 @dataclass(frozen=True)
@@ -29,20 +27,20 @@ class Place:
     rank: int = 0
     local_rank: int = 0
     processes: int = 1
-    local_processes: int = 1  # of them on this machine
+    local_processes: int = 1  # those on this machine
 
     @property
     def torch_device(self) -> torch.device:
         return torch.device("cuda", self.local_rank) if self.device == "cuda" else torch.device("cpu")
 
     def share(self, batch_size: int) -> slice:
-        """Which of a batch's items are this process'."""
+        """The items of a batch that this process trains on."""
         size = batch_size // self.processes
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
 def find_place(config: TrainingConfig, command: str) -> tuple[Place, bool]:
-    """Where this process stands, and whether the other processes of the run are starts_ranks to start. Raises as
+    """The rank and device of this process, and whether it has to start the other processes of the run. Raises as
     `find_devices`."""
     device, processes = find_devices(config.gpus, config.processes, command)
     given = place_from_environment(device)
@@ -50,11 +48,11 @@ def find_place(config: TrainingConfig, command: str) -> tuple[Place, bool]:
 
 
 def find_devices(gpus: int | None, processes: int, command: str) -> tuple[str, int]:
-    """What `--gpus` and `--processes` ask for, checked against this machine: ("cpu" or "cuda", processes to start
+    """The devices of `--gpus` and `--processes`, checked against this machine: ("cpu" or "cuda", processes to start
     here).
 
-    gpus None: one if there is one. Raises HandtoolError where fewer GPUs are here than asked, WrongCommand for both at
-    once.
+    gpus None: one if there is one. Raises HandtoolError if fewer GPUs are here than asked, WrongCommand if both are
+    given.
     """
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
     asked = min(1, here) if gpus is None else gpus
@@ -73,7 +71,8 @@ def find_devices(gpus: int | None, processes: int, command: str) -> tuple[str, i
 
 
 def place_from_environment(device: str, env: Mapping[str, str] = os.environ) -> Place | None:
-    """The place that torchrun or a SLURM step of several tasks gives this process; None where nobody started it so."""
+    """The place that torchrun or a SLURM step of several tasks gives this process; None if it was not started by
+    these."""
     if "RANK" in env and "WORLD_SIZE" in env:
         return Place(
             device,
@@ -82,7 +81,8 @@ def place_from_environment(device: str, env: Mapping[str, str] = os.environ) -> 
             int(env["WORLD_SIZE"]),
             int(env.get("LOCAL_WORLD_SIZE", 1)),
         )
-    # A batch script has SLURM_NTASKS too, but only what srun starts has a step: there, all tasks run this same command.
+    # A batch script has SLURM_NTASKS too, but only processes started by srun are in a step, whose tasks all run this
+    # command.
     if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in env:
         # "4(x2)": four on each of two machines
         here = int(re.split(r"\D", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))[0])
@@ -93,14 +93,14 @@ def place_from_environment(device: str, env: Mapping[str, str] = os.environ) -> 
 
 
 def is_other_rank() -> bool:
-    """Whether torchrun or SLURM started this process as another one than the first."""
+    """Whether torchrun or SLURM started this process as a rank other than 0."""
     place = place_from_environment("cpu")
     return place is not None and place.rank > 0
 
 
 def find_init_method(env: Mapping[str, str] = os.environ) -> str:
-    """Where the processes meet, as an init_method: torchrun says it; under SLURM the step's first host, a port from
-    the job."""
+    """torch's init_method, the address where the processes connect: from torchrun's environment; under SLURM the
+    step's first host and a port derived from the job's number."""
     if "MASTER_ADDR" in env:
         return "env://"
     first = re.sub(r"\[(\w+).*", r"\1", env["SLURM_STEP_NODELIST"]).split(",")[0]  # node[03-07,9] -> node03
@@ -108,8 +108,7 @@ def find_init_method(env: Mapping[str, str] = os.environ) -> str:
 
 
 def join_process_group(place: Place) -> None:
-    """From here on the processes of the run can talk: NCCL between GPUs (gloo beside it for CPU tensors), gloo
-    between CPUs."""
+    """Connects the processes of the run: NCCL for GPUs (and gloo for CPU tensors), gloo for CPUs."""
     if place.device == "cuda":
         torch.cuda.set_device(place.torch_device)
     if place.processes > 1 and not dist.is_initialized():
@@ -119,7 +118,7 @@ def join_process_group(place: Place) -> None:
 
 @contextmanager
 def process_group(place: Place) -> Iterator[None]:
-    """Within, the processes of the run can talk."""
+    """Within, the processes of the run are connected."""
     join_process_group(place)
     yield
     leave_process_group()  # not after an error: the others would report a closed connection before they get the error
@@ -132,9 +131,9 @@ def leave_process_group() -> None:
 
 @contextmanager
 def coordinate_ranks(place: Place, starts_ranks: bool, source: str) -> Iterator[Callable[[], None]]:
-    """On rank 0, around all that it does: gives a function that sends the other ranks into the training. Where it is
-    not called, because there is nothing to train or an error came first, they are sent so at the end, and end too.
-    `starts_ranks`: we start them when it is time."""
+    """On rank 0, around everything it does: yields a function that makes the other ranks start training. If it was
+    not called, because there is nothing to train or an error came first, the other ranks are ended. `starts_ranks`:
+    this process starts the other ranks itself, so there is nothing to send."""
     if starts_ranks:
         yield lambda: None
         return
@@ -149,7 +148,7 @@ def coordinate_ranks(place: Place, starts_ranks: bool, source: str) -> Iterator[
     try:
         yield lambda: send(GO)
     except BaseException as error:
-        with suppress(RuntimeError):  # another rank is gone: what we have to say is the error
+        with suppress(RuntimeError):  # another rank has ended: raise the first error
             send(1 + getattr(error, "exit_code", COULD_NOT))
         raise
     send(1)
@@ -157,7 +156,7 @@ def coordinate_ranks(place: Place, starts_ranks: bool, source: str) -> Iterator[
 
 
 def wait_for_rank_0(place: Place, source: str) -> int | None:
-    """On another rank: None where there is something to train, else the exit code with which to end."""
+    """On a rank other than 0: None if there is something to train, else the exit code to end with."""
     check_source(source)
     join_process_group(place)
     decision = broadcast(None)
@@ -173,19 +172,19 @@ def check_source(source: str) -> None:
 
 
 def wrap_in_ddp(network: nn.Module, place: Place) -> nn.Module:
-    """The network as one of several that have the same weights and average their gradients; itself where there is
-    one process."""
+    """The network in DDP, which averages gradients over processes; the network itself if there is only one process."""
     return DistributedDataParallel(network) if place.processes > 1 else network
 
 
 def sync_gradients(network: nn.Module, now: bool) -> AbstractContextManager:
-    """Around a forward and backward pass: DDP averages the gradients over processes only where `now`; else they add
-    up on each."""
+    """Around a forward and backward pass: DDP averages the gradients over processes only if `now`; else each process
+    accumulates its own."""
     return nullcontext() if now or not isinstance(network, DistributedDataParallel) else network.no_sync()
 
 
 def any_process(flag: bool) -> bool:
-    """Whether any process says so; all must ask. Over gloo, so that no GPU has to finish its work for it."""
+    """Whether `flag` is true in any process; all must call this. Over gloo, so that no GPU has to finish its work
+    first."""
     return bool(extreme(torch.tensor(int(flag)), largest=True)) if processes() > 1 else flag
 
 

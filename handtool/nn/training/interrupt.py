@@ -1,4 +1,4 @@
-"""SIGTERM as a wish that the training loop grants between two steps (pre-emption by a scheduler)."""
+"""On SIGTERM (a scheduler pre-empts the job): finish the current step, save, exit."""
 
 import logging
 import signal
@@ -11,14 +11,14 @@ log = logging.getLogger(__name__)
 
 
 class Sigterm:
-    """Within the context SIGTERM only sets `received`; outside it means again what it meant before."""
+    """Within the context SIGTERM only sets `received`; afterwards the previous handler is restored."""
 
     def __init__(self) -> None:
         self.received = False
         self.before: Any = None
 
     def __enter__(self) -> "Sigterm":
-        if threading.current_thread() is threading.main_thread():  # the only one that Python lets set handlers
+        if threading.current_thread() is threading.main_thread():  # only this one may set handlers
             self.before = signal.signal(signal.SIGTERM, self.note)
         return self
 

@@ -1,7 +1,7 @@
-"""Starting the other processes of a run on this machine, and hearing from them.
+"""Starting the other processes of a run on this machine, and receiving their messages.
 
-The children compute and rank 0 among them writes the checkpoints; progress and log lines come back through a queue,
-because only the parent knows how to show them.
+The children train and rank 0 among them writes the checkpoints; progress and log lines come back through a queue,
+because only the parent can display them.
 """
 
 import logging
@@ -27,15 +27,15 @@ from handtool.progress import Progress, silent
 def train_in_processes(
     place: Place, read: Callable, train: Callable, reopen: Reopen, config: TrainingConfig, progress: Progress
 ) -> None:
-    """`train_as_one_of_many` in as many new processes as there are in the run."""
+    """`train_as_one_of_many` in new processes, one for each rank."""
     launch(train_as_one_of_many, place.processes, (read, train, place.device, reopen, config), progress)
 
 
 def train_as_one_of_many(
     read: Callable, train: Callable, device: str, reopen: Reopen, config: TrainingConfig, progress: Progress = silent
 ) -> None:
-    """In a process of its own, where everything is opened again: train(place, source, read(source, config), config,
-    job, progress). Rank 0 keeps the checkpoints."""
+    """In a process of its own: open the files again, then train(place, source, read(source, config), config, job,
+    progress). Rank 0 saves the checkpoints."""
     place = place_from_environment(device)
     assert place is not None
     with reopen.open() as source:
@@ -45,8 +45,8 @@ def train_as_one_of_many(
 def run_other_rank(
     read: Callable, train: Callable, reopen: Reopen, config: TrainingConfig, resolve_defaults: Callable, command: str
 ) -> int:
-    """Another rank than 0, started by torchrun or SLURM: train where rank 0 says so, never write. Returns the exit
-    code."""
+    """Run a rank other than 0, started by torchrun or SLURM: train if rank 0 decides so, never write. Returns the
+    exit code."""
     place, _ = find_place(config, command)
     if (code := wait_for_rank_0(place, str(reopen.path))) is None:
         train_as_one_of_many(read, train, place.device, reopen, resolve_defaults(config))
@@ -57,9 +57,9 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
     """Runs function(*arguments, progress=…) in `processes` new processes, by torch's elastic launcher, to the end of
     all.
 
-    Function and arguments must be picklable; the environment tells each child its place. If one fails, the others are
-    ended and its HandtoolError is raised here. SIGTERM and SIGINT go on to the children, then come out as Terminated
-    and KeyboardInterrupt.
+    Function and arguments must be picklable; each child reads its rank from the environment. If one fails, the others
+    are ended and its HandtoolError is raised here. SIGTERM and SIGINT are passed to the children, then raised as
+    Terminated and KeyboardInterrupt.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -89,8 +89,8 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
     failed = None
     try:
         elastic_launch(config, start_child)(function, processes, arguments, queue, os.getpid())
-    except SignalException as told:
-        raise (KeyboardInterrupt if told.sigval == signal.SIGINT else Terminated) from None
+    except SignalException as signalled:
+        raise (KeyboardInterrupt if signalled.sigval == signal.SIGINT else Terminated) from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         message = failure.message.get("message", "") if isinstance(failure.message, dict) else failure.message
@@ -103,7 +103,8 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
 
 
 def listen(queue, progress: Progress, failures: list[Exception]) -> None:
-    """In the parent: log records go to their loggers, errors are kept, anything else is a call of `progress`."""
+    """In the parent: log records go to their loggers, errors are collected, any other message is a call of
+    `progress`."""
     while (message := queue.get()) is not None:
         if isinstance(message, logging.LogRecord):
             logging.getLogger(message.name).handle(message)
@@ -113,7 +114,7 @@ def listen(queue, progress: Progress, failures: list[Exception]) -> None:
             progress(*message[0], **message[1])
 
 
-@record  # tells the launcher how this process ended
+@record  # reports to the launcher how this process ended
 def start_child(function: Callable, processes: int, arguments: tuple, queue, parent: int) -> None:
     end_with_parent(parent)
     # Ctrl-C reaches every process of the terminal; only the parent reports it

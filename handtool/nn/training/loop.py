@@ -1,8 +1,8 @@
-"""The one training loop, of pretrain and finetune: crops in, checkpoints out. Knows nothing of files but the crops and
-the job that it is given.
+"""The training loop of pretrain and finetune: crops in, checkpoints out. Of all files it uses only the crops and the
+job.
 
-What is trained and to what end says the objective (nn/models/objective.py), on which hands its data source
-(nn/files/draws.py), how long and in what portions the plan.
+The objective (nn/models/objective.py) has the model and the loss, the data source (nn/files/draws.py) the batches, the
+plan (plan.py) the number of steps and the batch size.
 """
 
 import logging
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointStore(Protocol):
-    """Where checkpoints are kept: a job of the store."""
+    """Where checkpoints are saved: a job of the store."""
 
     def has(self, name: str) -> bool: ...
 
@@ -60,12 +60,12 @@ def train(
     validation: Validation | None = None,
     shares: Mapping[str, float] | None = None,
 ) -> None:
-    """From the last checkpoint to the last step; rank 0 has a job, and ends with a checkpoint in it.
+    """Train from the last checkpoint to the last step; rank 0 has a job, which holds a checkpoint at the end.
 
-    `start` fills a new model with the weights that it begins with, and says what it found. With `validation` the
-    checkpoint holds the best weights too (`best/…`), and training may end early. `shares`: parts of the model that
-    learn at a share of the rate. Raises HandtoolError where the loss is not finite any more or memory does not suffice,
-    Terminated on SIGTERM, after a checkpoint.
+    `init_weights` fills a new model with its initial weights and returns a report. With `validation` the checkpoint
+    also holds the best weights (`best/…`), and training may end early. `shares`: fraction of the learning rate for
+    parts of the model. Raises HandtoolError if the loss is not finite or memory runs out, Terminated on SIGTERM, after
+    a checkpoint.
     """
     device = place.torch_device
     with (
@@ -80,7 +80,7 @@ def train(
             share_batch_norm(objective.network, place.device)
         objective.network.to(device).to(memory_format=torch.channels_last).train()
         optimiser = make_optimiser(model, config, plan.peak_rate, shares)
-        # gradients of fp16 vanish unless they are scaled up
+        # fp16 gradients underflow unless they are scaled
         scaler = GradScaler(place.device, enabled=plan.precision == "fp16")
         if state:
             unpack(state, model, optimiser, scaler)
@@ -170,5 +170,5 @@ def load_start_weights(init_weights: Callable[[nn.Module], dict], model: nn.Modu
 
 
 def best_weights(state: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-    """`best/<name>`: the weights that did best in validation so far, as the checkpoint has them."""
+    """`best/<name>`: the weights with the best validation score so far, from the checkpoint."""
     return {name: value for name, value in (state or {}).items() if name.startswith("best/")}

@@ -1,7 +1,7 @@
 """Optimisers and learning rate.
 
-Chen et al. 2020 (arXiv:2002.05709, appendix B.9): rate by the square root of the batch, warm-up, cosine, no decay on
-norms.
+Chen et al. 2020 (arXiv:2002.05709, appendix B.9): rate proportional to the square root of the batch, warm-up, cosine,
+no decay on norms.
 """
 
 import math
@@ -18,11 +18,11 @@ from handtool.config import TrainingConfig
 def make_optimiser(
     model: nn.Module, config: TrainingConfig, learning_rate: float, shares: Mapping[str, float] | None = None
 ) -> Adam:
-    """The one that config.optimizer names, with weight decay on matrices and kernels only: biases and norms (one axis)
-    have none.
+    """The optimiser that config.optimizer names, with weight decay on matrices and kernels only, not on biases and
+    norms (one axis).
 
-    `shares`: how parameters whose names begin so learn at this share of the rate; the others at the whole. AdamW's
-    decay stands beside the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101).
+    `shares`: prefix of parameter names -> fraction of the rate; all others have the full rate. AdamW's decay is not
+    part of the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101).
     """
     own = "decay" if config.optimizer == "lars-adam" else "weight_decay"
     groups = []
@@ -43,21 +43,21 @@ def make_optimiser(
 
 
 def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
-    """Matrices and kernels, which decay; biases and norms, which do not."""
+    """(matrices and kernels, which decay; biases and norms, which do not)."""
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     decayed = {name: p for name, p in trained.items() if p.ndim > 1}
     return decayed, {name: p for name, p in trained.items() if p.ndim <= 1}
 
 
 class LarsAdam(Adam):
-    """Adam behind LARS with clipping, as PeCLR and SiMHand train: before Adam sees it, the gradient of every tensor,
-    with its decay, is scaled by
+    """LARS with clipping, then Adam, as in PeCLR and SiMHand: before Adam's step the gradient of every tensor, with its
+    decay, is scaled by
 
         min(eta |w| / (|g| + decay |w|) / rate, 1)      (You et al. 2017, arXiv:1708.03888, eq. 6)
 
-    and stays as it is where weights or gradient are all zero. Adam divides by the size of gradients, so that a factor
-    that changes slowly nearly cancels. Groups carry `decay`; Adam's own weight_decay stays 0. Not fused: a gradient
-    scaler then brings gradients to scale first.
+    and not scaled if weights or gradient are all zero. Adam divides by the size of gradients, so that a factor that
+    changes slowly nearly cancels. The parameter groups have `decay`; Adam's own weight_decay stays 0. Not fused: so a
+    gradient scaler unscales the gradients before this.
     """
 
     def __init__(self, groups: list[dict], lr: float, eta: float = 0.02) -> None:
@@ -81,7 +81,7 @@ class LarsAdam(Adam):
 
 
 def learning_rate(step: int, steps: int, warmup_steps: int, peak: float) -> float:
-    """The rate of step 0..steps-1: up in a line from 0 to `peak` at step `warmup_steps`, down a half cosine to 0 at
+    """The rate of step 0..steps-1: linear from 0 to `peak` at step `warmup_steps`, then a half cosine down to 0 at
     `steps`."""
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)
@@ -89,12 +89,12 @@ def learning_rate(step: int, steps: int, warmup_steps: int, peak: float) -> floa
 
 
 def square_root_rate(base: float, pairs: int) -> float:
-    """base x sqrt(pairs a step of one process): 1e-4 and 1,024 give the 3.2e-3 of SiMHand, 2,048 (128 x 16 passes)
+    """base x sqrt(pairs per step of one process): 1e-4 and 1,024 give the 3.2e-3 of SiMHand, 2,048 (128 x 16 passes)
     the 4.5e-3 of PeCLR."""
     return base * math.sqrt(pairs)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
-    """The rate of this step; groups with a `share` get that part of it."""
+    """Sets the rate of this step; groups with a `share` get that fraction of it."""
     for group in optimiser.param_groups:
         group["lr"] = value * group.get("share", 1.0)

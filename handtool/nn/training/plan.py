@@ -1,4 +1,5 @@
-"""What a training really does: the choices that the configuration leaves to the data and the machine."""
+"""The settings of a training once data and machine are known: batch size, steps, learning rate, precision,
+processes."""
 
 import logging
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 @dataclass(frozen=True)
 class Plan:
     schedule: Schedule
-    item: str  # what a batch has so many of: "pairs", "hands"
-    asked: int  # items of a batch before it was fitted to those that there are
-    accumulate: int  # forward passes a step
+    item: str  # what a batch consists of: "pairs" or "hands"
+    asked: int  # the batch size asked for, before it was limited to the items there are
+    accumulate: int  # forward passes per step
     steps: int
     warmup_steps: int
     peak_rate: float
@@ -44,7 +45,7 @@ class Plan:
 
     @property
     def half(self) -> torch.dtype | None:
-        """What autocast lowers to; None: nothing."""
+        """The type that autocast uses; None: no autocast."""
         return HALF.get(self.precision)
 
     def ends_epoch(self, step: int) -> bool:
@@ -53,8 +54,7 @@ class Plan:
         return (step + 1) * passes // per_epoch > step * passes // per_epoch or step + 1 == self.steps
 
     def as_config(self) -> dict:
-        """Under the names of TrainingConfig, whose values these replace: the part of the plan that the result hangs
-        on."""
+        """The values that influence the result, by the names of TrainingConfig, whose values they replace."""
         return {
             "batch_size": self.batch_size,
             "steps": self.steps,
@@ -79,7 +79,7 @@ class Plan:
         }
 
     def log_summary(self, what: str) -> None:
-        """Log the plan, and what the user may not expect of it. `what` is trained."""
+        """Log the plan, and what the user may not expect. `what`: what is trained."""
         num, on = self.schedule.num_items, f"{self.processes} process{'es' if self.processes > 1 else ''}"
         if self.batch_size < self.asked:
             log.info(
@@ -101,7 +101,7 @@ class Plan:
 
 
 def make_plan(num_items: int, item: str, config: TrainingConfig, place: Place) -> Plan:
-    """The plan for so many pairs or hands. Raises HandtoolError where a process would get less than the two that
+    """The plan for `num_items` pairs or hands. Raises HandtoolError if a process would get fewer than the two that
     batch norm needs."""
     per_process = config.batch_size_cuda if place.device == "cuda" else config.batch_size_cpu
     asked = config.batch_size or per_process * place.processes

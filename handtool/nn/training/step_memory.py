@@ -1,9 +1,8 @@
-"""How much memory a training step takes, found without taking it, and what fits where it was too much.
+"""Estimate of the memory of a training step, without allocating it, and of the batch size that fits.
 
-The step runs on fake tensors, which have shapes and no numbers, while a mode counts the bytes that are alive:
-activations, gradients, temporaries of the network and of the loss. Not counted is what libraries take for themselves
-(context, convolution workspaces, gaps between blocks); SHARE of the free memory is planned with, so that there is room
-for it.
+The step runs on fake tensors, which have shapes but no numbers, while a dispatch mode counts the bytes alive:
+activations, gradients, temporaries of the network and of the loss. Memory that libraries allocate themselves (context,
+convolution workspaces, gaps between blocks) is not counted: so only SHARE of the free memory is planned with.
 
 Shapes: N pairs or hands (items) on this process, V views of each, P processes.
 """
@@ -31,8 +30,8 @@ from handtool.nn.views.device import is_out_of_memory
 FLOAT = 4  # bytes
 SHARE = 0.8
 GIB = 2**30
-PROBES = 32, 64  # items of the two fake steps between which a line is drawn
-LOSS_PROBE = 512  # of the fake loss: so many that its matrices are all that counts
+PROBES = 32, 64  # items of two fake steps, for a linear estimate
+LOSS_PROBE = 512  # items of the fake loss: so many that its matrices dominate
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class StepMemory:
 
     weights: float  # with their gradients, moments and copies in half precision
     per_item: float  # activations and pixels
-    per_cell: float  # of the loss matrix; 0 where there is none
-    cells_per_item: int  # 4 P: two rows for each of our pairs, two columns for each of everybody's, times N again
+    per_cell: float  # of the loss matrix; 0 if there is none
+    cells_per_item: int  # 4 P: 2 N rows of this process x 2 N P columns = 4 P N^2 cells
 
     def loss(self, items: int) -> float:
         return self.per_cell * self.cells_per_item * items**2
@@ -51,7 +50,7 @@ class StepMemory:
         return self.weights + self.per_item * items + self.loss(items)
 
     def largest(self, room: float) -> int:
-        """The most items whose step stays within `room` bytes; 0 where none does."""
+        """The most items whose step needs at most `room` bytes; 0 if even one needs more."""
         low, high = 0, 1
         while self.total(high) <= room:
             low, high = high, 2 * high
@@ -62,7 +61,7 @@ class StepMemory:
 
 
 def measure_step(make_objective: Callable[[], Objective], plan: Plan, views: int, crop_size: int) -> StepMemory:
-    """What one process needs for its share of a step of `views` views an item, of crops of crop_size px."""
+    """The memory of one process for its share of a step: `views` views of each item, crops of crop_size px."""
     few, many = PROBES
     with FakeTensorMode():
         objective = make_objective()
@@ -74,29 +73,27 @@ def measure_step(make_objective: Callable[[], Objective], plan: Plan, views: int
     kept = 3 + (plan.processes > 1)  # weights and two moments; the buckets in which DDP averages gradients
     return StepMemory(
         weights=FLOAT * kept * numbers + less - per_item * few,
-        per_item=per_item + 2 * views * crop_size**2 * 3,  # a batch of crops, and the next one on its way
+        per_item=per_item + 2 * views * crop_size**2 * 3,  # a batch of crops, and the next one being copied
         per_cell=(views - 1) * loss / (2 * LOSS_PROBE) ** 2,
         cells_per_item=4 * (plan.processes if objective.across_processes else 1),
     )
 
 
 def pass_through(objective: Objective, images: int) -> None:
-    """Forward and backward, fp32 or half under autocast (the CPU's stands for CUDA's: it lowers the same
-    operations)."""
+    """Forward and backward pass, in fp32 or under autocast (the CPU's lowers the same operations as CUDA's)."""
     objective.model.zero_grad()
     objective.probe_memory(images).backward()
 
 
 def count_peak(call: Callable[[], None]) -> int:
-    """The most bytes alive at once of those that `call` allocates."""
+    """The peak of the bytes that `call` allocates."""
     with LiveBytes() as live:
         call()
     return live.peak
 
 
 class LiveBytes(TorchDispatchMode):
-    """Within the context: `now`, bytes of the tensors that operations made and somebody still holds, and their
-    `peak`."""
+    """Within the context: `now`, the bytes of tensors that were created here and still exist, and their `peak`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +108,7 @@ class LiveBytes(TorchDispatchMode):
         return made
 
     def count(self, storage: torch.UntypedStorage) -> None:
-        """Views share a storage, which counts once, until it is gone."""
+        """Counts a storage once, however many views share it, until it is freed."""
         number, size = storage._cdata, storage.nbytes()
         if number in self.alive:
             return
@@ -126,7 +123,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def free_bytes(place: Place) -> float:
-    """What this process could still take of its device; infinite where nobody says."""
+    """The memory that this process can still allocate on its device; infinite if unknown."""
     if place.device == "cuda":
         return torch.cuda.mem_get_info(place.torch_device)[0] + torch.cuda.memory_reserved(place.torch_device)
     try:
@@ -160,8 +157,7 @@ def describe(memory: StepMemory, plan: Plan, place: Place) -> dict:
 def explain_training_errors(
     make_objective: Callable[[], Objective], plan: Plan, place: Place, data: DataSource
 ) -> Iterator[None]:
-    """Within, running out of memory, and a network that cannot be compiled, become a HandtoolError of one line with
-    the way out."""
+    """Within, running out of memory and a failed compilation become a HandtoolError of one line with a hint."""
     try:
         yield
     except RuntimeError as error:
@@ -176,7 +172,7 @@ def explain_training_errors(
 
 
 def out_of_memory(memory: StepMemory, plan: Plan, place: Place) -> HandtoolError:
-    """The line, with a batch size that the estimate says would fit, and that is smaller than the one which did not."""
+    """The error, with a batch size that fits by the estimate and is smaller than the one that did not."""
     share, item = plan.share, plan.item
     fits = min(memory.largest(SHARE * free_bytes(place)), 3 * share // 4)
     fits -= fits % 8 if fits > 8 else 0

@@ -1,4 +1,4 @@
-"""The curve on TensorBoard, for those who watch many runs. Optional: the extra `tensorboard`."""
+"""The curve in TensorBoard, to compare many runs. Optional: needs the extra `tensorboard`."""
 
 import math
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ LEFT_OUT = ("step", "seconds")
 
 
 class TensorBoard:
-    """Writes what the curve gains into `folder`, None: nowhere. A run that goes on hides what was written of steps
+    """Writes new steps of the curve into `folder`; None: nothing. A resumed run hides earlier entries of the steps
     that it repeats."""
 
     def __init__(self, folder: str | None, curve: Curve) -> None:
@@ -29,7 +29,7 @@ class TensorBoard:
             self.writer.close()
 
     def write(self, curve: Curve) -> None:
-        """All steps that are fetched and not yet written."""
+        """Writes all steps that are fetched and not yet written."""
         if self.writer:
             for place in range(self.written, len(curve.values["loss"])):
                 for name in curve.columns.keys() - LEFT_OUT:
@@ -39,7 +39,7 @@ class TensorBoard:
 
 
 def check_tensorboard(folder: str | None) -> None:
-    """Raises HandtoolError where a tensorboard is asked for and TensorBoard is not installed."""
+    """Raises HandtoolError if --tensorboard is given and TensorBoard is not installed."""
     if folder is not None and find_spec("tensorboard") is None:
         raise HandtoolError(
             "--tensorboard needs TensorBoard, which is not installed", hint="pip install 'handtool[tensorboard]'"

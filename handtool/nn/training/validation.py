@@ -1,4 +1,4 @@
-"""How good a pose model is on hands that it does not train on, while it trains."""
+"""The error of a pose model on held-out hands during training."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ from handtool.nn.models.pose_model import PoseModel
 from handtool.nn.training.distributed import Place
 
 BATCH = 64
-FEW = 1024  # hands that are decoded sooner than worker processes start
+FEW = 1024  # decoding so few hands takes less time than starting workers
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out hands, and how long to go on without doing better on them."""
+    """The held-out hands, and how long to go on without an improvement on them."""
 
     crops: Crops
     hands: TrainingHands
     place: Place
     workers: int
     half: bool  # predict in bf16
-    patience: int  # epochs; 0: for ever
+    patience: int  # epochs without improvement; 0: no limit
 
     def score(self, model: PoseModel) -> float:
         """Mean distance of the joints of the held-out hands from the truth, each hand relative to its wrist, with the
         true bone length, in mm.
 
-        Every process looks at its share of them, all hear the mean. Leaves the model in evaluation mode. Raises
-        HandtoolError where none of the hands can be scored.
+        Every process scores its share; all get the mean. Leaves the model in evaluation mode. Raises HandtoolError if
+        none of the hands can be scored.
         """
         device, hands, stored = next(model.parameters()).device, self.hands, self.hands.hands
         model.eval()
@@ -62,10 +62,10 @@ class Validation:
             raise HandtoolError(
                 "no held-out hand has a wrist, another joint and a bone length to be scored by", hint="--val-share 0"
             )
-        # as the curve keeps it, so that a resumed run compares the same numbers
+        # as the curve stores it, so that a resumed run compares the same numbers
         return float(np.float32(1000 * total / count))
 
     def should_stop(self, scores: list[float]) -> bool:
-        """Whether so many epochs have passed since the best score; NaN is no epoch's."""
+        """Whether `patience` epochs have passed since the best score; NaN entries are no epochs."""
         finite = np.array([score for score in scores if np.isfinite(score)])
         return bool(self.patience and len(finite)) and len(finite) - 1 - int(np.argmin(finite)) >= self.patience

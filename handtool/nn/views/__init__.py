@@ -1,1 +1,1 @@
-"""What is done to a picture: views, augmentation, geometry, and undoing a view."""
+"""Transformations of pictures: views, augmentation, geometry, and undoing a view."""

@@ -1,8 +1,8 @@
-"""Augmentation for labelled hands: one affine moves the image, its keypoints, its joints and its camera together.
+"""Augmentation for labelled hands: one affine transforms the image, its keypoints, its joints and its camera.
 
-Unlike the views of pre-training these stay on the crop as it is, because at prediction time nothing else is known of
-the hand. Turning a view by R about its centre turns the world about the optical axis: K' = A K R^T, joints R X. Shapes:
-B views, K = 21 joints.
+Unlike the views of pre-training these are centred on the crop, not on the keypoints, which are unknown at prediction.
+Turning a view by R about its centre turns the world about the optical axis: K' = A K R^T, joints R X. Shapes: B views,
+K = 21 joints.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from handtool.nn.views.views import affine, mirror, move_points, normalize, rota
 
 @dataclass(frozen=True)
 class AugmentRanges:
-    """DetNet's ranges (method of the SiMHand paper's fine-tuning); all zero: the crop as it is."""
+    """DetNet's ranges (as in the fine-tuning of the SiMHand paper); all zero: the crop is not changed."""
 
     angle_deg: float = 90.0  # uniform in [-90, 90]
     scale: float = 0.1  # window's side x U(1 - .1, 1 + .1)
@@ -53,8 +53,8 @@ class LabelledHands:
 
 @dataclass(frozen=True)
 class Window:
-    """How B canonical crops became inputs of `size` px: the matrix (B, 3, 3) input px from canonical crop px, the turn
-    (B,) degrees."""
+    """The map from B canonical crops to inputs of `size` px. matrix (B, 3, 3): input px from canonical crop px;
+    angle_deg (B,): the rotation."""
 
     matrix: Tensor
     angle_deg: Tensor
@@ -65,14 +65,14 @@ class Window:
 
 
 def whole_crop(num: int, side: int, size: int) -> Window:
-    """The crop as it is, resized from `side` to `size` px; what prediction sees."""
+    """The whole crop, resized from `side` to `size` px, as in prediction."""
     middle = torch.full((num, 2), (side - 1) / 2, dtype=torch.float64)
     half = torch.full((num,), side / 2, dtype=torch.float64)
     return Window(window(middle, half, size), torch.zeros(num, dtype=torch.float64), size)
 
 
 def draw_windows(num: int, side: int, size: int, ranges: AugmentRanges, rng: np.random.Generator) -> Window:
-    """One random turn, scale and shift per crop of `side` px, about its centre."""
+    """One random rotation, scale and shift per crop of `side` px, about its centre."""
     angle = torch.from_numpy(rng.uniform(-ranges.angle_deg, ranges.angle_deg, num))
     half = torch.from_numpy(side / 2 * rng.uniform(1 - ranges.scale, 1 + ranges.scale, num))
     shift = torch.from_numpy(side * rng.uniform(-ranges.shift, ranges.shift, (num, 2)))
@@ -86,7 +86,7 @@ def draw_mirrored(num: int, ranges: AugmentRanges, rng: np.random.Generator) -> 
 
 
 def mirror_hands(hands: LabelledHands, mirrored: np.ndarray, side: int) -> LabelledHands:
-    """Labels of the hands as crops of `side` px show them where those of `mirrored` (B,) bool are mirrored."""
+    """Labels of the hands in crops of `side` px, mirrored where `mirrored` (B,) bool is true."""
     which = np.where(mirrored, LEFT, RIGHT)
     return replace(
         hands,
@@ -110,7 +110,7 @@ def transform_labels(hands: LabelledHands, view: Window) -> LabelledHands:
 
 
 def turn_about_axis(angle_deg: Tensor) -> Tensor:
-    """(B, 3, 3) turning about the optical axis so that the picture turns counter-clockwise (x right, y down)."""
+    """(B, 3, 3) rotation about the optical axis that turns the picture counter-clockwise (x right, y down)."""
     angle = torch.deg2rad(angle_deg)
     cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
     return affine(cos, sin, zero, -sin, cos, zero)
@@ -149,8 +149,8 @@ def draw_blurs(num: int, ranges: AugmentRanges, rng: np.random.Generator) -> Ten
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """(B, C, H, W) under a Gaussian of sigma (B,) px each, on the CPU, cut off at three times the largest; the rim is
-    repeated outwards."""
+    """(B, C, H, W) under a Gaussian of sigma (B,) px each, on the CPU, cut off at three times the largest; border
+    pixels are repeated outwards."""
     (num, channels, high, wide), reach = images.shape, max(1, int(torch.ceil(3 * sigma.max())))
     steps = torch.arange(-reach, reach + 1).to(sigma)
     kernel = torch.exp(-(steps**2) / (2 * sigma[:, None].clamp(min=1e-3) ** 2))
@@ -165,7 +165,7 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 def jitter(images: Tensor, colour: Tensor) -> Tensor:
     """RGB (B, 3, H, W) in 0..1 with brightness, contrast, saturation and hue changed; clipped to 0..1.
 
-    One 3x3 matrix per image in YIQ, where saturation scales the plane of colours and hue turns it.
+    One 3x3 matrix per image in YIQ, where saturation scales the colour plane and hue rotates it.
     """
     brightness, contrast, saturation, hue = (value[:, None, None, None] for value in colour.unbind(1))
     to_yiq, from_yiq = yiq(images.device, images.dtype)
@@ -181,7 +181,7 @@ def jitter(images: Tensor, colour: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def yiq(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(3, 3) YIQ from RGB, and its inverse; made once."""
+    """(3, 3) YIQ from RGB, and its inverse; computed once."""
     matrix = torch.tensor(
         [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=device, dtype=dtype
     )

@@ -1,4 +1,4 @@
-"""Undoing a view on the projections: what turned and moved the hand turns and moves the projection's points.
+"""Undoing a view on the projections: the points of a projection are rotated and shifted like the hand in the view.
 
 Shapes: N projections of 2P numbers = P points, 2 for x and y.
 """
@@ -11,12 +11,12 @@ from handtool.nn.views.precision import raise_half
 
 
 def undo_views(projections: Tensor, angle_deg: Tensor, shift_fraction: Tensor) -> Tensor:
-    """Projections as if the view had neither moved nor turned the hand: unit rows, ready for the loss.
+    """Projections with the rotation and shift of the view undone: unit rows, ready for the loss.
 
     projections: (N, 2P) raw, point p at columns 2p and 2p + 1. angle_deg: (N,), counter-clockwise in the image as in
     cv2.getRotationMatrix2D. shift_fraction: (N, 2), the content's shift right and down in units of the points' extent
-    along that axis. Returns (N, 2P), half raised to float32. Extent and centroid carry no gradient. Scale is left to
-    the normalisation. Raises ValueError on shapes that do not fit.
+    along that axis. Returns (N, 2P), half raised to float32. Extent and centroid have no gradient. The scale of the
+    view is removed by the normalisation. Raises ValueError on shapes that do not fit.
 
     Spurr et al. 2021, arXiv:2106.05953, section 3.2.
     """

@@ -1,4 +1,4 @@
-"""What half precision must not be trusted with."""
+"""Computations that need more than half precision."""
 
 import torch
 from torch import Tensor

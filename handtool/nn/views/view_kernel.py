@@ -1,7 +1,7 @@
-"""The views of a GPU in one pass: sampling, colours and normalisation of a pixel in registers, from the bytes of the
+"""The views on a GPU in one kernel: sampling, colours and normalisation of a pixel in registers, from the bytes of the
 crop to the network's input.
 
-What `views.render` says operation by operation costs a GPU a sixth of a ResNet-50's step, nearly all of it for moving
+The separate operations of `views.render` take a sixth of a ResNet-50's step on a GPU, nearly all of it for moving
 intermediate images; here each byte of the crops is read and each number of the views written once. Triton comes with
 torch where torch has CUDA; it needs a C compiler at its first use. Shapes: B views, S side of the crops.
 """
@@ -26,8 +26,8 @@ PIXELS_AT_ONCE = 256
 
 @cache
 def is_usable(device: str) -> bool:
-    """Whether the kernel runs on this device; tried once, on one pixel. Says why not: views then take several times as
-    long."""
+    """Whether the kernel runs on this device; tried once, on one pixel. If not, the reason is logged: views then
+    take several times as long."""
     if triton is None:
         return False
     try:
@@ -40,7 +40,7 @@ def is_usable(device: str) -> bool:
             (0.0,) * 3,
             (1.0,) * 3,
         )
-    except Exception as error:  # a compiler, a driver: whatever it is, there is another way
+    except Exception as error:  # a compiler or driver error of any kind: views.render works without
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("views are made without Triton, which takes longer: %s", reason)
         return False
@@ -50,11 +50,10 @@ def is_usable(device: str) -> bool:
 def sample_views(
     crops: Tensor, crop_from_view: Tensor, size: int, oversample: int, gains: Tensor | None, mean: tuple, std: tuple
 ) -> Tensor:
-    """crops (B, S, S, 3) uint8, crop_from_view (B, 3, 3) px from px, gains (B, 4) as views.scale_hsv takes them, or
-    None: colours stay.
+    """crops (B, S, S, 3) uint8, crop_from_view (B, 3, 3) px from px, gains (B, 4) as for views.scale_hsv, or None:
+    colours are not changed.
 
-    Returns (B, 3, size, size) float32, normalised, laid out as a channels-last network reads it. Black outside the
-    crop.
+    Returns (B, 3, size, size) float32, normalised, in channels-last layout. Black outside the crop.
     """
     num, side = len(crops), crops.shape[1]
     out = torch.empty((num, size, size, 3), dtype=torch.float32, device=crops.device)
@@ -146,7 +145,7 @@ if triton is not None:
 
     @triton.jit
     def _channel(offset: tl.constexpr, sixths, chroma, value):
-        """As views.hsv_channel; hue is below 7 sixths, so that one turn brings it back."""
+        """As views.hsv_channel; hue is below 7 sixths, so one subtraction is enough."""
         place = sixths + offset
         place = tl.where(place >= 6, place - 6, place)
         return value - chroma * tl.minimum(tl.maximum(tl.minimum(place, 4 - place), 0.0), 1.0)

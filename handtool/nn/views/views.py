@@ -1,9 +1,9 @@
-"""Views: augmented crops, made on the device in one warp each, with the matrix that says what was done.
+"""Views: augmented crops, made on the device in one warp each, with the matrix of that warp.
 
 Everything is a 3x3 matrix acting on pixel coordinates with pixel centres at integers: a mirror is u' = W - 1 - u, a
 resize by s about the centre is u' = s (u - (W-1)/2) + (size-1)/2. A crop is the square image as stored; a *canonical*
-crop is the same with left hands mirrored. Shapes: B views, S side of the crops, J = 21 keypoints. Matrices and what is
-drawn are float64 on the CPU (a few numbers per view), pixels are on the device.
+crop is the same with left hands mirrored. Shapes: B views, S side of the crops, J = 21 keypoints. Matrices and random
+numbers are float64 on the CPU (a few numbers per view), pixels are on the device.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from handtool.nn.views.device import constant, send
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
-DRAWS = 8  # random numbers a view: angle, scale, shift x and y, gains on hue, saturation, value, and added value
+DRAWS = 8  # random numbers per view: angle, scale, shift x and y, gains on hue, saturation, value, and added value
 GAINS_FROM, GAINS_TO = (0.01, 0.01, 0.5, 5 / 255), (1.0, 1.0, 1.0, 20 / 255)
-OVERSAMPLE = 2  # samples a pixel, along each axis
-SHIFT_SIDE = 224  # px, the side of the published crops, of which shifts are published: smaller crops move by less
-BLOCK = 256  # views rendered at once: bounds the float copies of the crops to some hundred MB, whatever the batch
+OVERSAMPLE = 2  # samples per pixel, along each axis
+SHIFT_SIDE = 224  # px, side of the published crops: the published shifts are scaled to the side of ours
+BLOCK = 256  # views rendered at once: limits the float copies of the crops to some hundred MB for any batch
 
 
 @dataclass(frozen=True)
 class ViewRanges:
-    """What a view may do. The published ranges, but for the shift, which is [0, 15) there and goes one way only."""
+    """The ranges of a view. As published, except the shift, which is [0, 15) there: in one direction only."""
 
     angle_deg: int = 45  # integer degrees in [-45, 45]
     shift_px: float = 15.0  # px where a crop has SHIFT_SIDE of them, uniform in [-15, 15) on each axis
@@ -38,7 +38,7 @@ class ViewRanges:
 
 @dataclass(frozen=True)
 class Views:
-    """What was done to B canonical crops, exactly enough to undo it."""
+    """The transformation of B canonical crops, precise enough to undo it."""
 
     matrix: Tensor  # (B, 3, 3) view px from canonical crop px
     angle_deg: Tensor  # (B,) counter-clockwise in the image
@@ -55,8 +55,8 @@ class Views:
 
 
 def make_views(xy: Tensor, drawn: np.ndarray, ranges: ViewRanges, size: int, side: int) -> Views:
-    """The views that numbers in [0, 1) choose: xy (B, J, 2) keypoints in canonical crops of `side` px, drawn (B, DRAWS)
-    -> `size` px.
+    """Views from random numbers `drawn` (B, DRAWS) in [0, 1). xy (B, J, 2): keypoints in canonical crops of `side` px;
+    the views have `size` px.
 
     Rotation about the mean keypoint, then a square window around it, shifted, resized to `size`.
     """
@@ -120,7 +120,7 @@ def warp(crops: Tensor, matrix: Tensor, size: int, oversample: int = OVERSAMPLE)
     or keeping the size.
     """
     side = crops.shape[1]
-    # grid_sample wants crop from view, both in units where the image's outer edges are -1 and 1; inverted in float64.
+    # grid_sample needs crop from view, both in units where the image's outer edges are -1 and 1; inverted in float64.
     theta_B33 = edges_from_pixels(side) @ torch.linalg.inv(matrix.double().cpu() @ torch.eye(3, dtype=torch.float64))
     theta_B33 = theta_B33 @ torch.linalg.inv(edges_from_pixels(size))
     fine = [len(crops), 3, size * oversample, size * oversample]
