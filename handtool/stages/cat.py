@@ -1,4 +1,5 @@
-"""Several files of hands as one: shards of one run in the order of a single run, other files one after the other."""
+"""cat: several files of hands joined: shards of one run in the order of a single run, other files one after the
+other."""
 
 import json
 import logging
@@ -47,10 +48,10 @@ REMEDY = {
 
 
 def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress = silent) -> dict:
-    """Writes all rows of all sources, links flattened; with `config.link` the images stay where they are.
+    """Writes all rows of all sources, links resolved; with `config.link` the images stay in their files.
 
-    A single source keeps its rows and their source_row, and so do the shards of one run; other rows say in source_row
-    where they were. Shards that are missing are told. Raises HandtoolError where tables do not go together.
+    The rows of a single source or of the shards of one run keep their source_row; for other rows source_row is their
+    row in the source. Missing shards are reported. Raises HandtoolError if tables cannot be joined.
     """
     for source in sources:
         source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
@@ -66,7 +67,7 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
     one_run = len({run_of(source) for source in sources}) == 1 and len(np.unique(ordinals)) == len(ordinals)
     copy_videos(sink, sources, file, video_row, None if one_run else np.arange(len(file)))
     shards = find_shards(sources)
-    untouched = len(sources) == 1 or (one_run and shards)  # the rows of a single run, which have been in no other file
+    untouched = len(sources) == 1 or (one_run and shards)  # rows of a single run that were in no other file
     source_row = chosen.read(CROPS.source_row) if untouched else chosen.row
     copy_crops(sink, chosen, video, source_row, attrs[CROPS], config.link, progress)
     for table in tables:
@@ -88,7 +89,8 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
 
 
 def find_tables(sources: list[File]) -> list[Table]:
-    """The tables to join. One that some files lack is filled if the schema says with what; else it is an error."""
+    """The tables to join. If some files lack one, it is filled with the values in the schema; without such values it
+    is an error."""
     tables = []
     for table in JOINED_ATTRS:
         have = [source for source in sources if source.has(table)]
@@ -105,11 +107,11 @@ def find_tables(sources: list[File]) -> list[Table]:
 
 
 def join_attrs(sources: list[File], table: Table) -> dict:
-    """The attributes of the joined table. HandtoolError where they contradict each other, with the remedy."""
+    """The attributes of the joined table. Raises HandtoolError with the remedy if they contradict each other."""
     have = [source for source in sources if source.has(table)]
     first, *others = have
     attrs = read_attrs(first, table)
-    # a shard whose images were all hands already did not enlarge any box; its run did
+    # a shard in which each image is one hand enlarged no box; other shards of the run did
     of_one_run = table is CROPS and len({run_of(source) for source in have}) == 1
     compared = [name for name in JOINED_ATTRS[table] if not (of_one_run and name == "box_scale")]
     for other in others:
@@ -152,8 +154,7 @@ def describe(attrs: dict, other: File, names: list[str], table: Table) -> str:
 
 
 def run_of(file: File) -> str:
-    """Tells which files are shards of one run: the same program, settings and input list at the beginning of their
-    history."""
+    """Equal for the shards of one run: program, settings and input list at the beginning of the file's history."""
     if not file.provenance:
         return file.uuid
     first = file.provenance[0]
@@ -163,8 +164,7 @@ def run_of(file: File) -> str:
 
 
 def find_shards(sources: list[File]) -> dict[int, set[int]]:
-    """Of how many shards -> which of them were joined here or before; {} where nothing was divided (`extract --shard
-    2/8`)."""
+    """Number of shards -> which of them are in the files; {} if no run was divided (`extract --shard 2/8`)."""
     shards: dict[int, set[int]] = {}
     for source in sources:
         for entry in source.provenance:
@@ -200,8 +200,8 @@ def order_videos(sources: list[File]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def order_rows(sources: list[File], file: np.ndarray, video_row: np.ndarray) -> tuple[Chosen, np.ndarray]:
-    """The hands in the order of the videos; within one, and where a file's videos stay together, as they were. And
-    their videos (N,)."""
+    """The hands in the order of the videos, and their videos (N,). Hands of one video, and of one file whose videos
+    stay together, keep their order."""
     parts = []
     for n, source in enumerate(sources):
         old = read_column(source, CROPS.video).astype(np.int64)

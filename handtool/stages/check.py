@@ -1,4 +1,4 @@
-"""Is this file whole? Fast: structure, links, row numbers. Deep: every byte against its checksum."""
+"""check: whether a file is undamaged. Fast: structure, links, row numbers. Deep: every byte against its checksum."""
 
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.progress import Progress, silent
@@ -6,9 +6,9 @@ from handtool.store import find_broken_links, find_faults, open_file
 
 
 def check(path: str, deep: bool = False, progress: Progress = silent, carried: bool = False) -> dict:
-    """{"path", "uuid", "sound", "faults", "exit_code"}: a damaged file is a finding here, not an exception.
+    """{"path", "uuid", "sound", "faults", "exit_code"}: a damaged file is reported, not raised.
 
-    exit_code: 0 sound, 1 a file or a link that is not there or is another one, 3 damaged. `carried`: came by pipe.
+    exit_code: 0 sound, 1 the file or a linked file is missing or another one, 3 damaged. `carried`: read from a pipe.
     """
     try:
         with open_file(path, carried) as file:

@@ -1,5 +1,5 @@
-"""Is this machine ready? Every package is imported in a process of its own, so that a broken one cannot take the
-doctor along."""
+"""doctor: whether this machine has what handtool needs. Every package is imported in its own process, which may
+crash."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 
 from handtool.progress import Progress, silent
 
-TIMEOUT_S = 120  # mediapipe and torch on a slow network disk
+TIMEOUT_S = 120  # importing mediapipe and torch from a slow network disk
 LOW_DISK_GIB = 2.0
 OLDEST_PYTHON, MEDIAPIPE_BELOW = (3, 11), (3, 13)
 OK, MISSING = "ok", "missing"
 
 PRINT = "import json; print(json.dumps({'found': found, 'missing': missing, 'remedy': remedy}))"
-PROBES = {  # each sets found; and missing, remedy where the import works but something else is not right
+PROBES = {  # each sets `found`; also `missing` and `remedy` if the import works but something else is wrong
     "torch": """
 import torch, torchvision
 from torchvision.extension import _has_ops
@@ -106,7 +106,7 @@ NEEDED = {"python", "torch", "hnswlib", "opencv", "av", "tables", "disk"}
 
 @dataclass
 class Finding:
-    """One line of the report. A `remedy` may also stand beside `ok`, as advice."""
+    """One line of the report. With status `ok` the `remedy` is advice."""
 
     name: str
     status: str
@@ -116,8 +116,7 @@ class Finding:
 
 
 def doctor(progress: Progress = silent) -> dict:
-    """{"ready", "findings": [{"name", "status", "needed", "found", "remedy"}]}; ready: nothing that is needed is
-    missing."""
+    """{"ready", "findings": [{"name", "status", "needed", "found", "remedy"}]}; ready: no needed package is missing."""
     findings = [check_python(), check_disk()]
     with ThreadPoolExecutor(max(2, (os.cpu_count() or 2))) as pool:
         for done, finding in enumerate(pool.map(check_import, PROBES), 1):
@@ -154,7 +153,7 @@ def check_disk() -> Finding:
 
 
 def check_compiler(hnswlib_there: bool) -> Finding:
-    """Needed only to install hnswlib."""
+    """A C++ compiler; needed only to install hnswlib."""
     named = [name for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name]
     path = next((found for name in named if (found := shutil.which(name.split()[0]))), None)
     remedy = (
@@ -167,7 +166,7 @@ def check_compiler(hnswlib_there: bool) -> Finding:
 
 
 def check_import(name: str) -> Finding:
-    """Runs the probe in a child process and turns what becomes of it into a finding."""
+    """Runs the probe in a child process and turns its result into a finding."""
     needed = name in NEEDED
     if name == "mediapipe" and sys.version_info[:2] >= MEDIAPIPE_BELOW:
         return Finding(
@@ -199,7 +198,7 @@ def run_probe(code: str) -> subprocess.CompletedProcess:
 
 
 def remedy_for(name: str, reason: str) -> str:
-    """A missing libGL is no matter of OpenCV's: servers have none."""
+    """If libGL is missing, as on servers, the remedy is the headless OpenCV."""
     if name in ("opencv", "mediapipe") and any(
         library in reason for library in ("libGL", "libgthread", "libSM", "libX", "libxcb")
     ):

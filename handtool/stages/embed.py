@@ -1,4 +1,4 @@
-"""Every hand as a few numbers: what describes it, on the principal axes of all hands."""
+"""embed: a vector for every hand: its descriptor projected on the principal axes of all hands."""
 
 import logging
 from collections import deque
@@ -44,15 +44,15 @@ NORMALIZATIONS = {
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What describes the hands, before any axes. `read()` yields (first row, numbers of b hands as the file has
-    them), `describe` makes (b, width) float32 of these, NaN throughout where there is nothing."""
+    """The descriptors of the hands, before the projection. `read()` yields (first row, values of b hands as stored);
+    `describe` turns these into (b, width) float32, rows of NaN for hands without a descriptor."""
 
     read: Callable[[], Iterator[tuple[int, np.ndarray]]]
     describe: Callable[[int, np.ndarray], np.ndarray]
     width: int
     side: np.ndarray  # (N,)
-    valid: np.ndarray  # (N,) bool: there is something to describe
-    missing: str  # what the others lack
+    valid: np.ndarray  # (N,) bool: the hand has what is to be described
+    missing: str  # what hands that are not valid lack
     normalization: str
     attrs: dict
 
@@ -66,12 +66,12 @@ def embed(
     basis: File | None = None,
     encoder: File | None = None,
 ) -> dict:
-    """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN where there
-    are none.
+    """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN for hands
+    without one.
 
-    The axes are fitted on all valid hands, or taken from `basis`, a file with /embeddings; as many axes as the
-    descriptor has numbers leave it as it is. One block in memory. Raises HandtoolError where there is nothing to embed,
-    WrongCommand where options contradict the basis or each other.
+    The axes are fitted on all valid hands, or taken from `basis`, a file with /embeddings; with as many axes as the
+    descriptor has numbers it is stored unchanged. One block is in memory at a time. Raises HandtoolError if there is
+    nothing to embed, WrongCommand if options contradict the basis or each other.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     space, config = read_space(basis, config, encoder)
@@ -97,7 +97,7 @@ def embed(
     def project(start: int, numbers: np.ndarray) -> tuple[slice, np.ndarray]:
         vector, block = space.project(described.describe(start, numbers)), slice(start, start + len(numbers))
         finite = np.isfinite(vector)
-        embedded[block] = finite.all() or finite.all(axis=1)  # row by row takes ten times as long
+        embedded[block] = finite.all() or finite.all(axis=1)  # testing each row takes ten times as long
         return block, vector
 
     with open_table(sink, EMBEDDINGS, described.attrs | {"normalization": described.normalization}) as table:
@@ -115,7 +115,7 @@ def embed(
 def open_descriptors(
     source: File, sink: Sink, config: EmbedConfig, encoder: File | None, progress: Progress
 ) -> Descriptors:
-    """The descriptors that are asked for. Raises WrongCommand for a normalization that they do not have."""
+    """The descriptors of config.source. Raises WrongCommand for a normalization that they do not have."""
     known = NORMALIZATIONS[config.source]
     normalization = config.normalization or known[0]
     if normalization not in known:
@@ -158,7 +158,7 @@ def encode(
     source: File, sink: Sink, config: EmbedConfig, encoder: File | None, side: np.ndarray, progress: Progress
 ) -> Descriptors:
     """Features of unit length, computed once and kept on the disk while axes are fitted (about as many bytes as the
-    crops themselves)."""
+    crops)."""
     from handtool.nn.files.features import encode_crops, num_features
 
     if not isinstance(encoder, File):
@@ -186,8 +186,8 @@ def encode(
 def fit_space(
     described: Descriptors, source: File, config: EmbedConfig, progress: Progress
 ) -> tuple[Basis, float | None]:
-    """The principal axes of all valid hands, and the share of the variance that they keep; nothing to fit where all
-    numbers are kept."""
+    """The principal axes of all valid hands, and the share of the variance that they keep. If all numbers are kept
+    nothing is fitted."""
     dim = config.dim or min(DIMS[config.source], described.width)
     if dim > described.width:
         raise WrongCommand(f"--dim {dim} was asked, a hand's descriptor has {described.width} numbers")
@@ -212,8 +212,8 @@ def fit_space(
 
 
 def run_in_thread(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]:
-    """work(*item) of each, in order, by a thread of its own: numpy computes there while the next block is read and
-    the last one written here."""
+    """work(*item) for each item, in order, in another thread: it computes while this thread reads the next block and
+    writes the last one."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(1) as thread:
         for item in items:
@@ -225,8 +225,8 @@ def run_in_thread(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]
 
 
 def describe_space(space: Basis, moments: RunningMoments) -> dict:
-    """The attributes by which another file can be embedded alike. Raw numbers have a variance too, measured as they
-    were written."""
+    """The attributes needed to embed another file in the same space. For raw numbers the variance is measured while
+    they are written."""
     raw = space.is_raw and moments.count
     variance = np.diag(moments.scatter) / max(moments.count - 1, 1) if raw else space.explained_variance
     return {
@@ -238,8 +238,8 @@ def describe_space(space: Basis, moments: RunningMoments) -> dict:
 
 
 def read_space(basis: File | None, config: EmbedConfig, encoder: File | None) -> tuple[Basis | None, EmbedConfig]:
-    """The axes that another file was embedded on, and the settings that follow it. Raises WrongCommand where others
-    are asked for."""
+    """The axes of another file's embeddings, and the config with that file's settings. Raises WrongCommand if
+    options contradict it."""
     if encoder is not None:
         if config.source == "joints":
             raise WrongCommand(

@@ -1,4 +1,4 @@
-"""eval: how far predicted hands are from the truth, under every published protocol."""
+"""eval: the errors of predicted hands under every published protocol."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from handtool.progress import Progress, silent
 from handtool.store import CROPS, LABELS, PREDICTIONS, VIDEOS, File, Sink, video_names
 
 ALL_PRINTED = "leave --protocol out: all that apply are printed"
-NAMED_ROWS = 20  # failed hands that the report names one by one
-FEW_GROUPS = 10  # fewer videos than that tell little of how videos differ
+NAMED_ROWS = 20  # failed hands whose rows are in the report
+FEW_GROUPS = 10  # with fewer videos the intervals are unreliable
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The columns of /predictions, where they are from, and where their metric scale is from."""
+    """The columns of /predictions, their origin, and the origin of their metric scale."""
 
     columns: dict[str, np.ndarray]
     origin: str
@@ -52,13 +52,13 @@ def evaluate(
     *,
     model: File | None = None,
 ) -> dict:
-    """Score each source's predictions against its labels, or those that `model` makes for its crops; one block of
-    results per source.
+    """Score each source's predictions, or those of `model` for its crops, against its labels; one block of results per
+    source.
 
-    Several sources without a model are several predictions of the same hands, and are compared with the first, pair by
-    pair. With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError where there are no
-    labels, no predictions or no hands that can be scored, or where sources to be compared hold other hands;
-    WrongCommand for a protocol that is not known, an output for several sources, a bone without a model.
+    Several sources without a model are several predictions of the same hands: each is compared with the first, hand by
+    hand. With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError if there are no
+    labels, no predictions or no hands that can be scored, or if sources to be compared hold different hands;
+    WrongCommand for an unknown protocol, an output for several sources, a bone without a model.
     """
     check_request(sources, sink, config, model)
     if not model:
@@ -81,7 +81,7 @@ def evaluate(
 
 
 def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, model: File | None) -> None:
-    """What can be refused before anything is computed."""
+    """Checks that need no computation; raise WrongCommand or HandtoolError."""
     if unknown := [name for name in config.protocols if name not in PROTOCOLS]:
         raise WrongCommand(f"no protocol {', '.join(unknown)}", hint=f"--protocol {' | '.join(PROTOCOLS)}")
     if sink and len(sources) > 1:
@@ -110,8 +110,8 @@ def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, mo
 
 
 def check_same_hands(sources: list[File]) -> None:
-    """Row by row: labels of one file, or the same truth under the same name. HandtoolError names the first row that
-    differs."""
+    """All sources have the same labels: of one file, or equal row by row (key and truth). Raises HandtoolError with
+    the first row that differs."""
     first, *others = sources
     for other in others:
         for source in (first, other):
@@ -150,8 +150,7 @@ def predict(source: File, model: File, config: EvalConfig, progress: Progress) -
 
 
 def join_labels(source: File, predicted: Predictions) -> ScoredHands:
-    """Predictions beside their truth; a prediction marked as not valid becomes NaN, which every protocol counts as
-    failed."""
+    """Predictions and their truth; predictions that are not valid become NaN, which every protocol counts as failed."""
     columns = predicted.columns
     joints = np.where(columns["valid"][:, None, None], columns["joints"], np.float32(np.nan))
     vertices = None
@@ -164,8 +163,8 @@ def join_labels(source: File, predicted: Predictions) -> ScoredHands:
 
 
 def count_hands(source: File, hands: ScoredHands) -> tuple[Accounting, np.ndarray]:
-    """in = scored + without truth + without prediction; and the rows of the last. HandtoolError where no hand is
-    left to score."""
+    """The accounting (hands = scored + without truth + without prediction), and the rows without prediction. Raises
+    HandtoolError if no hand can be scored."""
     labelled, predicted = hands.valid.any(axis=1), np.isfinite(hands.predicted).all(axis=(1, 2))
     accounting = Accounting("hands", done=int((labelled & predicted).sum()))
     accounting.skip("no true joint", int((~labelled).sum()))
@@ -188,7 +187,7 @@ def group_all(source: File, hands: ScoredHands, config: EvalConfig) -> Grouping:
 def score_all(
     source: File, hands: ScoredHands, groups: Grouping, config: EvalConfig, progress: Progress
 ) -> list[Score]:
-    """Every protocol, each mean with its 95 % interval."""
+    """The scores of every protocol, with the 95 % interval of each mean."""
     there = applicable(hands)
     names = [name for name in PROTOCOLS if name in (config.protocols or there)]
     for name in names:
@@ -220,7 +219,7 @@ def write(sink: Sink, source: File, predicted: Predictions, scores: list[Score],
         arrays[f"per_joint/{name}_mm"] = 1000 * each.per_joint.mean_m
         if not each.protocol.of_mesh:
             arrays[f"per_finger/{name}_mm"] = np.array(list(finger_means_mm(each).values()))
-        if films is not None:  # the last mean is that of no film
+        if films is not None:  # NaN for film -1: a video without hands
             arrays[f"per_video/{name}_mm"] = np.append(film_means(each, groups), np.nan)[films]
         for of, curve in each.per_joint.curves.items():
             arrays[f"pck/{name}_{of.low_mm}_{of.high_mm}mm"] = curve
@@ -259,7 +258,8 @@ def films_of_videos(source: File, groups: Grouping) -> np.ndarray:
 
 
 def by_part(source: File, scores: list[Score], groups: Grouping) -> dict:
-    """Means by finger, and by video where there are several (a film of two people is one); protocol -> name -> mm."""
+    """Means by finger, and by video if there are several (a film of two people is one video): protocol -> name ->
+    mm."""
     parts = {
         "per_finger_mm": {each.protocol.name: finger_means_mm(each) for each in scores if not each.protocol.of_mesh}
     }
@@ -297,7 +297,7 @@ def compare_all(sources: list[File], scored: list[ScoredHands], results: list[di
 
 
 def compare_results(sources: list[File], protocols: tuple[str, ...], seed: int) -> list[dict]:
-    """How far each result is from the first: `evaluate`'s differences alone, raising as it does."""
+    """The differences of each result from the first, as in `evaluate`; raises as it does."""
     return evaluate(sources, None, EvalConfig(protocols, seed=seed))["differences"]
 
 
@@ -322,7 +322,7 @@ def summarise(
 
 
 def find_warnings(hands: ScoredHands, scores: list[Score]) -> Iterator[str]:
-    """What a reader of the figures has to know."""
+    """Warnings that concern the figures."""
     for each in scores:
         if each.reflection_matters:
             without = each.figures["mean_without_reflection_mm"]

@@ -1,8 +1,8 @@
-"""A table for other programs: csv, json, npz; predictions as the submission of a published data set; weights as
-safetensors or a torch file, or as an ONNX model that runs without torch.
+"""export: tables as csv, json or npz; predictions as a submission for a published data set; weights as safetensors, a
+torch file, or an ONNX model that runs without torch.
 
-Floats are written in the fewest digits that give back the same number. csv writes `nan`, json null, for what is not
-known.
+Floats are written in the fewest digits that give the same number when read. Unknown values are `nan` in csv, null in
+json.
 """
 
 import csv
@@ -42,10 +42,11 @@ BLOCK_ROWS = 8192
 TABLE_FORMATS = ("csv", "json", "npz")
 WEIGHT_FORMATS = ("safetensors", "pth", "onnx")
 SIDE_NAMES = np.array(["LEFT", "RIGHT", "UNKNOWN"])
-NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}  # of crops: the images
+# Columns of /crops that hold the images.
+NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}
 AXES = ("x", "y", "z")
-VIDEO_NAME = Column("video", "utf8")  # this and what follows: what predictions get beside their own columns
-WRIST = Column("wrist", "f4", (3,), unit="m")  # NaN where the pose is relative to it
+VIDEO_NAME = Column("video", "utf8")  # this and the next two: columns that are added to predictions
+WRIST = Column("wrist", "f4", (3,), unit="m")  # NaN if the pose is relative to the wrist
 PALM_ROTATION = Column("palm_rotation", "f4", (3, 3), unit="1")
 SAMPLE_COLUMNS = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key": LABELS.sample_key}
 
@@ -53,10 +54,10 @@ SAMPLE_COLUMNS = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key
 def export(
     source: File, target: Path, config: ExportConfig, progress: Progress = silent, *, template: Path | None = None
 ) -> dict:
-    """Writes one table of the source, its metrics or its weights, to `target`. `template`: of an AssemblyHands
-    submission, the frames.
+    """Writes one table of the source, its metrics or its weights, to `target`. `template`: the file with the frames of
+    an AssemblyHands submission.
 
-    Raises WrongCommand where format and table do not fit, HandtoolError where the table is not there or no whole
+    Raises WrongCommand if format and table do not fit, HandtoolError if the table is missing or incomplete for a
     submission.
     """
     if template and config.format != "assemblyhands":
@@ -91,7 +92,7 @@ def export(
 
 
 def export_submission(source: File, target: Path, config: ExportConfig, template: Path | None) -> dict:
-    """Predictions as a data set's own evaluation reads them; sources/submission.py says how."""
+    """Predictions in the format of the data set's own evaluation (sources/submission.py)."""
     if config.table not in (None, PREDICTIONS.group):
         raise WrongCommand(f"/{config.table} cannot be written as {config.format}", hint="--table predictions")
     source.need(PREDICTIONS, hint="handtool predict {path} --model pose.h5 -o predictions.h5")
@@ -122,8 +123,8 @@ def export_submission(source: File, target: Path, config: ExportConfig, template
 
 
 def last_table(source: File, wanted: str) -> str:
-    """What the last stage added: weights where they are asked for, else metrics, else the last table that the file
-    has of its own."""
+    """The default table: weights for the formats of weights, else metrics if there are any, else the last table in
+    the file itself."""
     if wanted in WEIGHT_FORMATS:
         return "weights"
     own = [name for name in source.tables if source.owns(name)]
@@ -135,7 +136,7 @@ def last_table(source: File, wanted: str) -> str:
 
 
 def exported_columns(source: File, table: Table) -> list[Column]:
-    """Those of the table; of predictions also where and when, so that each hand is a trajectory."""
+    """The columns of the table; predictions also get video, time, track and wrist, so that a track is a trajectory."""
     own = [
         column
         for column in table.columns
@@ -145,14 +146,14 @@ def exported_columns(source: File, table: Table) -> list[Column]:
 
 
 def identity_columns(source: File, table: Table) -> list[Column]:
-    """What says which hand a row is."""
+    """The columns that identify the hand of a row."""
     if table not in ROW_TABLES or table is CROPS or not source.has(CROPS):
         return []
     return [VIDEO_NAME, CROPS.frame, *([CROPS.time, CROPS.track] if table is PREDICTIONS else []), CROPS.side]
 
 
 def read_values(source: File, column: Column, rows: slice | None = None) -> np.ndarray:
-    """Some rows of the column, or all: sides and videos by name, everything else as it is."""
+    """Some rows of the column, or all: sides and videos as names, other values unchanged."""
     if column is VIDEO_NAME:
         return np.array(video_names(source), dtype=object)[read_column(source, CROPS.video, rows)]
     if column is WRIST:
@@ -166,7 +167,7 @@ def read_values(source: File, column: Column, rows: slice | None = None) -> np.n
 
 
 def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.ndarray]:
-    """The column, a block at a time."""
+    """The column, block by block."""
     start, values = 0, None
     while values is None or len(values) == BLOCK_ROWS:
         values = read_values(source, column, slice(start, start + BLOCK_ROWS))
@@ -177,8 +178,8 @@ def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.
 
 
 def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -> None:
-    """One line per row; a hand's line begins with its row, video, frame and side. Columns (n, 21, 3) become 63,
-    named by joint and axis."""
+    """One line per row; a hand's line begins with row, video, frame and side. A column (n, 21, 3) becomes 63
+    columns, named by joint and axis."""
     columns = csv_columns(source, table)
     count = source.count(table)
     with target.open("w", newline="", encoding="utf-8") as file:
@@ -197,13 +198,13 @@ def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -
 
 
 def csv_columns(source: File, table: Table) -> list[Column]:
-    """What a line of csv has: which hand it is, and what has one value per row."""
+    """The columns of the csv: those that identify the hand, and those with one value per row."""
     identity = [] if table is PREDICTIONS else identity_columns(source, table)
     return identity + [column for column in exported_columns(source, table) if column.length != "N+1"]
 
 
 def flat_columns(source: File, table: Table) -> dict[str, np.ndarray]:
-    """The table as csv has it, in memory: name of a cell -> (n,) values."""
+    """The table as in the csv, in memory: name of a column -> (n,) values."""
     flat: dict[str, np.ndarray] = {}
     for column in csv_columns(source, table):
         values = read_values(source, column)
@@ -234,7 +235,7 @@ def cell_texts(values: np.ndarray) -> np.ndarray:
 
 
 def json_values(values: np.ndarray) -> list:
-    """Nested lists; what is not finite becomes None."""
+    """Nested lists; values that are not finite become None."""
     if values.dtype.kind != "f":
         return values.tolist()
     shortest = values.astype(str).astype(np.float64) if values.dtype == np.float32 else values
@@ -257,14 +258,14 @@ def table_to_json(source: File, table: Table, target: Path, progress: Progress) 
 
 
 def table_to_npz(source: File, table: Table, target: Path, progress: Progress) -> None:
-    """One array per column, as the file has them; texts as unicode arrays, so that numpy.load needs no pickle."""
+    """One array per column, as stored; texts as unicode arrays, so that numpy.load needs no pickle."""
     columns = exported_columns(source, table)
     arrays = ((column.name, read_values(source, column)) for column in columns)
     write_npz(target, arrays)
 
 
 def write_npz(target: Path, arrays: Iterator[tuple[str, np.ndarray]]) -> None:
-    """As numpy.savez, but with one fixed time in the archive: the same arrays give the same bytes."""
+    """As numpy.savez, but with a fixed time in the archive, so that the same arrays give the same bytes."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays:
             array = np.asarray(array.tolist(), dtype=str) if array.dtype == object else np.ascontiguousarray(array)
@@ -318,8 +319,8 @@ def metrics_to_npz(metrics: dict, target: Path) -> int:
 
 
 def export_weights_to(source: File, target: Path, wanted: str) -> dict:
-    """ONNX through nn/files/onnx_export.py; else torchvision's names through nn/files/weights.py, which chooses the
-    container by the suffix."""
+    """ONNX by nn/files/onnx_export.py; else by nn/files/weights.py, with torchvision's names, in the container of
+    the suffix."""
     from handtool.nn.files.onnx_export import export_onnx
     from handtool.nn.files.weights import export_weights
 

@@ -1,5 +1,5 @@
-"""From footage to hand crops: find videos, read their kept frames, find the hands, cut them out. One job part per
-finished video."""
+"""extract: from footage to hand crops: find videos, read the sampled frames, find the hands, cut them out. One job
+part per finished video."""
 
 import logging
 from collections import Counter
@@ -42,12 +42,12 @@ def extract(
     lens: Path | None = None,
     model: Path | None = None,
 ) -> dict:
-    """Writes /videos, /crops and, where a source knew its hands or a truth.h5 lies beside the videos, /labels.
+    """Writes /videos, /crops and, if a source has labels or a truth.h5 lies beside the videos, /labels.
 
-    listed: further sources, of which some may not be there. boxes: a file of hands that are known; lens: json of the
+    listed: further sources, some of which may be missing. boxes: a file of known hand boxes; lens: a json file of the
     camera, in place of the numbers in config.camera; model: the detector's file, ONNX or a MediaPipe task. With
-    config.shard ("2/8") only the videos of that shard. Raises HandtoolError where there is nothing, where something
-    needed is missing, or where no hand at all is found (but a shard may have none).
+    config.shard ("2/8") only the videos of that shard. Raises HandtoolError if there are no videos, if something needed
+    is missing, or if no hand at all is found (but a shard may have none).
     """
     check_config(config, boxes, model)
     choice = Choice(config.dataset, config.split, config.subset, config.cameras)
@@ -72,7 +72,7 @@ def extract(
     ]
     outcomes = [join_outcomes(each) for each in chunks]
     if not sum(outcome["hands"] for outcome in outcomes) and config.shard is None:
-        for name in job.names():  # with other settings there may be some: nothing to go on from
+        for name in job.names():  # other settings may find some: do not resume from these parts
             job.drop(name)
         raise no_hands_at_all(videos, outcomes)
     write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
@@ -109,8 +109,7 @@ def check_truth(videos: list[Video], settings: FinderSettings) -> None:
 
 
 def choose_shard(videos: list[Video], shard: str | None) -> list[int]:
-    """The numbers of the videos that are this run's business, in order. shard: "2/8", counted from 1; None: all of
-    them."""
+    """The numbers of the videos of this shard, in order. shard: "2/8", counted from 1; None: all videos."""
     if shard is None:
         return list(range(len(videos)))
     number, of = (int(part) for part in shard.split("/"))
@@ -125,11 +124,11 @@ def part_name(number: int, chunk: int = 0, block: int | None = None) -> str:
 def read_videos(
     videos: list[Video], job: Job, settings: FinderSettings, progress: Progress
 ) -> dict[tuple[int, int], dict]:
-    """Every video, or chunk of one, that has no finished part yet, over worker processes, the longest first; they save
-    the parts themselves.
+    """Read every video, or chunk of one, that has no finished part yet, in worker processes, the longest first; the
+    workers save the parts.
 
-    What costs a process its life is told of in its part. Only what may have been the machine's fault (short memory, a
-    kill from outside) is returned instead, by number and chunk: a run that is resumed gives it another chance.
+    If a video crashes its worker, its part records that. If the machine may be the cause (too little memory, killed
+    from outside), the outcome is not saved but returned, by number and chunk: a resumed run tries it again.
     """
     chunks = [
         (number, chunk, images)
@@ -169,7 +168,7 @@ def read_videos(
 
 
 def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
-    """Of images it is known how many were lost."""
+    """The outcome of a video whose worker was lost; for images with the number of lost images."""
     images = len(video.files or video.rows)
     tally = Tally(problem=status, failed=Counter({"images lost with their process": images} if images else {}))
     return {**tally.as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
@@ -179,7 +178,7 @@ def open_finder(
     settings: FinderSettings, folder: Path
 ) -> Callable[[tuple[int, int, Video], Callable[[], None]], Iterator[dict]]:
     """In a worker process: the function that turns a video, with its number and that of the chunk, into parts of the
-    job in `folder`: blocks of rows, then what became of it, which it also yields."""
+    job in `folder`: blocks of rows, then the outcome, which it also yields."""
     config, finder, job = settings.config, HandFinder(settings), Job(folder)
 
     def read_one(item: tuple[int, int, Video], heartbeat: Callable[[], None]) -> Iterator[dict]:
@@ -217,7 +216,8 @@ def open_finder(
 
 
 def read_truth(video: Video) -> KnownVideo | None:
-    """What `truth.h5` beside a video knows of it; None where there is no such file, or it does not know this video."""
+    """The truth about a video from the `truth.h5` beside it; None if there is no such file, or if it lacks this
+    video."""
     path = find_truth(video)
     if path is None:
         return None
@@ -235,8 +235,8 @@ def read_truth(video: Video) -> KnownVideo | None:
 def join_truth(
     video: Video, known_video: KnownVideo, frame: Frame, found: list[Detection], joined: Counter
 ) -> list[Hand]:
-    """The hands that were found, each with the frame's camera and the label of the known hand that it is; its side is
-    the known one."""
+    """The hands that were found, each with the frame's camera and, if it matches a known hand, that one's label and
+    side."""
     if frame.image.shape[1::-1] != known_video.size:
         have, made = ("x".join(map(str, size)) for size in (frame.image.shape[1::-1], known_video.size))
         raise HandtoolError(
@@ -276,7 +276,7 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
 
 
 def scale_of_crops(outcomes: list[dict], config: ExtractConfig, asked_scale: float | None) -> float:
-    """Where each image is the hand already: what the user says that it was cut at, else 1."""
+    """The box scale of the crops. If no box was enlarged (each image is one hand): --box-scale if given, else 1."""
     if not any(outcome["enlarged"] for outcome in outcomes):
         return asked_scale or 1.0
     assert config.box_scale is not None
@@ -284,7 +284,7 @@ def scale_of_crops(outcomes: list[dict], config: ExtractConfig, asked_scale: flo
 
 
 def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> None:
-    """The parts joined in the order of the videos, chunk by chunk, block by block. videos: the outcomes of the chunks
+    """Joins the parts in the order of the videos, chunk by chunk, block by block. videos: the outcomes of the chunks
     of each."""
     chunks = [
         (video, chunk, outcome) for video, outcomes in enumerate(videos) for chunk, outcome in enumerate(outcomes)
@@ -296,7 +296,7 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
             for block in range(outcome["blocks"]):
                 columns, labels = open_block(job.load(part_name(video, chunk, block)))
                 end = start + len(columns["jpeg"])
-                # known when the video is done
+                # known only at the end of the video
                 whole = {"side": outcome["side"][start:end], "track": outcome["tracks"][start:end]}
                 rows = {"video": np.full(end - start, video), "source_row": np.full(end - start, -1)}
                 crops.append(columns | whole | rows)

@@ -44,9 +44,9 @@ def finetune(
 ) -> dict:
     """Train a pose model on the labelled crops of `source`; write its weights and the curve.
 
-    `encoder` is the file that config.init names, if it names one. Goes on from the checkpoint in `job`. Raises
-    HandtoolError where labels, GPUs or weights are missing, or the loss is not finite any more; Terminated on SIGTERM,
-    after a checkpoint.
+    `encoder`: the file that config.init names, if it names one. Resumes from the checkpoint in `job`. Raises
+    HandtoolError if labels, GPUs or weights are missing, or the loss is not finite; Terminated on SIGTERM, after a
+    checkpoint.
     """
     config, (place, starts_ranks) = resolve_defaults(config, encoder), find_place(config, COMMAND)
     hands = read_labelled(source, config)
@@ -69,7 +69,7 @@ def finetune(
 def train(
     place: Place, source: File, hands: TrainingHands, config: FinetuneConfig, job: Job | None, progress: Progress
 ) -> None:
-    """In each process of the run: model, data, objective, loop. Rank 0 has the job."""
+    """In each process of the run: set up model, data and objective, and run the loop. Only rank 0 has the job."""
     plan, contract = make_plan(len(hands.train), "hands", config, place), find_contract(hands, config)
     if place.rank == 0:
         plan.log_summary(f"{config.head} head on an encoder from {config.init}, {len(hands.held)} hands held out,")
@@ -84,12 +84,12 @@ def train(
 
 
 def make_objective(config: FinetuneConfig, contract: Contract, plan: Plan) -> PoseObjective:
-    """With a new model, drawn by the seed."""
+    """The objective with a new model, initialised from the seed."""
     return PoseObjective(make_model(config, contract), plan.half, config.freeze)
 
 
 def make_model(config: FinetuneConfig, contract: Contract) -> PoseModel:
-    """On the CPU, with fresh weights."""
+    """A new model on the CPU, initialised from the seed."""
     assert config.arch is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -104,8 +104,7 @@ def init_weights(config: FinetuneConfig, model: PoseModel) -> dict:
 
 
 def find_contract(hands: TrainingHands, config: FinetuneConfig) -> Contract:
-    """What the model expects of its input: what the encoder file says that it was trained on, and what the training
-    hands are."""
+    """What the model expects of its input, from the attributes of the encoder file and from the training hands."""
     camera, bone = hands.labels.camera[hands.train], hands.labels.bone[hands.train]
     focal = float(((camera[:, 0, 0] + camera[:, 1, 1]) / 2 / hands.hands.size).nanmedian())
     contract = Contract(
@@ -128,8 +127,8 @@ def augmentation(config: FinetuneConfig) -> AugmentRanges:
 
 
 def resolve_defaults(config: FinetuneConfig, encoder: File | Path | None = None) -> FinetuneConfig:
-    """The config with what the head and the encoder file choose where the user did not. Raises WrongCommand where
-    choices contradict."""
+    """The config with defaults from the head and the encoder file for settings that the user left open. Raises
+    WrongCommand if settings contradict."""
     if config.loss != FinetuneConfig.loss and config.head != "heatmap":
         raise WrongCommand(f"--loss {config.loss} is a choice of the heat-map head", hint="--head heatmap")
     preset, init = HEAD_PRESETS[config.head], encoder.path if isinstance(encoder, File) else encoder or config.init
@@ -144,7 +143,7 @@ def resolve_defaults(config: FinetuneConfig, encoder: File | Path | None = None)
 
 
 def plan(source: File, config: FinetuneConfig, encoder: File | Path | None = None) -> dict:
-    """What the run would really do, for its fingerprint: under the names of FinetuneConfig, nothing left open."""
+    """The settings of the run for its fingerprint: by the names of FinetuneConfig, with all defaults resolved."""
     config = resolve_defaults(config, encoder)
     hands = read_labelled(source, config)
     chosen = make_plan(len(hands.train), "hands", config, find_place(config, COMMAND)[0]).as_config()
@@ -152,15 +151,15 @@ def plan(source: File, config: FinetuneConfig, encoder: File | Path | None = Non
 
 
 def lead(source: str, config: FinetuneConfig) -> AbstractContextManager:
-    """Around all that rank 0 does; comes before `up to date`. Raises HandtoolError where the machine lacks what is
-    asked for."""
+    """The context around everything that rank 0 does, entered before `up to date`. Raises HandtoolError if the
+    machine lacks what is asked for."""
     check_tensorboard(config.tensorboard)
     return coordinate_ranks(*find_place(config, COMMAND), source)
 
 
 def run_other_rank(path: str, config: FinetuneConfig, moved: list[Path], dry_run: bool) -> int | None:
-    """All that a process does that torchrun or SLURM started as another rank than 0: its exit code. None in any
-    other process."""
+    """In a process that torchrun or SLURM started as a rank other than 0: do all its work and return its exit code.
+    In any other process: None."""
     if not is_other_rank():
         return None
     return (
@@ -175,16 +174,16 @@ def run_other_rank(path: str, config: FinetuneConfig, moved: list[Path], dry_run
 def dry_run(
     source: File, sink: None, config: FinetuneConfig, progress: Progress = silent, encoder: File | Path | None = None
 ) -> dict:
-    """All that `finetune` would find out and decide before its first step, and the memory of a step; nothing is trained
-    or written.
+    """The report of what `finetune` checks and decides before its first step, and of the memory of a step; nothing is
+    trained or written.
 
-    A file of weights is loaded, so that one that does not fit is found out here. Raises what `finetune` raises.
+    A file of weights is loaded, so that one that does not fit is an error here. Raises what `finetune` raises.
     """
     config, (place, _) = resolve_defaults(config, encoder), find_place(config, COMMAND)
     hands = read_labelled(source, config)
     plan, contract = make_plan(len(hands.train), "hands", config, place), find_contract(hands, config)
     make = partial(make_objective, config, contract, plan)
-    if config.init != "imagenet":  # which may have to be downloaded
+    if config.init != "imagenet":  # "imagenet" may have to be downloaded
         init_weights(config, make().model)
     size, crop_size = config.input_size, hands.hands.size
     return {

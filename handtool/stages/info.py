@@ -1,4 +1,4 @@
-"""What is in a file, where each table lies, and how the file came to be."""
+"""info: what is in a file, which file each table lies in, and the commands that made it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,7 @@ def info(source: File) -> dict:
     """Tables with their rows, attributes and owner, the accounting of the last step, and the commands that rebuild the
     file.
 
-    Where a file that this one links to is gone or is another one, `missing` says so, and the rest is told all the same.
+    If a linked file is gone or is another one, `missing` lists it; the rest is reported all the same.
     """
     report: dict = {
         "path": str(source.path),
@@ -47,7 +47,7 @@ def info(source: File) -> dict:
 
 
 def commands(source: File) -> list[str]:
-    """The shell lines that make the file again; what it links to may be gone."""
+    """The shell commands that make the file again; linked files may be missing."""
     return rebuild_commands(source.provenance, None if source.carried else str(source.path))
 
 
@@ -57,7 +57,7 @@ def made_by(source: File) -> str:
 
 
 def describe_tables(source: File) -> dict:
-    """A table that lies in a file which cannot be opened has no rows that are known (None), and still its place."""
+    """For a table in a file that cannot be opened, rows is None; its place is reported."""
     tables: dict[str, dict] = {}
     for name in source.tables:
         try:
@@ -77,7 +77,7 @@ def describe_tables(source: File) -> dict:
 
 
 def find_missing(source: File) -> list[dict]:
-    """What keeps tables and images that lie elsewhere from being read: one error for each file."""
+    """Why tables and images in other files cannot be read: one error for each file."""
     checks: dict[object, Callable[[], object]] = {
         source.place_of(name): partial(source.owner, name) for name in source.links
     }
@@ -89,7 +89,7 @@ def find_missing(source: File) -> list[dict]:
             check()
         except HandtoolError as error:
             errors.append(error)
-    # images stand behind their table: they are told of where it is there
+    # reversed: an error of a table replaces the same one of the images, which come last
     unique = {error.hint: error for error in reversed(errors)}
     return [{"what": error.message, "hint": error.hint} for error in reversed(unique.values())]
 

@@ -1,5 +1,4 @@
-"""21 2D keypoints for every crop: what the source knew, what the detector found along the way, or an estimator's
-answer."""
+"""keypoints: 21 2D keypoints for every crop: from the source's labels, from the detector, or from an estimator."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -34,16 +33,16 @@ from handtool.vision.estimators import ESTIMATORS, check_estimator
 
 log = logging.getLogger(__name__)
 NOISE_ROWS = 8192
-BLOCK_ROWS = 128  # a part of the job, and what is lost where an estimator dies
+BLOCK_ROWS = 128  # rows per part of the job; so many are lost if an estimator crashes
 ESTIMATED, DETECTED, KNOWN = 0, 1, 2
-# why an estimator returns None; of the others: keypoints not finite
+# why an estimator returns None; for others: keypoints not finite
 NOT_FOUND = {"mediapipe": "no hand seen on the crop"}
 LOST = ("its process", "no new frame", "not enough memory")
 
 
 @dataclass
 class FoundKeypoints:
-    """The table in the making, and why a row is not valid (empty where it is)."""
+    """The table being filled, and the reason why a row is not valid ("": it is valid)."""
 
     xy: np.ndarray
     score: np.ndarray
@@ -62,11 +61,11 @@ def keypoints(
     job: Job,
     model: File | Path | None = None,
 ) -> dict:
-    """Writes /keypoints, one row for every hand; a hand without them has valid = False, and is counted with the reason.
+    """Writes /keypoints, one row per hand; a hand without keypoints has valid = False and is counted with the reason.
 
-    model: the file of the estimator: a pose.h5, an ONNX model, or a MediaPipe task. Raises HandtoolError where the file
-    has no crops, no labels though they are asked for, where the estimator cannot be opened, or where not one hand gets
-    its keypoints.
+    model: the file of the estimator: a pose.h5, an ONNX model, or a MediaPipe task. Raises HandtoolError if the file
+    has no crops, or no labels though they are asked for, if the estimator cannot be opened, or if no hand gets
+    keypoints.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     origin = choose_origin(source, config)
@@ -99,7 +98,7 @@ def keypoints(
 
 
 def warn_about_box_scale(source: File, model: File | Path | None) -> None:
-    """Our own model was trained on crops of one box scale."""
+    """Warns if the crops have another box scale than our own model was trained on."""
     if not isinstance(model, File):
         return
     here, there = read_attrs(source, CROPS)["box_scale"], read_attrs(model, "weights").get("box_scale", np.nan)
@@ -109,7 +108,7 @@ def warn_about_box_scale(source: File, model: File | Path | None) -> None:
 
 @dataclass(frozen=True)
 class EstimatorSettings:
-    """What a worker process needs to know: whose settings, and the file of their model."""
+    """What a worker process needs to open the estimator: its name, the file of its model, the settings."""
 
     name: str
     model: str | None
@@ -121,7 +120,7 @@ def path_of(model: File | Path | None) -> str | None:
 
 
 def check_settings(settings: EstimatorSettings, model: File | Path | None) -> None:
-    """What the workers will open, looked at once, so that a mistake is told before the work begins."""
+    """Checks once what the workers will open, so that a mistake is reported before the work begins."""
     if settings.name == "model":
         if not isinstance(model, File):
             raise HandtoolError(
@@ -133,8 +132,8 @@ def check_settings(settings: EstimatorSettings, model: File | Path | None) -> No
 
 
 def choose_origin(source: File, config: KeypointsConfig) -> np.ndarray:
-    """(N,): where each hand's keypoints come from. `auto`: labels before the detector's landmarks, which are not found
-    again, before the estimator. An estimator that is named looks at every hand."""
+    """(N,): the origin of each hand's keypoints. `auto`: labels if there are any, else the detector's landmarks,
+    else the estimator. An estimator that is named is used for every hand."""
     origin = np.full(source.count(CROPS), ESTIMATED)
     if config.estimator == "labels":
         source.need(LABELS, hint="handtool keypoints {path} --estimator mediapipe")
@@ -147,14 +146,14 @@ def choose_origin(source: File, config: KeypointsConfig) -> np.ndarray:
 
 
 def of_known_videos(source: File) -> np.ndarray:
-    """(N,): whether any hand of the same video has 2D truth. Some data sets publish boxes and sides alone; of those
+    """(N,): whether any hand of the same video has 2D truth. Some data sets publish only boxes and sides, from which
     nothing can be copied."""
     video, known = read_column(source, CROPS.video), read_column(source, LABELS.keypoints_valid).any(axis=1)
     return np.bincount(video, weights=known)[video] > 0 if len(video) else np.zeros(0, bool)
 
 
 def copy_labels(source: File, hands: FoundKeypoints, rows: np.ndarray) -> None:
-    """The 2D truth, score 1 where a point is known. A hand is valid with all 21 of them."""
+    """Copies the 2D truth, with score 1 for known points. A hand is valid if all 21 are known."""
     if not len(rows):
         return
     known = read_column(source, LABELS.keypoints_valid, rows)
@@ -173,8 +172,8 @@ def copy_landmarks(source: File, hands: FoundKeypoints, rows: np.ndarray) -> Non
 def estimate(
     source: File, hands: FoundKeypoints, rows: np.ndarray, job: Job, settings: EstimatorSettings, progress: Progress
 ) -> None:
-    """The rest, over worker processes; a block of rows is one part of the job. One that kills its process is marked,
-    the run goes on."""
+    """Runs the estimator for `rows` in worker processes; a block of rows is one part of the job. A block that
+    crashes its worker is marked as lost, and the run goes on."""
     blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
     waiting = [number for number in range(len(blocks)) if not job.has(part_name(number))]
     if len(waiting) < len(blocks):
@@ -203,7 +202,7 @@ def estimate(
 
 
 def count_workers(settings: EstimatorSettings) -> int:
-    """As asked; by itself one process for a GPU, which takes batches, else one per core."""
+    """--workers if given; else, for our own model on a GPU, which takes batches, 1; else 0: one per core."""
     if settings.name == "model" and not settings.config.workers:
         from handtool.nn.files.inference import find_device
 
@@ -223,7 +222,7 @@ def context_of(source: File, rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Rows that one worker looks at, and what it has to know of each hand."""
+    """Rows for one worker, and what it needs to know about each hand."""
 
     rows: np.ndarray
     context: np.ndarray  # (n,)
@@ -272,8 +271,8 @@ def open_for(settings: EstimatorSettings) -> Estimator:
 
 
 def add_noise(xy: np.ndarray, sigma_px: float, seed: int) -> None:
-    """Moves each point by N(0, sigma) on both axes, in place. Drawn for all rows in their order: what a row gets
-    depends on nothing else."""
+    """Moves each point by N(0, sigma) on both axes, in place. The noise is drawn for all rows in order, so that it
+    depends on seed and row only."""
     rng = np.random.default_rng(seed)
     for start in range(0, len(xy) if sigma_px else 0, NOISE_ROWS):
         block = xy[start : start + NOISE_ROWS]

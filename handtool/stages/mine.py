@@ -1,4 +1,4 @@
-"""The most similar hands in other videos: the positives of contrastive pre-training."""
+"""mine: for every hand the most similar hands in other videos: the positives of contrastive pre-training."""
 
 import logging
 from collections.abc import Callable
@@ -38,8 +38,8 @@ from handtool.store import (
 
 log = logging.getLogger(__name__)
 BLOCK_ROWS = 65_536
-SCRATCH_BYTES = 1 << 28  # larger results than this lie on the disk while they are made
-# attributes that make two embeddings comparable
+SCRATCH_BYTES = 1 << 28  # larger results are kept on the disk until they are written
+# attributes that must agree for two embeddings to be comparable
 SPACE = ("kind", "source", "normalization", "mean", "basis", "encoder_uuid")
 KEPT_FIGURES = (
     "recall",
@@ -60,11 +60,11 @@ KEPT_FIGURES = (
 
 @dataclass(frozen=True)
 class Candidates:
-    """The hands that take part: anchors first, then, if they are others, those of the pool. n rows in all."""
+    """The hands to be paired: anchors first, then, if it is another file, those of the pool. n rows in all."""
 
     vectors: np.ndarray  # (n, d), NaN where not embedded
     exclusion: Exclusion
-    kind: np.ndarray | None  # (n,) side, where only the same may pair
+    kind: np.ndarray | None  # (n,) side, if only hands of one side may pair
     num_anchors: int
     has_pool: bool
 
@@ -77,19 +77,19 @@ class Candidates:
         return np.arange(self.num_anchors, len(self.vectors)) if self.has_pool else self.anchors
 
     def is_embedded(self, rows: np.ndarray) -> np.ndarray:
-        """Which of the rows are embedded. (m,) bool."""
+        """(m,) bool: which of the rows have an embedding."""
         return np.isfinite(self.vectors[rows]).all(axis=1)
 
 
 def mine(
     source: File, sink: Sink, config: MineConfig, progress: Progress = silent, *, pool: File | None = None
 ) -> dict:
-    """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first; fewer where fewer
+    """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first; fewer if fewer
     exist.
 
-    A video is a group of hands/groups.py: a film whoever appears in it, or one hand of FreiHAND. With `pool` the
-    positives are hands of that file, which becomes /pool. Raises HandtoolError where no hand is embedded, all are of
-    one video, no pair is left, or the two files are embedded in different spaces.
+    A "video" is a group of hands/groups.py: all people of a film, or one hand of FreiHAND. With `pool` the positives
+    are hands of that file, which becomes /pool. Raises HandtoolError if no hand is embedded, all are of one video, no
+    pair is left, or the two files are embedded in different spaces.
     """
     hands = read_candidates(source, pool, config)
     new = partial(scratch_array, sink.folder) if hands.num_anchors * config.topk * 8 > SCRATCH_BYTES else np.empty
@@ -120,7 +120,7 @@ def mine(
 
 
 def read_candidates(source: File, pool: File | None, config: MineConfig) -> Candidates:
-    """Vectors, and who may pair with whom."""
+    """The vectors of the hands, and the rules about who may pair."""
     if config.min_gap > 0 and config.exclude == "video":
         raise WrongCommand(
             "--min-gap says how far apart two hands of one video must be, and --exclude video lets none pair",
@@ -147,8 +147,8 @@ def read_candidates(source: File, pool: File | None, config: MineConfig) -> Cand
 
 
 def read_vectors(file: File, metric: str) -> np.ndarray:
-    """(n, d), NaN where not embedded. For cosine float64 of length 1: their squared distance is 2 (1 - cos); a zero
-    vector has no direction."""
+    """(n, d), NaN where not embedded. For cosine: float64 of length 1, whose squared distance is 2 (1 - cos); a zero
+    vector becomes NaN."""
     vectors, valid = read_column(file, EMBEDDINGS.vector), read_column(file, EMBEDDINGS.valid)
     vectors[~valid] = np.nan
     if metric == "cosine":
@@ -163,8 +163,8 @@ def join(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def make_exclusion(files: list[File], groups: Groups, config: MineConfig) -> Exclusion:
-    """Who may not pair: hands of one group, or of one track (a hand without a track is a track of its own), and
-    never a hand with itself."""
+    """Which hands never pair: those of one video (default), those of one track (a hand without a track is a track of
+    its own), or only a hand with itself."""
     if config.exclude == "video":
         return Exclusion(groups.group)
     group = groups.hand
@@ -194,7 +194,7 @@ def check_same_space(source: File, pool: File) -> None:
 def check_several_groups(
     source: File, pool: File | None, group: np.ndarray, groups: Groups, valid: np.ndarray, config: MineConfig
 ) -> None:
-    """group, valid (n,). A pair joins two groups."""
+    """Raises HandtoolError if all embedded hands are in one group, since a pair joins two. group, valid: (n,)."""
     if not valid.any():
         raise HandtoolError(f"no hand of {source.path} is embedded", hint=f"handtool info {source.path}")
     if (group[valid] != group[valid][0]).any():
@@ -221,7 +221,7 @@ def search_settings(config: MineConfig) -> Search:
 
 
 def find_device(config: MineConfig) -> str:
-    """Where the exact index is searched. torch is looked for only there: it takes seconds to load."""
+    """The device for the exact index. torch is imported only if needed: it takes seconds to load."""
     if config.index != "exact" or config.device == "cpu":
         return "cpu"
     import torch
@@ -232,7 +232,7 @@ def find_device(config: MineConfig) -> str:
 
 
 def search(hands: Candidates, config: MineConfig, new: Callable, progress: Progress) -> Neighbors:
-    """More than k for each, where some may be taken away again."""
+    """The nearest hands of each anchor: topk, or 2 topk if --max-in-degree may remove some."""
     depth = config.topk if config.max_in_degree is None else 2 * config.topk
     pool = hands.pool if hands.has_pool else None
     return find_neighbors(
@@ -241,7 +241,7 @@ def search(hands: Candidates, config: MineConfig, new: Callable, progress: Progr
 
 
 def find_more(hands: Candidates, config: MineConfig, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `depth` nearest of some anchors."""
+    """The `depth` nearest hands of some anchors."""
     how = Search("exact" if config.index == "exact" else "scan", threads=config.threads)
     found = find_neighbors(
         hands.vectors, hands.exclusion, depth, how, places, hands.pool if hands.has_pool else None, hands.kind
@@ -250,7 +250,7 @@ def find_more(hands: Candidates, config: MineConfig, places: np.ndarray, depth: 
 
 
 def in_metric(distance, config: MineConfig):
-    """From Euclidean distance; of unit vectors, half its square is 1 - cos."""
+    """The distance in config.metric from a Euclidean one; for unit vectors half its square is 1 - cos."""
     return np.square(distance) / 2 if config.metric == "cosine" else distance
 
 
@@ -262,8 +262,8 @@ def max_euclidean(config: MineConfig) -> float:
 
 
 def write_pairs(table, hands: Candidates, positive: np.ndarray, distance: np.ndarray, config: MineConfig) -> np.ndarray:
-    """Sorted by anchor, then rank, none farther than --max-distance. Returns the number of pairs of each anchor,
-    (N,)."""
+    """Writes the pairs sorted by anchor, then rank, none farther apart than --max-distance. Returns the number of
+    pairs of each anchor, (N,)."""
     counts = np.zeros(len(positive), np.int64)
     first = hands.num_anchors if hands.has_pool else 0
     for start in range(0, len(positive), BLOCK_ROWS):
@@ -278,7 +278,8 @@ def write_pairs(table, hands: Candidates, positive: np.ndarray, distance: np.nda
 
 
 def measure_search(hands: Candidates, found: Neighbors, config: MineConfig) -> dict:
-    """How well the index found what there is (recall of the k nearest on 1,000 anchors), and what was in its way."""
+    """The recall of the index (of the k nearest, on 1,000 anchors), and counts of rejected candidates and repeated
+    searches."""
     recall = 1.0
     if config.index == "hnsw":
         nearest = found.positive[:, : config.topk], found.distance[:, : config.topk]
@@ -305,7 +306,7 @@ def measure_search(hands: Candidates, found: Neighbors, config: MineConfig) -> d
 def describe_pairs(
     hands: Candidates, positive: np.ndarray, distance: np.ndarray, counts: np.ndarray, config: MineConfig
 ) -> dict:
-    """Distances, in-degree, who came out short, and the rules that were asked for."""
+    """Distances, in-degree, the number of anchors with fewer than topk positives, and the rules."""
     short = int((hands.is_embedded(hands.anchors) & (counts < config.topk)).sum())
     if short:
         log.info("%d hands have fewer than %d positives", short, config.topk)
@@ -329,7 +330,7 @@ def describe_pairs(
 
 
 def count_hands(hands: Candidates, counts: np.ndarray, alone: np.ndarray, positive: np.ndarray) -> list[dict]:
-    """in = done + skipped, for the anchors and for a pool."""
+    """The accounting of the anchors, and of the pool if there is one."""
     embedded = hands.is_embedded(hands.anchors)
     accounting = Accounting("hands", done=int((counts > 0).sum()))
     accounting.skip("no embedding", int((~embedded).sum()))

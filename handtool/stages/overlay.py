@@ -1,4 +1,4 @@
-"""overlay: the footage as a film, with what was found of the hands drawn at their place."""
+"""overlay: a video of the footage with the hands drawn on it."""
 
 import logging
 from collections import Counter
@@ -35,8 +35,8 @@ from handtool.store import (
 )
 
 KINDS = {table.group: table for table in (PREDICTIONS, KEYPOINTS, LABELS, CROPS)}
-MAX_TIMED_VIDEOS = 100  # videos, whose times tell the rate
-MIN_FPS, MAX_FPS, DEFAULT_FPS = 2.0, 30.0, 4.0  # pictures a second; the last where the source knows no time
+MAX_TIMED_VIDEOS = 100  # videos whose frame times are used to estimate the rate
+MIN_FPS, MAX_FPS, DEFAULT_FPS = 2.0, 30.0, 4.0  # pictures per second; the last if the source has no times
 log = logging.getLogger(__name__)
 
 
@@ -49,10 +49,10 @@ def overlay(
     footage: list[Video | None],
     note: str,
 ) -> dict:
-    """Writes an mp4 into `sink`, with `note` in it: frames of `footage` (`find_footage`) with all their hands; where a
-    frame cannot be found again, or shows something else, its crops one after another.
+    """Writes an mp4 into `sink`, with `note` in it: frames of `footage` (`find_footage`) with all their hands; if a
+    frame is not found again or shows something else, its crops one after another.
 
-    Errors: HandtoolError where there is nothing to draw.
+    Errors: HandtoolError if there is nothing to draw.
     """
     kind = choose_kind(source, config.kind)
     rows, rate = choose_rows(source, footage, config.frames), config.fps or sampled_rate(source)
@@ -92,7 +92,7 @@ def overlay(
 
 
 def choose_kind(source: File, kind: str) -> str:
-    """Of what can be drawn at its place: what the file itself holds, then what it links to."""
+    """The table to draw: `kind`, or for auto the first that the file itself holds, else the first that it links to."""
     there = sorted((name for name, table in KINDS.items() if source.has(table)), key=lambda name: not source.owns(name))
     if "crops" not in there or not source.count(CROPS):
         raise HandtoolError(f"{source.path} has no hands to make a film of", hint=f"handtool info {source.path}")
@@ -104,8 +104,7 @@ def choose_kind(source: File, kind: str) -> str:
 
 
 def find_footage(source: File, folders: list[Path]) -> list[Video | None]:
-    """For each row of /videos the footage itself, if it can be found: where it was, in `folders`, or beside the
-    file."""
+    """For each row of /videos the footage, if it is found: at its old path, in `folders`, or beside the file."""
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     inputs = [Path(item["path"]) for entry in source.provenance for item in entry["inputs"] if not item.get("uuid")]
     beside = [*folders, Path(), source.owner(VIDEOS.group).path.parent]
@@ -119,7 +118,7 @@ def find_footage(source: File, folders: list[Path]) -> list[Video | None]:
 
 
 def choose_rows(source: File, footage: list[Video | None], most: int) -> np.ndarray:
-    """Rows in the order of videos and frames, no more than fill `most` pictures (0: all)."""
+    """Rows in the order of videos and frames, as many as fit into `most` pictures (0: all)."""
     video, frame = read_column(source, CROPS.video), read_column(source, CROPS.frame)
     order = np.lexsort((np.arange(len(video)), frame, video))
     video, frame = video[order], frame[order]
@@ -129,16 +128,16 @@ def choose_rows(source: File, footage: list[Video | None], most: int) -> np.ndar
 
 
 def sampled_rate(source: File) -> float:
-    """Pictures a second: as the frames were sampled, the median over the videos, neither a slide show nor a flicker."""
+    """Pictures per second: the rate at which the frames were sampled, median over the videos, within MIN_FPS and
+    MAX_FPS."""
     video, time = read_column(source, CROPS.video), read_column(source, CROPS.time)
     gaps = [np.diff(np.unique(time[(video == v) & np.isfinite(time)])) for v in np.unique(video)[:MAX_TIMED_VIDEOS]]
-    small = [np.quantile(gap, 0.1) for gap in gaps if len(gap)]  # frames without a hand leave larger ones
+    small = [np.quantile(gap, 0.1) for gap in gaps if len(gap)]  # frames without a hand make larger gaps
     return float(np.clip(1 / np.median(small), MIN_FPS, MAX_FPS)) if small else DEFAULT_FPS
 
 
 def picture_sizes(source: File, rows: np.ndarray, footage: list[Video | None]) -> list[tuple[int, int]]:
-    """(width, height) of every kind of picture that will come: frames of the videos that were found, crops of the
-    others."""
+    """(width, height) of the pictures of each video: of its frames if the footage was found, else of the crops."""
     width, height = read_column(source, VIDEOS.width), read_column(source, VIDEOS.height)
     crop = int(read_attrs(source, CROPS)["size"])
     videos = np.unique(read_column(source, CROPS.video, rows))
@@ -147,8 +146,8 @@ def picture_sizes(source: File, rows: np.ndarray, footage: list[Video | None]) -
 
 @dataclass
 class OverlayScene:
-    """Columns of the hands that are drawn, (n, …) each; points and true_points in px of the crop, NaN or None where
-    there are none."""
+    """Columns of the hands to be drawn, (n, …) each; points and true_points in px of the crop, NaN or None if
+    unknown."""
 
     rows: np.ndarray
     video: np.ndarray
@@ -177,7 +176,7 @@ class OverlayScene:
 
 def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
     def read(column, *known) -> np.ndarray:
-        """A column, NaN where one of the flags `known` is not set."""
+        """A column, NaN where one of the columns `known` is false."""
         values = read_column(source, column, rows)
         for flag in known:
             flags = read_column(source, flag, rows)
@@ -208,7 +207,7 @@ def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
 
 @dataclass
 class Picture:
-    """One picture of the film: a frame or a crop, the hands in its pixels, and what stands below it."""
+    """One picture of the video: a frame or a crop, the hands in its pixels, and the text below it."""
 
     image: np.ndarray
     hands: list[HandInPicture]
@@ -218,7 +217,7 @@ class Picture:
 
 
 def make_pictures(source: File, scene: OverlayScene, footage: list[Video | None]) -> Iterator[Picture]:
-    """Video by video: its frames, then the crops whose frame was not found again or shows something else."""
+    """For each video: its frames, then the crops whose frame was not found again or shows something else."""
     jpegs, names, size = open_jpegs(source), video_names(source), int(read_attrs(source, CROPS)["size"])
 
     def caption_of(i: int) -> str:
@@ -254,5 +253,5 @@ def group_by_frame(scene: OverlayScene, video: int) -> dict[int, list[int]]:
 
 
 def read_mark(path: Path) -> str:
-    """What an existing film says of how it was made."""
+    """The note in an existing mp4 about how it was made."""
     return read_note(path)

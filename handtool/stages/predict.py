@@ -1,4 +1,4 @@
-"""predict: a 3D pose and 2D keypoints for every crop, smoothed along its track where that is asked for."""
+"""predict: a 3D pose and 2D keypoints for every crop, with --smooth smoothed along each track."""
 
 import json
 import logging
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def check_machine(config: PredictConfig) -> None:
-    """HandtoolError where the device asked for is not here: the one check that comes before `up to date`."""
+    """Raises HandtoolError if the device is missing; the only check before `up to date`."""
     find_device(config.device)
 
 
 def read_contract(model: File, config: PredictConfig) -> Contract:
-    """What the model expects. HandtoolError where it is no pose model, or cannot do what is asked."""
+    """What the model expects of its input. Raises HandtoolError if it is no pose model, or does not support --flip."""
     if not isinstance(model, File):
         raise HandtoolError(
             f"{model} is not a pose model of handtool", hint=f"handtool finetune train.h5 --init {model} -o pose.h5"
@@ -41,8 +41,8 @@ def read_contract(model: File, config: PredictConfig) -> Contract:
 def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress = silent, *, model: File) -> dict:
     """Write /predictions: one pose per crop, in the camera frame where the camera is known, else relative to the wrist.
 
-    `model`: a pose.h5. Raises HandtoolError where there are no crops, `model` is no pose model, or the asked bone or
-    device is not there.
+    `model`: a pose.h5. Raises HandtoolError if there are no crops, `model` is no pose model, or the bone or device
+    asked for is missing.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     contract = read_contract(model, config)
@@ -81,11 +81,10 @@ def describe_filter(config: PredictConfig) -> dict:
 
 
 def smooth(source: File, columns: dict[str, np.ndarray], config: PredictConfig) -> Accounting:
-    """Joints and keypoints of each track, in place; the keypoints on the frame, since the crop moves along with the
-    hand.
+    """Smooths joints and keypoints of each track, in place; the keypoints in frame coordinates, since the crop moves
+    with the hand.
 
-    A hand without a prediction stays without, and the others of its track go on as if there were no such frame. Returns
-    the count of hands.
+    A hand without a prediction is skipped, as if its frame did not exist. Returns the accounting of the hands.
     """
     euro = OneEuro(config.min_cutoff, config.beta, config.derivative_cutoff)
     time, track, video, side = (

@@ -1,4 +1,4 @@
-"""pretrain: an encoder that maps alike hands close together, learnt without labels from views of crops."""
+"""pretrain: an encoder that maps similar hands close together, trained without labels on views of crops."""
 
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -37,11 +37,11 @@ def pretrain(
     progress: Progress = silent,
     init_from: File | Path | None = None,
 ) -> dict:
-    """Train encoder and projection head on the crops of `source`; write them and the curve. Goes on from the checkpoint
+    """Train encoder and projection head on the crops of `source`; write them and the curve. Resumes from the checkpoint
     in `job`.
 
-    `init_from` is the file that config.init names, already opened. Raises HandtoolError where GPUs, pairs or keypoints
-    are missing or the loss is no number any more, Terminated on SIGTERM, after a checkpoint.
+    `init_from`: the file that config.init names, already opened. Raises HandtoolError if GPUs, pairs or keypoints are
+    missing or the loss is not finite; Terminated on SIGTERM, after a checkpoint.
     """
     config, (place, starts_ranks) = resolve_defaults(config), find_place(config, COMMAND)
     hands = read_paired(source, config)
@@ -70,7 +70,7 @@ def pretrain(
 def train(
     place: Place, source: File, hands: PairedHands, config: PretrainConfig, job: Job | None, progress: Progress
 ) -> None:
-    """In each process of the run: model, data, objective, loop. Rank 0 has the job."""
+    """In each process of the run: set up model, data and objective, and run the loop. Only rank 0 has the job."""
     plan = make_plan(len(hands.pairs), "pairs", config, place)
     if place.rank == 0:
         plan.log_summary(f"{config.method} of {config.arch} from {config.init}")
@@ -81,7 +81,7 @@ def train(
 
 
 def make_objective(config: PretrainConfig, plan: Plan) -> ContrastiveObjective:
-    """With a new model, drawn by the seed."""
+    """The objective with a new model, initialised from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = ContrastiveModel(config.arch)
@@ -93,13 +93,13 @@ def init_weights(config: PretrainConfig, model: ContrastiveModel) -> dict:
 
 
 def resolve_defaults(config: PretrainConfig) -> PretrainConfig:
-    """The config with what the method chooses where the user did not."""
+    """The config with the method's defaults for settings that the user left open."""
     method = METHODS[config.method]
     return replace(config, weights=config.weights or method.weights, inverse=config.inverse or method.inverse)
 
 
 def plan(source: File, config: PretrainConfig, init_from: File | Path | None = None) -> dict:
-    """What the run would really do, for its fingerprint: under the names of PretrainConfig, nothing left open."""
+    """The settings of the run for its fingerprint: by the names of PretrainConfig, with all defaults resolved."""
     pairs, _ = read_pairs(source, config)
     config = resolve_defaults(config)
     chosen = make_plan(len(pairs), "pairs", config, find_place(config, COMMAND)[0]).as_config()
@@ -107,15 +107,15 @@ def plan(source: File, config: PretrainConfig, init_from: File | Path | None = N
 
 
 def lead(source: str, config: PretrainConfig) -> AbstractContextManager:
-    """Around all that rank 0 does; comes before `up to date`. Raises HandtoolError where the machine lacks what is
-    asked for."""
+    """The context around everything that rank 0 does, entered before `up to date`. Raises HandtoolError if the
+    machine lacks what is asked for."""
     check_tensorboard(config.tensorboard)
     return coordinate_ranks(*find_place(config, COMMAND), source)
 
 
 def run_other_rank(path: str, config: PretrainConfig, moved: list[Path], dry_run: bool) -> int | None:
-    """All that a process does that torchrun or SLURM started as another rank than 0: its exit code. None in any
-    other process."""
+    """In a process that torchrun or SLURM started as a rank other than 0: do all its work and return its exit code.
+    In any other process: None."""
     if not is_other_rank():
         return None
     return (
@@ -130,15 +130,15 @@ def run_other_rank(path: str, config: PretrainConfig, moved: list[Path], dry_run
 def dry_run(
     source: File, sink: None, config: PretrainConfig, progress: Progress = silent, init_from: File | Path | None = None
 ) -> dict:
-    """All that `pretrain` would find out and decide before its first step, and the memory of a step; nothing is trained
-    or written.
+    """The report of what `pretrain` checks and decides before its first step, and of the memory of a step; nothing is
+    trained or written.
 
-    A file of weights is loaded, so that one that does not fit is found out here. Raises what `pretrain` raises.
+    A file of weights is loaded, so that one that does not fit is an error here. Raises what `pretrain` raises.
     """
     config, (place, _) = resolve_defaults(config), find_place(config, COMMAND)
     hands = read_paired(source, config)
     plan = make_plan(len(hands.pairs), "pairs", config, place)
-    if config.init != "imagenet":  # which may have to be downloaded
+    if config.init != "imagenet":  # "imagenet" may have to be downloaded
         init_weights(config, make_objective(config, plan).model)
     crop_size, views = int(store.read_attrs(source, CROPS)["size"]), hands.pairs.num_views
     seen_by_loss = 2 * (plan.batch_size if config.negatives == "global" else plan.share)

@@ -1,4 +1,4 @@
-"""report: one page on one or several files, from videos to numbers."""
+"""report: one HTML page about one or several files."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -41,16 +41,15 @@ NOT_FIGURES = (
     "hands_drawn",
 )
 MAIN_FIGURES = ("hands", "mean_mm", "median_mm", "auc_0_50mm")
-COMPARED = ("pa_mpjpe", "mpjpe_root")  # protocols that results are set side by side under, and whose joints are drawn
+COMPARED = ("pa_mpjpe", "mpjpe_root")  # protocols of the comparison and of the errors by joint
 Draw = Callable[[File, str], np.ndarray]
 Compare = Callable[[list[File], tuple[str, ...], int], list[dict]]
 
 
 def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compare) -> tuple[str, dict]:
-    """The page as HTML, and what is on it. `draw(file, kind)` makes a picture (RGB uint8) of what a file holds;
+    """The page as HTML, and what is on it. `draw(file, kind)` makes a picture (RGB uint8) of a table of a file;
     `compare(files, protocols, seed)` gives the differences of results from the first, protocol by protocol in eval's
-    order, or raises HandtoolError where there are none.
-    """
+    order, or raises HandtoolError if they cannot be compared."""
     chain = join_chains(sources)
     pictures, left_out = draw_pictures(sources, config, draw)
     sections = [
@@ -79,13 +78,13 @@ def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compa
 
 
 def files_with(sources: list[File], group: str) -> list[File]:
-    """The files that hold a group themselves; where none does, the first that links to it."""
+    """The files that hold a group themselves; if none does, the first that links to it."""
     holders = [source for source in sources if source.owns(group)]
     return holders or [source for source in sources if source.has(group)][:1]
 
 
 def join_chains(sources: list[File]) -> list[dict]:
-    """The steps of all files, each once, in the order in which they were done."""
+    """The steps of all files, each once, in the order of their start."""
     steps: dict[str, dict] = {}
     for source in sources:
         for entry in source.provenance:
@@ -107,7 +106,7 @@ def made_by(source: File) -> str:
 
 
 def funnel_chart_of(chain: list[dict]) -> str:
-    """What went in and what came out of each step, with the reasons for the rest."""
+    """The counts of each step: done, and not done with the reasons."""
     steps = []
     for entry in chain:
         verb = entry["program"].split()[-1]
@@ -143,7 +142,7 @@ def curve_section(source: File) -> str:
 
 
 def comparison_section(results: list[File], config: ReportConfig, compare: Compare) -> str:
-    """Results side by side: means with their intervals, PCK, and how far each is from the first, hand by hand."""
+    """Several results: means with their intervals, PCK, and the difference of each from the first, hand by hand."""
     names, known = distinct_names(results), [read_metrics(result) for result in results]
     protocols = tuple(
         name for name in COMPARED if all(np.isfinite(nan_of_none(each.get(name, {}).get("mean_mm"))) for each in known)
@@ -193,7 +192,7 @@ def comparison_section(results: list[File], config: ReportConfig, compare: Compa
 
 
 def distinct_names(sources: list[File]) -> list[str]:
-    """Names of files, with their folders where the names alone are the same, and a number where even those are."""
+    """Names of files; with their folder if several have the same name, and a number if that is the same too."""
     times = Counter(source.path.stem for source in sources)
     names = [
         source.path.stem if times[source.path.stem] == 1 else str(source.path.with_suffix("")) for source in sources
@@ -221,7 +220,7 @@ def nan_of_none(value: Any) -> float:
 
 
 def metrics_section(source: File) -> str:
-    """A table with a row a protocol, PCK curves, and the errors of the joints on a drawn hand."""
+    """A table with a row per protocol, PCK curves, and the errors of the joints on a drawn hand."""
     metrics = read_metrics(source)
     protocols = {
         name: values for name, values in metrics.items() if name not in METRIC_ARRAYS and isinstance(values, dict)
@@ -253,7 +252,7 @@ def first_known(protocols: dict[str, dict], key: str) -> str:
 
 
 def metrics_row(name: str, values: dict) -> list[object]:
-    """The main figures in columns, what else is known and not zero in words."""
+    """The main figures in columns; others that are known and not zero as text in the last."""
     further = {key.replace("_", " "): number(v) for key, v in values.items() if key not in MAIN_FIGURES + NOT_FIGURES}
     words = ", ".join(f"{key} {as_text(v)}" for key, v in further.items() if v not in (None, 0))
     hands, mean, median, auc = (number(values.get(key)) for key in MAIN_FIGURES)
@@ -272,7 +271,7 @@ def metrics_row(name: str, values: dict) -> list[object]:
 
 
 def number(value: Any) -> object:
-    """A figure as Python has it; None where there is none."""
+    """The value as a Python number or text; None if it is missing or not finite."""
     if value is None or isinstance(value, str):
         return value
     value = np.asarray(value).item() if np.ndim(value) == 0 else str(np.asarray(value).tolist())
@@ -280,8 +279,8 @@ def number(value: Any) -> object:
 
 
 def draw_pictures(sources: list[File], config: ReportConfig, draw: Draw) -> tuple[str, int]:
-    """A picture of each thing to see that a file holds itself, until the page is full. Returns HTML and how many
-    were left out."""
+    """A picture of each table that a file holds itself, until the page is full. Returns HTML and the number of
+    pictures left out."""
     html, size, left_out = [], 0, 0
     for source in sources:
         for shown in (LABELS, KEYPOINTS, EMBEDDINGS, PAIRS, PREDICTIONS):

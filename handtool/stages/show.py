@@ -1,4 +1,4 @@
-"""show: a picture of what a file holds."""
+"""show: a picture of the contents of a file."""
 
 import numpy as np
 
@@ -35,13 +35,13 @@ KINDS = {table.group: table for table in (PREDICTIONS, PAIRS, CURVE, EMBEDDINGS,
     "metrics": None
 }
 ORDERS = {"random": "chosen at random", "video": "video by video", "score": "lowest score first"}
-MAX_POINTS = 20_000  # of a map
+MAX_POINTS = 20_000  # in the map of embeddings
 PER_JOINT_OF = ("mpjpe_root", "pa_mpjpe")  # protocols whose errors are shown joint by joint
 CROPS_INSTEAD = "handtool show {} --kind crops -o sheet.png"
 
 
 def show(source: File, config: ShowConfig) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. Errors: HandtoolError where the file has nothing of that kind."""
+    """(H, W, 3) uint8 RGB. Errors: HandtoolError if the file has nothing of that kind."""
     kind = choose_kind(source, config.kind)
     match kind:
         case "pairs":
@@ -59,7 +59,7 @@ def show(source: File, config: ShowConfig) -> np.ndarray:
 
 
 def possible_kinds(source: File) -> list[str]:
-    """What there is to see, the most telling first: what the file itself holds, then what it links to."""
+    """The kinds that can be shown: those that the file itself holds, then those that it links to."""
     there = [kind for kind, table in KINDS.items() if source.has(kind) and (table is None or source.count(table))]
     return sorted(there, key=lambda kind: not source.owns(kind))
 
@@ -77,8 +77,8 @@ def choose_kind(source: File, kind: str) -> str:
 
 
 def read_drawn_hands(source: File, rows: np.ndarray, marks: str = "") -> DrawnHands:
-    """Some rows as they are drawn; `marks`: the table (keypoints, labels) whose joints are drawn over the crops,
-    empty: none."""
+    """Some rows, to be drawn. `marks`: the table (keypoints, labels) whose joints are drawn over the crops; "":
+    none."""
     jpegs, names = open_jpegs(source), video_names(source)
     video, frame, side = (read_column(source, column, rows) for column in (CROPS.video, CROPS.frame, CROPS.side))
     points = valid = visible = None
@@ -95,7 +95,7 @@ def read_drawn_hands(source: File, rows: np.ndarray, marks: str = "") -> DrawnHa
 
 
 def show_hands(source: File, config: ShowConfig, kind: str) -> np.ndarray:
-    """Crops, bare or with what is known or was found of their joints."""
+    """Crops, with the joints of labels or keypoints if `kind` is one of these."""
     columns, usable = config.columns or 7, usable_rows(source, kind)
     if not usable.any():
         raise HandtoolError(
@@ -126,14 +126,14 @@ def usable_rows(source: File, kind: str) -> np.ndarray:
 
 
 def read_scores(source: File, kind: str) -> np.ndarray:
-    """(N,): of the keypoints where they are shown, else of the detector."""
+    """(N,): scores of the keypoints if they are shown, else of the detector."""
     return read_column(source, KEYPOINTS.score).mean(1) if kind == "keypoints" else read_column(source, CROPS.score)
 
 
 def choose_rows(
     source: File, rows: np.ndarray, score: np.ndarray | None, config: ShowConfig, count: int, columns: int
 ) -> np.ndarray:
-    """At most `count` of the rows, in the order asked for."""
+    """At most `count` of the rows, in the order of config.order."""
     rng = np.random.default_rng(config.seed)
     match config.order:
         case "score":
@@ -175,7 +175,7 @@ def show_pairs(source: File, config: ShowConfig) -> np.ndarray:
 
 
 def show_embeddings(source: File, config: ShowConfig) -> np.ndarray:
-    """The first two dimensions, each hand in its video's colour."""
+    """A map of the first two dimensions, with one colour per video."""
     rows = np.flatnonzero(read_column(source, EMBEDDINGS.valid))
     if len(rows) == 0:
         raise HandtoolError(f"{source.path}: no hand has a valid embedding", hint=CROPS_INSTEAD.format(source.path))
@@ -183,7 +183,7 @@ def show_embeddings(source: File, config: ShowConfig) -> np.ndarray:
     if len(rows) > MAX_POINTS:
         rows = np.sort(rng.choice(rows, MAX_POINTS, replace=False))
     vectors = read_column(source, EMBEDDINGS.vector, rows)
-    points = place_points(np.pad(vectors, ((0, 0), (0, 1)))[:, :2])  # a second dimension, should there be one only
+    points = place_points(np.pad(vectors, ((0, 0), (0, 1)))[:, :2])  # adds a second dimension if there is only one
     chosen, videos = (
         choose_thumbnails(points, rng.permutation(len(rows)), config.tile // 3, 140),
         read_column(source, CROPS.video, rows),
@@ -201,8 +201,8 @@ def show_embeddings(source: File, config: ShowConfig) -> np.ndarray:
 
 
 def show_predictions(source: File, config: ShowConfig) -> np.ndarray:
-    """Truth against prediction, in the picture and in space: the worst, the median and the best hands, or any where
-    there is no truth."""
+    """Truth and prediction, in the picture and in 3D: the worst, the median and the best hands; random ones if there
+    is no truth."""
     rows = np.flatnonzero(read_column(source, PREDICTIONS.valid))
     if len(rows) == 0:
         raise HandtoolError(f"{source.path}: no valid prediction", hint=CROPS_INSTEAD.format(source.path))
@@ -225,7 +225,7 @@ def show_predictions(source: File, config: ShowConfig) -> np.ndarray:
 
 
 def wrist_errors_mm(source: File, rows: np.ndarray) -> np.ndarray:
-    """(n,) mm, relative to the wrist; NaN where the truth is not known."""
+    """(n,) mm, relative to the wrist; NaN where the truth is unknown."""
     if not source.has(LABELS):
         return np.full(len(rows), np.nan)
     return 1000 * wrist_error(
@@ -262,7 +262,7 @@ def show_metrics(source: File) -> np.ndarray:
 
 
 def describe(source: File) -> dict:
-    """What there is to see, for who gave no output."""
+    """The kinds that can be shown, and the commands for them; the report if no output is given."""
     kinds = {
         kind: source.count(table) if (table := KINDS[kind]) else len(source.h5[kind]) for kind in possible_kinds(source)
     }

@@ -1,4 +1,4 @@
-"""Hands in parts: training, validation and test, with whole videos, people or hands on one side (hands/groups.py)."""
+"""split: parts for training, validation and test; a video, person or hand is never in two parts (hands/groups.py)."""
 
 import logging
 
@@ -30,12 +30,11 @@ CARRIED = (KEYPOINTS, EMBEDDINGS, LABELS, PREDICTIONS)
 
 
 def split(source: File, sink: Sink, config: SplitConfig, progress: Progress = silent) -> dict:
-    """Writes part number `config.part` of the source: its hands with all their columns, and the videos that they are
-    from.
+    """Writes part number `config.part` of the source: its hands with all their columns, and their videos.
 
-    All parts of one source and seed are disjoint and together everything; no unit (video, subject or hand) is in two of
-    them. Videos without hands go with the first part. Pairs are left out: they would point into other parts. Raises
-    HandtoolError where there are fewer units than parts.
+    The parts of one source and seed are disjoint and together complete; no unit (video, subject or hand) is in two of
+    them. Videos without hands are in the first part. Pairs are left out: their rows would be in other parts. Raises
+    HandtoolError if there are fewer units than parts.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     video = read_column(source, CROPS.video).astype(np.int64)
@@ -81,7 +80,7 @@ def assign(source: File, config: SplitConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def too_few_units(source: File, groups: Groups, found: int, config: SplitConfig) -> HandtoolError:
-    """A finer division is offered only where it keeps hands of one video together."""
+    """The error; its hint is a finer division only if that keeps the hands of one video together."""
     what = {"video": "videos with hands", "subject": "subjects that share no video", "row": "different hands"}[
         config.by
     ]

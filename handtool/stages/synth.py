@@ -1,4 +1,4 @@
-"""synth: hands that never were, with exact truth. One job part per video."""
+"""synth: crops of rendered procedural hands, with exact truth. One job part per video."""
 
 from collections.abc import Iterator
 from time import perf_counter
@@ -22,7 +22,7 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
     """Writes /videos, /crops and /labels: `num_videos` videos (or the first `limit` of them) of `frames` crops each.
     `sources` is empty.
 
-    A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they
+    A video depends only on the seed and its number, not on how many there are, the workers, or the order in which they
     finish.
     """
     assert not sources
@@ -51,7 +51,7 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
 
 
 def check_machine(device: str) -> None:
-    """HandtoolError where the device asked for is not here."""
+    """Raises HandtoolError if the device asked for is missing."""
     choose_device(device)
 
 
@@ -60,7 +60,7 @@ def part_name(video: int) -> str:
 
 
 def make_videos(videos: list[int], config: SynthConfig, device: str | None) -> Iterator[tuple[int, dict]]:
-    """(number, columns) of each, as they are finished."""
+    """(number, columns) of each video, in the order in which they are finished."""
     workers = count_workers(config.workers, len(videos))
     if workers == 1 or len(videos) * config.frames < IN_PROCESS_BELOW:
         events = run_here(open_video_maker, (config, device), videos)
@@ -88,7 +88,7 @@ def open_video_maker(config: SynthConfig, device: str | None) -> Work:
 
 
 def write_rows(sink: Sink, job: Job, num_videos: int, config: SynthConfig) -> np.ndarray:
-    """The tables, in the order of the videos. Returns (V,) the side of each video's hand."""
+    """Writes the tables, in the order of the videos. Returns (V,), the side of each video's hand."""
     videos, labels = [], []
     attrs = {"size": config.size, "box_scale": BOX_SCALE}
     with open_table(sink, CROPS, attrs=attrs) as crops:

@@ -1,4 +1,4 @@
-"""synth --videos: video files of several hands, and what is known of every hand on every frame. One job part per
+"""synth --videos: rendered videos of several hands, and the truth about every hand in every frame. One job part per
 video."""
 
 import json
@@ -40,7 +40,7 @@ def synth_videos(
 ) -> dict:
     """Writes the videos and boxes.json beside the sink's file, and into it /videos and /truth. `sources` is empty.
 
-    A video depends on the seed and its number alone, not on how many there are, the workers, or the order in which they
+    A video depends only on the seed and its number, not on how many there are, the workers, or the order in which they
     finish.
     """
     assert not sources and sink.path is not None
@@ -72,13 +72,13 @@ def synth_videos(
 
 
 def check(config: SynthVideosConfig, folder: Path, force: bool) -> None:
-    """What comes before `up to date`: the machine and the folder. Raises HandtoolError."""
+    """The checks before `up to date`, of device and folder. Raises HandtoolError."""
     choose_device(config.device)
     check_folder(folder, force)
 
 
 def check_folder(folder: Path, force: bool) -> None:
-    """HandtoolError where videos that the truth speaks of are gone, or where there are videos of another world."""
+    """Raises HandtoolError if videos of the truth.h5 are gone, or if there are videos without a truth.h5."""
     truth = folder / TRUTH_NAME
     if force:
         return
@@ -108,12 +108,12 @@ def film_path(folder: Path, name: str) -> Path:
 
 
 def frame_size(config: SynthVideosConfig) -> tuple[int, int]:
-    """(width, height) px: about 16:9, in the whole blocks that coders like; an odd height grows by one."""
+    """(width, height) px: about 16:9, the width a multiple of 16 for the coder; an odd height grows by one."""
     return 16 * round(config.size / 9), config.size + config.size % 2
 
 
 def make_films(numbers: list[int], config: SynthVideosConfig, device: str | None) -> Iterator[tuple[int, dict]]:
-    """(number, columns and the file's bytes) of each, as they are finished."""
+    """(number, columns and the file's bytes) of each video, in the order in which they are finished."""
     workers = count_workers(config.workers, len(numbers))
     for event in run_in_processes(open_film_maker, (config, device), numbers, workers, config.timeout_s):
         if event.kind == "lost":
@@ -165,7 +165,7 @@ def write_videos(sink: Sink, job: Job, names: list[str], config: SynthVideosConf
 
 
 def write_truth(sink: Sink, job: Job, names: list[str], config: SynthVideosConfig) -> np.ndarray:
-    """Returns (H,) the sides."""
+    """Writes /truth. Returns (H,), the sides."""
     sides = [np.zeros(0, np.int8)]
     with open_table(sink, TRUTH) as table:
         for number, name in enumerate(names):
@@ -209,7 +209,7 @@ def boxes_json(job: Job, names: list[str]) -> bytes:
 
 
 def warn_about_other_videos(folder: Path, names: list[str]) -> None:
-    """Videos of an earlier, larger world that were left lying: nothing is known of them any more."""
+    """Warns of videos of an earlier, larger run that are still in the folder but not in the truth.h5."""
     others = sorted(path.name for path in folder.glob("synth-*.mp4") if path.stem not in names)
     if others:
         log.warning(
