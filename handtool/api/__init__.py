@@ -1,1 +1,1 @@
-"""The public face in Python: what `import handtool` gives (docs/API.md)."""
+"""The public Python interface: what `import handtool` provides (docs/API.md)."""

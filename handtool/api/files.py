@@ -1,5 +1,4 @@
-"""`handtool.open`: a handtool file as arrays, its linked files followed and every checksum verified as the commands
-do."""
+"""`handtool.open`: a handtool file as arrays, with its linked files; checksums are verified as in the commands."""
 
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +42,7 @@ class HandFile:
         self.file.close()
 
     def __len__(self) -> int:
-        """Hands; 0 of a file without any (weights, metrics)."""
+        """The number of hands; 0 for a file without any (weights, metrics)."""
         for table in ROW_TABLES:
             if self.file.has(table):
                 return self.file.count(table)
@@ -51,11 +50,11 @@ class HandFile:
 
     @property
     def tables(self) -> list[str]:
-        """Names of all tables, own and linked ones, and of the groups `metrics` and `weights`."""
+        """Names of all tables, own and linked, and of the groups `metrics` and `weights`."""
         return self.file.tables + [name for name in ("metrics", "weights") if self.file.has(name)]
 
     def columns(self, table: str) -> list[str]:
-        """Names of the columns of a table; of the arrays of `weights` and `metrics`, which are no tables."""
+        """Names of the columns of a table, or of the arrays in `weights` and `metrics`, which are no tables."""
         if not self.file.h5:
             raise HandtoolError(f"{self.path} is closed")
         self.file.need(table, hint=f"it has {', '.join(self.tables) or 'none'}")
@@ -86,7 +85,7 @@ class HandFile:
         return values if chosen is None else values[chosen]
 
     def attrs(self, table: str) -> dict[str, Any]:
-        """The attributes of a table or of `weights`; of `metrics` the figures of each protocol: {protocol: {figure:
+        """The attributes of a table or of `weights`; for `metrics` the figures of each protocol: {protocol: {figure:
         value}}."""
         self.file.need(table, hint=f"it has {', '.join(self.tables) or 'none'}")
         if table == "metrics":
@@ -101,19 +100,19 @@ class HandFile:
 
     @property
     def pool(self) -> "HandFile | None":
-        """The hands that positives are rows of, where they were mined in another file (`mine --in`); else None."""
+        """The file whose rows the positives are, if they were mined in another one (`mine --in`); else None."""
         return HandFile(self.file.pool) if self.file.pool else None
 
     @property
     def report(self) -> dict[str, Any]:
-        """What the last step reported."""
+        """The report of the last step."""
         return self.file.report
 
     def to_pandas(self, table: str) -> "pandas.DataFrame":
-        """A table as `handtool export` writes it to csv: sides and videos by name, (N, 21, 2) as 42 columns named by
+        """A table as `handtool export` writes it to csv: sides and videos as names, (N, 21, 2) as 42 columns named by
         joint and axis.
 
-        Errors: HandtoolError where pandas is not installed or there is no such table.
+        Errors: HandtoolError if pandas is not installed or there is no such table.
         """
         try:
             import pandas
@@ -133,7 +132,8 @@ class HandFile:
         return "\n".join([f"<handtool file {self.path}", *map(self.describe, self.tables)]) + ">"
 
     def describe(self, name: str) -> str:
-        """One line: the table, its rows and columns, and the file that it lies in; a linked file may be gone."""
+        """One line: the table, its rows and columns, and its file if it is linked; an error's text if that is
+        missing."""
         lies_in = f", in {self.file.place_of(name)}" if name in self.file.links else ""
         try:
             rows = f"{self.file.count(TABLES[name]):,} x " if name in TABLES else f"{len(self.columns(name))} arrays"
@@ -143,7 +143,7 @@ class HandFile:
 
 
 class Images:
-    """The crops of a file, decoded when they are asked for."""
+    """The crops of a file, decoded on access."""
 
     def __init__(self, file: File) -> None:
         from handtool.nn.files.data import Crops
@@ -154,7 +154,7 @@ class Images:
         return len(self.crops)
 
     def __getitem__(self, rows: Rows) -> np.ndarray:
-        """(S, S, 3) of a row number, (n, S, S, 3) of several; uint8 RGB. Errors: IndexError, DamagedFile."""
+        """(S, S, 3) for a row number, (n, S, S, 3) for several; uint8 RGB. Errors: IndexError, DamagedFile."""
         if isinstance(rows, (int, np.integer)):
             return self.crops.decode(np.array([range(len(self))[rows]])).numpy()[0]
         return self.crops.decode(np.arange(len(self))[rows]).numpy()

@@ -1,4 +1,4 @@
-"""`handtool.HandDataset`: the hands of a file, one by one, for a torch DataLoader."""
+"""`handtool.HandDataset`: a torch Dataset of the hands of a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,11 @@ from handtool.store import CROPS, KEYPOINTS, LABELS, File
 
 
 class HandDataset(Dataset):
-    """Item i is row i of the file. `transform`: called with the crop, (S, S, 3) uint8 RGB; what it returns is the
-    item's image.
+    """Item i is row i of the file. `transform` gets the crop, (S, S, 3) uint8 RGB, and returns the item's image.
 
-    In memory are the labels, half a kilobyte a hand, and where each image lies; images are read and decoded when they
-    are asked for. It can be pickled: the other process opens the file itself on first use. Errors: HandtoolError (no
-    such file, no crops), DamagedFile.
+    The labels, half a kilobyte per hand, and the places of the images are in memory; images are read and decoded on
+    access. It can be pickled: the other process opens the file itself on first use. Errors: HandtoolError (no such
+    file, no crops), DamagedFile.
     """
 
     def __init__(self, path: str | Path, transform: Callable[[np.ndarray], Any] | None = None) -> None:
@@ -34,7 +33,7 @@ class HandDataset(Dataset):
         return self.__dict__ | {"opened": None}
 
     def open(self) -> tuple[Crops, dict[str, np.ndarray]]:
-        """The crops, and the labels by name. Errors: HandtoolError where the file is another one by now."""
+        """The crops, and the labels by name. Errors: HandtoolError if the file was replaced meanwhile."""
         if self.opened is None:
             with store.open_file(self.path) as file:
                 if self.uuid not in ("", file.uuid):
@@ -45,7 +44,7 @@ class HandDataset(Dataset):
     def __getitem__(self, row: int) -> dict[str, Any]:
         """image, keypoints (21, 2) px of the crop and keypoints_valid (21,), joints (21, 3) m in the camera frame
         and valid (21,), camera (3, 3) px of the crop, scale: m, bone 9-10; side: 0 LEFT, 1 RIGHT, 2 UNKNOWN; row.
-        What is not known is NaN, and not valid."""
+        Unknown values are NaN and not valid."""
         row = range(len(self))[row]
         crops, labels = self.open()
         image = crops.decode(np.array([row])).numpy()[0]
@@ -54,8 +53,8 @@ class HandDataset(Dataset):
 
 
 def read_labels(file: File) -> dict[str, np.ndarray]:
-    """What an item says of its hand, of all N rows. The keypoints are those of /labels where that knows any of the
-    hand, else of /keypoints."""
+    """The labels of all N rows, by the names of an item. Keypoints are those of /labels if any of the hand is known
+    there, else of /keypoints."""
     side = store.read_column(file, CROPS.side)
     joints, keypoints = unknown(len(side), 21, 3), unknown(len(side), 21, 2)
     scale = unknown(len(side))

@@ -1,4 +1,4 @@
-"""`handtool.load_encoder` and `handtool.load_pose`: what pretrain and finetune made, for arrays of crops.
+"""`handtool.load_encoder` and `handtool.load_pose`: the models of pretrain and finetune, for arrays of crops.
 
 Shapes: N hands, S side of a crop, D features, K = 21 joints.
 """
@@ -34,7 +34,7 @@ class InputContract:
     size: int  # px, side of the input: the whole crop, resized
     mean: tuple[float, ...]  # RGB, of pixels in 0..1
     std: tuple[float, ...]
-    side: str  # the hands it saw: RIGHT, left ones mirrored
+    side: str  # the hands it was trained on: RIGHT, left ones mirrored
     box_scale: float  # side of a crop / side of the hand's box
     arch: str
 
@@ -48,8 +48,8 @@ class LoadedEncoder(Encoder):
         self.contract = contract
 
     def transform(self, crops: Images, side: Sides | None = None) -> Tensor:
-        """(N, S, S, 3) uint8 RGB -> (N, 3, size, size), normalised, on the encoder's device; left hands mirrored
-        where `side` says so."""
+        """(N, S, S, 3) uint8 RGB -> (N, 3, size, size), normalised, on the encoder's device; hands whose `side` is
+        left are mirrored."""
         images = read_images(crops).to(next(self.parameters()).device)
         flipped = torch.from_numpy(read_sides(UNKNOWN if side is None else side, len(images)) == LEFT)
         window = whole_crop(len(images), images.shape[1], self.contract.size)
@@ -70,11 +70,11 @@ def load_encoder(path: str | Path, device: str = "auto") -> LoadedEncoder:
 
 @dataclass(frozen=True)
 class Poses:
-    """What a pose model says of N hands, each as it was seen."""
+    """The predictions of a pose model for N hands, in the images as given."""
 
     joints: np.ndarray  # (N, K, 3) float32 m, in the camera frame where `absolute`, else relative to the wrist
     keypoints: np.ndarray  # (N, K, 2) float32 px of the images given
-    valid: np.ndarray  # (N,) all of it is finite
+    valid: np.ndarray  # (N,) joints and keypoints are finite
     absolute: np.ndarray  # (N,) a camera was given
     scale: np.ndarray  # (N,) float32 m, the reference bone (9-10) that sets the size
 
@@ -98,12 +98,12 @@ class PosePredictor:
         batch_size: int = 64,
         precision: str = "auto",
     ) -> Poses:
-        """images (N, S, S, 3) uint8 RGB crops; side: "left", "right", "unknown" (seen as right), or 0, 1, 2, one or N
-        of them.
+        """images (N, S, S, 3) uint8 RGB crops; side: "left", "right", "unknown" (treated as right), or 0, 1, 2; one
+        value or N.
 
         camera (3, 3) or (N, 3, 3): intrinsics of the crop, px, NaN unknown; bone_mm: length of the middle finger's
-        first bone, one or N (none: the mean of the training hands). precision: auto, bf16 or fp32. Errors:
-        HandtoolError where shapes do not fit.
+        first bone, one value or N (None: the mean of the training hands). precision: auto, bf16 or fp32. Errors:
+        HandtoolError if shapes do not fit.
         """
         device = next(self.model.parameters()).device
         images_NSS3 = read_images(images)
@@ -127,7 +127,7 @@ def load_pose(path: str | Path, device: str = "auto") -> PosePredictor:
 
 
 def read_images(images: Images) -> Tensor:
-    """(N, S, S, 3) uint8, where they are. Errors: HandtoolError."""
+    """(N, S, S, 3) uint8, on their device. Errors: HandtoolError."""
     tensor = torch.as_tensor(np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images)
     if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[3] != 3 or tensor.shape[1] != tensor.shape[2]:
         found = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -1,7 +1,7 @@
-"""`handtool.run`: a command, called from Python.
+"""`handtool.run`: runs a command from Python.
 
-The call goes through the command's own options (cli/NAME.py), so that names, ranges and choices, what an option does
-beside others, and the line that the output's history keeps are stated once.
+The call uses the command's own options (cli/NAME.py), so that names, ranges, choices, conflicts between options and the
+command line in the output's history are defined once.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from handtool.errors import WrongCommand
 from handtool.store.file import relocated
 
 Name = str | Path
-RUN_LOCK = threading.RLock()  # cli/state.py knows of one command
+RUN_LOCK = threading.RLock()  # cli/state.py holds the state of one command
 SHELL_ONLY = {"source", "sources", "output", "outputs", "as_json", "quiet", "verbose", "everything", "help"}
 CONFIG_NAMES = {
     "noise_px": "noise",
@@ -42,12 +42,12 @@ def run(
 ) -> dict[str, Any]:
     """`handtool COMMAND SOURCES… -o OUTPUT --setting value …`; returns its report. Nothing is printed.
 
-    `settings`: the command's options, with _ for -, under their name or that of the config (config.py); further inputs
-    (model="pose.h5") and force=True, restart=True are among them. Lists are given as lists or tuples. As on the command
-    line an existing output of the same settings and inputs is kept, and its report returned.
+    `settings`: the command's options, with _ for -, under their name or that of the config (config.py), including
+    further inputs (model="pose.h5") and force=True, restart=True. Lists are given as lists or tuples. As on the command
+    line, an existing output of the same settings and inputs is kept, and its report is returned.
 
-    Errors: WrongCommand (no such command or setting, a value out of range, a setting that does nothing beside the
-    others), other HandtoolErrors as the command has them; none ends the process.
+    Errors: WrongCommand (no such command or setting, a value out of range, a setting that has no effect with the
+    others), other HandtoolErrors as raised by the command; none ends the process.
     """
     with RUN_LOCK:
         group, options = load_command(command)
@@ -58,18 +58,18 @@ def run(
         with call_from_python(command, words) as reports, usage_errors(command):
             with group.make_context("handtool", [*words, "--quiet"]) as context:
                 group.invoke(context)
-        return reports[-1] if reports else {}  # none of a process that only helps another one to train
+        return reports[-1] if reports else {}  # a rank other than 0 has no report
 
 
 def load_command(command: str) -> tuple[Any, list[Any]]:
-    """typer's group with that command alone, and the command's options. Errors: WrongCommand."""
+    """typer's group with only that command, and the command's options. Errors: WrongCommand."""
     check_name("command", command, [*VERBS, *HELPERS])
     group: Any = typer.main.get_command(make_app(command))
     return group, group.commands[command].params
 
 
 def settings_of(options: list[Any]) -> dict[str, Any]:
-    """A command's options by the names that they have in `run`."""
+    """A command's options by their names in `run`."""
     known = {word.lstrip("-").replace("-", "_"): option for option in options for word in (*option.opts, option.name)}
     known |= {name: known[other] for name, other in CONFIG_NAMES.items() if other in known}
     return {
@@ -79,7 +79,7 @@ def settings_of(options: list[Any]) -> dict[str, Any]:
 
 @contextmanager
 def call_from_python(command: str, words: list[str]) -> Iterator[list[dict]]:
-    """Commands keep their reports in the list that is yielded, and let errors through."""
+    """Within, commands append their reports to the list that is yielded, and raise their errors."""
     before = vars(state).copy()
     reports: list[dict] = []
     vars(state).update(command=command, line=shlex.join(["handtool", *words]), reports=reports)
@@ -92,7 +92,7 @@ def call_from_python(command: str, words: list[str]) -> Iterator[list[dict]]:
 
 @contextmanager
 def usage_errors(command: str) -> Iterator[None]:
-    """What typer finds wrong with a value, as WrongCommand; a command that ends with an exit code has reported why."""
+    """Turns typer's usage errors into WrongCommand; a command that ends with an exit code has reported the reason."""
     try:
         yield
     except typer.Exit:
@@ -114,7 +114,7 @@ def source_words(command: str, options: list, sources: Name | Iterable[Name] | N
 
 
 def output_words(command: str, options: list, output: Name | Iterable[Name] | None, settings: dict) -> list[str]:
-    """Where a command writes to standard output unless told otherwise, a file has to be named."""
+    """The words for the output. A command whose default is standard output needs a file name here."""
     takes = next((option for option in options if option.name in ("output", "outputs")), None)
     names = as_list(output)
     if names and takes is None:
@@ -125,7 +125,7 @@ def output_words(command: str, options: list, output: Name | Iterable[Name] | No
 
 
 def setting_words(command: str, known: dict[str, Any], name: str, value: Any) -> list[str]:
-    """One setting as it stands on the command line. Errors: WrongCommand, with the nearest name that there is."""
+    """The words of one setting on the command line. Errors: WrongCommand, with the most similar name."""
     check_name(f"setting of {command}", name, known)
     option = known[name]
     word = next(word for word in option.opts if word.startswith("--"))
