@@ -14,7 +14,7 @@ OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch
 # the same settings and inputs; outputs with a lower one are not `up to date`.
 RESULT_VERSIONS = {
     "pretrain": 2,  # the fingerprint contains the plan
-    "finetune": 2,  # the same; --freeze works with several processes; --val-share draws whole groups as near as they permit
+    "finetune": 2,  # the same; --freeze works with several processes; --val-share: as near as whole groups permit
     "mine": 2,  # FreiHAND's pictures of one hand, and the people of one clip, never pair
     "split": 2,  # parts come as near to the shares as whole groups permit
     "eval": 2,  # intervals draw whole groups

@@ -126,7 +126,7 @@ def floor_percent(share: float) -> str:
 
 
 def in_degree_sentence(report: dict) -> str:
-    """Hands in dense places can be near to very many others; trained as the positive of all of them, they teach little."""
+    """Hands in dense places can be near very many others; trained as the positive of all of them, they teach little."""
     most, topk, anchors = report["in_degree_max"], report["topk"], report["accounting"][0]["done"]
     if report["max_in_degree"] is None and most > HUB * topk:
         return (
