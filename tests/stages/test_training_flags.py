@@ -87,7 +87,7 @@ class Opened(Reopen):
 
 def train_all(folder: Path, progress=silent) -> None:
     """In each of two processes: one training after the other."""
-    distributed.part = lambda: None  # the next training needs the same processes
+    distributed.leave_process_group = lambda: None  # the next training needs the same processes
     loop.torch.compile = partial(torch.compile, backend="eager")  # without the minute that machine code takes
     for kind, (_, _, read, stage) in STAGES.items():
         for number, config in enumerate(configs_of(kind, folder / kind)):
