@@ -20,8 +20,8 @@ def option(kind: Any, usage: str, help: str, panel: str | None = None, *, unset:
     words = usage.split()
     names = [word for word in words if word.startswith("-")]
     metavar = " ".join(words[len(names) :]) or None
-    told = typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, show_default=unset, **more)
-    return Annotated[kind, told]
+    info = typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, show_default=unset, **more)
+    return Annotated[kind, info]
 
 
 def argument(kind: Any, metavar: str, help: str) -> Any:
