@@ -66,7 +66,7 @@ def configs_of(kind: str, folder: Path) -> list:
 
 
 class Kept:
-    """Stands for a job: the last checkpoint, but for what an optimiser remembers, which is most of it; in `path` where one is given."""
+    """Stands for a job: the last checkpoint without the moments of the optimiser; in `path` where one is given."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path, self.state = path, {}
