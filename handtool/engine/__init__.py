@@ -1,1 +1,1 @@
-"""Who does the work: a pool of worker processes on this machine. Knows nothing of hands."""
+"""A pool of worker processes on this machine. Nothing here depends on hands."""

@@ -1,5 +1,5 @@
-"""A pool of worker processes on this machine. Decoders and detectors are native code of others: one that dies or hangs
-costs one item.
+"""A pool of worker processes on this machine. Decoders and detectors are foreign native code: if one crashes or hangs,
+one item is lost.
 
 Workers are spawned, never forked, so that they inherit no threads and no open files. They end when the parent ends.
 """
@@ -29,8 +29,8 @@ TIMEOUT_FACTOR_AT_START = 5  # opening a detector may take this many times as lo
 
 class Event(NamedTuple):
     """What happened to an item. `result`: one of its results. `heartbeat`: it is being worked on, `value` calls of
-    heartbeat since the last event. `done`: it has no more results. `lost`: its process died or hung, `value` says how.
-    """
+    heartbeat since the last event. `done`: it has no more results. `lost`: its process crashed or hung, `value` is
+    the reason."""
 
     item: int
     kind: Literal["result", "heartbeat", "done", "lost"]
@@ -77,7 +77,7 @@ def run_in_processes(
                 if event is not None:
                     before = time.monotonic()
                     yield event
-                    for other in pool:  # the time that the caller took is nobody's silence
+                    for other in pool:  # the caller's own time does not count towards the timeout
                         other.last_heard += time.monotonic() - before
                 if worker.item is None and (worker.ready or not worker.process.is_alive()):
                     pool.remove(worker)
@@ -92,7 +92,7 @@ def is_late(worker: Worker, timeout_s: float) -> bool:
 
 
 def run_here(open_work: Callable[..., Work], arguments: tuple, items: list) -> Iterator[Event]:
-    """The same events without a worker process: for work of our own that takes less time than starting one."""
+    """The same events without a worker process: for our own code that takes less time than starting one."""
     work = open_work(*arguments)
     for number, item in enumerate(items):
         for result in work(item, lambda: None):
@@ -102,7 +102,7 @@ def run_here(open_work: Callable[..., Work], arguments: tuple, items: list) -> I
 
 @dataclass
 class HeartbeatCounter:
-    """Counts heartbeats in a worker, and sends the count to the parent once a second at most."""
+    """Counts heartbeats in a worker and sends the count to the parent at most once per second."""
 
     pipe: connection.Connection
     count: int = 0
@@ -147,7 +147,7 @@ def one_thread_per_worker() -> Iterator[None]:
 def assign_next(
     worker: Worker, waiting: deque, items: list, open_work: Callable[..., Work], arguments: tuple
 ) -> list[Worker]:
-    """The worker with its next item; a new worker in place of a dead one; nothing where no item waits."""
+    """Gives the worker its next item, if there is one; a worker that has ended is replaced."""
     if not waiting:
         stop(worker)
         return []
@@ -184,9 +184,8 @@ def receive(worker: Worker) -> Event | None:
 
 
 def give_up(worker: Worker, reason: str = "") -> Event:
-    """Ends a worker that hangs (`reason` says so) or has died; its item is lost. Raises RuntimeError where it had none
-    yet.
-    """
+    """Ends a worker that hangs (`reason` is given) or has crashed; its item is lost. Raises RuntimeError if it had
+    none yet."""
     if reason:
         worker.process.kill()
     worker.process.join()
@@ -206,9 +205,8 @@ def describe_exit(exitcode: int | None) -> str:
 
 
 def is_lasting(reason: str) -> bool:
-    """Whether an item lost for this reason would be lost again: not where memory was short or somebody else killed the
-    process.
-    """
+    """Whether an item lost for this reason would be lost again: not if memory ran out or the process was killed from
+    outside."""
     return reason not in (NO_MEMORY, describe_exit(-signal.SIGKILL))
 
 

@@ -1,2 +1,2 @@
-"""Where frames come from: videos, folders of images and labelled sets, each an iterator of frames with what is known of
+"""Sources of frames: videos, folders of images and labelled sets, each an iterator of frames with the hands known on
 them."""

@@ -1,5 +1,5 @@
-"""The part of a published data set that is asked for: one split, and some of what it has several of. What it has not is
-told in one line."""
+"""The part of a published data set that is asked for: a split, subsets, cameras. A part that does not exist is an
+error of one line."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,13 +40,13 @@ def choose_some(title: str, option: str, asked: tuple[str, ...], known: Iterable
 
 
 def refuse_choice(title: str, option: str, asked: tuple[str, ...], why: str) -> None:
-    """An option that this set, or this part of it, has nothing to choose by."""
+    """The error for an option that does not apply to this set or this part of it."""
     if asked:
         raise WrongCommand(f"{title}: {why}", hint=f"leave out {option}")
 
 
 def missing_error(path: Path, looked_for: str, hint: str) -> HandtoolError:
-    """The line for a folder or file that is not there: what was looked for, and what lies where it should."""
+    """The error for a missing folder or file: what was looked for, and what is there instead."""
     folder = next((each for each in path.parents if each.is_dir()), Path("."))
     beside = sorted(each.name for each in folder.iterdir())
     found = ", ".join(beside[:6]) + (f" … ({len(beside)} in all)" if len(beside) > 6 else "")

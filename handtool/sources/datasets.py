@@ -1,4 +1,4 @@
-"""Published data sets: which one lies in a folder, who reads it, and what it says of its crops.
+"""Published data sets: which one is in a folder, its reader, and the box scale of its crops.
 
 A reader is the module of this folder that is called as the set is on the command line (config.DATASETS), with
 
@@ -34,7 +34,7 @@ def recognise(folder: Path, names: list[str], below: list[str]) -> str | None:
 
 
 def find_dataset(name: str, root: Path, title: str, choice: Choice) -> list[Video]:
-    """The videos of a data set. Raises HandtoolError, which says what was looked for and what was found."""
+    """The videos of a data set. Raises HandtoolError, which names what was looked for and what was found."""
     if not root.is_dir():
         raise HandtoolError(f"{root} is no folder: a data set is named by its root")
     return SETS[name].find_videos(root, title, choice)
@@ -45,8 +45,8 @@ def read_dataset(video: Video, tally: Tally) -> Iterator[Frame]:
 
 
 def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> None:
-    """Options that choose a part need a set that has parts, and two splits do not go into one file unasked. camera:
-    whether one was given."""
+    """Raises if an option chooses a part of a set that has none, or two splits would be joined in one file unasked.
+    camera: whether one was given."""
     sets = [video for video in videos if video.dataset]
     asked = {"--split": choice.split, "--subset": choice.subset, "--cameras": choice.cameras}
     if not sets and (options := [option for option, value in asked.items() if value]):

@@ -22,14 +22,14 @@ class Found:
 def find_videos(
     sources: list[Path], limit: int | None = None, listed: Sequence[Path] = (), choice: Choice = Choice()
 ) -> Found:
-    """Sources in the order given, each trusted in sorted order: a video file, or the images directly inside one folder,
-    is one video.
+    """Sources in the order given, each searched in sorted order: a video file, or the images directly inside one
+    folder, is one video.
 
     A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set;
-    neither is trusted further. With `choice.dataset` every source is the root of that set; `choice` says which part of
+    neither is searched further. With `choice.dataset` every source is the root of that set; `choice` says which part of
     it. Hidden files are passed over. `limit` keeps the first so many videos or images. `listed` (from a list of ten
-    thousand) follows the sources; what of it does not exist becomes a video that cannot be read. Raises HandtoolError
-    where a source does not exist or nothing is in any of them.
+    thousand) follows the sources; a missing one becomes a video that cannot be read. Raises HandtoolError if a source
+    does not exist or all are empty.
     """
     found = Found()
     seen: set[str] = set()
@@ -69,7 +69,7 @@ def tell_apart(videos: list[Video]) -> list[Video]:
 
 
 def find_one_file(path: Path, left_out: Counter, seen: set[str]) -> Iterator[Video]:
-    """A file named by itself is taken at its word: an image by its ending, a labels file by its name, else a video."""
+    """A file that is given itself: an image by its suffix, a labels file by its name, else a video."""
     if named_before(path, left_out, seen):
         return
     if path.name in labelled.NAMES:
@@ -81,7 +81,7 @@ def find_one_file(path: Path, left_out: Counter, seen: set[str]) -> Iterator[Vid
 
 
 def find_named(root: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
-    """A folder that is said to be the root of a data set."""
+    """A folder that is given as the root of a data set."""
     assert choice.dataset is not None
     if not named_before(root, left_out, seen):
         yield from datasets.find_dataset(choice.dataset, root, root.resolve().name, choice)
@@ -142,7 +142,7 @@ def readable(path: Path | str) -> str:
 
 
 def first_of(videos: list[Video], limit: int | None) -> Iterator[Video]:
-    """The first `limit` videos or images; a folder of images is cut where the limit falls."""
+    """The first `limit` videos or images; a folder of images is cut at the limit."""
     left = limit if limit is not None else float("inf")
     for one in videos:
         if left <= 0:

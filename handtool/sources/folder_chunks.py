@@ -41,7 +41,7 @@ def split_into_chunks(video: Video) -> list[Video]:
 
 
 def join_outcomes(chunks: list[dict]) -> dict:
-    """What became of a video, from what became of its chunks, in order."""
+    """The outcome of a video, from the outcomes of its chunks in order."""
     if len(chunks) == 1:
         return chunks[0]
     joined = dict(next((chunk for chunk in chunks if chunk["width"]), chunks[0]))

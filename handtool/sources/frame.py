@@ -1,5 +1,4 @@
-"""What a source hands out: frames, the hands already known on them, and the tally of what became of a video's
-frames."""
+"""The results of a source: frames, the hands already known on them, and the counts of a video's frames."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -49,8 +48,8 @@ class Frame:
     time: s, NaN images.
 
     name: what a list of boxes calls it (an image: its path; a video's frame 7: `path/clip.mp4#7`). jpeg: the file's own
-    bytes where it is a JPEG. hands: what the source knows, None where it knows nothing (then a detector looks). kept:
-    False where it is only looked at, to follow hands from one kept frame to the next.
+    bytes where it is a JPEG. hands: those known to the source, None if unknown (then a detector is used). kept: False
+    for frames used only to follow hands from one kept frame to the next.
     """
 
     image: np.ndarray
@@ -118,17 +117,17 @@ DAMAGED = "frames marked as damaged"
 
 
 def no_heartbeat() -> None:
-    """Nobody is listening."""
+    """The heartbeat that does nothing."""
 
 
 @dataclass
 class Tally:
-    """What became of one video's frames. A frame is decoded (whole), or failed: refused by the decoder or marked
-    damaged by it.
+    """The counts of one video's frames. A frame is decoded (whole), or failed: refused by the decoder or marked damaged
+    by it.
 
     duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed:
     looked at between them. reached: s, the end of the last frame, whole or damaged. `heartbeat` is called for every
-    frame that comes out, so that whoever waits knows a slow video from a stuck one.
+    frame, so that a slow video is not taken for a stuck one.
     """
 
     fps: float = float("nan")
@@ -148,7 +147,7 @@ class Tally:
             self.height, self.width = image.shape[:2]
 
     def as_outcome(self) -> dict:
-        """What is kept of it when the video is done."""
+        """The counts at the end of the video."""
         kept = ("fps", "duration", "width", "height", "decoded", "sampled", "followed", "problem", "status")
         return {
             **{name: getattr(self, name) for name in kept},
@@ -158,6 +157,6 @@ class Tally:
 
     @property
     def status(self) -> str:
-        """`ok`, or what is wrong with the video, in a breath."""
+        """`ok`, or what is wrong with the video, in short."""
         losses = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
         return "; ".join(part for part in (self.problem, losses) if part) or "ok"

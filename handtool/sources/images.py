@@ -1,4 +1,4 @@
-"""Frames from image files: whatever their depth and channels, they become upright 8-bit RGB."""
+"""Frames from image files of any depth and channels, as upright 8-bit RGB."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,8 +65,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def is_cut_short(data: bytes) -> bool:
-    """OpenCV fills the missing part of a cut JPEG or PNG with grey and says nothing, so their end marks are looked
-    for."""
+    """OpenCV silently fills the missing part of a cut JPEG or PNG with grey, so their end marks are checked."""
     if data.startswith(JPEG_START):
         return JPEG_END not in data[max(data.rfind(JPEG_SCAN), 0) :]
     return data.startswith(PNG_START) and PNG_END not in data[-64:]

@@ -183,8 +183,7 @@ def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.nda
 
 
 def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
-    """What a shape cannot say: sides that exist, cameras that are cameras, metres that are metres, paths that stay
-    inside."""
+    """Checks beyond shapes: sides exist, cameras are valid, joints are in metres, paths stay inside the folder."""
     for row, (image, side, camera) in enumerate(zip(columns["image"], columns["side"], columns["K"], strict=True)):
         place = PurePosixPath(str(image))
         if not str(image) or place.is_absolute() or ".." in place.parts:

@@ -31,8 +31,8 @@ Label = Callable[[int, Sample, np.ndarray], tuple[KnownHand, ...]]
 
 
 def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label: Label) -> Iterator[Frame]:
-    """Every row of the video, in its order, found by its place among them. A bad label costs its frame, as a bad image
-    does."""
+    """Every row of the video, in its order, found by its place among them. A frame with a bad label is skipped and
+    counted, as one with a bad image."""
     for row in range(len(video.rows)):
         tally.heartbeat()
         place = find(row)

@@ -16,7 +16,7 @@ from handtool.errors import DamagedFile, HandtoolError, first_line
 
 BLOCK_BYTES = 1 << 12  # read at once; bounds how deep a file can nest before that is seen
 DEEPEST = 2000  # brackets that are open: ijson keeps the whole path for each
-LARGE = 30_000_000  # bytes: what takes over two seconds is told
+LARGE = 30_000_000  # bytes: larger files take over two seconds, which is logged
 NO_NUMBER = re.compile(rb"(?<![^\[:,\s])-?(?:NaN|Infinity)(?=[\],}\s])")
 log = logging.getLogger(__name__)
 

@@ -83,7 +83,7 @@ def hand_in_camera(video: Video, row: int, side: int, name: str) -> KnownHand:
 
 
 def find_missing_folders(root: Path, videos: list[Video], hint: str) -> None:
-    """Folders of images that are not there: all of them is an error, some are told; their images are counted as failed
+    """Missing folders of images: an error if all are missing, else a warning; their images are counted as failed
     when they are read."""
     folders = sorted({os.path.dirname(os.fsdecode(name)) for video in videos for name in video.labels["file"].tolist()})
     for folder in folders:

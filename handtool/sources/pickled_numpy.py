@@ -1,5 +1,5 @@
-"""What a pickle may name, and what is made of it: numpy's arrays, scalars and dtypes, and the containers that have no
-instruction.
+"""The classes that a pickle may name, and how they are built: numpy's arrays, scalars and dtypes, and containers that
+have no instruction.
 
 numpy pickles an array as `_reconstruct(ndarray, (0,), b"b")` followed by a state (version, shape, dtype, is it
 Fortran's order, bytes); a dtype as `dtype("f8", False, True)` followed by (version, byte order, …). Both are checked

@@ -4,8 +4,8 @@ A pickle is a program for a small machine with a stack and a memory, and two of 
 it call whatever is installed. This machine has the instructions that make data (pickletools in the standard library
 describes all of them, protocols 0 to 5), imports nothing, and calls only what `pickled_numpy` builds itself; any other
 name is refused before it is looked up. Why not `pickle.Unpickler` with a `find_class` of our own, as the library's
-manual advises: it believes a length, and the number of a memory slot, before it has seen the bytes (a file of 10 bytes
-may ask for 64 GiB), numpy's `__setstate__` believes the flags of a dtype, and a tuple nested a million deep, taken as a
+manual advises: it trusts a length, and the number of a memory slot, before it has read the bytes (a file of 10 bytes
+may ask for 64 GiB), numpy's `__setstate__` trusts the flags of a dtype, and a tuple nested a million deep, taken as a
 key, ends the process. Here memory grows with the file alone, at most some hundred bytes a byte.
 
 Texts of Python 2 are read as latin-1.

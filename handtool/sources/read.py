@@ -10,8 +10,7 @@ from handtool.sources.video import read_video
 
 
 def read_frames(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """The kept frames of a video, in order, each released before the next is made. What went wrong is told in
-    `tally`."""
+    """The kept frames of a video, in order, each released before the next is made. Problems are recorded in `tally`."""
     match video.kind:
         case "video":
             return read_video(video, sampling, tally)

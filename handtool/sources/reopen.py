@@ -14,7 +14,7 @@ from handtool.sources.read import read_frames
 
 
 def find_again(name: str, noted: str, folders: list[Path], roots: list[Path]) -> Video | None:
-    """A video by its `name` and the path `noted` when it was read; None where it is not there any more.
+    """A video by its `name` and the path `noted` when it was read; None if it is not there any more.
 
     folders: a relative path is looked for below each. roots: what was read then, absolute; `noted` goes on from one of
     them. The tail of the path counts too, so that `videos/day1/clip.mp4` is found in a folder that holds
@@ -61,7 +61,7 @@ def shared_end(name: str, other: str) -> int:
 
 @lru_cache(maxsize=8)
 def videos_at(place: Path, choice: Choice) -> list[Video]:
-    """A data set is asked once for each of its thousand videos."""
+    """Cached: a data set is searched once, not for each of its thousand videos."""
     try:
         return find_videos([place], choice=choice).videos
     except HandtoolError:

@@ -1,5 +1,5 @@
-"""Videos divided into shards of about equal work, one for each machine. Every machine computes the same shards, so none
-has to ask another."""
+"""Videos divided into shards of about equal work, one for each machine. Every machine computes the same shards, so
+they need not communicate."""
 
 import heapq
 import os

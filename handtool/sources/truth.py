@@ -1,5 +1,5 @@
-"""Videos whose hands are known: a `truth.h5` beside the video files, every hand on every frame, joined to what a
-detector finds there."""
+"""Videos whose hands are known: a `truth.h5` beside the video files has every hand on every frame; it is joined to
+the hands that a detector finds."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LABELLED, STRANGER, MISSED, TURNED = "labelled", "not in the truth", "known but 
 
 
 def find_truth(video: Video) -> Path | None:
-    """The file beside a video that may know its hands."""
+    """The `truth.h5` beside a video, if there is one."""
     path = Path(video.path).parent / NAME
     return path if video.kind == "video" and path.is_file() else None
 
@@ -41,7 +41,8 @@ class KnownVideo:
         """boxes: (n, 4) px found on frame `number`, sides: what was taken for their side. For each box the hand that it
         is, or None.
 
-        The pair that overlaps most is joined first; each known hand once. `tally` counts what became of both sides.
+        The pair that overlaps most is joined first; each known hand once. `tally` counts joined and unjoined hands of
+        both.
         """
         known = self.hands.get(number, [])
         joined: list[KnownHand | None] = [None] * len(boxes)
@@ -87,7 +88,7 @@ def make_known_video(columns: dict[str, np.ndarray], about: dict) -> KnownVideo:
 
 
 def unknown_hand(camera: np.ndarray) -> KnownHand:
-    """The label of a hand that unknown_hand knows, among others that are known."""
+    """The label of a hand that matches no known hand, in a video of known hands."""
     nothing = np.zeros(21, bool)
     return KnownHand(
         2,

@@ -25,8 +25,7 @@ USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg t
 
 
 def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """The kept frames of a video, in order. Whatever goes wrong is told in `tally`; nothing is raised for a bad
-    file."""
+    """The kept frames of a video, in order. Problems are recorded in `tally`; nothing is raised for a bad file."""
     problem = unreadable(Path(video.path))
     if problem:
         tally.problem = problem
@@ -55,8 +54,7 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
 
 
 def find_pictures(container, tally: Tally):
-    """The first stream of moving pictures; None where there is none, and the tally says what there is. A song's cover
-    is no video."""
+    """The first video stream, not the cover of a song; None if there is none, and the tally lists the streams."""
     streams = [stream for stream in container.streams.video if not getattr(stream, "disposition", 0) & ATTACHED_PICTURE]
     if streams:
         return streams[0]
@@ -89,7 +87,7 @@ def reason(error: Exception) -> str:
 def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.VideoFrame]]:
     """(number, time s from the start of the stream, frame) of every whole frame.
 
-    A packet that the decoder refuses costs itself, a broken container ends the video.
+    A packet that the decoder refuses is skipped, a broken container ends the video.
     """
     number, start = 0, float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
     interval = 1 / (tally.fps if np.isfinite(tally.fps) and tally.fps > 0 else USUAL_FPS)

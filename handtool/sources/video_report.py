@@ -1,4 +1,4 @@
-"""What became of the videos: the rows of /videos, the accounting, and the lists that a person reads.
+"""The outcomes of the videos: the rows of /videos, the accounting, and the lists in the report.
 
 An outcome is what `Tally` and `Rows` of vision/ keep of one video (`as_outcome` of both), as one dictionary.
 """

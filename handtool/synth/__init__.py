@@ -1,2 +1,2 @@
-"""The stage set: a procedural world of hands, rendered by tracing rays against round cones, with exact truth. numpy and
-OpenCV only."""
+"""A procedural world of hands, rendered by tracing rays against round cones, with exact truth. numpy and OpenCV
+only."""

@@ -1,4 +1,4 @@
-"""One hand of a video: whose it is, what it wears and holds, what it does, and where it is in front of the camera."""
+"""One hand of a video: its person, what it wears and holds, its motion and its place in front of the camera."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""What a real camera does to a picture: motion blur, lack of focus, noise, JPEG."""
+"""The effects of a real camera on a picture: motion blur, lack of focus, noise, JPEG."""
 
 from dataclasses import dataclass
 

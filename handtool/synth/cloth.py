@@ -1,5 +1,5 @@
-"""What is not skin: sleeves, rings, things held, and gloves. `xp` is numpy or torch, as in skin.py; colours are linear
-RGB in 0..1."""
+"""Surfaces other than skin: sleeves, rings, things held, and gloves. `xp` is numpy or torch, as in skin.py; colours
+are linear RGB in 0..1."""
 
 from dataclasses import dataclass
 

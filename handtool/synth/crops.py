@@ -69,7 +69,7 @@ def draw_scene(
 def develop(
     scene: Scene, crop_from_frame: np.ndarray, frame: int, camera: np.ndarray, image: np.ndarray, depth: np.ndarray
 ) -> dict:
-    """What lens and JPEG make of the picture, with all that is known of it."""
+    """The crop after lens and JPEG, with its labels."""
     (actor,) = scene.actors
     joints = actor.joints[frame]
     keypoints = project(joints, camera)
@@ -103,8 +103,8 @@ def make_video(
     device: str | None = None,
     heartbeat=lambda: None,
 ) -> dict:
-    """Everything the file keeps of a video: columns of F rows, and `subject`, `place`, `side`. device: of torch; None:
-    numpy."""
+    """Everything that is stored of a video: columns of F rows, and `subject`, `place`, `side`. device: of torch;
+    None: numpy."""
     scene, crop_from_frame = draw_scene(seed, video, frames, size, difficulty, side)
     cameras, rows = crop_cameras(scene, crop_from_frame), []
     for frame, (image, depth) in enumerate(pictures(scene, cameras, size, size, device)):

@@ -1,5 +1,4 @@
-"""On what the pictures are made: numpy on the processor, or torch on a GPU. torch is imported only where there may be
-one."""
+"""The device that renders: numpy on the CPU, or torch on a GPU. torch is imported only if there may be a GPU."""
 
 from pathlib import Path
 

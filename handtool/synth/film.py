@@ -1,4 +1,4 @@
-"""A film: several hands move through the frames of one video, and what is known of each of them on every frame."""
+"""A film: several hands in the frames of one video, with the truth about each of them on every frame."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -2,7 +2,7 @@
 into one another.
 
 Within a group the surfaces melt (a finger's phalanges; the palm with the roots of the fingers); groups only touch, so
-that fingers that lie side by side stay two fingers.
+that adjacent fingers stay separate.
 """
 
 from dataclasses import dataclass, fields, replace

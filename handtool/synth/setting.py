@@ -1,4 +1,4 @@
-"""What a difficulty means."""
+"""The settings of each difficulty."""
 
 from dataclasses import dataclass
 from typing import Literal

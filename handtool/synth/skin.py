@@ -18,7 +18,7 @@ GRAIN_M = 0.0007  # metres per texel
 
 @dataclass(frozen=True)
 class Look:
-    """What a point's colour follows from, by its cone: P cones of one hand and what it holds. float32."""
+    """What the colour of a point depends on, by its cone: P cones of one hand and what it holds. float32."""
 
     frame: Any  # (3, 3, P)
     origin: Any  # (3, P)

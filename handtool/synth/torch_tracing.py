@@ -1,7 +1,6 @@
 """tracing.py for a GPU: every ray against every cone, many frames at once, with the same steps and the same rules.
 
-(P, N) tensors: P cones, N rays; each ray knows its frame. Tiles would only get in the way of a device that likes long
-regular arrays.
+(P, N) tensors: P cones, N rays; each ray knows its frame. Tiles are not used: a GPU is faster with long regular arrays.
 """
 
 from dataclasses import dataclass, fields, replace

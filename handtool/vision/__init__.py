@@ -1,1 +1,1 @@
-"""Hand detectors and keypoint estimators of others behind two small contracts, and the cropping between them."""
+"""Foreign hand detectors and keypoint estimators behind two interfaces, and the cropping between them."""

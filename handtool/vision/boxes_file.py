@@ -1,4 +1,4 @@
-"""Hands that someone else found: boxes by the name of their picture.
+"""Known hand boxes from a file, by the name of their picture.
 
 A picture is known by its path or by any end of it (`0001.jpg`, `a/0001.jpg`), the longest first; frame 12 of a video by
 `clip.mp4#12`.
@@ -11,8 +11,7 @@ from handtool.vision.contracts import Detection
 
 
 class BoxesFile:
-    """A detector that looks it up. Raises HandtoolError where the file is none of the formats that `boxes_formats`
-    reads."""
+    """A detector that reads its boxes from the file. Raises HandtoolError if its format is none of `boxes_formats`."""
 
     batch = 1
 

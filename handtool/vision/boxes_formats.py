@@ -1,4 +1,4 @@
-"""Three ways in which the world writes down where hands are, each read into the same columns.
+"""Three file formats for hand boxes, each read into the same columns.
 
 COCO's json (`bbox` is x, y, width, height in px; `side`, `hand_side` or a category's name with left or right in it;
 `score` optional):
@@ -37,7 +37,7 @@ class Boxes:
     """Hand by hand, in the order of the file. box: x0 y0 x1 y1 by its edges, px, or with `relative` shares of the
     picture.
 
-    looked_at: pictures that the file knows, with hands or without.
+    looked_at: all pictures in the file, with hands or without.
     """
 
     name: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Boxes:
     relative: bool = False
 
     def add(self, where: str, name: str, box: tuple, side: object, score: Any) -> None:
-        """Raises HandtoolError where side or score is none; `where` says of which hand."""
+        """Raises HandtoolError if side or score is invalid; `where` names the hand."""
         if str(side or "").strip().lower() not in SIDES:
             raise HandtoolError(f"{where} has side {side!r}, expected left or right")
         try:
@@ -62,7 +62,7 @@ class Boxes:
 
 
 def read_boxes(path: str) -> Boxes:
-    """Raises HandtoolError where the file is none of the three, and where one of its hands is not as described."""
+    """Raises HandtoolError if the file has none of the three formats, or one of its hands is not as described."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         if Path(path).suffix.lower() == ".csv":

@@ -1,5 +1,4 @@
-"""The camera that took the footage, as OpenCV calibrates it: its intrinsics, and pictures without the distortion of its
-lens."""
+"""The camera of the footage, in OpenCV's model: its intrinsics, and the removal of lens distortion from pictures."""
 
 import json
 from dataclasses import dataclass
@@ -25,8 +24,7 @@ class CameraModel:
     distortion: np.ndarray
 
     def undistort(self, image: np.ndarray) -> np.ndarray:
-        """The picture that a pinhole camera with the same K and size takes; what it would see beyond the original is
-        black."""
+        """The picture of a pinhole camera with the same K and size; pixels outside the original are black."""
         if not np.any(self.distortion) and self.model == "pinhole":
             return image
         size = image.shape[1::-1]
@@ -39,7 +37,7 @@ class CameraModel:
 
 
 def read_camera_model(text: str) -> CameraModel:
-    """text: what `--camera` was given. Raises HandtoolError where it is neither four numbers nor such a file."""
+    """text: the value of `--camera`. Raises HandtoolError if it is neither four numbers nor such a file."""
     try:
         fx, fy, cx, cy = (float(number) for number in text.split(","))
         return check_camera_model(text, "pinhole", [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], [])

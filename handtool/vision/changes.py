@@ -1,7 +1,7 @@
 """Near-duplicates in time: whether the picture of a hand has changed since it was last kept.
 
-A resting hand looks the same for minutes. What is compared is the square of the hand that was kept last, in this frame
-and in that one, so that a box that trembles is no change, and slow changes add up until the hand is kept again.
+A resting hand looks the same for minutes. The square of the hand that was kept last is compared in both frames, so that
+a jittering box is no change, and slow changes add up until the hand is kept again.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from handtool.vision.cropping import cut_square
 
 SIDE = 32  # px, of the small pictures that are compared
 MIN_IOU = 0.3  # of the squares, for a hand to be taken for the one kept before
-MEMORY = 10  # kept frames without it, after which a hand is forgotten
+MEMORY = 10  # after so many kept frames without it, a hand is dropped
 
 
 @dataclass(eq=False)
@@ -40,7 +40,8 @@ class Changes:
         self.hands = [hand for hand in self.hands if hand.unseen <= MEMORY]
 
     def is_new(self, image: np.ndarray, region: np.ndarray) -> bool:
-        """Whether the hand in the square `region` (4,) int px of the frame is to be kept; if so, it is remembered."""
+        """Whether the hand in the square `region` (4,) int px of the frame is to be kept; if so, it becomes the one
+        to compare with."""
         if self.min_change <= 0:
             return True
         before = self.find(region)
@@ -54,7 +55,7 @@ class Changes:
         return True
 
     def find(self, region: np.ndarray) -> Kept | None:
-        """The kept hand that lies most like this one, and was not yet met on this frame."""
+        """The kept hand that overlaps this one most and has not been matched on this frame."""
         others = [hand for hand in self.hands if hand.unseen]
         overlap = iou(region, np.array([hand.region for hand in others]).reshape(-1, 4))
         return others[int(overlap.argmax())] if others and overlap.max() >= MIN_IOU else None

@@ -1,4 +1,4 @@
-"""The two contracts: a detector finds hands on a frame, an estimator finds the 21 keypoints on a crop. Pixels have
+"""The two interfaces: a detector finds hands on a frame, an estimator finds the 21 keypoints on a crop. Pixels have
 centres at integers."""
 
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ class Detection:
     """One hand on a frame. box: (4,) x0 y0 x1 y1 px by its edges. side: LEFT, RIGHT or UNKNOWN, of the hand itself (no
     mirror).
 
-    score: 0..1. landmarks: (21, 2) px of the frame in standard order, where the detector finds them along the way, else
-    None. whole: the image is the hand, and is not enlarged for context.
+    score: 0..1. landmarks: (21, 2) px of the frame in standard order, if the detector finds them too, else None. whole:
+    the image is the hand, and is not enlarged for context.
     """
 
     box: np.ndarray
@@ -27,16 +27,16 @@ class Detection:
 
 
 class Detector(Protocol):
-    batch: int  # pictures that it gladly takes at once
+    batch: int  # pictures per call, for best speed
 
     def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
-        """images: (h, w, 3) uint8 RGB each, upright; names: what a list of boxes calls them. Returns the hands of each,
-        in an order that depends on the pictures alone."""
+        """images: (h, w, 3) uint8 RGB each, upright; names: their names in a file of boxes. Returns the hands of
+        each, in an order that depends only on the pictures."""
 
 
 @dataclass(frozen=True, eq=False)
 class HandCrop:
-    """What an estimator is given of one hand. image: (size, size, 3) uint8 RGB, the hand as seen.
+    """The input of an estimator for one hand. image: (size, size, 3) uint8 RGB, the hand as seen.
 
     context: side of the crop / side of the hand's box in it. side: LEFT, RIGHT or UNKNOWN. camera: (3, 3) intrinsics of
     the crop, NaN unknown.
@@ -49,7 +49,7 @@ class HandCrop:
 
 
 class Estimator(Protocol):
-    batch: int  # crops that it gladly takes at once
+    batch: int  # crops per call, for best speed
 
     def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
         """Of each crop xy (21, 2) px of it, the hand as seen, in standard order, and score (21,) 0..1; None where no

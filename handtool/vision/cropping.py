@@ -1,4 +1,4 @@
-"""From a box to a crop: squared, enlarged, padded with black at the border, resized, and the exact affine that says so.
+"""From a box to a crop: squared, enlarged, padded with black at the border, resized, with the exact affine.
 
 The square is moved to whole pixels of the frame, so that a crop is a slice, a border and one resize, whose affine is
 exact. Where it shrinks, every pixel is the mean of the area that it covers (no aliasing); where it grows, it is
@@ -10,7 +10,7 @@ import numpy as np
 
 from handtool.hands.boxes import crop_affine, enlarge, square
 
-LARGEST = 4.0  # a square this many times the frame's larger side shows next to nothing of it
+LARGEST = 4.0  # in a square so many times the frame's larger side the frame is too small
 
 
 class BadBox(Exception):

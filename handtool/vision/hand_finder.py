@@ -1,5 +1,4 @@
-"""The hands on the frames of a video: those that the source knows, else those that a detector finds on the undistorted
-picture."""
+"""The hands on the frames of a video: from the source's labels, else from a detector on the undistorted picture."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ class FinderSettings:
     model: str | None = None
 
     def check(self, needs_detector: bool) -> int:
-        """Opens what can be opened quickly, so that a mistake is told before the work begins. Returns how many hands
-        the boxes file has."""
+        """Opens everything that opens quickly, so that mistakes are reported before the work begins. Returns the
+        number of hands in the boxes file."""
         if self.camera is not None:
             read_camera_model(self.camera)
         if self.boxes is not None:
@@ -38,7 +37,7 @@ class FinderSettings:
 
 
 class HandFinder:
-    """In a worker process. The detector is opened by the first frame that needs it: labelled sets do not."""
+    """Used in a worker process. The detector is opened for the first frame that needs it: labelled sets do not."""
 
     def __init__(self, settings: FinderSettings) -> None:
         self.settings = settings

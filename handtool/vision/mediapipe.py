@@ -1,11 +1,10 @@
 """MediaPipe Hands as detector and as keypoint estimator: the solutions API, or the Tasks API with a `.task` file.
 Imported only when chosen.
 
-Zhang et al. 2020, arXiv:2006.10214. Each picture is looked at by itself (static_image_mode, IMAGE), so that what is
-found does not depend on what was looked at before. It gives no score per keypoint; that of the hand stands for all 21.
-
-The solutions API assumes a mirrored selfie: on ordinary pictures its "Left" is a right hand. The Tasks API says of the
-same hand "Right".
+Zhang et al. 2020, arXiv:2006.10214. Each picture is processed by itself (static_image_mode, IMAGE), so that the result
+does not depend on earlier pictures. There is no score per keypoint; that of the hand is used for all 21. The solutions
+API assumes a mirrored selfie: on ordinary pictures its "Left" is a right hand. The Tasks API labels the same hand
+"Right".
 """
 
 import importlib.util
@@ -47,8 +46,7 @@ class LandmarkModel(Protocol):
 
 
 def require_mediapipe(task: str | Path | None = None) -> None:
-    """Raises HandtoolError where the package is missing, or `task` is no file of its Tasks API, without importing
-    it."""
+    """Raises HandtoolError if the package is missing, or `task` is no file of its Tasks API; does not import it."""
     if importlib.util.find_spec("mediapipe") is None:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise HandtoolError(
@@ -62,7 +60,7 @@ def require_mediapipe(task: str | Path | None = None) -> None:
 
 
 def open_hands(max_hands: int, min_score: float, task: str | Path | None = None) -> LandmarkModel:
-    """MediaPipe's own object. Raises HandtoolError where the installed version has not the API that is asked for."""
+    """MediaPipe's own object. Raises HandtoolError if the installed version lacks the API that is asked for."""
     require_mediapipe(task)
     with native_stderr_closed():
         import mediapipe
@@ -91,7 +89,7 @@ def native_stderr_closed() -> Iterator[None]:
 
 
 class Solution:
-    """The solutions API, which brings its models along."""
+    """The solutions API, whose models are part of the package."""
 
     def __init__(self, mediapipe, max_hands: int, min_score: float) -> None:
         if not hasattr(mediapipe, "solutions"):

@@ -1,4 +1,4 @@
-"""Hands on frames by an ONNX detector: letterboxed, decoded by its layout (onnx_layouts.py), freed of doubles.
+"""Hands on frames by an ONNX detector: letterboxed, decoded by its layout (onnx_layouts.py), with duplicates removed.
 
 Shapes: a candidates of one frame, c classes; boxes by their edges. ONNX.md beside this file explains the settings.
 """
@@ -22,7 +22,7 @@ MOST = 1000  # candidates that are looked at for doubles, best first
 
 
 class OnnxDetector:
-    """Raises HandtoolError where the file is no ONNX model, or no detector whose layout is known."""
+    """Raises HandtoolError if the file is no ONNX model, or no detector of a known layout."""
 
     def __init__(self, path: str | Path | None, given: tuple[str, ...], min_score: float, device: str = "auto") -> None:
         assert path is not None, "the command line asks for it"
@@ -107,7 +107,7 @@ def as_detection(found: Candidates, row: int, score: float, side: int, moved: np
 def hand_classes(settings: DetectorSettings, names: str, count: int | None, path: str | Path) -> dict[int, int]:
     """class number -> side: declared, or read from the class names that a model may bring, or its only class.
 
-    count: of its classes, None where the model does not tell; then it is taken for a detector of hands alone.
+    count: number of classes, None if the model does not declare it; then it is assumed to detect only hands.
     """
     classes = dict.fromkeys(settings.hand or (), UNKNOWN)
     classes |= {number: side for number, side in ((settings.left, LEFT), (settings.right, RIGHT)) if number is not None}

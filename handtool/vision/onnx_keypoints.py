@@ -23,7 +23,7 @@ OTHER_SIDE = {"right": LEFT, "left": RIGHT, "seen": None}  # the side that is mi
 
 
 class OnnxKeypoints:
-    """Raises HandtoolError where the file is no ONNX model, or none of 21 keypoints in a layout that is known."""
+    """Raises HandtoolError if the file is no ONNX model, or none of 21 keypoints in a known layout."""
 
     def __init__(self, path: str | Path, given: tuple[str, ...], device: str = "auto") -> None:
         session = open_session(path, device)
@@ -81,12 +81,12 @@ class OnnxKeypoints:
         return whole if self.settings.context is None else whole * crop.context / self.settings.context
 
     def cameras(self, crops: list[HandCrop]) -> dict[str, np.ndarray]:
-        """The intrinsics of the inputs (n, 3, 3), where the model asks for them."""
+        """The intrinsics of the inputs (n, 3, 3), if the model needs them."""
         return {self.settings.camera: np.stack([self.camera(crop) for crop in crops])} if self.settings.camera else {}
 
     def camera(self, crop: HandCrop) -> np.ndarray:
-        """(3, 3) float32: of the crop, mirrored as it is and moved to the input; an assumed one, looking at the middle,
-        where none is known."""
+        """(3, 3) float32: of the crop, mirrored as it is and moved to the input; an assumed one, centred on the
+        image, if it is unknown."""
         side = crop.image.shape[0]
         if np.isfinite(crop.camera).all():
             camera = mirror_camera(crop.camera, side) if self.is_mirrored(crop) else crop.camera
@@ -164,8 +164,8 @@ def from_simcc(across: np.ndarray, down: np.ndarray, network: Network) -> tuple[
 
 
 def from_regression(values: np.ndarray, units: str, network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 21, 2 or more), or flat (n, 42 or 63): x and y of each, what follows is depth -> points, and 1 as the score
-    that it does not give."""
+    """(n, 21, 2 or more), or flat (n, 42 or 63): x and y of each, what follows is depth -> points, and 1 as the
+    score, which the model does not provide."""
     points = values.reshape(len(values), NUM_JOINTS, -1)[..., :2].astype(np.float64)
     sides = np.array([network.width, network.height])
     if units == "fraction":

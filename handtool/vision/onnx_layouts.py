@@ -1,5 +1,4 @@
-"""What the outputs of a detector mean: the common layouts, told apart by their shapes, decoded to boxes, scores and
-landmarks.
+"""The common layouts of detector outputs, recognised by their shapes, decoded to boxes, scores and landmarks.
 
 Shapes: n frames, a candidates of one frame, c classes; boxes by their edges. ONNX.md beside this file shows the
 layouts.

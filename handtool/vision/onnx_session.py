@@ -1,4 +1,4 @@
-"""An ONNX model in onnxruntime: opened, asked what it takes, and run on batches of pictures."""
+"""An ONNX model in onnxruntime: opened, inspected for its input size, and run on batches of pictures."""
 
 import importlib.util
 import logging
@@ -19,7 +19,7 @@ TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uin
 
 
 def require_onnxruntime(device: str = "auto") -> None:
-    """Raises HandtoolError where the package is missing, or a GPU is asked for that it cannot use."""
+    """Raises HandtoolError if the package is missing, or a GPU is asked for that it cannot use."""
     if importlib.util.find_spec("onnxruntime") is None:
         raise HandtoolError("the onnxruntime package is not installed", hint="pip install 'handtool[onnx]'")
     if device not in ("auto", "cpu", "cuda"):
@@ -71,7 +71,7 @@ def metadata_of(session) -> Mapping[str, str]:
 
 
 class Network:
-    """A session with its settings. width, height: px of its input; batch: pictures that it gladly takes at once."""
+    """A session with its settings. width, height: px of its input; batch: pictures per call, for best speed."""
 
     def __init__(self, path: str | Path, session, settings: DetectorSettings | KeypointSettings) -> None:
         self.path, self.session, self.settings = path, session, settings
@@ -97,7 +97,7 @@ class Network:
         """pictures: (n, height, width, 3) RGB in 0..255; more: further inputs (n, …). Returns its outputs by name,
         floats as float32.
 
-        Raises HandtoolError where it refuses them.
+        Raises HandtoolError if the model rejects them.
         """
         count, size = len(pictures), self.fixed_batch or len(pictures)
         collected: dict[str, list] = {}
@@ -132,8 +132,7 @@ class Network:
         return np.ascontiguousarray(moved, dtype=kind)
 
     def blank(self, more: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """Its outputs for one black picture: their shapes tell the layout, and whatever is loaded late is loaded
-        now."""
+        """Its outputs for one black picture: their shapes determine the layout, and lazy loading is done here."""
         return self.run(np.zeros((1, self.height, self.width, 3), np.uint8), more)
 
 

@@ -1,5 +1,5 @@
-"""What an ONNX model expects and what its numbers mean: declared by options, else by the model's own metadata, else by
-a default.
+"""The input that an ONNX model expects and the meaning of its outputs: from options, else the model's metadata, else
+defaults.
 
 An option is KEY=VALUE (`--onnx colour=bgr`); the same key stands in the metadata as `handtool.KEY`. ONNX.md beside this
 file explains each.
@@ -78,7 +78,7 @@ CHOICES = {
 
 
 def read_settings(kind: type[Settings], metadata: Mapping[str, str], given: tuple[str, ...]) -> Settings:
-    """Options over metadata over defaults. Raises WrongCommand for an option that is none, HandtoolError for metadata
+    """Options over metadata over defaults. Raises WrongCommand for an unknown option, HandtoolError for metadata
     that cannot be read."""
     keys, texts = {field.name for field in dataclasses.fields(kind)}, {}
     for name, text in metadata.items():
@@ -102,7 +102,7 @@ def read_settings(kind: type[Settings], metadata: Mapping[str, str], given: tupl
 
 
 def read_value(kind: type, key: str, text: str) -> object:
-    """The text of one key as its value. Raises ValueError, which says what was expected."""
+    """The text of one key as its value. Raises ValueError, which names what was expected."""
     choices = CHOICES.get((kind, key)) or CHOICES.get(key)
     if choices:
         return one_of(text, choices)

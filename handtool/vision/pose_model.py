@@ -1,5 +1,4 @@
-"""Our own pose model as keypoint estimator: the arrow to nn/files/inference.py, the one forward pass of predict and
-eval."""
+"""Our own pose model as keypoint estimator: it uses nn/files/inference.py, the forward pass of predict and eval."""
 
 from typing import Any
 
@@ -10,13 +9,13 @@ from handtool.vision.contracts import HandCrop
 
 
 class PoseKeypoints:
-    """In float32 (on CUDA as cuDNN multiplies it, in TF32). A regression says nothing of its certainty: the score is 1,
-    NaN is not found."""
+    """In float32 (on CUDA as cuDNN multiplies it, in TF32). A regression has no certainty: the score is 1, and NaN
+    means not found."""
 
     batch = 32
 
     def __init__(self, pose: Any, device: str = "auto") -> None:
-        """pose: an open pose.h5. Raises HandtoolError where it holds other weights, or where the device is not here."""
+        """pose: an open pose.h5. Raises HandtoolError if it holds other weights, or the device is missing."""
         self.model = read_pose(pose).to(find_device(device))
 
     def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:

@@ -1,4 +1,4 @@
-"""Hands of one video on their way into the tables: each detection cut out, its columns collected in small blocks."""
+"""The rows of one video: each detection is cut out, and its columns are collected in small blocks."""
 
 from collections import Counter
 from typing import Any
@@ -80,7 +80,7 @@ class Rows:
         return sum(kept)
 
     def follow(self, image: np.ndarray, time: float, hands: list[Hand]) -> None:
-        """The hands of a frame between kept ones: only their tracks are told of them."""
+        """The hands of a frame between kept ones: used only to continue their tracks."""
         self.linker.add(time, [hand for hand, _, _ in hands if is_sound(image, hand)])
 
     def find_region(self, image: np.ndarray, hand: Detection) -> np.ndarray:
@@ -128,8 +128,8 @@ class Rows:
         self.enlarged += not seen.whole
 
     def as_outcome(self) -> dict:
-        """What is kept of the counts when the video is done. tracks, side: (hands,); side_turned: hands whose track
-        overruled their side."""
+        """The counts at the end of the video. tracks, side: (hands,); side_turned: hands whose track overruled their
+        side."""
         kept = {name: getattr(self, name) for name in ("with_hands", "none_kept", "enlarged", "jpeg_bytes")}
         side, seen = self.linker.sides(), np.frombuffer(bytes(self.linker.seen), np.int8)
         kept |= {

@@ -1,5 +1,5 @@
-"""The same hand over time: boxes that follow each other closely, linked by their overlap; and the side that such a
-track agrees on."""
+"""The same hand over time: boxes that follow each other closely, linked by their overlap; and one side for each
+track."""
 
 from array import array
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from handtool.vision.contracts import Detection
 MAX_GAP_S = 0.2
 LATE_S = 0.04  # a frame comes at a tick of the clock or up to one frame later
 MIN_IOU = 0.3
-OTHER_SIDE = 0.5  # what an overlap between a left and a right hand counts for: hands that cross keep their own tracks
+OTHER_SIDE = 0.5  # factor on the overlap of a left and a right hand: hands that cross keep their tracks
 
 
 class Linker:
@@ -86,7 +86,7 @@ class Linker:
         return np.where(lengths > 1, renumbered, -1)[numbers].astype(np.int32)
 
     def sides(self) -> np.ndarray:
-        """(kept hands,) int8: what the track of each agrees on, the side with the larger sum of scores. A side that is
+        """(kept hands,) int8: the side of each hand's track, the one with the larger sum of scores. A side that is
         known stays."""
         seen = np.frombuffer(bytes(self.seen), np.int8)
         votes = np.array(self.votes).reshape(-1, 2)[np.array(self.numbers, dtype=np.int64)]

@@ -1,4 +1,4 @@
-"""The image is the hand: no detector."""
+"""For images that are hand crops already: no detector."""
 
 import numpy as np
 
