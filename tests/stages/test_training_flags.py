@@ -66,7 +66,7 @@ def configs_of(kind: str, folder: Path) -> list:
 
 
 class Kept:
-    """Stands for a job: the last checkpoint without the moments of the optimiser; in `path` where one is given."""
+    """A job in memory (or in `path`) with the last checkpoint, without the optimiser's state, which is most of it."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path, self.state = path, {}
