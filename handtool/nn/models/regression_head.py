@@ -12,6 +12,7 @@ Shapes: B hands, D features, K = 21 slots or joints.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,9 +59,6 @@ class RegressionHead(nn.Module):
         self.fc = nn.Linear(num_features, 3 * NUM_JOINTS + 1)
         nn.init.normal_(self.fc.weight, std=1e-3)  # all points start in the middle of the image
         nn.init.zeros_(self.fc.bias)
-        last = nn.Linear(128, 1)
-        nn.init.zeros_(last.weight)  # at first the root's depth is that of the geometry, uncorrected
-        nn.init.zeros_(last.bias)
         self.refine = nn.Sequential(
             nn.Linear(3 * NUM_JOINTS + 1, 128),
             nn.BatchNorm1d(128),
@@ -68,8 +66,11 @@ class RegressionHead(nn.Module):
             nn.Linear(128, 128),
             nn.BatchNorm1d(128),
             nn.LeakyReLU(),
-            last,
+            nn.Linear(128, 1),
         )
+        last: Any = self.refine[-1]
+        nn.init.zeros_(last.weight)  # at first the root's depth is that of the geometry, uncorrected
+        nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features (B, D) -> uv (B, K, 2) px of the input, z_rel (B, K) bone lengths; slots."""
