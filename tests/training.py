@@ -87,8 +87,10 @@ def curve_of(path, column=CURVE.loss):
 
 
 def assert_same_weights(one, other):
-    for name, value in weights_of(one).items():
-        assert np.array_equal(value, weights_of(other)[name]), name
+    weights, others = weights_of(one), weights_of(other)
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        assert np.array_equal(value, others[name]), name
 
 
 def make_pose(seed=0, size=48, bone_m=0.025):

@@ -15,7 +15,7 @@ from handtool.nn.files.weights import write_encoder
 from handtool.nn.models.encoder import make_encoder, make_projection_head
 from handtool.nn.models.pose_model import Contract, PoseModel
 from handtool.stages.export import export
-from handtool.stages.keypoints import keypoints, warn_of_scale
+from handtool.stages.keypoints import keypoints, warn_about_box_scale
 from handtool.store import CROPS, KEYPOINTS
 
 NUM = 11
@@ -90,15 +90,15 @@ def test_our_own_model_gives_what_predict_gives(folder, by_model):
 
 def test_crops_cut_otherwise_than_the_training_ones_are_warned_about(folder, tmp_path, caplog):
     with store.open_file(folder / "crops.h5") as file:
-        warn_of_scale(file, None)
+        warn_about_box_scale(file, None)
         with store.open_file(folder / "pose.h5") as pose:
-            warn_of_scale(file, pose)
+            warn_about_box_scale(file, pose)
         assert not caplog.text
         with store.create_file(tmp_path / "other.h5", record()) as sink:
             write_pose(sink, PoseModel(make_encoder("resnet18"), Contract(size=48, box_scale=2.0)), {})
             sink.finish({})
         with store.open_file(tmp_path / "other.h5") as pose:
-            warn_of_scale(file, pose)
+            warn_about_box_scale(file, pose)
     assert "box scale 1.3, the model was trained at 2" in caplog.text
 
 
