@@ -73,7 +73,8 @@ def train(
     """In each process of the run: set up model, data and objective, and run the loop. Only rank 0 has the job."""
     plan = make_plan(len(hands.pairs), "pairs", config, place)
     if place.rank == 0:
-        plan.log_summary(f"{config.method} of {config.arch} from {config.init}")
+        seen_by_loss = plan.batch_size if config.negatives == "global" else plan.share
+        plan.log_summary(f"{config.method} of {config.arch} from {config.init}", seen_by_loss)
     data = PairDraws(Crops(*files_of(source)), hands, plan.schedule, place.share(plan.batch_size))
     loop.train(
         place, plan, config, partial(make_objective, config, plan), partial(init_weights, config), data, job, progress

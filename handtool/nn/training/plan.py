@@ -78,23 +78,18 @@ class Plan:
             "learning_rate": self.peak_rate,
         }
 
-    def log_summary(self, what: str) -> None:
-        """Log the plan, and what the user may not expect. `what`: what is trained."""
+    def log_summary(self, what: str, seen_by_loss: int = 0) -> None:
+        """Log the plan, and what the user may not expect. `what` is trained; a loss compares `seen_by_loss` items."""
         num, on = self.schedule.num_items, f"{self.processes} process{'es' if self.processes > 1 else ''}"
         if self.batch_size < self.asked:
             log.info(
-                "batch size lowered from %d to %d: there are %d %s, for %s",
-                self.asked,
-                self.batch_size,
-                num,
-                self.item,
-                on,
+                f"batch size lowered from {self.asked} to {self.batch_size}: there are {num} {self.item}, for {on}"
             )
         passes = f" in {self.accumulate} passes" if self.accumulate > 1 else ""
+        seen = f", {seen_by_loss} in each loss" if seen_by_loss else ""
         log.info(
-            f"{what} on {self.device}, {on}: {num} {self.item}, {self.items_per_step} a step{passes}, {self.steps} "
-            "steps, "
-            f"learning rate {self.peak_rate:.3g}, {self.precision}"
+            f"{what} on {self.device}, {on}: {num} {self.item}, {self.items_per_step} a step{passes}{seen}, "
+            f"{self.steps} steps, learning rate {self.peak_rate:.3g}, {self.precision}"
         )
         if self.precision == "fp16" and self.device == "cpu":
             log.info("fp16 on the CPU is for comparisons: where the processor has no fp16 of its own, seconds a step")
