@@ -13,7 +13,7 @@ TILES = 3  # for each hand
 
 
 @dataclass
-class Poses:
+class DrawnPoses:
     """Predictions for n hands, and the truth (None if unknown): points (n, 21, 2) px of the crop, joints (n, 21, 3) m.
 
     error_mm: (n,), NaN if the truth is unknown.
@@ -27,7 +27,7 @@ class Poses:
 
 
 def predictions_sheet(
-    hands: DrawnHands, poses: Poses, groups: list[tuple[str, int]], columns: int, side: int, title: str, told: str
+    hands: DrawnHands, poses: DrawnPoses, groups: list[tuple[str, int]], columns: int, side: int, title: str, told: str
 ) -> np.ndarray:
     """groups: (name, number of hands), in the order of the hands; `columns` hands in a row."""
     tiles = [
@@ -41,7 +41,7 @@ def predictions_sheet(
     return labelled_rows(rows, title, told, group=TILES)
 
 
-def versus_tiles(tile: Tile, poses: Poses, i: int, size: int) -> list[Tile]:
+def versus_tiles(tile: Tile, poses: DrawnPoses, i: int, size: int) -> list[Tile]:
     """The crop of hand i (of `size` px) with both poses over it, and both poses in 3D; the truth is grey."""
     side, error = tile.image.shape[0], float(poses.error_mm[i])
     truth = None if poses.true_joints is None else poses.true_joints[i].astype(float)

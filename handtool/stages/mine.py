@@ -59,7 +59,7 @@ KEPT_FIGURES = (
 
 
 @dataclass(frozen=True)
-class Candidates:
+class MiningInput:
     """The hands to be paired: anchors first, then, if it is another file, those of the pool. n rows in all."""
 
     vectors: np.ndarray  # (n, d), NaN where not embedded
@@ -91,7 +91,7 @@ def mine(
     are hands of that file, which becomes /pool. Raises HandtoolError if no hand is embedded, all are of one video, no
     pair is left, or the two files are embedded in different spaces.
     """
-    hands = read_candidates(source, pool, config)
+    hands = read_mining_input(source, pool, config)
     new = partial(scratch_array, sink.folder) if hands.num_anchors * config.topk * 8 > SCRATCH_BYTES else np.empty
     found = search(hands, config, new, progress)
     figures = measure_search(hands, found, config)
@@ -119,7 +119,7 @@ def mine(
     return report | {"topk": config.topk, "index": config.index} | figures
 
 
-def read_candidates(source: File, pool: File | None, config: MineConfig) -> Candidates:
+def read_mining_input(source: File, pool: File | None, config: MineConfig) -> MiningInput:
     """The vectors of the hands, and the rules about who may pair."""
     if config.min_gap > 0 and config.exclude == "video":
         raise WrongCommand(
@@ -143,7 +143,7 @@ def read_candidates(source: File, pool: File | None, config: MineConfig) -> Cand
         kind = (side == LEFT).astype(np.int8)
         if (side == UNKNOWN).any():
             log.info("%d hands of unknown side count as right hands", (side == UNKNOWN).sum())
-    return Candidates(vectors, exclusion, kind, num_anchors, pool is not None)
+    return MiningInput(vectors, exclusion, kind, num_anchors, pool is not None)
 
 
 def read_vectors(file: File, metric: str) -> np.ndarray:
@@ -231,7 +231,7 @@ def find_device(config: MineConfig) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def search(hands: Candidates, config: MineConfig, new: Callable, progress: Progress) -> Neighbors:
+def search(hands: MiningInput, config: MineConfig, new: Callable, progress: Progress) -> Neighbors:
     """The nearest hands of each anchor: topk, or 2 topk if --max-in-degree may remove some."""
     depth = config.topk if config.max_in_degree is None else 2 * config.topk
     pool = hands.pool if hands.has_pool else None
@@ -240,7 +240,7 @@ def search(hands: Candidates, config: MineConfig, new: Callable, progress: Progr
     )
 
 
-def find_more(hands: Candidates, config: MineConfig, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+def find_more(hands: MiningInput, config: MineConfig, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """The `depth` nearest hands of some anchors."""
     how = Search("exact" if config.index == "exact" else "scan", threads=config.threads)
     found = find_neighbors(
@@ -261,7 +261,9 @@ def max_euclidean(config: MineConfig) -> float:
     return np.sqrt(2 * config.max_distance) if config.metric == "cosine" else config.max_distance
 
 
-def write_pairs(table, hands: Candidates, positive: np.ndarray, distance: np.ndarray, config: MineConfig) -> np.ndarray:
+def write_pairs(
+    table, hands: MiningInput, positive: np.ndarray, distance: np.ndarray, config: MineConfig
+) -> np.ndarray:
     """Writes the pairs sorted by anchor, then rank, none farther apart than --max-distance. Returns the number of
     pairs of each anchor, (N,)."""
     counts = np.zeros(len(positive), np.int64)
@@ -277,7 +279,7 @@ def write_pairs(table, hands: Candidates, positive: np.ndarray, distance: np.nda
     return counts
 
 
-def measure_search(hands: Candidates, found: Neighbors, config: MineConfig) -> dict:
+def measure_search(hands: MiningInput, found: Neighbors, config: MineConfig) -> dict:
     """The recall of the index (of the k nearest, on 1,000 anchors), and counts of rejected candidates and repeated
     searches."""
     recall = 1.0
@@ -304,7 +306,7 @@ def measure_search(hands: Candidates, found: Neighbors, config: MineConfig) -> d
 
 
 def describe_pairs(
-    hands: Candidates, positive: np.ndarray, distance: np.ndarray, counts: np.ndarray, config: MineConfig
+    hands: MiningInput, positive: np.ndarray, distance: np.ndarray, counts: np.ndarray, config: MineConfig
 ) -> dict:
     """Distances, in-degree, the number of anchors with fewer than topk positives, and the rules."""
     short = int((hands.is_embedded(hands.anchors) & (counts < config.topk)).sum())
@@ -329,7 +331,7 @@ def describe_pairs(
     }
 
 
-def count_hands(hands: Candidates, counts: np.ndarray, alone: np.ndarray, positive: np.ndarray) -> list[dict]:
+def count_hands(hands: MiningInput, counts: np.ndarray, alone: np.ndarray, positive: np.ndarray) -> list[dict]:
     """The accounting of the anchors, and of the pool if there is one."""
     embedded = hands.is_embedded(hands.anchors)
     accounting = Accounting("hands", done=int((counts > 0).sum()))

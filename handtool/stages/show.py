@@ -10,7 +10,7 @@ from handtool.render.choose import choose_anchors, choose_by_video, choose_hands
 from handtool.render.curves import curve_sheet
 from handtool.render.embedding_map import choose_thumbnails, draw_map, place_points
 from handtool.render.pairs_sheet import pairs_sheet
-from handtool.render.predictions_sheet import Poses, predictions_sheet
+from handtool.render.predictions_sheet import DrawnPoses, predictions_sheet
 from handtool.render.scores import scores_sheet
 from handtool.render.sheet import contact_sheet
 from handtool.render.tiles import DrawnHands, hand_tiles
@@ -233,13 +233,13 @@ def wrist_errors_mm(source: File, rows: np.ndarray) -> np.ndarray:
     )
 
 
-def read_poses(source: File, rows: np.ndarray, error_mm: np.ndarray) -> Poses:
+def read_poses(source: File, rows: np.ndarray, error_mm: np.ndarray) -> DrawnPoses:
     points, joints = (read_column(source, column, rows) for column in (PREDICTIONS.keypoints, PREDICTIONS.joints))
     true_points, true_joints = (
         read_column(source, column, rows) if source.has(column) else None
         for column in (LABELS.keypoints, LABELS.joints)
     )
-    return Poses(points, joints, true_points, true_joints, error_mm)
+    return DrawnPoses(points, joints, true_points, true_joints, error_mm)
 
 
 def show_curve(source: File) -> np.ndarray:

@@ -9,16 +9,16 @@ SPARE = 128  # px by which the noise is larger than a picture
 
 
 @dataclass(frozen=True)
-class CameraModel:
+class CameraEffects:
     focus: float  # px of blur
     noise: np.ndarray  # (H', W', 3) float32, grey levels, larger than a picture: each takes a window
     shutter: float  # s, how long it is open
     quality: int  # JPEG
 
 
-def draw_camera_model(
+def draw_camera_effects(
     rng: np.random.Generator, roughness: float, width: int, height: int, detail: float
-) -> CameraModel:
+) -> CameraEffects:
     """`roughness` 0: a good camera; 1: a bad one in the dark. detail: px of a hand's crop, in 224 px."""
     level = rng.uniform(0.5, 2.5 + 9 * roughness)
     shape = height + SPARE, width + SPARE
@@ -26,7 +26,7 @@ def draw_camera_model(
     noise += rng.standard_normal((*shape, 1), np.float32) * np.float32(0.32 * level)
     quality = int(rng.integers(92 - int(45 * roughness), 97 - int(12 * roughness)))
     focus = float(rng.uniform(0.0, 0.4 + 1.0 * roughness)) * detail
-    return CameraModel(focus, noise, float(0.025 * roughness * rng.random()), quality)
+    return CameraEffects(focus, noise, float(0.025 * roughness * rng.random()), quality)
 
 
 def motion_kernel(motion: np.ndarray) -> np.ndarray | None:
@@ -61,7 +61,7 @@ def smear(image: np.ndarray, covered: np.ndarray, box: np.ndarray, motion: np.nd
         part += (cv2.filter2D(part, -1, kernel) - part) * share
 
 
-def expose(image: np.ndarray, lens: CameraModel, rng: np.random.Generator) -> np.ndarray:
+def expose(image: np.ndarray, lens: CameraEffects, rng: np.random.Generator) -> np.ndarray:
     """image (H, W, 3) float32 0..255 -> uint8, out of focus and noisy."""
     if lens.focus > 0.35:
         image = cv2.GaussianBlur(image, (0, 0), lens.focus)

@@ -53,7 +53,7 @@ def draw_scene(
         subject=subject,
         place=f"place-{video:04d}",
         light=draw_light(rng, setting.harshness),
-        lens=camera_model.draw_camera_model(rng, setting.roughness, size, size, size / 224),
+        lens=camera_model.draw_camera_effects(rng, setting.roughness, size, size, size / 224),
         canvas=draw_place(rng, setting.clutter),
         view=view,
         passers=draw_passers(rng, time, view, setting.passers, 0.3 + 0.25 * setting.clutter),

@@ -56,7 +56,7 @@ def draw_film(
         subject=subject,
         place=f"place-{video:04d}",
         light=draw_light(rng, setting.harshness),
-        lens=camera_model.draw_camera_model(rng, setting.roughness, width, height, height / 480),
+        lens=camera_model.draw_camera_effects(rng, setting.roughness, width, height, height / 480),
         canvas=draw_place(rng, setting.clutter),
         view=view,
         passers=draw_passers(rng, time, view, 2 * setting.passers, 0.3 + 0.25 * setting.clutter),

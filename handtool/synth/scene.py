@@ -11,7 +11,7 @@ import numpy as np
 from handtool.hands.camera import project
 from handtool.synth.actor import Actor
 from handtool.synth.anatomy import Subject, draw_subject
-from handtool.synth.camera_model import CameraModel
+from handtool.synth.camera_model import CameraEffects
 from handtool.synth.cloth import Cloth
 from handtool.synth.flesh import Cones
 from handtool.synth.light import Light
@@ -32,7 +32,7 @@ class Scene:
     subject: Subject
     place: str
     light: Light
-    lens: CameraModel
+    lens: CameraEffects
     canvas: np.ndarray  # the place
     view: np.ndarray  # (F, 4) centre x, y, zoom, turn of the picture behind the hands
     passers: list[Passer]

@@ -56,7 +56,7 @@ def test_the_file_holds_labelled_crops_of_all_videos(tmp_path):
 
 
 def test_workers_and_their_order_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ALONE_BELOW", 0)
+    monkeypatch.setattr(module, "IN_PROCESS_BELOW", 0)
     run(tmp_path / "one.h5", workers=1)
     run(tmp_path / "two.h5", workers=2)
     assert same(columns(tmp_path / "one.h5"), columns(tmp_path / "two.h5"))

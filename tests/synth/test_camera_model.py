@@ -42,7 +42,7 @@ def test_a_hand_that_rests_stays_sharp_and_one_outside_the_picture_does_no_harm(
 
 def test_noise_is_as_strong_as_the_lens_says_and_new_in_every_frame():
     grey = np.full((64, 64, 3), 128, np.float32)
-    drawn = camera_model.draw_camera_model(np.random.default_rng(3), 1.0, 64, 64, 1.0)
+    drawn = camera_model.draw_camera_effects(np.random.default_rng(3), 1.0, 64, 64, 1.0)
     first, second = (camera_model.expose(grey, drawn, np.random.default_rng(n)).astype(float) for n in (1, 2))
     assert abs(first.std() - drawn.noise.std()) < 0.25 * drawn.noise.std() + 0.5 and not np.array_equal(first, second)
 
