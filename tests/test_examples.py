@@ -83,7 +83,7 @@ def test_hands_are_found_in_real_video_with_the_right_side(real):
         names, video, side = (store.read_column(file, c) for c in (VIDEOS.name, CROPS.video, CROPS.side))
         asl = [i for i, name in enumerate(names) if "asl_hand" in name][0]
         accounting = {item["what"]: item for item in file.report["accounting"]}
-    assert len(names) == 12 and (video == asl).sum() >= 0.98 * 39  # 13 s at 3 frames/s
+    assert len(names) >= 12 and (video == asl).sum() >= 0.98 * 39  # 13 s at 3 frames/s
     assert (side[video == asl] == RIGHT).all()  # MediaPipe, which expects a mirror, calls it "Left"
     assert all(
         item["in"] == item["done"] + sum(item["skipped"].values()) + sum(item["failed"].values())
