@@ -139,7 +139,14 @@ def test_a_run_that_the_old_program_did_not_finish_goes_on(unpacked, tmp_path, m
     settings = {"num_videos": 4, "frames": 2, "size": 32, "seed": 5, "workers": 1, "device": "cpu"}
     handtool.run("synth", output="unfinished.h5", **settings)
     assert made == [2, 3]
-    assert_alike(read_tables(Path("unfinished.h5")), read_tables(unpacked / "crops.h5"), equal=same_result("synth"))
+    # Other libraries may draw other last bits than those of the file, so the new videos are compared with a run here.
+    handtool.run("synth", output="whole.h5", **settings)
+    joined, old, here = (read_tables(path) for path in (Path("unfinished.h5"), unpacked / "crops.h5", Path("whole.h5")))
+    for column in ("crops/jpeg", "crops/jpeg_crc32", "crops/camera", "labels/joints", "labels/keypoints"):
+        np.testing.assert_array_equal(joined[column][:4], old[column][:4], err_msg=column)
+        if same_result("synth"):
+            np.testing.assert_array_equal(joined[column][4:], here[column][4:], err_msg=column)
+    assert set(joined) == set(old)
 
 
 def test_the_public_face_reads_old_files(old):
