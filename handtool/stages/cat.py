@@ -133,8 +133,10 @@ def join_attrs(sources: list[File], table: Table) -> dict:
     if of_one_run:
         joined["box_scale"] = max(read_attrs(source, table)["box_scale"] for source in have)
     if table is KEYPOINTS:
-        models = {part for source in have for part in str(read_attrs(source, table).get("model", "")).split(" + ")}
-        joined["model"] = " + ".join(sorted(models))
+        for name in ("model", "joints_source"):
+            texts = [str(read_attrs(source, table)[name]) for source in have if name in read_attrs(source, table)]
+            if parts := {part for text in texts for part in text.split(" + ")}:
+                joined[name] = " + ".join(sorted(parts))
     return joined
 
 

@@ -290,6 +290,7 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
         (video, chunk, outcome) for video, outcomes in enumerate(videos) for chunk, outcome in enumerate(outcomes)
     ]
     known, total = [], sum(outcome["jpeg_bytes"] for _, _, outcome in chunks)
+    joints = any(outcome.get("with_joints") for _, _, outcome in chunks)  # a part of version 0.2.0 does not say
     with open_table(sink, CROPS, attrs=attrs, jpeg_bytes=total) as crops:
         for video, chunk, outcome in chunks:
             start = 0
@@ -299,7 +300,8 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
                 # known only at the end of the video
                 whole = {"side": outcome["side"][start:end], "track": outcome["tracks"][start:end]}
                 rows = {"video": np.full(end - start, video), "source_row": np.full(end - start, -1)}
-                crops.append(columns | whole | rows)
+                found = columns.pop("landmarks_joints", np.full((end - start, 21, 3), np.nan, np.float32))
+                crops.append(columns | whole | rows | ({"landmarks_joints": found} if joints else {}))
                 known.append((end - start, labels))
                 start = end
     if names := {name for _, labels in known for name in labels}:

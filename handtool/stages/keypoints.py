@@ -46,10 +46,22 @@ class FoundKeypoints:
 
     xy: np.ndarray
     score: np.ndarray
+    joints: np.ndarray
     reason: np.ndarray
 
-    def put(self, rows: np.ndarray, xy: np.ndarray, score: np.ndarray) -> None:
+    @classmethod
+    def none(cls, count: int) -> "FoundKeypoints":
+        return cls(
+            np.full((count, 21, 2), np.nan, np.float32),
+            np.zeros((count, 21), np.float32),
+            np.full((count, 21, 3), np.nan, np.float32),
+            np.full(count, "", dtype=object),
+        )
+
+    def put(self, rows: np.ndarray | int, xy: np.ndarray, score: np.ndarray, joints: np.ndarray | None = None) -> None:
         self.xy[rows], self.score[rows] = xy, score
+        if joints is not None:
+            self.joints[rows] = joints
 
 
 def keypoints(
@@ -62,6 +74,7 @@ def keypoints(
     model: File | Path | None = None,
 ) -> dict:
     """Writes /keypoints, one row per hand; a hand without keypoints has valid = False and is counted with the reason.
+    Where a detector or an estimator knows the points in 3D too, they are kept as joints.
 
     model: the file of the estimator: a pose.h5, an ONNX model, or a MediaPipe task. Raises HandtoolError if the file
     has no crops, or no labels though they are asked for, if the estimator cannot be opened, or if no hand gets
@@ -75,10 +88,7 @@ def keypoints(
     if (origin == ESTIMATED).any():
         check_settings(settings, model)
         warn_about_box_scale(source, model)
-    count = len(origin)
-    hands = FoundKeypoints(
-        np.full((count, 21, 2), np.nan, np.float32), np.zeros((count, 21), np.float32), np.full(count, "", dtype=object)
-    )
+    hands = FoundKeypoints.none(len(origin))
     copy_labels(source, hands, np.flatnonzero(origin == KNOWN))
     copy_landmarks(source, hands, np.flatnonzero(origin == DETECTED))
     estimate(source, hands, np.flatnonzero(origin == ESTIMATED), job, settings, progress)
@@ -92,7 +102,12 @@ def keypoints(
     attrs = {"skeleton": "hand21", "model": " + ".join(used)} | (
         {"noise_px": config.noise_px} if config.noise_px else {}
     )
-    write_table(sink, KEYPOINTS, {"xy": hands.xy, "score": hands.score, "valid": valid}, attrs=attrs)
+    columns = {"xy": hands.xy, "score": hands.score, "valid": valid}
+    known_in_3d = np.isfinite(hands.joints).all((1, 2))
+    if known_in_3d.any():
+        columns["joints"] = hands.joints
+        attrs["joints_source"] = " + ".join(names[code] for code in names if known_in_3d[origin == code].any())
+    write_table(sink, KEYPOINTS, columns, attrs=attrs)
     sink.inherit(source)
     return make_report(hands, valid, used, config)
 
@@ -166,7 +181,8 @@ def copy_labels(source: File, hands: FoundKeypoints, rows: np.ndarray) -> None:
 def copy_landmarks(source: File, hands: FoundKeypoints, rows: np.ndarray) -> None:
     if len(rows):
         score = read_column(source, CROPS.landmarks_score, rows)
-        hands.put(rows, read_column(source, CROPS.landmarks, rows), score[:, None])
+        joints = read_column(source, CROPS.landmarks_joints, rows) if source.has(CROPS.landmarks_joints) else None
+        hands.put(rows, read_column(source, CROPS.landmarks, rows), score[:, None], joints)
 
 
 def estimate(
@@ -197,7 +213,7 @@ def estimate(
             hands.reason[block] = lost[number]
             continue
         part = job.load(part_name(number))
-        hands.put(block, part["xy"], part["score"])
+        hands.put(block, part["xy"], part["score"], part.get("joints"))  # which a part of version 0.2.0 lacks
         hands.reason[block[~part["found"]]] = NOT_FOUND.get(settings.name, "keypoints not finite")
 
 
@@ -242,11 +258,7 @@ def open_worker(settings: EstimatorSettings, jpegs: Jpegs) -> Callable[[Block, C
 
     def estimate_block(block: Block, heartbeat: Callable[[], None]) -> Iterator[dict]:
         count = len(block.rows)
-        xy, score, found = (
-            np.full((count, 21, 2), np.nan, np.float32),
-            np.zeros((count, 21), np.float32),
-            np.zeros(count, bool),
-        )
+        hands, found = FoundKeypoints.none(count), np.zeros(count, bool)
         for start in range(0, count, estimator.batch):
             places = range(start, min(start + estimator.batch, count))
             crops = [
@@ -255,9 +267,10 @@ def open_worker(settings: EstimatorSettings, jpegs: Jpegs) -> Callable[[Block, C
             ]
             for place, answer in zip(places, estimator.find_keypoints(crops), strict=True):
                 if answer is not None:
-                    xy[place], score[place], found[place] = *answer, True
+                    hands.put(place, *answer)
+                    found[place] = True
                 heartbeat()
-        yield {"xy": xy, "score": score, "found": found}
+        yield {"xy": hands.xy, "score": hands.score, "joints": hands.joints, "found": found}
 
     return estimate_block
 
@@ -293,6 +306,7 @@ def make_report(hands: FoundKeypoints, valid: np.ndarray, used: dict[str, int], 
     report = {
         "accounting": [counts.as_report()],
         "hands_by_origin": used,
+        "hands_in_3d": int(np.isfinite(hands.joints).all((1, 2)).sum()),
         "mean_score": float(hands.score[valid].mean()),
     }
     return report | ({"noise_px": config.noise_px} if config.noise_px else {})

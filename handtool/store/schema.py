@@ -82,6 +82,7 @@ CROPS = make_table(
     Column("track", "i4"),
     Column("landmarks", "f4", (21, 2), unit="px"),
     Column("landmarks_score", "f4", unit="1"),
+    Column("landmarks_joints", "f4", (21, 3), unit="m", optional=True, fill=float("nan")),
     Column("crop_from_frame", "f8", (2, 3), unit="px"),
     Column("camera", "f8", (3, 3), unit="px"),
     Column("source_row", "i8"),
@@ -98,7 +99,8 @@ KEYPOINTS = make_table(
     Column("xy", "f4", (21, 2), unit="px"),
     Column("score", "f4", (21,), unit="1"),
     Column("valid", "bool"),
-    attrs=("skeleton", "model", "noise_px"),
+    Column("joints", "f4", (21, 3), unit="m", optional=True, fill=float("nan")),
+    attrs=("skeleton", "model", "joints_source", "noise_px"),
 )
 
 EMBEDDINGS = make_table(

@@ -2,7 +2,7 @@
 centres at integers."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class Detection:
     mirror).
 
     score: 0..1. landmarks: (21, 2) px of the frame in standard order, if the detector finds them too, else None. whole:
-    the image is the hand, and is not enlarged for context.
+    the image is the hand, and is not enlarged for context. joints: the landmarks in 3D, as in EstimatedHand.
     """
 
     box: np.ndarray
@@ -24,6 +24,7 @@ class Detection:
     landmarks: np.ndarray | None = None
     landmarks_score: float = float("nan")
     whole: bool = False
+    joints: np.ndarray | None = None
 
 
 class Detector(Protocol):
@@ -48,9 +49,17 @@ class HandCrop:
     camera: np.ndarray = field(default_factory=lambda: np.full((3, 3), np.nan))
 
 
+class EstimatedHand(NamedTuple):
+    """xy: (21, 2) px of the crop, the hand as seen, in standard order. score: (21,) 0..1. joints: (21, 3) m relative to
+    the wrist, in the axes of the camera (x right, y down, z forward), the hand as seen; None: no 3D."""
+
+    xy: np.ndarray
+    score: np.ndarray
+    joints: np.ndarray | None = None
+
+
 class Estimator(Protocol):
     batch: int  # crops per call, for best speed
 
-    def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
-        """Of each crop xy (21, 2) px of it, the hand as seen, in standard order, and score (21,) 0..1; None where no
-        hand is seen."""
+    def find_keypoints(self, crops: list[HandCrop]) -> list[EstimatedHand | None]:
+        """The hand on each crop; None where none is seen."""

@@ -1,10 +1,10 @@
 """MediaPipe Hands as detector and as keypoint estimator: the solutions API, or the Tasks API with a `.task` file.
 Imported only when chosen.
 
-Zhang et al. 2020, arXiv:2006.10214. Each picture is processed by itself (static_image_mode, IMAGE), so that the result
-does not depend on earlier pictures. There is no score per keypoint; that of the hand is used for all 21. The solutions
-API assumes a mirrored selfie: on ordinary pictures its "Left" is a right hand. The Tasks API labels the same hand
-"Right".
+Zhang et al. 2020, arXiv:2006.10214; its 3D ("world landmarks"): Grishchenko et al. 2022, arXiv:2206.11678. Each
+picture is processed by itself (static_image_mode, IMAGE), so that the result does not depend on earlier pictures. There
+is no score per keypoint; that of the hand is used for all 21. The solutions API assumes a mirrored selfie: on ordinary
+pictures its "Left" is a right hand. The Tasks API labels the same hand "Right".
 """
 
 import importlib.util
@@ -21,8 +21,8 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import box_of_points
-from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.vision.contracts import Detection, HandCrop
+from handtool.hands.skeleton import LEFT, RIGHT, WRIST
+from handtool.vision.contracts import Detection, EstimatedHand, HandCrop
 
 SOLUTION_SIDES = {"Left": RIGHT, "Right": LEFT}
 TASK_SIDES = {"Left": LEFT, "Right": RIGHT}
@@ -33,11 +33,13 @@ CONTEXTS = (1.95, 2.7, 1.6)
 
 
 class FoundHand(NamedTuple):
-    """xy: (21, 2) px, centres at integers. side: LEFT or RIGHT, of the hand itself."""
+    """xy: (21, 2) px, centres at integers. side: LEFT or RIGHT, of the hand itself. joints: (21, 3) m relative to the
+    wrist, in the axes of the camera."""
 
     xy: np.ndarray
     side: int
     score: float
+    joints: np.ndarray
 
 
 class LandmarkModel(Protocol):
@@ -105,10 +107,15 @@ class Solution:
     def look(self, image: np.ndarray) -> list[FoundHand]:
         with native_stderr_closed():
             found = self.hands.process(image)
-        told = zip(found.multi_hand_landmarks or (), found.multi_handedness or (), strict=True)
+        told = zip(
+            found.multi_hand_landmarks or (),
+            found.multi_hand_world_landmarks or (),
+            (said.classification[0] for said in found.multi_handedness or ()),
+            strict=True,
+        )
         return best_first(
-            (landmarks.landmark, SOLUTION_SIDES[said.classification[0].label], said.classification[0].score, image)
-            for landmarks, said in told
+            (landmarks.landmark, world.landmark, SOLUTION_SIDES[said.label], said.score, image)
+            for landmarks, world, said in told
         )
 
 
@@ -141,24 +148,26 @@ class Landmarker:
     def look(self, image: np.ndarray) -> list[FoundHand]:
         with native_stderr_closed():
             found = self.hands.detect(self.as_image(image))
-        told = zip(found.hand_landmarks, found.handedness, strict=True)
+        told = zip(found.hand_landmarks, found.hand_world_landmarks, found.handedness, strict=True)
         return best_first(
-            (landmarks, TASK_SIDES[said[0].category_name], said[0].score, image) for landmarks, said in told
+            (landmarks, world, TASK_SIDES[said[0].category_name], said[0].score, image)
+            for landmarks, world, said in told
         )
 
 
 def best_first(told: Iterator[tuple]) -> list[FoundHand]:
-    """(landmarks in 0..1, side, score, picture) of each hand."""
+    """(landmarks in 0..1, world landmarks in m about the hand's centre, side, score, picture) of each hand."""
     hands = []
-    for landmarks, side, score, image in told:
+    for landmarks, world, side, score, image in told:
         relative = np.array([(point.x, point.y) for point in landmarks])
         # its 0..1 runs from edge to edge of the picture; a pixel's centre is half a pixel in
-        hands.append(FoundHand(relative * image.shape[1::-1] - 0.5, side, float(score)))
+        xy, joints = relative * image.shape[1::-1] - 0.5, np.array([(point.x, point.y, point.z) for point in world])
+        hands.append(FoundHand(xy, side, float(score), joints - joints[WRIST]))
     return sorted(hands, key=lambda hand: -hand.score)
 
 
 class MediaPipeDetector:
-    """LandmarkModel on frames; the box is that of the 21 landmarks, which are kept."""
+    """LandmarkModel on frames; the box is that of the 21 landmarks, which are kept, with their 3D."""
 
     batch = 1
 
@@ -167,7 +176,10 @@ class MediaPipeDetector:
 
     def find_hands(self, images: list[np.ndarray], names: list[str]) -> list[list[Detection]]:
         return [
-            [Detection(box_of_points(xy), side, score, xy, score) for xy, side, score in self.hands.look(image)]
+            [
+                Detection(box_of_points(hand.xy), hand.side, hand.score, hand.xy, hand.score, joints=hand.joints)
+                for hand in self.hands.look(image)
+            ]
             for image in images
         ]
 
@@ -180,10 +192,10 @@ class MediaPipeKeypoints:
     def __init__(self, min_score: float, task: str | Path | None = None) -> None:
         self.hands = open_hands(2, min_score, task)
 
-    def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    def find_keypoints(self, crops: list[HandCrop]) -> list[EstimatedHand | None]:
         return [self.look_at(crop.image, crop.context) for crop in crops]
 
-    def look_at(self, crop: np.ndarray, context: float) -> tuple[np.ndarray, np.ndarray] | None:
+    def look_at(self, crop: np.ndarray, context: float) -> EstimatedHand | None:
         size = crop.shape[0]
         for wanted in CONTEXTS:
             pad = max(0, round(size * (wanted / context - 1) / 2))
@@ -191,5 +203,5 @@ class MediaPipeKeypoints:
             if hands:  # a neighbour's hand may reach into the crop: the one nearest to the middle
                 middle = (size - 1) / 2 + pad
                 nearest = min(hands, key=lambda hand: np.linalg.norm(hand.xy.mean(0) - middle))
-                return nearest.xy - pad, np.full(21, nearest.score)
+                return EstimatedHand(nearest.xy - pad, np.full(21, nearest.score), nearest.joints)
         return None

@@ -13,7 +13,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine, as_3x3, invert
 from handtool.hands.camera import mirror_camera, mirror_points
 from handtool.hands.skeleton import LEFT, NUM_JOINTS, RIGHT
-from handtool.vision.contracts import HandCrop
+from handtool.vision.contracts import EstimatedHand, HandCrop
 from handtool.vision.onnx_session import Network, metadata_of, open_session, shape_text
 from handtool.vision.onnx_settings import KeypointSettings, read_settings
 from handtool.vision.resample import placement, resample
@@ -35,7 +35,7 @@ class OnnxKeypoints:
             self.network.blank(self.cameras([self.no_crop()])), self.settings, self.network
         )
 
-    def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    def find_keypoints(self, crops: list[HandCrop]) -> list[EstimatedHand | None]:
         width, height = self.network.width, self.network.height
         pictures = [resample(self.turned(crop), width, height, self.scale(crop)) for crop in crops]
         found = self.network.run(np.stack(pictures), self.cameras(crops))
@@ -58,7 +58,7 @@ class OnnxKeypoints:
         order = list(settings.order)
         return points[:, order], np.clip(score[:, order], 0, 1)
 
-    def as_seen(self, crop: HandCrop, xy: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def as_seen(self, crop: HandCrop, xy: np.ndarray, score: np.ndarray) -> EstimatedHand | None:
         """Input px -> px of the crop as it is stored; None where the model gave no numbers."""
         side = crop.image.shape[0]
         xy = apply_affine(
@@ -66,7 +66,7 @@ class OnnxKeypoints:
         )
         if not (np.isfinite(xy).all() and np.isfinite(score).all()):
             return None
-        return (mirror_points(xy, side) if self.is_mirrored(crop) else xy), score
+        return EstimatedHand(mirror_points(xy, side) if self.is_mirrored(crop) else xy, score)
 
     def is_mirrored(self, crop: HandCrop) -> bool:
         return crop.side == OTHER_SIDE[self.settings.side]

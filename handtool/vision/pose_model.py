@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from handtool.nn.files.inference import find_device, find_keypoints, read_pose
-from handtool.vision.contracts import HandCrop
+from handtool.vision.contracts import EstimatedHand, HandCrop
 
 
 class PoseKeypoints:
@@ -18,7 +18,7 @@ class PoseKeypoints:
         """pose: an open pose.h5. Raises HandtoolError if it holds other weights, or the device is missing."""
         self.model = read_pose(pose).to(find_device(device))
 
-    def find_keypoints(self, crops: list[HandCrop]) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    def find_keypoints(self, crops: list[HandCrop]) -> list[EstimatedHand | None]:
         images, side = np.stack([crop.image for crop in crops]), np.array([crop.side for crop in crops])
         points = find_keypoints(self.model, images, side, np.stack([crop.camera for crop in crops]))
-        return [(xy, np.ones(len(xy))) if np.isfinite(xy).all() else None for xy in points]
+        return [EstimatedHand(xy, np.ones(len(xy))) if np.isfinite(xy).all() else None for xy in points]

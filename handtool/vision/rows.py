@@ -22,6 +22,7 @@ TYPES = {
     "score": np.float32,
     "landmarks": np.float32,
     "landmarks_score": np.float32,
+    "landmarks_joints": np.float32,
     "crop_from_frame": np.float64,
     "camera": np.float64,
     "labels/joints": np.float32,
@@ -34,6 +35,7 @@ TYPES = {
     "labels/extrinsics": np.float64,
     "labels/sample_id": np.int64,
 }
+OUTCOME = ("with_hands", "none_kept", "enlarged", "with_joints", "jpeg_bytes")
 # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
 Hand = tuple[Detection, np.ndarray, dict]
 
@@ -55,7 +57,8 @@ class Rows:
         self.left_out: Counter = Counter()
         self.linker = Linker(1 / config.track_fps if config.track_fps else 0.0)
         self.changes = Changes(config.min_change)
-        self.with_hands = self.none_kept = self.jpeg_bytes = self.enlarged = 0  # the first two: frames
+        self.with_hands = self.none_kept = 0  # frames
+        self.jpeg_bytes = self.enlarged = self.with_joints = 0  # bytes, hands, hands
 
     def add(self, image: np.ndarray, number: int, time: float, hands: list[Hand], jpeg: bytes | None) -> int:
         """The hands of one kept frame. Returns how many became rows.
@@ -117,6 +120,7 @@ class Rows:
             "score": seen.score,
             "landmarks": landmarks,
             "landmarks_score": seen.landmarks_score,
+            "landmarks_joints": np.full((21, 3), np.nan) if seen.joints is None else seen.joints,
             "crop_from_frame": affine,
             "camera": crop_camera(affine, camera),
         }
@@ -126,11 +130,12 @@ class Rows:
             self.columns.setdefault(name, []).append(value)
         self.jpeg_bytes += len(self.jpegs[-1])
         self.enlarged += not seen.whole
+        self.with_joints += seen.joints is not None
 
     def as_outcome(self) -> dict:
         """The counts at the end of the video. tracks, side: (hands,); side_turned: hands whose track overruled their
         side."""
-        kept = {name: getattr(self, name) for name in ("with_hands", "none_kept", "enlarged", "jpeg_bytes")}
+        kept = {name: getattr(self, name) for name in OUTCOME}
         side, seen = self.linker.sides(), np.frombuffer(bytes(self.linker.seen), np.int8)
         kept |= {
             "sides": np.bincount(side, minlength=3).tolist(),

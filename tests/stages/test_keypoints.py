@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from footage import make_boxes, make_labelled, picture, run_stage, write_image
 
+import handtool
 from handtool import store
 from handtool.config import ExtractConfig, KeypointsConfig
 from handtool.errors import HandtoolError
@@ -28,8 +29,9 @@ def crops(tmp_path):
     return tmp_path / "crops.h5"
 
 
-def with_landmarks(path, score):
-    """The same file, but the detector found the landmarks of row 0 (all at 50, 60) along the way."""
+def with_landmarks(path, score, joints=None):
+    """The same file, but the detector found the landmarks of row 0 (all at 50, 60) along the way; with `joints`
+    (21, 3) also in 3D."""
     target = path.parent / f"landmarks {score}.h5"
     with store.open_file(path) as file:
         copies = {
@@ -43,6 +45,9 @@ def with_landmarks(path, score):
         jpegs, attrs = store.open_jpegs(file), store.read_attrs(file, CROPS)
         copies[CROPS]["jpeg"] = [jpegs[row] for row in range(len(jpegs))]
         copies[CROPS]["landmarks"][0], copies[CROPS]["landmarks_score"][0] = (50, 60), score
+        if joints is not None:
+            copies[CROPS]["landmarks_joints"] = np.full((7, 21, 3), np.nan)
+            copies[CROPS]["landmarks_joints"][0] = joints
         with store.create_file(target, store.Record("handtool test", {}, [])) as sink:
             for table, columns in copies.items():
                 store.write_table(
@@ -54,7 +59,13 @@ def with_landmarks(path, score):
 
 def read(path):
     with store.open_file(path) as file:
-        return [store.read_column(file, column) for column in KEYPOINTS.columns], store.read_attrs(file, KEYPOINTS)
+        required = [column for column in KEYPOINTS.columns if not column.optional]
+        return [store.read_column(file, column) for column in required], store.read_attrs(file, KEYPOINTS)
+
+
+def read_joints(path):
+    with store.open_file(path) as file:
+        return store.read_column(file, KEYPOINTS.joints)
 
 
 def test_labels_and_the_detectors_landmarks_are_carried_over_and_the_incomplete_are_marked(tmp_path, crops):
@@ -70,6 +81,28 @@ def test_labels_and_the_detectors_landmarks_are_carried_over_and_the_incomplete_
     assert attrs["skeleton"] == "hand21" and attrs["model"] == "labels + detector"
     assert report["accounting"][0]["skipped"] == {"only some of the 21 points known": 1, "no 2D truth": 1}
     assert report["accounting"][0]["done"] == 5 and report["hands_by_origin"] == {"labels": 6, "detector": 1}
+
+
+def test_the_detectors_3d_is_carried_over_and_through_the_files_that_follow(tmp_path, crops):
+    joints = np.random.default_rng(2).normal(0, 0.05, (21, 3)).astype(np.float32)
+    report = run_stage(keypoints, with_landmarks(crops, 0.9, joints), tmp_path / "k.h5", KeypointsConfig())
+    (_, _, valid), attrs = read(tmp_path / "k.h5")
+    found = read_joints(tmp_path / "k.h5")
+    assert np.array_equal(found[0], joints) and np.isnan(found[1:]).all() and valid[1:].any()
+    assert attrs["joints_source"] == "detector" and report["hands_in_3d"] == 1
+    run_stage(keypoints, crops, tmp_path / "l.h5", KeypointsConfig(estimator="labels"))
+    with store.open_file(tmp_path / "l.h5") as file:
+        assert not file.has(KEYPOINTS.joints) and "joints_source" not in store.read_attrs(file, KEYPOINTS)
+    handtool.run("cat", [tmp_path / "k.h5", tmp_path / "l.h5"], tmp_path / "all.h5")
+    handtool.run("embed", tmp_path / "all.h5", tmp_path / "e.h5", dim=3)
+    handtool.run("mine", tmp_path / "e.h5", tmp_path / "p.h5", exclude="none", topk=1)
+    handtool.run("split", tmp_path / "all.h5", [tmp_path / "a.h5", tmp_path / "b.h5"], by="row", shares=(50, 50))
+    for name, hands in (("all", 14), ("e", 14), ("p", 14)):
+        carried = read_joints(tmp_path / f"{name}.h5")
+        assert len(carried) == hands and np.array_equal(carried[0], joints) and np.isnan(carried[1:]).all()
+        assert read(tmp_path / f"{name}.h5")[1]["joints_source"] == "detector"
+    parts = np.concatenate([read_joints(tmp_path / f"{name}.h5") for name in "ab"])
+    assert len(parts) == 14 and np.array_equal(parts[np.isfinite(parts).all((1, 2))], joints[None])
 
 
 def test_the_new_file_links_to_what_it_came_from(tmp_path, crops):
@@ -115,7 +148,8 @@ def test_of_a_set_that_publishes_boxes_alone_there_is_nothing_to_copy(tmp_path):
         assert choose_origin(file, KeypointsConfig(estimator="labels")).tolist() == [KNOWN] * 12
 
 
-def test_finished_blocks_of_an_interrupted_run_are_used_as_they_are(tmp_path, crops, monkeypatch):
+@pytest.mark.parametrize("with_3d", [None, np.random.default_rng(1).normal(0, 0.05, (7, 21, 3)).astype(np.float32)])
+def test_finished_blocks_of_an_interrupted_run_are_used_as_they_are(tmp_path, crops, monkeypatch, with_3d):
     monkeypatch.setattr("handtool.stages.keypoints.check_estimator", lambda *_: None)
     config, answer = (
         KeypointsConfig(estimator="mediapipe"),
@@ -123,10 +157,14 @@ def test_finished_blocks_of_an_interrupted_run_are_used_as_they_are(tmp_path, cr
     )
     found = np.array([True] * 6 + [False])
     with store.open_job(tmp_path / "k.h5", store.Record("handtool keypoints", dataclasses.asdict(config), [])) as job:
-        job.save("hands-0000000", {"xy": answer, "score": np.full((7, 21), 0.8, np.float32), "found": found})
+        part = {"xy": answer, "score": np.full((7, 21), 0.8, np.float32), "found": found}
+        job.save("hands-0000000", part | ({} if with_3d is None else {"joints": with_3d}))
     report = run_stage(keypoints, crops, tmp_path / "k.h5", config)
     (xy, _, valid), attrs = read(tmp_path / "k.h5")
     assert np.array_equal(xy, answer) and np.array_equal(valid, found) and attrs["model"] == "mediapipe"
+    assert attrs.get("joints_source") == (None if with_3d is None else "mediapipe")
+    if with_3d is not None:
+        assert np.array_equal(read_joints(tmp_path / "k.h5"), with_3d) and report["hands_in_3d"] == 7
     assert report["accounting"][0]["skipped"] == {"no hand seen on the crop": 1}
 
 

@@ -114,10 +114,11 @@ def test_landmarks_labels_and_camera_move_with_the_crop():
         "keypoints_valid": np.ones(21, bool),
     }
     label |= {"scale": np.nan, "sample_id": 7, "sample_key": "a"}
-    hand = Detection(np.array([100.0, 100, 200, 200]), landmarks=points, landmarks_score=0.9)
+    hand = Detection(np.array([100.0, 100, 200, 200]), landmarks=points, landmarks_score=0.9, joints=np.ones((21, 3)))
     rows.add(frame, 5, 0.5, [(hand, CAMERA, label)], None)
     block = rows.take_block()
     expected = apply_affine(block["crop_from_frame"][0], points)
+    assert (block["landmarks_joints"] == 1).all() and rows.as_outcome()["with_joints"] == 1
     assert np.allclose(block["landmarks"][0], expected, atol=1e-4) and np.allclose(
         block["labels/keypoints"][0], expected, atol=1e-4
     )

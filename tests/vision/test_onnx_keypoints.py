@@ -37,7 +37,7 @@ def test_the_layout_is_told_by_its_shape_and_points_lie_where_they_are_on_the_cr
     spots = [(40, 60), (70, 30), (61, 90)]
     found = estimator.find_keypoints([spot(*place) for place in spots])
     assert estimator.layout == layout
-    for place, (xy, score) in zip(spots, found, strict=True):
+    for place, (xy, score, _) in zip(spots, found, strict=True):
         expected = np.array(place) + (
             2 * DOWN if layout == "regression" else 0
         )  # a px of the input is 2 px of the crop
@@ -51,12 +51,12 @@ def test_a_model_of_right_hands_sees_left_ones_mirrored_and_they_come_back_as_se
     image[20:24, 6:10] = 255  # first from the left
     image[20:24, 50:60, 0] = 255
     model = make_onnx(tmp_path / "k.onnx", "regression")
-    [(plain, _)] = OnnxKeypoints(model, (*PLAIN, "side=seen")).find_keypoints([HandCrop(image, side=side)])
-    [(right, _)] = OnnxKeypoints(model, (*PLAIN, "side=right")).find_keypoints([HandCrop(image, side=side)])
+    [(plain, *_)] = OnnxKeypoints(model, (*PLAIN, "side=seen")).find_keypoints([HandCrop(image, side=side)])
+    [(right, *_)] = OnnxKeypoints(model, (*PLAIN, "side=right")).find_keypoints([HandCrop(image, side=side)])
     assert np.allclose(plain[0], right[0]) and plain[0] == pytest.approx(((6 + 59) / 2, 21.5))
     image[:, :30] = 20
     mirrored = OnnxKeypoints(model, (*PLAIN, "side=right", "order=" + ",".join(map(str, FROM_MANO))))
-    [(xy, _)] = mirrored.find_keypoints([HandCrop(image, side=side)])
+    [(xy, *_)] = mirrored.find_keypoints([HandCrop(image, side=side)])
     assert np.allclose(xy, (54.5, 21.5) + np.stack([np.zeros(21), np.array(FROM_MANO)], 1)), (
         "the x of a mirrored hand is mirrored back"
     )
@@ -65,7 +65,7 @@ def test_a_model_of_right_hands_sees_left_ones_mirrored_and_they_come_back_as_se
 def test_a_model_that_wants_more_context_gets_black_around_the_crop_and_the_points_are_the_same(tmp_path):
     model = make_onnx(tmp_path / "k.onnx", "regression")
     for context in (1.3, 2.0, 3.0, 1.0):
-        [(xy, _)] = OnnxKeypoints(model, (*PLAIN, f"context={context}")).find_keypoints([spot(60, 70, context=1.3)])
+        [(xy, *_)] = OnnxKeypoints(model, (*PLAIN, f"context={context}")).find_keypoints([spot(60, 70, context=1.3)])
         assert np.abs(xy[0] - (60, 70)).max() <= 1.5 * max(context, 1.3)
 
 
