@@ -25,6 +25,7 @@ from handtool.progress import Progress, silent
 from handtool.sources.submission import WRITERS, Submission
 from handtool.store import (
     CROPS,
+    ENUMS,
     LABELS,
     PREDICTIONS,
     ROW_TABLES,
@@ -41,7 +42,7 @@ from handtool.store import (
 BLOCK_ROWS = 8192
 TABLE_FORMATS = ("csv", "json", "npz")
 WEIGHT_FORMATS = ("safetensors", "pth", "onnx")
-SIDE_NAMES = np.array(["LEFT", "RIGHT", "UNKNOWN"])
+ENUM_NAMES = {name: np.array(list(members)) for name, members in ENUMS.items()}
 # Columns of /crops that hold the images.
 NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}
 AXES = ("x", "y", "z")
@@ -163,7 +164,7 @@ def read_values(source: File, column: Column, rows: slice | None = None) -> np.n
         side = read_column(source, CROPS.side, rows) if source.has(CROPS) else None
         return palm_rotation(read_column(source, PREDICTIONS.joints, rows), side)
     values = read_column(source, column, rows)
-    return SIDE_NAMES[values] if column.dtype == "side" else values
+    return ENUM_NAMES[column.dtype][values] if column.dtype in ENUM_NAMES else values
 
 
 def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from handtool.errors import DamagedFile, first_line
-from handtool.store.schema import SIDES, Column
+from handtool.store.schema import ENUMS, Column
 from handtool.store.text import decode_all, encode_all
 
 CHUNK_BYTES = 65536
@@ -18,8 +18,8 @@ CHUNK_BYTES = 65536
 
 def storage_dtype(column: Column) -> np.dtype:
     """The HDF5 type of a column. Not for "utf8": there the data decide the fixed length."""
-    if column.dtype == "side":
-        return h5py.enum_dtype(SIDES, basetype="i1")
+    if column.dtype in ENUMS:
+        return h5py.enum_dtype(ENUMS[column.dtype], basetype="i1")
     return np.dtype("bool" if column.dtype == "bool" else "<" + column.dtype)
 
 
@@ -37,7 +37,7 @@ def to_storage(column: Column, values: Any) -> np.ndarray:
 def from_storage(column: Column, values: np.ndarray) -> np.ndarray:
     if column.dtype == "utf8":
         return decode_all(values)
-    return values.astype(np.int8) if column.dtype == "side" else values
+    return values.astype(np.int8) if column.dtype in ENUMS else values
 
 
 def crc32(array: np.ndarray, start: int = 0) -> int:

@@ -193,7 +193,7 @@ def dataset_of(file: File, column: Column) -> h5py.Dataset:
 def read_column(file: File, column: Column, rows: slice | np.ndarray | None = None) -> np.ndarray:
     """A whole column (its crc32 verified), or some rows of it in the given order.
 
-    "utf8" gives (n,) str objects, "side" int8. Errors: HandtoolError (no such column), DamagedFile.
+    "utf8" gives (n,) str objects, enums int8. Errors: HandtoolError (no such column), DamagedFile.
     """
     dataset = dataset_of(file, column)
     path = file.owner(column.table).path

@@ -24,7 +24,7 @@ from h5py._objects import phil
 from handtool.errors import DamagedFile, first_line
 from handtool.store.columns import read_array
 from handtool.store.disk import linked_path
-from handtool.store.schema import FORMAT, FORMAT_VERSION, TABLES, Column, Table
+from handtool.store.schema import ENUMS, FORMAT, FORMAT_VERSION, TABLES, Column, Table
 from handtool.store.text import decode
 
 SECONDS = 10
@@ -309,7 +309,7 @@ def check_table(group: h5py.Group, table: Table) -> dict[str, int]:
 
 
 def check_column(dataset: h5py.Dataset, column: Column) -> None:
-    kinds = {"utf8": "S", "bool": "b", "side": "i"}
+    kinds = {"utf8": "S", "bool": "b", **dict.fromkeys(ENUMS, "i")}
     kind, size = (kinds[column.dtype], None) if column.dtype in kinds else (column.dtype[0], int(column.dtype[1:]))
     fits = (
         dataset.dtype.kind == kind and size in (None, dataset.dtype.itemsize) and dataset.ndim == 1 + len(column.shape)

@@ -10,7 +10,11 @@ from typing import Literal
 FORMAT = "handtool"
 FORMAT_VERSION = 1
 LEFT, RIGHT, UNKNOWN = 0, 1, 2
-SIDES = {"LEFT": LEFT, "RIGHT": RIGHT, "UNKNOWN": UNKNOWN}
+FOUND, LOOKED_AGAIN, WHOLE_PICTURE = 0, 1, 2
+ENUMS = {
+    "side": {"LEFT": LEFT, "RIGHT": RIGHT, "UNKNOWN": UNKNOWN},
+    "how_found": {"FOUND": FOUND, "LOOKED_AGAIN": LOOKED_AGAIN, "WHOLE_PICTURE": WHOLE_PICTURE},
+}
 
 Length = Literal["N", "N+1", "V", "M", "H", "B", "T"]
 
@@ -20,7 +24,7 @@ class Column:
     """One dataset. `shape`: lengths of the axes after the first; None: any length."""
 
     name: str
-    dtype: str  # numpy's short name, "bool", "side" (enum i1) or "utf8" (fixed length, padded with NUL)
+    dtype: str  # numpy's short name, "bool", a name in ENUMS (i1) or "utf8" (fixed length, padded with NUL)
     shape: tuple[int | None, ...] = ()
     unit: str | None = None
     length: Length = "N"
@@ -80,6 +84,7 @@ CROPS = make_table(
     Column("box", "f4", (4,), unit="px"),
     Column("score", "f4", unit="1"),
     Column("track", "i4"),
+    Column("found", "how_found", optional=True, fill=FOUND),
     Column("landmarks", "f4", (21, 2), unit="px"),
     Column("landmarks_score", "f4", unit="1"),
     Column("landmarks_joints", "f4", (21, 3), unit="m", optional=True, fill=float("nan")),

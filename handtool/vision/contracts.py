@@ -8,6 +8,8 @@ import numpy as np
 
 from handtool.hands.skeleton import UNKNOWN
 
+FOUND, LOOKED_AGAIN, WHOLE_PICTURE = 0, 1, 2  # how a hand was found: crops/found
+
 
 @dataclass(frozen=True, eq=False)
 class Detection:
@@ -15,7 +17,8 @@ class Detection:
     mirror).
 
     score: 0..1. landmarks: (21, 2) px of the frame in standard order, if the detector finds them too, else None. whole:
-    the image is the hand, and is not enlarged for context. joints: the landmarks in 3D, as in EstimatedHand.
+    the image is the hand, and is not enlarged for context. joints: the landmarks in 3D, as in EstimatedHand. found:
+    FOUND, LOOKED_AGAIN or WHOLE_PICTURE.
     """
 
     box: np.ndarray
@@ -25,6 +28,7 @@ class Detection:
     landmarks_score: float = float("nan")
     whole: bool = False
     joints: np.ndarray | None = None
+    found: int = FOUND
 
 
 class Detector(Protocol):

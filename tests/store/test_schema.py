@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from handtool.store import TABLES
+from handtool.store import ENUMS, TABLES
+from handtool.vision import contracts
 
 TEXT = (Path(__file__).resolve().parents[2] / "handtool" / "docs" / "SCHEMA.md").read_text()
 ROW = re.compile(r"^\| (`\w+`(?:, `\w+`)*) \| (\w+) \| (\([^)]*\)) \|([^|]*)\|([^|]*)\|$")
@@ -32,6 +33,12 @@ def test_the_page_lists_exactly_the_columns_of_the_program():
         for table in TABLES.values()
     }
     assert read_page() == expected
+
+
+def test_ways_of_finding_a_hand_have_the_same_numbers_in_the_file_and_where_hands_are_found():
+    assert ENUMS["how_found"] == {name: getattr(contracts, name) for name in ("FOUND", "LOOKED_AGAIN", "WHOLE_PICTURE")}
+    listed = ", ".join(f"`{name}` {number}" for name, number in ENUMS["how_found"].items())
+    assert listed in TEXT
 
 
 def test_every_float_column_has_a_unit():
