@@ -6,6 +6,7 @@ Shapes: B crops of a batch, S side of a crop in px.
 import logging
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from handtool.engine.parent import end_with_parent
 from handtool.errors import HandtoolError
 from handtool.nn.files.data import Crops
 
+# Processes that `launch` spawned would spawn too, and a new interpreter takes 2 s of CPU and 400 MB to import torch.
+FORK = "fork" if sys.platform == "linux" else None
 log = logging.getLogger(__name__)
 AHEAD = 2  # pieces that each worker has received and not yet returned
 MIN_PIECE = 64  # crops of a piece, if the batch has as many: passing a piece costs as much as decoding half a crop
@@ -59,6 +62,7 @@ def read_crops(
         collate_fn=identity,
         worker_init_fn=partial(start_worker, os.getpid()),
         prefetch_factor=AHEAD,
+        multiprocessing_context=FORK,
     )
     for number, error in enumerate(loader, 1):
         if error is not None:
