@@ -99,3 +99,19 @@ def make_pose(seed=0, size=48, bone_m=0.025):
     nn.init.normal_(model.head.fc.weight, std=0.05)
     nn.init.normal_(model.head.refine[-1].weight, std=0.05)
     return model.eval()
+
+
+class TinyEncoder(nn.Module):
+    """Eight numbers for every 32 px: (B, 3, S, S) -> (B, 8, S / 32, S / 32)."""
+
+    num_features, stages = 8, (("conv", "norm"),)
+
+    def __init__(self, arch="tiny"):
+        super().__init__()
+        self.arch, self.conv, self.norm = arch, nn.Conv2d(3, 8, 32, 32), nn.BatchNorm2d(8)
+
+    def features(self, images):
+        return torch.relu(self.norm(self.conv(images)))
+
+    def forward(self, images):
+        return self.features(images).mean(dim=(2, 3))

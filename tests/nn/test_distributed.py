@@ -13,6 +13,7 @@ from making import make_hands
 from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
+from training import TinyEncoder
 
 import handtool
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
@@ -251,22 +252,6 @@ def test_gradients_of_several_passes_are_averaged_over_processes_at_the_last(by_
     for rank in range(4):
         own = 1 + rank
         assert torch.load(by_four / f"sums{rank}.pt") == [own, 11 * own, 111 * 2.5]
-
-
-class TinyEncoder(nn.Module):
-    """One number field for every 32 px: (B, 3, S, S) -> (B, 8, S / 32, S / 32)."""
-
-    arch, num_features = "tiny", 8
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 8, 32, 32), nn.BatchNorm2d(8)
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.norm(self.conv(images)))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.features(images).mean(dim=(2, 3))
 
 
 POSE_HEADS = ("heatmap", "heatmap published", "regression")

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from making import make_file
-from training import add_pairs
+from training import TinyEncoder, add_pairs
 
 from handtool import store
 from handtool.config import FinetuneConfig, PretrainConfig
 from handtool.nn.files.labelled_hands import read_labelled
 from handtool.nn.files.paired_hands import read_paired
 from handtool.nn.files.reopen import Reopen
+from handtool.nn.models.encoder import ENCODERS
 from handtool.nn.training import distributed, loop
 from handtool.nn.training.distributed import Place
 from handtool.nn.training.launch import launch, train_as_one_of_many
@@ -30,7 +31,7 @@ PRETRAIN = [
     {"method": "peclr", "inverse": "published", "precision": "fp16", "optimizer": "lars-adam", "tensorboard": "board"}
     | {"learning_rate": 1e-3, "seed": 6},
     {"weights": "sigmoid", "lambda_pos": 0.1, "lambda_neg": 0.5, "weight_side": "pos", "positives": "all"}
-    | {"epochs": 1, "steps": None, "batch_size": 8, "input_size": 48, "compile": True},
+    | {"epochs": 1, "steps": None, "batch_size": 8, "input_size": 48, "arch": "tiny", "compile": True},
     {
         "weight_keypoints": "original",
         "positives": "sample",
@@ -45,7 +46,7 @@ FINETUNE = [
     {"head": "regression", "precision": "fp16", "optimizer": "lars-adam", "layer_decay": 0.7, "label_fraction": 0.8}
     | {"label_choice": "head", "learning_rate": 1e-4, "warmup": 0.5, "checkpoint_every": 1},
     {"head": "heatmap", "loss": "published", "normalization": "published", "compile": True, "weight_decay": 0.1}
-    | {"val_share": 0.2, "val_by": "row", "tensorboard": "board"},
+    | {"val_share": 0.2, "val_by": "row", "tensorboard": "board", "arch": "tiny"},
     {"head": "regression", "freeze": True, "precision": "bf16", "init": "weights.pth", "arch": "resnet18", "seed": 6}
     | {"epochs": 1, "steps": None, "input_size": 64, "workers": 2, "batch_size": 8},
 ]
@@ -87,12 +88,18 @@ class Opened(Reopen):
 
 def train_all(folder: Path, progress=silent) -> None:
     """In each of two processes: one training after the other."""
+    ENCODERS["tiny"] = TinyEncoder  # a ResNet takes 10 s to trace
     distributed.leave_process_group = lambda: None  # the next training needs the same processes
     loop.torch.compile = partial(torch.compile, backend="eager")  # without the minute that machine code takes
     for kind, (_, _, read, stage) in STAGES.items():
         for number, config in enumerate(configs_of(kind, folder / kind)):
             reopen = Opened(folder / kind / "source.h5", folder / kind / f"{number}.npz", [])
             train_as_one_of_many(read, stage.train, "cpu", reopen, config)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "tiny", TinyEncoder)
 
 
 @pytest.fixture(scope="module")
