@@ -22,6 +22,7 @@ from handtool.errors import HandtoolError, WrongCommand
 
 ALIASES = {"pt": "pth"}
 ZIPPED = ("freihand", "ho3d")  # what their servers take
+TABLES_AS = ("csv", "json", "npz")
 FormatName = Literal["csv", "json", "npz", "safetensors", "pth", "onnx", "freihand", "dexycb", "ho3d", "assemblyhands"]
 EFFECTS = (
     COMMON
@@ -31,6 +32,12 @@ EFFECTS = (
         lambda v: v.format == "assemblyhands",
         "without --format assemblyhands: it names the frames of such a submission",
         "--format assemblyhands",
+    )
+    | only(
+        "pixels",
+        lambda v: choose_format(v.output, v.format) in TABLES_AS,
+        f"except in a table, as {', '.join(TABLES_AS)}",
+        "-o FILE.csv",
     )
 )
 
@@ -50,6 +57,12 @@ def export(
         "predictions as a submission: freihand, dexycb, ho3d, assemblyhands.",
         unset="by suffix; csv to standard output",
     ) = ExportConfig.format,
+    pixels: option(
+        Literal["frame", "crop"] | None,
+        "--in frame|crop",
+        "The image in whose pixels keypoints are written.",
+        unset="frame",
+    ) = ExportConfig.pixels,
     template: option(
         str | None, "--template FILE", "The json of an AssemblyHands challenge, whose frames are filled."
     ) = None,
@@ -74,7 +87,7 @@ def export(
     from handtool.stages.export import export as stage
     from handtool.store import refuse_terminal
 
-    config = ExportConfig(choose_format(output, format), table)
+    config = ExportConfig(choose_format(output, format), table, pixels)
     target = None if output == "-" else Path(output)
     state.streaming = target is None
     if target is None and config.format not in ("csv", "json", "dexycb", "assemblyhands"):

@@ -2,7 +2,7 @@
 torch file, or an ONNX model that runs without torch.
 
 Floats are written in the fewest digits that give the same number when read. Unknown values are `nan` in csv, null in
-json.
+json. Every table of hands begins with what identifies a hand: video, frame, time, track, side, box and score.
 """
 
 import csv
@@ -10,7 +10,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import numpy as np
 from handtool.accounting import Accounting
 from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.boxes import apply_affine, invert
+from handtool.hands.camera import crop_camera
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import JOINTS
 from handtool.progress import Progress, silent
@@ -26,6 +29,7 @@ from handtool.sources.submission import WRITERS, Submission
 from handtool.store import (
     CROPS,
     ENUMS,
+    KEYPOINTS,
     LABELS,
     PREDICTIONS,
     ROW_TABLES,
@@ -46,7 +50,13 @@ ENUM_NAMES = {name: np.array(list(members)) for name, members in ENUMS.items()}
 # Columns of /crops that hold the images.
 NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}
 AXES = ("x", "y", "z")
-VIDEO_NAME = Column("video", "utf8")  # this and the next two: columns that are added to predictions
+BOX_EDGES = ("x0", "y0", "x1", "y1")
+VIDEO_NAME = Column("video", "utf8")
+HAND = (VIDEO_NAME, CROPS.frame, CROPS.time, CROPS.track, CROPS.side, CROPS.box, CROPS.score)  # what identifies a hand
+# Columns in px of the crop, which `--in frame` moves into the frame.
+POINTS_IN_CROP = (CROPS.landmarks, KEYPOINTS.xy, LABELS.keypoints, PREDICTIONS.keypoints)
+RENAMED = {KEYPOINTS.score: "keypoint_score"}  # `score` is the hand's in every table
+# Columns that are added to predictions:
 WRIST = Column("wrist", "f4", (3,), unit="m")  # NaN if the pose is relative to the wrist
 PALM_ROTATION = Column("palm_rotation", "f4", (3, 3), unit="1")
 SAMPLE_COLUMNS = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key": LABELS.sample_key}
@@ -84,12 +94,25 @@ def export(
         raise WrongCommand(f"there is no table {name!r}", hint=f"--table {' | '.join([*TABLES, 'metrics', 'weights'])}")
     table = TABLES[name]
     source.need(table, hint=f"handtool info {source.path}")
-    {"csv": table_to_csv, "json": table_to_json, "npz": table_to_npz}[config.format](source, table, target, progress)
+    pixels = choose_pixels(source, table, config.pixels)
+    write = {"csv": table_to_csv, "json": table_to_json, "npz": table_to_npz}[config.format]
+    write(source, table, target, pixels, progress)
     return {
         "accounting": [Accounting("rows", done=source.count(table)).as_report()],
         "table": name,
         "format": config.format,
-    }
+    } | ({"pixels_of": f"the {pixels}"} if pixels else {})
+
+
+def choose_pixels(source: File, table: Table, asked: str | None) -> str | None:
+    """Whether keypoints are written in px of the "frame" or of the "crop"; None: the table has none. Raises
+    WrongCommand where the choice has no effect."""
+    if any(column in POINTS_IN_CROP and source.has(column) for column in table.columns):
+        source.need(CROPS, hint="--in crop")
+        return asked or "frame"
+    if asked:
+        raise WrongCommand(f"--in {asked} does nothing: /{table.group} has no points in a crop", hint="leave --in out")
+    return None
 
 
 def export_submission(source: File, target: Path, config: ExportConfig, template: Path | None) -> dict:
@@ -137,24 +160,22 @@ def last_table(source: File, wanted: str) -> str:
 
 
 def exported_columns(source: File, table: Table) -> list[Column]:
-    """The columns of the table; predictions also get video, time, track and wrist, so that a track is a trajectory."""
-    own = [
-        column
-        for column in table.columns
-        if source.has(column) and (table is not CROPS or column.name not in NOT_EXPORTED)
-    ]
-    return [*identity_columns(source, table), *own, WRIST, PALM_ROTATION] if table is PREDICTIONS else own
+    """What identifies a hand, if the rows are hands, then the columns of the table; predictions also get the wrist and
+    the palm, so that a track is a trajectory."""
+    own = [column for column in table.columns if source.has(column)]
+    if table is CROPS:
+        return [column for column in own if column.name not in NOT_EXPORTED]
+    hand = HAND if table in ROW_TABLES and source.has(CROPS) else ()
+    return [*hand, *own, *([WRIST, PALM_ROTATION] if table is PREDICTIONS else [])]
 
 
-def identity_columns(source: File, table: Table) -> list[Column]:
-    """The columns that identify the hand of a row."""
-    if table not in ROW_TABLES or table is CROPS or not source.has(CROPS):
-        return []
-    return [VIDEO_NAME, CROPS.frame, *([CROPS.time, CROPS.track] if table is PREDICTIONS else []), CROPS.side]
+def exported_name(column: Column) -> str:
+    return RENAMED.get(column, column.name)
 
 
-def read_values(source: File, column: Column, rows: slice | None = None) -> np.ndarray:
-    """Some rows of the column, or all: sides and videos as names, other values unchanged."""
+def read_values(source: File, column: Column, pixels: str | None, rows: slice | None = None) -> np.ndarray:
+    """Some rows of the column, or all: sides and videos as names, points of the crop in px of the frame if `pixels`
+    says so, other values unchanged."""
     if column is VIDEO_NAME:
         return np.array(video_names(source), dtype=object)[read_column(source, CROPS.video, rows)]
     if column is WRIST:
@@ -164,32 +185,37 @@ def read_values(source: File, column: Column, rows: slice | None = None) -> np.n
         side = read_column(source, CROPS.side, rows) if source.has(CROPS) else None
         return palm_rotation(read_column(source, PREDICTIONS.joints, rows), side)
     values = read_column(source, column, rows)
+    if pixels == "frame" and (column in POINTS_IN_CROP or column == CROPS.camera):
+        frame_from_crop = invert(read_column(source, CROPS.crop_from_frame, rows))
+        move = crop_camera if column == CROPS.camera else apply_affine
+        return move(frame_from_crop, values.astype(np.float64)).astype(values.dtype)
     return ENUM_NAMES[column.dtype][values] if column.dtype in ENUM_NAMES else values
 
 
-def read_parts(source: File, column: Column, progress: Progress) -> Iterator[np.ndarray]:
+def read_parts(source: File, column: Column, pixels: str | None, progress: Progress) -> Iterator[np.ndarray]:
     """The column, block by block."""
     start, values = 0, None
     while values is None or len(values) == BLOCK_ROWS:
-        values = read_values(source, column, slice(start, start + BLOCK_ROWS))
+        values = read_values(source, column, pixels, slice(start, start + BLOCK_ROWS))
         start += len(values)
         progress(f"write {column.path}", start)
         if len(values):
             yield values
 
 
-def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -> None:
-    """One line per row; a hand's line begins with row, video, frame and side. A column (n, 21, 3) becomes 63
-    columns, named by joint and axis."""
+def table_to_csv(source: File, table: Table, target: Path, pixels: str | None, progress: Progress) -> None:
+    """One line per row, a hand's begins with its row. A column (n, 21, 3) becomes 63 columns, named by joint, axis and
+    unit."""
     columns = csv_columns(source, table)
     count = source.count(table)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         for start in range(0, max(count, 1), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, count))
-            values = [read_values(source, column, rows) for column in columns]
+            values = [read_values(source, column, pixels, rows) for column in columns]
             if start == 0:
-                head = [cell for column, value in zip(columns, values) for cell in cell_names(column, value.shape[1:])]
+                cells_of = [cell_names(column, value.shape[1:], pixels) for column, value in zip(columns, values)]
+                head = [name for names in cells_of for name in names]
                 writer.writerow((["row"] if table in ROW_TABLES else []) + head)
             cells = [cell_texts(value) for value in values]
             if table in ROW_TABLES:
@@ -199,30 +225,32 @@ def table_to_csv(source: File, table: Table, target: Path, progress: Progress) -
 
 
 def csv_columns(source: File, table: Table) -> list[Column]:
-    """The columns of the csv: those that identify the hand, and those with one value per row."""
-    identity = [] if table is PREDICTIONS else identity_columns(source, table)
-    return identity + [column for column in exported_columns(source, table) if column.length != "N+1"]
+    """Those with one value per row."""
+    return [column for column in exported_columns(source, table) if column.length != "N+1"]
 
 
 def flat_columns(source: File, table: Table) -> dict[str, np.ndarray]:
     """The table as in the csv, in memory: name of a column -> (n,) values."""
     flat: dict[str, np.ndarray] = {}
+    pixels = choose_pixels(source, table, None)
     for column in csv_columns(source, table):
-        values = read_values(source, column)
-        names = cell_names(column, values.shape[1:])
+        values = read_values(source, column, pixels)
+        names = cell_names(column, values.shape[1:], pixels)
         flat |= dict(zip(names, values.reshape(len(values), len(names)).T))
     return flat
 
 
-def cell_names(column: Column, shape: tuple[int, ...]) -> list[str]:
-    """`xy` (21, 2) px -> wrist_x_px, wrist_y_px, thumb_cmc_x_px, …"""
-    prefix = "" if column.name == "xy" else f"{column.name}_"
+def cell_names(column: Column, shape: tuple[int, ...], pixels: str | None) -> list[str]:
+    """`xy` (21, 2) px -> wrist_x_px, wrist_y_px, thumb_cmc_x_px, …; in px of the crop wrist_x_crop_px, …"""
+    prefix = "" if column.name == "xy" else f"{exported_name(column)}_"
     unit = "" if column.unit in (None, "1") else f"_{column.unit.replace('/', 'per_').replace('1per', 'per')}"
+    unit = "_crop_px" if pixels == "crop" and column in POINTS_IN_CROP else unit
     if not shape:
-        return [f"{column.name}{unit}"]
+        return [f"{exported_name(column)}{unit}"]
     first = JOINTS if shape[0] == len(JOINTS) else [str(i) for i in range(shape[0])]
     if len(shape) == 1:
-        return [f"{prefix}{name}{unit}" for name in (AXES if column is WRIST else first)]
+        names = AXES if column is WRIST else BOX_EDGES if column.name == "box" else first
+        return [f"{prefix}{name}{unit}" for name in names]
     second = AXES[: shape[1]] if shape[0] > 3 and shape[1] <= 3 else [str(i) for i in range(shape[1])]
     return [f"{prefix}{one}_{other}{unit}" for one in first for other in second]
 
@@ -243,29 +271,37 @@ def json_values(values: np.ndarray) -> list:
     return np.where(np.isfinite(values), shortest.astype(object), np.array(None)).tolist()
 
 
-def table_to_json(source: File, table: Table, target: Path, progress: Progress) -> None:
-    """{"table", "source", "rows", "units", "columns": {name: nested lists}}, written a block at a time."""
+def table_to_json(source: File, table: Table, target: Path, pixels: str | None, progress: Progress) -> None:
+    """{"table", "source", "rows", "pixels_of", "units", "columns": {name: nested lists}}, written a block at a time."""
     columns = exported_columns(source, table)
-    units = {column.name: column.unit for column in columns if column.unit}
-    head = {"table": table.group, "source": source.uuid, "rows": source.count(table), "units": units}
+    head = {"table": table.group, "source": source.uuid, "rows": source.count(table)}
+    head |= {"pixels_of": pixels} if pixels else {}
+    head |= {"units": units_of(columns)}
     with target.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "columns": {')
         for number, column in enumerate(columns):
-            file.write(("" if number == 0 else ",") + f'\n"{column.name}": [')
-            for place, values in enumerate(read_parts(source, column, progress)):
+            file.write(("" if number == 0 else ",") + f'\n"{exported_name(column)}": [')
+            for place, values in enumerate(read_parts(source, column, pixels, progress)):
                 file.write(("" if place == 0 else ", ") + json.dumps(json_values(values), ensure_ascii=False)[1:-1])
             file.write("]")
         file.write("\n}}\n")
 
 
-def table_to_npz(source: File, table: Table, target: Path, progress: Progress) -> None:
-    """One array per column, as stored; texts as unicode arrays, so that numpy.load needs no pickle."""
+def units_of(columns: list[Column]) -> dict[str, str]:
+    return {exported_name(column): column.unit for column in columns if column.unit}
+
+
+def table_to_npz(source: File, table: Table, target: Path, pixels: str | None, progress: Progress) -> None:
+    """One array per column; texts as unicode arrays, so that numpy.load needs no pickle. `units` (k, 2): the names of
+    columns and their units; `pixels_of`: "frame" or "crop", if the table has points in pixels."""
     columns = exported_columns(source, table)
-    arrays = ((column.name, read_values(source, column)) for column in columns)
-    write_npz(target, arrays)
+    about = {"units": np.array(list(units_of(columns).items()), dtype=str).reshape(-1, 2)}
+    about |= {"pixels_of": np.array(pixels)} if pixels else {}
+    arrays = ((exported_name(column), read_values(source, column, pixels)) for column in columns)
+    write_npz(target, chain(about.items(), arrays))
 
 
-def write_npz(target: Path, arrays: Iterator[tuple[str, np.ndarray]]) -> None:
+def write_npz(target: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     """As numpy.savez, but with a fixed time in the archive, so that the same arrays give the same bytes."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays:
@@ -315,7 +351,7 @@ def metrics_to_npz(metrics: dict, target: Path) -> int:
                 yield f"{path}{key}", np.asarray(value)
 
     arrays = list(flat(metrics, ""))
-    write_npz(target, iter(arrays))
+    write_npz(target, arrays)
     return len(arrays)
 
 

@@ -96,6 +96,7 @@ show: --frames 9              | c.h5 -o a.png                         | c.h5 --v
 show: --videos films          | c.h5 -o a.png                         | c.h5 --video -o a.mp4
 split: --seed 5               | c.h5 --in-order -o a.h5 -o b.h5       | c.h5 -o a.h5 -o b.h5
 export: --template t.json     | p.h5 --format dexycb                  | p.h5 --format assemblyhands
+export: --in crop             | p.h5 -o w.safetensors                  | p.h5 -o k.csv
 """
 COMMON_CASES = {
     "verbose": ("--verbose", "--quiet", ""),

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import zlib
 
+import h5py
 import numpy as np
 import pytest
 from making import make_file, record
@@ -16,6 +18,9 @@ from handtool.stages.embed import embed
 from handtool.stages.export import export
 from handtool.stages.mine import mine
 from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PAIRS, PREDICTIONS
+
+BOX_CELLS = ["box_x0_px", "box_y0_px", "box_x1_px", "box_y1_px"]
+HAND_CELLS = ["row", "video", "frame", "time_s", "track", "side", *BOX_CELLS, "score"]
 
 
 def export_file(source, target, **config):
@@ -59,12 +64,8 @@ def test_csv_gives_back_every_float(tmp_path):
     path = make_predictions(tmp_path / "pred.h5")
     export_file(path, tmp_path / "t", format="csv", table="predictions")
     head, lines = read_csv(tmp_path / "t")
-    assert head[:6] == ["row", "video", "frame", "time_s", "track", "side"] and head[6:9] == [
-        "joints_wrist_x_m",
-        "joints_wrist_y_m",
-        "joints_wrist_z_m",
-    ]
-    joints = np.array([line[6:69] for line in lines], dtype=np.float32).reshape(5, 21, 3)
+    assert head[: len(HAND_CELLS) + 3] == [*HAND_CELLS, "joints_wrist_x_m", "joints_wrist_y_m", "joints_wrist_z_m"]
+    joints = np.array([line[11:74] for line in lines], dtype=np.float32).reshape(5, 21, 3)
     assert np.array_equal(joints, read(path, PREDICTIONS.joints), equal_nan=True)
     assert [line[1] for line in lines] == ["video 0"] * 3 + ["video 1"] * 2
     assert [line[head.index("valid")] for line in lines] == ["1", "1", "0", "1", "1"]
@@ -117,12 +118,100 @@ def test_keypoints_are_named_by_joint_axis_and_unit(tmp_path):
     path = make_file(tmp_path / "k.h5")
     export_file(path, tmp_path / "t", format="csv", table="keypoints")
     head, lines = read_csv(tmp_path / "t")
-    assert head[4:8] == ["wrist_x_px", "wrist_y_px", "thumb_cmc_x_px", "thumb_cmc_y_px"] and head[46] == "score_wrist"
-    assert np.array_equal(
-        np.array([line[4:46] for line in lines], np.float32).reshape(9, 21, 2), read(path, KEYPOINTS.xy)
-    )
+    assert head[:11] == HAND_CELLS
+    assert head[11:15] == ["wrist_x_px", "wrist_y_px", "thumb_cmc_x_px", "thumb_cmc_y_px"]
+    assert head[53] == "keypoint_score_wrist"
+    xy = np.array([line[11:53] for line in lines], np.float32).reshape(9, 21, 2)
+    assert np.array_equal(xy, read(path, KEYPOINTS.xy)), "these crops are their frames"
     sides = np.array(["LEFT", "RIGHT", "UNKNOWN"])[read(path, CROPS.side)]
-    assert [line[3] for line in lines] == sides.tolist()
+    assert [line[5] for line in lines] == sides.tolist()
+
+
+def move_crops(path):
+    """Crop i of a file of `make_file` becomes half as large as its part of the frame, which begins at 10 + 3 i, 20."""
+    with h5py.File(path, "r+") as file:
+        affine = file["crops/crop_from_frame"]
+        count = len(affine)
+        corner = np.stack([10 + 3.0 * np.arange(count), np.full(count, 20.0)], 1)
+        values = np.zeros((count, 2, 3))
+        values[:, [0, 1], [0, 1]] = 0.5
+        values[:, :, 2] = 0.5 * (0.5 - corner) - 0.5  # pixel centres at integers
+        affine[...] = values
+        affine.attrs["crc32"] = np.uint32(zlib.crc32(values.tobytes()))
+    return corner
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "npz"])
+@pytest.mark.parametrize("table, column", [("keypoints", KEYPOINTS.xy), ("labels", LABELS.keypoints)])
+def test_points_are_in_pixels_of_the_frame_unless_those_of_the_crop_are_asked_for(tmp_path, format, table, column):
+    path = make_file(tmp_path / "k.h5", (3, 2), ("keypoints", "labels"))
+    corner, in_crop = move_crops(path), read(path, column)
+    for pixels, expected in ((None, 2 * (in_crop + 0.5) + corner[:, None] - 0.5), ("crop", in_crop)):
+        report = export_file(path, tmp_path / "t", format=format, table=table, pixels=pixels)
+        which = pixels or "frame"
+        assert report["pixels_of"] == f"the {which}"
+        if format == "csv":
+            head, lines = read_csv(tmp_path / "t")
+            prefix, unit = ("" if table == "keypoints" else "keypoints_"), ("crop_px" if pixels else "px")
+            first = head.index(f"{prefix}wrist_x_{unit}")
+            assert head[first + 41] == f"{prefix}little_tip_y_{unit}"
+            found = np.array([line[first : first + 42] for line in lines], float).reshape(5, 21, 2)
+        elif format == "json":
+            body = json.loads((tmp_path / "t").read_text())
+            found, units = np.array(body["columns"][column.name]), body["units"]
+            assert body["pixels_of"] == which
+        else:
+            with np.load(tmp_path / "t") as arrays:
+                found, units = arrays[column.name], dict(arrays["units"])
+                assert arrays["pixels_of"] == which
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+        if format != "csv":
+            assert {"time": "s", "box": "px", column.name: "px"}.items() <= units.items()
+
+
+@pytest.mark.parametrize("table", ["keypoints", "labels", "embeddings", "predictions"])
+def test_every_row_of_every_format_says_which_hand_it_is(tmp_path, table):
+    path = tmp_path / "p.h5"
+    make_predictions(path) if table == "predictions" else make_file(path, (3, 2), ("keypoints", "labels", "embeddings"))
+    for format in ("csv", "json", "npz"):
+        export_file(path, tmp_path / format, format=format, table=table)
+    head, lines = read_csv(tmp_path / "csv")
+    cells = dict(zip(head, zip(*lines)))
+    columns, arrays = json.loads((tmp_path / "json").read_text())["columns"], np.load(tmp_path / "npz")
+    for name, cell, column in (
+        ("frame", "frame", CROPS.frame),
+        ("time", "time_s", CROPS.time),
+        ("track", "track", CROPS.track),
+        ("score", "score", CROPS.score),
+    ):
+        for found in (cells[cell], columns[name], arrays[name]):
+            assert np.array_equal(np.array(found, float), read(path, column)), (table, name)
+    box = read(path, CROPS.box)
+    for found in (np.array([cells[name] for name in BOX_CELLS], float).T, columns["box"], arrays["box"]):
+        assert np.array_equal(found, box)
+    sides = np.array(["LEFT", "RIGHT"])[read(path, CROPS.side)].tolist()
+    videos = ["video 0"] * 3 + ["video 1"] * 2
+    for values in (cells, columns, arrays):
+        assert list(values["video"]) == videos and list(values["side"]) == sides
+
+
+def test_the_camera_of_a_crop_is_exported_as_that_of_the_frame(tmp_path):
+    path = make_file(tmp_path / "k.h5", (3, 2))
+    corner, camera = move_crops(path), read(path, CROPS.camera)
+    export_file(path, tmp_path / "t", format="npz", table="crops")
+    expected = camera.copy()
+    expected[:, :2, :2] *= 2
+    expected[:, :2, 2] = 2 * (camera[:, :2, 2] + 0.5) + corner - 0.5
+    np.testing.assert_allclose(np.load(tmp_path / "t")["camera"], expected)
+
+
+def test_a_choice_of_pixels_without_points_is_refused(tmp_path, handtool):
+    path = make_file(tmp_path / "k.h5", (3, 2), ("keypoints", "embeddings"))
+    with pytest.raises(WrongCommand, match="/embeddings has no points"):
+        export_file(path, tmp_path / "t", format="csv", table="embeddings", pixels="frame")
+    refused = handtool("export", path, "--format", "freihand", "--in", "crop", "-o", "pred.zip")
+    assert refused.returncode == 2 and "--in does nothing except in a table" in refused.stderr
+    assert handtool("export", path, "--table", "keypoints", "--in", "crop").stdout.startswith("row,video,frame,time_s")
 
 
 def test_pairs_are_the_last_table_of_a_mined_file(tmp_path):
@@ -149,7 +238,9 @@ def test_npz_holds_the_columns_as_they_are(tmp_path):
     path = make_file(tmp_path / "l.h5", (2, 1), ("labels", "embeddings"))
     export_file(path, tmp_path / "t", format="npz", table="labels")
     with np.load(tmp_path / "t", allow_pickle=False) as arrays:
-        assert set(arrays) == {column.name for column in LABELS.columns if not column.optional}
+        own = {column.name for column in LABELS.columns if not column.optional}
+        assert set(arrays) - own == {"video", "frame", "time", "track", "side", "box", "score", "units", "pixels_of"}
+        assert own < set(arrays)
         assert np.array_equal(arrays["joints"], read(path, LABELS.joints)) and arrays["joints"].dtype == np.float32
         assert arrays["sample_key"].tolist() == ["hand 0", "hand 1", "hand 2"]
     first = (tmp_path / "t").read_bytes()
@@ -173,9 +264,10 @@ def test_an_empty_table_has_its_columns(tmp_path, format):
     export_file(make_file(tmp_path / "none.h5", (0,)), tmp_path / "t", format=format, table="keypoints")
     if format == "csv":
         head, lines = read_csv(tmp_path / "t")
-        assert len(head) == 4 + 42 + 21 + 1 and lines == []
+        assert len(head) == len(HAND_CELLS) + 42 + 21 + 1 and lines == []
     elif format == "json":
-        assert json.loads((tmp_path / "t").read_text())["columns"] == {"xy": [], "score": [], "valid": []}
+        columns = json.loads((tmp_path / "t").read_text())["columns"]
+        assert {"video", "time", "xy", "keypoint_score", "valid"} < set(columns) and not any(columns.values())
     else:
         assert np.load(tmp_path / "t")["xy"].shape == (0, 21, 2)
 
