@@ -58,7 +58,7 @@ def extract(
         CROPS,
         min=1.0,
         max=4.0,
-        unset=f"{BOX_SCALE}; of a data set: its own; --whole: 1",
+        unset=f"{BOX_SCALE}; of a data set: its own; of images that are hands: as their labels say, else 1",
     ) = ExtractConfig.box_scale,
     quality: option(
         int, "--quality N", "Quality of the JPEG, 1 to 100.", CROPS, min=1, max=100

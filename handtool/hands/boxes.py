@@ -8,6 +8,8 @@ target.
 
 import numpy as np
 
+SAME_SCALE = 0.05  # largest relative difference between box scales that are the same for a model
+
 
 def whole_image(width: int, height: int) -> np.ndarray:
     """Returns (4,) px: the box of the whole image."""
@@ -38,6 +40,16 @@ def square(box: np.ndarray) -> np.ndarray:
     centre, half = _centre_and_half(box)
     half = half.max(axis=-1, keepdims=True)
     return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def larger_side(box: np.ndarray) -> np.ndarray:
+    """(..., 4) px -> (...) px."""
+    return 2 * _centre_and_half(box)[1].max(axis=-1)
+
+
+def same_scale(scale: float, other: float) -> bool:
+    """Whether two box scales are the same for a model: those measured on two parts of a data set differ a little."""
+    return bool(abs(scale - other) <= SAME_SCALE * other)
 
 
 def clip(box: np.ndarray, width: int, height: int) -> np.ndarray:

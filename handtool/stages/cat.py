@@ -3,12 +3,14 @@ other."""
 
 import json
 import logging
+from typing import Any
 
 import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.config import MACHINE_SETTINGS, CatConfig
 from handtool.errors import HandtoolError
+from handtool.hands.boxes import same_scale
 from handtool.progress import Progress, silent
 from handtool.store import (
     CROPS,
@@ -115,7 +117,8 @@ def join_attrs(sources: list[File], table: Table) -> dict:
     of_one_run = table is CROPS and len({run_of(source) for source in have}) == 1
     compared = [name for name in JOINED_ATTRS[table] if not (of_one_run and name == "box_scale")]
     for other in others:
-        differing = [name for name in compared if not same(attrs.get(name), read_attrs(other, table).get(name))]
+        theirs = read_attrs(other, table)
+        differing = [name for name in compared if not same(name, attrs.get(name), theirs.get(name))]
         if differing:
             what = f"{' and '.join(differing)} {describe(attrs, other, differing, table)}"
             message = f"/{table.group} of {first.path} and {other.path} do not go together: {what}"
@@ -130,7 +133,7 @@ def join_attrs(sources: list[File], table: Table) -> dict:
     if len(sources) == 1:
         return {name: value for name, value in attrs.items() if name != "jpeg_files"}
     joined = {name: attrs[name] for name in JOINED_ATTRS[table] if name in attrs}
-    if of_one_run:
+    if table is CROPS:
         joined["box_scale"] = max(read_attrs(source, table)["box_scale"] for source in have)
     if table is KEYPOINTS:
         for name in ("model", "joints_source"):
@@ -140,7 +143,9 @@ def join_attrs(sources: list[File], table: Table) -> dict:
     return joined
 
 
-def same(one: object, other: object) -> bool:
+def same(name: str, one: Any, other: Any) -> bool:
+    if name == "box_scale" and one is not None and other is not None:
+        return same_scale(one, other)
     return np.array_equal(np.asarray(one), np.asarray(other)) if one is not None and other is not None else one is other
 
 

@@ -12,7 +12,7 @@ from handtool.accounting import Accounting
 from handtool.config import KeypointsConfig
 from handtool.engine.local import run_in_processes
 from handtool.errors import HandtoolError
-from handtool.hands.boxes import apply_affine_to_box
+from handtool.hands.boxes import apply_affine_to_box, same_scale
 from handtool.progress import Progress, silent
 from handtool.store import (
     CROPS,
@@ -117,7 +117,7 @@ def warn_about_box_scale(source: File, model: File | Path | None) -> None:
     if not isinstance(model, File):
         return
     here, there = read_attrs(source, CROPS)["box_scale"], read_attrs(model, "weights").get("box_scale", np.nan)
-    if abs(here - there) > 0.01:
+    if np.isfinite(there) and not same_scale(here, there):
         log.warning("crops are cut at box scale %g, the model was trained at %g: expect larger errors", here, there)
 
 

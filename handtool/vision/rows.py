@@ -1,12 +1,13 @@
 """The rows of one video: each detection is cut out, and its columns are collected in small blocks."""
 
+from array import array
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from handtool.config import BOX_SCALE, ExtractConfig
-from handtool.hands.boxes import apply_affine, whole_image
+from handtool.hands.boxes import apply_affine, box_of_points, larger_side, whole_image
 from handtool.hands.camera import crop_camera
 from handtool.vision.changes import Changes
 from handtool.vision.contracts import Detection
@@ -58,6 +59,7 @@ class Rows:
         self.left_out: Counter = Counter()
         self.linker = Linker(1 / config.track_fps if config.track_fps else 0.0)
         self.changes = Changes(config.min_change)
+        self.label_scales = array("f")  # of whole images whose label has all keypoints: crop side / side of their box
         self.with_hands = self.none_kept = 0  # frames
         self.jpeg_bytes = self.enlarged = self.with_joints = 0  # bytes, hands, hands
 
@@ -127,6 +129,9 @@ class Rows:
             "camera": crop_camera(affine, camera),
         }
         if label:
+            if seen.whole and label["keypoints_valid"].all():
+                side = float(larger_side(box_of_points(label["keypoints"])))
+                self.label_scales.append(max(image.shape[:2]) / side)
             label = {**label, "keypoints": apply_affine(affine, label["keypoints"])}
         for name, value in {**row, **{f"labels/{name}": value for name, value in label.items()}}.items():
             self.columns.setdefault(name, []).append(value)
@@ -136,7 +141,7 @@ class Rows:
 
     def as_outcome(self) -> dict:
         """The counts at the end of the video. tracks, side: (hands,); side_turned: hands whose track overruled their
-        side."""
+        side. label_scales: of some hands."""
         kept = {name: getattr(self, name) for name in OUTCOME}
         side, seen = self.linker.sides(), np.frombuffer(bytes(self.linker.seen), np.int8)
         kept |= {
@@ -145,7 +150,7 @@ class Rows:
             "side_turned": int((side != seen).sum()),
         }
         kept |= {"hands": len(side), "refused": dict(self.refused), "left_out": dict(self.left_out)}
-        return {**kept, "tracks": self.linker.tracks()}
+        return {**kept, "tracks": self.linker.tracks(), "label_scales": np.array(self.label_scales, np.float32)}
 
     @property
     def is_full(self) -> bool:

@@ -12,7 +12,7 @@ from footage import make_boxes, make_labelled, picture, run_stage, write_image
 from handtool import store
 from handtool.config import BOX_SCALE, ExtractConfig
 from handtool.errors import WrongCommand
-from handtool.hands.boxes import crop_affine
+from handtool.hands.boxes import crop_affine, same_scale
 from handtool.hands.skeleton import RIGHT
 from handtool.sources import datasets, folder_chunks
 from handtool.sources.dataset_choice import choose_some, choose_split
@@ -84,15 +84,32 @@ def test_the_box_scale_is_the_sets_own_unless_one_is_asked_for(tmp_path, boxed, 
     )
 
 
-def test_the_box_scale_of_anything_else_is_the_usual_one_and_of_whole_images_one(tmp_path, in_this_process):
+def test_the_box_scale_of_anything_else_is_the_usual_one_and_of_unlabelled_whole_images_one(tmp_path, in_this_process):
     boxes = np.tile(BOX, (6, 1))
     assert run([make_labelled(tmp_path / "a", box=boxes)], tmp_path / "a.h5")[1] == BOX_SCALE
-    assert run([make_labelled(tmp_path / "b")], tmp_path / "b.h5")[1] == 1.0
+    write_image(tmp_path / "b" / "0.png", picture(0, 2, (160, 120)))
+    assert run([tmp_path / "b"], tmp_path / "b.h5", whole=True)[1] == 1.0
     write_image(tmp_path / "v" / "0.png", picture(0, 2, (160, 120)))
     found = make_boxes(tmp_path / "b.json", {"v/0.png": [[30, 30, 40, 40]]})
     run_stage(extract, [tmp_path / "v"], tmp_path / "v.h5", ExtractConfig(workers=1), boxes=found)
     with store.open_file(tmp_path / "v.h5") as file:
         assert store.read_attrs(file, CROPS)["box_scale"] == BOX_SCALE
+
+
+def test_the_box_scale_of_labelled_images_that_are_hands_is_measured_on_their_keypoints(
+    tmp_path, in_this_process, monkeypatch
+):
+    monkeypatch.setattr(folder_chunks, "CHUNK_IMAGES", 2)
+    share = np.array([0.5, 0.7, 0.8, 0.9, 0.8])  # larger side of the keypoints' box / side of the image
+    keypoints = np.random.default_rng(0).uniform(0.3, 0.6, (5, 21, 2)) * 100
+    keypoints[:, 0, 1], keypoints[:, 12, 1] = 10, 10 + 100 * share - 1  # a box covers its last pixel
+    keypoints[0, 3] = np.nan  # only hands with all keypoints count
+    labelled = make_labelled(tmp_path / "a", 5, 100, keypoints=keypoints)
+    report, written, affine = run([labelled], tmp_path / "a.h5")
+    assert written == report["box_scale"] == 1.25, "the median of 1/0.7, 1/0.8, 1/0.9, 1/0.8"
+    assert np.allclose(affine[:, 0, 0], 2.24), "nothing is cut"
+    assert run([labelled], tmp_path / "c.h5", box_scale=1.4)[1] == 1.4
+    assert not same_scale(1.25, 1.4) and same_scale(1.25, 1.3) and same_scale(1.3, 1.25)
 
 
 def test_sets_of_different_box_scales_do_not_go_into_one_file_unasked(tmp_path, boxed, in_this_process):

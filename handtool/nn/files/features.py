@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from handtool.config import EmbedConfig
+from handtool.hands.boxes import same_scale
 from handtool.hands.skeleton import LEFT
 from handtool.nn.files.data import Crops, read_stored_hands
 from handtool.nn.files.inference import LESS_MEMORY_HINT, find_device
@@ -43,7 +44,7 @@ def encode_crops(
     network, _, attrs = read_encoder(encoder)
     network.eval()
     crops, hands = Crops(source), read_stored_hands(source)
-    if abs(hands.box_scale - float(attrs["box_scale"])) > 0.01:
+    if not same_scale(hands.box_scale, float(attrs["box_scale"])):
         log.warning("crops are cut at box scale %g, the encoder was trained at %g", hands.box_scale, attrs["box_scale"])
     half = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
     workers, done = count_workers(config.workers) if len(crops) > config.batch_size else 0, 0

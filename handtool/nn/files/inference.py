@@ -14,6 +14,7 @@ from torch import Tensor
 
 from handtool.config import PredictConfig
 from handtool.errors import HandtoolError
+from handtool.hands.boxes import same_scale
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.nn.files.data import Crops, StoredHands, read_stored_hands
@@ -40,7 +41,7 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     device = find_device(config.device)
     model, hands = read_pose(pose), read_stored_hands(source)
     contract = model.contract
-    if abs(hands.box_scale - contract.box_scale) > 0.01:
+    if not same_scale(hands.box_scale, contract.box_scale):
         log.warning(
             "crops are cut at box scale %g, the model was trained at %g: expect larger errors",
             hands.box_scale,
