@@ -32,16 +32,7 @@ if TYPE_CHECKING:
 
 # Errors of the machine, not of the program: exit 1 wherever they happen. Other OSErrors are bugs.
 REFUSALS = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.ENAMETOOLONG,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
+    getattr(errno, name) for name in "EACCES EPERM EROFS ENOSPC EDQUOT EFBIG ENAMETOOLONG EIO EMFILE ENFILE".split()
 }
 log = logging.getLogger(__name__)
 
@@ -200,10 +191,10 @@ def takes_list(stage: Callable) -> bool:
 
 def make_record(config: Any, inputs: list, streamed: bool, plan: dict | None = None) -> "Record":
     from handtool.store import Record
-    from handtool.store.provenance import command_line
 
     values = dataclasses.asdict(config)
-    command = (state.line or command_line()) + (f" < {shlex.quote(str(state.redirected))}" if state.redirected else "")
+    command = state.line or shlex.join(["handtool", *sys.argv[1:]])
+    command += f" < {shlex.quote(str(state.redirected))}" if state.redirected else ""
     return Record(f"handtool {state.command}", values, inputs, command, values.get("seed", -1), streamed, plan or {})
 
 

@@ -59,13 +59,8 @@ def find_wrong_numbers(file: File) -> list[str]:
 
 def find_wrong_pairs(file: File) -> list[str]:
     anchor, offset = read_column(file, PAIRS.anchor), read_column(file, PAIRS.anchor_offset)
-    good = (
-        len(offset)
-        and offset[0] == 0
-        and offset[-1] == len(anchor)
-        and (np.diff(offset) >= 0).all()
-        and (np.diff(anchor) >= 0).all()
-    )
+    rising = (np.diff(offset) >= 0).all() and (np.diff(anchor) >= 0).all()
+    good = rising and len(offset) and offset[0] == 0 and offset[-1] == len(anchor)
     return [] if good else ["/pairs/anchor_offset does not fit /pairs/anchor"]
 
 
@@ -94,7 +89,7 @@ def find_wrong_jpegs(file: File, progress: Progress) -> list[str]:
     jpegs = open_jpegs(file)
     wrong = []
     for row in range(len(jpegs)):
-        number = 0 if jpegs.which is None else int(jpegs.which[row])
+        number = jpegs.file_of(row)
         begin = jpegs.files[number][1] + int(jpegs.start[row])
         if zlib.crc32(jpegs.map(number)[begin : begin + int(jpegs.size[row])]) != jpegs.crc[row]:
             wrong.append(row)

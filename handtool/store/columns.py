@@ -11,7 +11,7 @@ import numpy as np
 
 from handtool.errors import DamagedFile, first_line
 from handtool.store.schema import ENUMS, Column
-from handtool.store.text import decode_all, encode_all
+from handtool.store.text import decode_all, encode, encode_all
 
 CHUNK_BYTES = 65536
 
@@ -51,14 +51,8 @@ def create_chunked(
     rows = max(1, CHUNK_BYTES // row_bytes)
     if not growing:
         rows = max(1, min(rows, shape[0]))
-    return group.create_dataset(
-        name,
-        shape=shape,
-        maxshape=((None if growing else shape[0]), *shape[1:]),
-        dtype=dtype,
-        chunks=(rows, *(max(1, n) for n in shape[1:])),
-        fletcher32=True,
-    )
+    largest, chunks = (None if growing else shape[0], *shape[1:]), (rows, *(max(1, n) for n in shape[1:]))
+    return group.create_dataset(name, shape, dtype, maxshape=largest, chunks=chunks, fletcher32=True)
 
 
 def write_array(
@@ -77,8 +71,6 @@ def write_array(
 
 
 def write_checksum(dataset: h5py.Dataset, checksum: int, unit: str | None = None, scalar: bool = False) -> int:
-    from handtool.store.text import encode
-
     dataset.attrs["crc32"] = np.uint32(checksum)
     if unit is not None:
         dataset.attrs["unit"] = encode(unit)

@@ -3,11 +3,12 @@
 import contextlib
 import errno
 import fcntl
+import glob
 import io
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from handtool.errors import HandtoolError
 
 
 class DiskFile(io.RawIOBase):
-    """The file that libhdf5 writes to. libhdf5 crashes the process when a write fails; this class stores the error and
-    drops later writes.
+    """The file that libhdf5 writes to. libhdf5 crashes the process when a write fails; this one keeps the error.
 
     `error` is the first OSError, or None; check it after closing the HDF5 file and before giving the file its name.
     """
@@ -55,17 +55,16 @@ class DiskFile(io.RawIOBase):
         return self.raw.tell()
 
     def truncate(self, size: int | None = None) -> int:
-        if self.error is None:
-            try:
-                return self.raw.truncate(size)
-            except OSError as error:
-                self.error = error
+        self.attempt(lambda: self.raw.truncate(size))
         return size or 0
 
     def sync(self) -> None:
+        self.attempt(lambda: os.fsync(self.raw.fileno()))
+
+    def attempt(self, step: Callable[[], object]) -> None:
         if self.error is None:
             try:
-                os.fsync(self.raw.fileno())
+                step()
             except OSError as error:
                 self.error = error
 
@@ -97,7 +96,7 @@ def make_neighbour(path: Path) -> tuple[int, Path]:
     prefix, suffix = f".{path.name}.", ".handtool-tmp"
     refuse_no_file(path)
     try:
-        for stale in path.parent.glob(f"{glob_escape(prefix)}*{suffix}"):
+        for stale in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
             remove_if_abandoned(stale)
         descriptor, name = tempfile.mkstemp(suffix, prefix, path.parent)
     except OSError as error:
@@ -112,17 +111,11 @@ def make_neighbour(path: Path) -> tuple[int, Path]:
 
 def refuse_no_file(path: Path) -> None:
     """Refuses to replace a folder, a device or a named pipe by a file, even with --force."""
+    if path.is_dir():
+        raise HandtoolError(f"cannot write {path}: it is a folder", hint=f"-o {path / 'FILE'}")
     if path.exists() and not path.is_file():
-        kind, hint = (
-            ("a folder", f"-o {path / 'FILE'}")
-            if path.is_dir()
-            else ("no regular file", "choose another -o; - is standard output")
-        )
-        raise HandtoolError(f"cannot write {path}: it is {kind}", hint=hint)
-
-
-def glob_escape(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
+        hint = "choose another -o; - is standard output"
+        raise HandtoolError(f"cannot write {path}: it is no regular file", hint=hint)
 
 
 def current_umask() -> int:
@@ -162,19 +155,15 @@ def publish(temporary: Path, path: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with contextlib.suppress(OSError):  # some network file systems cannot fsync a folder
         os.fsync(descriptor)
-    except OSError:
-        pass  # some network file systems cannot fsync a folder
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
 
 
 @contextlib.contextmanager
 def write_whole(path: Path) -> Iterator[DiskFile]:
     """A file other than HDF5, written in any order; it gets its name if the `with` block succeeds. A failed write
-    raises HandtoolError at the end of the block, because a library that writes in between (PyAV) would swallow the
-    exception."""
+    raises HandtoolError at the end of the block, because a library in between (PyAV) would swallow the exception."""
     descriptor, temporary = make_neighbour(path)
     disk = DiskFile(descriptor)
     try:

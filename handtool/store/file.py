@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -89,10 +90,8 @@ class File:
             hint = f"put it back, or name where it is now: --linked FILE (it has uuid {link['uuid']})"
             if self.carried:
                 hint = "the links of a file hold where it lies: give it by name, or by < FILE"
-            raise HandtoolError(
-                f"{'standard input' if self.carried else self.path} links to {path} for /{name}, which is not there",
-                hint=hint,
-            )
+            origin = "standard input" if self.carried else self.path
+            raise HandtoolError(f"{origin} links to {path} for /{name}, which is not there", hint=hint)
         other = open_file(path, trusted=self.trusted)
         if other.uuid != link["uuid"]:
             other.close()
@@ -144,9 +143,8 @@ class Pool(File):
     def __init__(self, anchors: File) -> None:
         self.path, self.carried, self.trusted, self.uuid = anchors.path, anchors.carried, anchors.trusted, anchors.uuid
         self.h5 = anchors.h5["pool"]
-        self.links = {
-            name.removeprefix("pool/"): link for name, link in anchors.links.items() if name.startswith("pool/")
-        }
+        pooled = [name for name in anchors.links if name.startswith("pool/")]
+        self.links = {name.removeprefix("pool/"): anchors.links[name] for name in pooled}
         self.opened = anchors.opened
 
 
@@ -163,8 +161,7 @@ def find_moved(uuid: str) -> Path | None:
 
 
 def open_file(path: Path | str, carried: bool = False, trusted: bool = False) -> File:
-    """Opens a handtool file. A child process checks it first, unless `trusted`: another process of this run has done
-    that.
+    """Opens a handtool file. A child process checks it first, unless `trusted`: another process of this run did.
 
     Errors: HandtoolError (no such file), DamagedFile (not HDF5, not ours, damaged, hostile, newer).
     """
@@ -268,12 +265,11 @@ def read_attrs(file: File, table: Table | str) -> dict:
 
 
 def plain_attrs(item: h5py.Group) -> dict:
-    values = {}
-    for key, value in item.attrs.items():
-        values[key] = (
-            decode(value) if isinstance(value, bytes) else value.item() if isinstance(value, np.generic) else value
-        )
-    return values
+    return {key: plain_attr(value) for key, value in item.attrs.items()}
+
+
+def plain_attr(value: Any) -> Any:
+    return decode(value) if isinstance(value, bytes) else value.item() if isinstance(value, np.generic) else value
 
 
 def video_names(file: File) -> list[str]:

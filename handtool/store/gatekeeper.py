@@ -1,8 +1,7 @@
 """Checks the structure of a file in a child process before this process opens it.
 
 A damaged or hostile file can crash libhdf5 or make it loop. In a child process, which is killed after ten seconds, this
-does no harm. `python -m handtool.store.gatekeeper PATH` prints JSON lines: a verdict on the file and on each file that
-it links to.
+does no harm. `python -m handtool.store.gatekeeper PATH` prints JSON lines: verdicts on the file and its links.
 """
 
 import json
@@ -74,19 +73,16 @@ def examine(path: Path) -> list[dict]:
     said = [json.loads(line) for line in output.decode("utf-8", "replace").splitlines() if line.endswith("}")]
     verdicts = [entry for entry in said if "problem" in entry]
     if DONE not in said:
-        begun = [entry["path"] for entry in said if entry.get("begun")]
+        begun = [str(path), *(entry["path"] for entry in said if entry.get("begun"))]
         ending = "crashes the HDF5 library" if in_time else "hangs the HDF5 library"
-        verdicts.append(
-            {"path": begun[-1] if begun else str(path), "problem": ending, "hint": "it is damaged; make it again"}
-        )
+        verdicts.append({"path": begun[-1], "problem": ending, "hint": "it is damaged; make it again"})
     return verdicts
 
 
 def fork_child(path: Path) -> tuple[bytes, bool]:
     """What the child wrote, and whether it ended in time. A fork takes 5 ms, a new interpreter 300 ms.
 
-    h5py's lock is held, so no other thread is inside libhdf5 at the fork; the child uses no other state that a thread
-    could have left unfinished.
+    h5py's lock is held, so no other thread is inside libhdf5 at the fork; the child uses no other shared state.
     """
     reader, writer = os.pipe()
     with phil, warnings.catch_warnings():
@@ -130,10 +126,9 @@ def start_child(path: Path) -> tuple[bytes, bool]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     environment.pop("HDF5_PLUGIN_PATH", None)
     command = [sys.executable, "-P", "-m", "handtool.store.gatekeeper", str(path)]
+    how: dict[str, Any] = {"capture_output": True, "stdin": subprocess.DEVNULL, "env": environment}
     try:
-        return subprocess.run(
-            command, capture_output=True, timeout=SECONDS, env=environment, stdin=subprocess.DEVNULL
-        ).stdout, True
+        return subprocess.run(command, timeout=SECONDS, **how).stdout, True
     except subprocess.TimeoutExpired as expired:
         return expired.stdout or b"", False
 
@@ -154,10 +149,8 @@ def check_file(path: str) -> dict:
     except Refused as refusal:
         verdict["problem"], verdict["hint"] = (*refusal.args, None)[:2]
     except Exception as error:  # h5py raises exceptions of many types on damaged files
-        verdict["problem"], verdict["hint"] = (
-            f"is damaged ({first_line(error)})",
-            "make it again; handtool check names damaged files",
-        )
+        hint = "make it again; handtool check names damaged files"
+        return verdict | {"problem": f"is damaged ({first_line(error)})", "hint": hint}
     return verdict
 
 
@@ -311,10 +304,9 @@ def check_table(group: h5py.Group, table: Table) -> dict[str, int]:
 def check_column(dataset: h5py.Dataset, column: Column) -> None:
     kinds = {"utf8": "S", "bool": "b", **dict.fromkeys(ENUMS, "i")}
     kind, size = (kinds[column.dtype], None) if column.dtype in kinds else (column.dtype[0], int(column.dtype[1:]))
-    fits = (
-        dataset.dtype.kind == kind and size in (None, dataset.dtype.itemsize) and dataset.ndim == 1 + len(column.shape)
-    )
-    if not fits or any(want not in (None, have) for have, want in zip(dataset.shape[1:], column.shape)):
+    fits = dataset.dtype.kind == kind and size in (None, dataset.dtype.itemsize)
+    same_shape = all(want in (None, have) for have, want in zip(dataset.shape[1:], column.shape))
+    if not fits or not same_shape or dataset.ndim != 1 + len(column.shape):
         raise Refused(f"holds /{column.path} as {dataset.dtype} {dataset.shape}, not as the schema says")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from handtool.store.columns import read_array, write_array
 from handtool.store.file import File, plain_attrs
 from handtool.store.sink import Sink
-from handtool.store.text import encode
+from handtool.store.text import write_attrs
 
 METRIC_ARRAYS = ("per_hand", "per_joint", "per_finger", "per_video", "pck")  # groups of /metrics other than protocols
 
@@ -47,13 +47,7 @@ def read_metrics(file: File) -> dict:
 
 
 def read_group(group: h5py.Group, file: File) -> dict:
-    inside = {
-        k: read_array(v, file.path) if isinstance(v, h5py.Dataset) else read_group(v, file) for k, v in group.items()
-    }
-    return {**plain_attrs(group), **inside}
-
-
-def write_attrs(group: h5py.Group, attrs: Mapping[str, object]) -> None:
-    for key, value in attrs.items():
-        if value is not None:
-            group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)
+    found = plain_attrs(group)
+    for name, item in group.items():
+        found[name] = read_array(item, file.path) if isinstance(item, h5py.Dataset) else read_group(item, file)
+    return found

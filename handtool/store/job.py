@@ -13,7 +13,7 @@ import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError, first_line
 from handtool.store.columns import read_array, write_array
-from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish, write_bytes_whole
+from handtool.store.disk import disk_error, write_bytes_whole, write_whole
 from handtool.store.provenance import Record
 from handtool.store.text import from_json_bytes, json_bytes
 
@@ -50,24 +50,14 @@ class Job:
 
     def save(self, name: str, values: dict[str, object], attrs: dict | None = None) -> None:
         """Writes or replaces a part atomically: arrays and bytes as datasets, everything else as JSON."""
-        descriptor, temporary = make_neighbour(self.path(name))
-        disk = DiskFile(descriptor)
-        try:
-            with h5py.File(disk, "w", libver=("v110", "v110")) as h5:
-                plain = {"attrs": attrs or {}, "values": {}}
-                for key, value in values.items():
-                    if isinstance(value, (bytes, np.ndarray)):
-                        write_value(h5, key, value)
-                    else:
-                        plain["values"][key] = value
-                write_array(h5, "plain", json_bytes(plain), contiguous=True)
-            disk.sync()
-            if disk.error:
-                raise disk_error(disk.error, self.path(name))
-            publish(temporary, self.path(name))
-        finally:
-            disk.close()
-            temporary.unlink(missing_ok=True)
+        with write_whole(self.path(name)) as disk, h5py.File(disk, "w", libver=("v110", "v110")) as h5:
+            plain = {"attrs": attrs or {}, "values": {}}
+            for key, value in values.items():
+                if isinstance(value, (bytes, np.ndarray)):
+                    write_value(h5, key, value)
+                else:
+                    plain["values"][key] = value
+            write_array(h5, "plain", json_bytes(plain), contiguous=True)
 
     def load(self, name: str) -> dict:
         """The values that `save` wrote. Errors: DamagedFile."""
@@ -76,9 +66,8 @@ class Job:
             with h5py.File(path, "r", locking=False) as h5:
                 plain: Any = from_json_bytes(read_array(h5["plain"], path))
                 values = dict(plain["values"])
-                h5["values"].visititems(
-                    lambda key, item: read_value(key, item, values, path)
-                ) if "values" in h5 else None
+                if "values" in h5:
+                    h5["values"].visititems(lambda key, item: read_value(key, item, values, path))
                 return values
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise DamagedFile(f"{path} is damaged ({first_line(error)})", hint="run again with --restart") from error

@@ -8,35 +8,24 @@ import platform
 import shlex
 import socket
 import stat
-import sys
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from handtool import __version__
 from handtool.config import MACHINE_SETTINGS, OPEN_SETTINGS, RESULT_VERSIONS
 from handtool.store.columns import read_array, write_array
-from handtool.store.text import decode, encode, from_json_bytes, json_bytes, plain
+from handtool.store.text import decode, from_json_bytes, json_bytes, plain, write_attrs
 
 NAMESPACE = uuid.UUID("6f1d6b6e-5a0a-5c57-9d0e-68616e64746f")
 LIBRARIES = (
-    "numpy",
-    "h5py",
-    "torch",
-    "torchvision",
-    "hnswlib",
-    "opencv-python",
-    "opencv-python-headless",
-    "av",
-    "mediapipe",
-    "onnx",
-    "onnxruntime",
+    "numpy h5py torch torchvision hnswlib opencv-python opencv-python-headless av mediapipe onnx onnxruntime".split()
 )
 # stored as u1 datasets; everything else as attributes
 LONG_TEXTS = ("command", "config", "inputs", "report", "libraries")
@@ -58,8 +47,7 @@ class Input:
 
 @dataclass
 class Record:
-    """One step, before it has run. `plan`: for a training, the values chosen for settings that the config leaves
-    open."""
+    """One step, before it has run. `plan`: for a training, the values of settings that the config leaves open."""
 
     program: str
     config: dict
@@ -152,25 +140,24 @@ def stamp_raw(path: Path) -> Input:
     """A raw file as an input; a folder stands for all files below it."""
     path = Path(path)
     files = find_material(path) if path.is_dir() else [(path.name, path.stat().st_size, path.stat().st_mtime_ns)]
-    digest = hashlib.sha256(
-        "\n".join(f"{name} {size} {changed}" for name, size, changed in files).encode("utf-8", "surrogateescape")
-    ).hexdigest()[:16]
-    return Input(str(path.absolute()), sum(size for _, size, _ in files), "", digest)
+    stamp = digest(f"{name} {size} {changed}" for name, size, changed in files)
+    return Input(str(path.absolute()), sum(size for _, size, _ in files), "", stamp)
 
 
 def stamp_list(name: str, paths: list[Path]) -> Input:
     """A list of raw files as one input: the files that it names, not its own time. A missing file has size 0."""
     stamps = [stamp_raw(path) if path.exists() else Input(str(path.absolute()), 0) for path in paths]
-    digest = hashlib.sha256("\n".join(item.identity for item in stamps).encode("utf-8", "surrogateescape")).hexdigest()[
-        :16
-    ]
-    return Input(name if name == "-" else str(Path(name).absolute()), sum(item.size for item in stamps), "", digest)
+    whole = name if name == "-" else str(Path(name).absolute())
+    return Input(whole, sum(item.size for item in stamps), "", digest(item.identity for item in stamps))
+
+
+def digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def find_material(folder: Path) -> list[tuple[str, int, int]]:
     """All files below, sorted by the parts of their paths, each with its size and time in ns. Left out is what handtool
-    writes: hidden files, HDF5 (an output may be beside its videos) and OUT.partial/. One `stat` per file, since there
-    may be a million."""
+    writes: hidden files, HDF5 (an output may be beside its videos) and OUT.partial/. One `stat` per file."""
     found, seen = [], set()
     for here, below, names in os.walk(folder, followlinks=True):
         if os.path.realpath(here) in seen:
@@ -180,11 +167,8 @@ def find_material(folder: Path) -> list[tuple[str, int, int]]:
         below[:] = [name for name in below if not name.startswith(".") and not name.endswith(".partial")]
         under = os.path.relpath(here, folder) + os.sep if here != os.fspath(folder) else ""
         for name in names:
-            if (
-                not name.startswith(".")
-                and not name.endswith((".h5", ".hdf5"))
-                and (file := stat_or_none(os.path.join(here, name)))
-            ):
+            ours = name.startswith(".") or name.endswith((".h5", ".hdf5"))
+            if not ours and (file := stat_or_none(os.path.join(here, name))):
                 found.append((under + name, file.st_size, file.st_mtime_ns))
     return sorted(found, key=lambda file: file[0].replace(os.sep, "\0"))
 
@@ -200,10 +184,6 @@ def stat_or_none(path: str) -> os.stat_result | None:
     return file if stat.S_ISREG(file.st_mode) else None
 
 
-def command_line() -> str:
-    return shlex.join(["handtool", *sys.argv[1:]])
-
-
 def merge_chains(chains: list[list[dict]]) -> list[dict]:
     """Several chains as one, oldest first, each step once."""
     merged: dict[str, dict] = {}
@@ -217,11 +197,9 @@ def write_chain(h5: h5py.File, chain: list[dict]) -> None:
     top = h5.create_group("provenance")
     for number, entry in enumerate(chain):
         group = top.create_group(f"{number:03d}")
-        for key, value in entry.items():
-            if key in LONG_TEXTS:
-                write_array(group, key, json_bytes(value), contiguous=True)
-            else:
-                group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)
+        for key in (key for key in LONG_TEXTS if key in entry):
+            write_array(group, key, json_bytes(entry[key]), contiguous=True)
+        write_attrs(group, {key: value for key, value in entry.items() if key not in LONG_TEXTS})
 
 
 def read_chain(h5: h5py.File, path: object) -> list[dict]:
@@ -230,10 +208,7 @@ def read_chain(h5: h5py.File, path: object) -> list[dict]:
     for name in sorted(h5["provenance"], key=int) if "provenance" in h5 else []:
         group = h5["provenance"][name]
         entry = {key: decode(value) if isinstance(value, bytes) else plain(value) for key, value in group.attrs.items()}
-        for key in LONG_TEXTS:
-            if key in group:
-                entry[key] = from_json_bytes(read_array(group[key], path))
-        chain.append(entry)
+        chain.append(entry | {key: from_json_bytes(read_array(group[key], path)) for key in LONG_TEXTS if key in group})
     return chain
 
 
@@ -242,12 +217,8 @@ def rebuild_commands(chain: list[dict], path: str | None = None) -> list[str]:
 
     A file that one step wrote to standard output and another read by name appears as a redirection.
     """
-    names = {
-        item["uuid"]: item["path"]
-        for entry in chain
-        for item in entry["inputs"]
-        if item.get("uuid") and item["path"] != "-"
-    }
+    inputs = [item for entry in chain for item in entry["inputs"]]
+    names = {item["uuid"]: item["path"] for item in inputs if item.get("uuid") and item["path"] != "-"}
     lines: dict[str, str] = {}  # uuid of the file that the line makes -> line
     streamed = set()
     for entry in chain:

@@ -32,7 +32,8 @@ class Chosen:
         """The column for a block of the chosen rows, filled for files without it; at least one file must have it."""
         file, row = self.file[block], self.row[block]
         example = read_column(next(f for f in self.files if f.has(column)), column, slice(0, 0))
-        values = np.full((len(row), *example.shape[1:]), fill_of(column), dtype=example.dtype)
+        fill = column.fill if column.fill is not None else EMPTY[column.dtype[0]]
+        values = np.full((len(row), *example.shape[1:]), fill, dtype=example.dtype)
         for n in np.unique(file):
             if self.files[n].has(column):
                 values[file == n] = read_column(self.files[n], column, row[file == n])
@@ -47,19 +48,11 @@ class Chosen:
         return maps
 
 
-def fill_of(column: Column) -> object:
-    return column.fill if column.fill is not None else EMPTY[column.dtype[0]]
-
-
 def nothing_known(table: Table, count: int, names: Iterable[str] = ()) -> dict[str, object]:
     """Fill values for `count` unknown hands: the required columns of a table, and the optional ones among `names`."""
     columns = [column for column in table.columns if not column.optional or column.name in names]
-    texts: dict[str, object] = {column.name: [column.fill] * count for column in columns if column.dtype == "utf8"}
-    return texts | {
-        column.name: np.full((count, *(n or 0 for n in column.shape)), column.fill)
-        for column in columns
-        if column.dtype != "utf8"
-    }
+    filled = {column: np.full((count, *(n or 0 for n in column.shape)), column.fill) for column in columns}
+    return {column.name: array.tolist() if column.dtype == "utf8" else array for column, array in filled.items()}
 
 
 def present_columns(files: list[File], table: Table) -> list[Column]:
@@ -120,14 +113,11 @@ class JpegLinks:
                     hint="leave --link out, or give the file by name",
                 )
             self.first.append(len(self.paths))
-            named = (
-                read_jpeg_files(owner) if file.has(CROPS.jpeg_file) else [{"file": owner.path.name, "uuid": owner.uuid}]
-            )
-            for entry in named:
+            own = [{"file": owner.path.name, "uuid": owner.uuid}]
+            for entry in read_jpeg_files(owner) if file.has(CROPS.jpeg_file) else own:
                 path = str(find_moved(entry["uuid"]) or linked_path(owner.path, entry["file"]))
-                self.paths.append(
-                    {"file": path if sink.folder is None else os.path.relpath(path, sink.folder), "uuid": entry["uuid"]}
-                )
+                path = path if sink.folder is None else os.path.relpath(path, sink.folder)
+                self.paths.append({"file": path, "uuid": entry["uuid"]})
 
     def as_json(self) -> str:
         return json.dumps(self.paths)  # in ASCII, since a file name need not be UTF-8
@@ -161,30 +151,19 @@ def copy_pairs(sink: Sink, chosen: Chosen, attrs: dict, progress: Progress = sil
         writer.append({"anchor_offset": np.zeros(1, np.int64)})
         for start in range(0, max(len(chosen.row), 1), BLOCK_ROWS):
             file, row = chosen.file[start : start + BLOCK_ROWS], chosen.row[start : start + BLOCK_ROWS]
-            nothing = np.zeros(0, np.int64)
-            parts, count = (
-                [(nothing, {c.name: nothing for c in PAIRS.columns[1:4]}, nothing)],
-                np.zeros(len(row), np.int64),
-            )
+            nothing, count = np.zeros(0, np.int64), np.zeros(len(row), np.int64)
+            parts = [{"anchor": nothing, "positive": nothing, "distance": nothing, "rank": nothing}]
             for n in np.unique(file):
                 here = np.flatnonzero(file == n)
                 first = offsets[n][row[here]]
-                count[here] = offsets[n][row[here] + 1] - first
-                owner = np.repeat(here, count[here])
-                place = (
-                    np.arange(len(owner))
-                    - np.repeat(np.cumsum(count[here]) - count[here], count[here])
-                    + np.repeat(first, count[here])
-                )
-                parts.append(
-                    (owner, {c.name: read_column(chosen.files[n], c, place) for c in PAIRS.columns[1:4]}, new_rows[n])
-                )
-            order = np.argsort(np.concatenate([owner for owner, _, _ in parts]), kind="stable")
-            columns = {
-                name: np.concatenate([values[name] for _, values, _ in parts])[order] for name in ("distance", "rank")
-            }
-            columns["anchor"] = start + np.concatenate([owner for owner, _, _ in parts])[order]
-            columns["positive"] = np.concatenate([new[values["positive"]] for _, values, new in parts])[order]
+                count[here] = size = offsets[n][row[here] + 1] - first
+                owner = np.repeat(here, size)
+                place = np.arange(len(owner)) + np.repeat(first - np.cumsum(size) + size, size)
+                part = {c.name: read_column(chosen.files[n], c, place) for c in PAIRS.columns[1:4]}
+                parts.append(part | {"anchor": start + owner, "positive": new_rows[n][part["positive"]]})
+            columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            order = np.argsort(columns["anchor"], kind="stable")
+            columns = {name: values[order] for name, values in columns.items()}
             writer.append(columns | {"anchor_offset": written + np.cumsum(count)})
             written += int(count.sum())
             progress("copy pairs", min(start + BLOCK_ROWS, len(chosen.row)), len(chosen.row))

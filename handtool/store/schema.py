@@ -1,7 +1,6 @@
 """The tables and columns of a handtool file, version 1: names, types, shapes, units. docs/SCHEMA.md describes them.
 
-Lengths: N hands, V videos, M pairs, H hands on frames of videos, B bytes, T training steps. A column is an attribute of
-its table: `CROPS.box`.
+Lengths: N hands, V videos, M pairs, H hands on frames, B bytes, T training steps. A column of a table: `CROPS.box`.
 """
 
 from dataclasses import dataclass, field

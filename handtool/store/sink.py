@@ -1,5 +1,6 @@
 """Writing: an output that appears complete or not at all, with links, checksums and provenance."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish
 from handtool.store.file import File
 from handtool.store.provenance import Record, merge_chains, write_chain
 from handtool.store.schema import CROPS, CURVE, FORMAT, FORMAT_VERSION, Column, Table
-from handtool.store.text import encode
+from handtool.store.text import encode, write_attrs
 
 COPY_BYTES = 1 << 22
 
@@ -50,17 +51,12 @@ class Sink:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         full = self.disk.error
         if not self.finished:
-            self.close_quietly()
+            with contextlib.suppress(Exception):  # the disk is full or the run was interrupted; the file is deleted
+                self.h5.close()
         self.disk.close()
         self.temporary.unlink(missing_ok=True)
         if full and not isinstance(error, HandtoolError) and (error is None or isinstance(error, Exception)):
             raise disk_error(full, self.path or self.temporary) from error
-
-    def close_quietly(self) -> None:
-        try:
-            self.h5.close()
-        except Exception:  # the disk is full or the run was interrupted; the file is deleted anyway
-            pass
 
     @property
     def folder(self) -> Path | None:
@@ -169,12 +165,10 @@ class TableWriter:
         block = dict(block)
         if self.spool is not None and "jpeg" in block:
             self.append_jpegs(block.pop("jpeg"))
-        known = {c.name: c for c in self.table.columns}
-        lengths = {name: len(values) for name, values in block.items()}
+        known = self.table.by_name
         assert set(block) <= set(known), f"/{self.table.group} has no column {set(block) - set(known)}"
-        assert len({n for name, n in lengths.items() if known[name].length != "N+1"}) <= 1, (
-            f"/{self.table.group}: {lengths}"
-        )
+        lengths = {len(values) for name, values in block.items() if known[name].length != "N+1"}
+        assert len(lengths) <= 1, f"/{self.table.group}: columns of {lengths} rows"
         for name, values in block.items():
             if known[name].dtype == "utf8":
                 self.texts.setdefault(name, []).extend(str(v) for v in values)
@@ -212,19 +206,14 @@ class TableWriter:
         if self.spool is not None:
             self.close_jpegs()
         for name, texts in self.texts.items():
-            array = to_storage(next(c for c in self.table.columns if c.name == name), texts)
-            self.note(name, write_array(self.group, name, array))
+            self.note(name, write_array(self.group, name, to_storage(self.table.by_name[name], texts)))
         for name, dataset in self.datasets.items():
             self.note(name, write_checksum(dataset, self.checksums[name], getattr(self.table, name).unit))
         missing = [c.name for c in self.table.columns if not c.optional and c.name not in self.group]
-        if missing and not any(
-            len(self.group[c.name]) for c in self.table.columns if c.name in self.group and c.length != "N+1"
-        ):
-            self.write_empty(missing)
-        elif missing:
-            raise AssertionError(f"/{self.table.group} lacks {missing}")
-        for key, value in self.attrs.items():
-            self.group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)
+        written = [c.name for c in self.table.columns if c.name in self.group and c.length != "N+1"]
+        assert not missing or not any(len(self.group[name]) for name in written), f"/{self.table.group} lacks {missing}"
+        self.write_empty(missing)
+        write_attrs(self.group, self.attrs)
 
     def close_jpegs(self) -> None:
         """Writes jpeg, jpeg_offset and jpeg_crc32. With `cat --link` jpeg is empty and the others are given."""
@@ -273,10 +262,8 @@ def write_table(sink: Sink, table: Table, columns: Mapping[str, Any], attrs: dic
 
 def create_file(path: Path | None, record: Record, sources: list[File] | None = None) -> Sink:
     """Begins an output (None: a stream). Errors: HandtoolError (no such folder, no permission, disk full)."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise HandtoolError(
-            f"there is no folder {path.absolute().parent} for {path.name}", hint=f"mkdir -p {path.absolute().parent}"
-        )
+    if path is not None and not (folder := path.absolute().parent).is_dir():
+        raise HandtoolError(f"there is no folder {folder} for {path.name}", hint=f"mkdir -p {folder}")
     try:
         return Sink(path, record, list(sources or []))
     except OSError as error:

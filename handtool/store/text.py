@@ -1,6 +1,7 @@
 """Fixed-length UTF-8 strings: damaged variable-length strings of HDF5 read back wrong without an error."""
 
 import json
+from collections.abc import Mapping
 
 import h5py
 import numpy as np
@@ -20,6 +21,12 @@ def encode_all(texts: list[str] | np.ndarray) -> np.ndarray:
     return np.array(data, dtype=h5py.string_dtype("utf-8", width))
 
 
+def write_attrs(group: h5py.Group, attrs: Mapping[str, object]) -> None:
+    for key, value in attrs.items():
+        if value is not None:
+            group.attrs[key] = encode(value) if isinstance(value, str) else np.asarray(value)
+
+
 def decode(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
@@ -31,9 +38,8 @@ def decode_all(values: np.ndarray) -> np.ndarray:
 
 def json_bytes(value: object) -> np.ndarray:
     """A value as JSON in a u1 array, which has no length limit and has a checksum."""
-    return np.frombuffer(
-        json.dumps(value, ensure_ascii=False, default=plain).encode("utf-8", "replace"), dtype=np.uint8
-    )
+    text = json.dumps(value, ensure_ascii=False, default=plain)
+    return np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
 
 
 def from_json_bytes(data: np.ndarray) -> object:
