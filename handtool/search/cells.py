@@ -1,9 +1,7 @@
-"""Cells: blocks of at most `WIDTH` neighbouring rows with a bounding ball, which exact search multiplies or skips as a
-whole.
+"""Cells: blocks of at most `WIDTH` neighbouring rows with a bounding ball, which exact search multiplies or skips.
 
-Groups of `SMALL` rows or more have their own cells, so that an anchor's own group can be skipped; smaller groups are
-mixed in common cells (group -1). Rows are split at the median of the widest axis (Bentley 1975, k-d tree,
-doi:10.1145/361002.361007).
+Groups of `SMALL` rows or more have their own cells, so that an anchor's own group can be skipped; smaller groups share
+cells (group -1). Split at the median of the widest axis (Bentley 1975, k-d tree, doi:10.1145/361002.361007).
 """
 
 from dataclasses import dataclass

@@ -23,8 +23,7 @@ def limit_in_degree(
     num_rows: int,
     progress: Progress = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """positive, distance (m, k'): candidates, nearest first, -1 where fewer exist. Returns (m, topk) each, -1 and inf
-    where fewer are left.
+    """positive, distance (m, k'): candidates, nearest first, -1: none. Returns (m, topk) each, -1 and inf: none.
 
     `ask(places, depth)` returns longer lists (len(places), depth) for some anchors. It is called, up to the 1,024
     nearest, while anchors have fewer than k positives and longer lists exist. `num_rows`: rows of the pool.

@@ -93,9 +93,8 @@ def _label(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _hash(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """64 bits of each vector (multiply and add, wrapping). (m,) uint64."""
     bits = np.uint32 if vectors.dtype == np.float32 else np.uint64
-    factor = np.random.default_rng(1).integers(1, 2**63, vectors.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(
-        1
-    )
+    factor = np.random.default_rng(1).integers(1, 2**63, vectors.shape[1], dtype=np.uint64)
+    factor = 2 * factor + 1
     key = np.empty(len(rows), np.uint64)
     for start in range(0, len(rows), 65536):
         block = np.ascontiguousarray(vectors[rows[start : start + 65536]])

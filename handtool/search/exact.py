@@ -49,8 +49,7 @@ def find_exact(
     """The `topk` nearest rows of `cells` that may pair with each anchor; nearest first, equal distances by row.
 
     vectors (n, d); anchors (m,): rows of vectors in any order; `cells`: made with the groups of `exclusion`;
-    `radius_share` 1: exact; `near`: cells with the anchors, if `cells` lacks them. Memory: a few MB per thread beside
-    the result.
+    `radius_share` 1: exact; `near`: cells with the anchors, if `cells` lacks them. Memory: a few MB per thread.
     """
     positive = np.full((len(anchors), topk), -1, np.int64)
     distance = np.full((len(anchors), topk), np.inf)

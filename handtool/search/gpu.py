@@ -1,5 +1,4 @@
-"""Exact search on a GPU with torch: float32 products give a few more than k candidates, which float64 measures and
-orders.
+"""Exact search on a GPU with torch: float32 products give a few more than k candidates, which float64 orders.
 
 If rounding could have hidden a neighbour (many rows at nearly the k-th distance), the anchor is searched again on the
 CPU, so that both devices give the same answer.

@@ -78,10 +78,10 @@ def _hnswlib():
     try:
         import hnswlib
     except ImportError as error:
-        problem = f"hnswlib cannot be imported ({error}): PyPI has only its source"
-        install = "apt-get install g++ && pip install --force-reinstall --no-cache-dir hnswlib"
         raise HandtoolError(
-            f"{problem}, which a C++ compiler (g++ or clang++) must build",
-            hint=f"{install}   (or mine with --index exact)",
+            f"hnswlib cannot be imported ({error}): PyPI has only its source, which a C++ compiler (g++ or clang++) "
+            "must build",
+            hint="apt-get install g++ && pip install --force-reinstall --no-cache-dir hnswlib   "
+            "(or mine with --index exact)",
         ) from error
     return hnswlib

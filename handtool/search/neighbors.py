@@ -9,7 +9,7 @@ and the scan is cheaper.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -69,23 +69,15 @@ def neighbors_in_other_groups(
     seed: int = MineConfig.seed,
     progress: Progress = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """vectors (n, d) float, groups (n,) of any kind. Returns positive (n, topk) int64 and Euclidean distance (n, topk)
-    float32.
+    """vectors (n, d) float, groups (n,) of any kind. Returns positive (n, topk) int64 and Euclidean distance, float32.
 
     Nearest first, equal distances: the lower row first; -1 and +inf if fewer exist. A row with NaN or infinity has no
-    neighbours and is no neighbour. `exact` gives the order of a double loop in float64; `hnsw` may miss rows, and is
-    otherwise exact.
+    neighbours and is no neighbour. `exact` gives the order of a float64 double loop; `hnsw` may miss rows.
     """
-    exclusion = Exclusion(number_groups(groups))
-    found = find_neighbors(
-        vectors, exclusion, topk, Search(index, m, ef_construction, ef, threads, seed), progress=progress
-    )
+    exclusion = Exclusion(np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.int64))
+    how = Search(index, m, ef_construction, ef, threads, seed)
+    found = find_neighbors(vectors, exclusion, topk, how, progress=progress)
     return found.positive.astype(np.int64, copy=False), found.distance
-
-
-def number_groups(groups: np.ndarray) -> np.ndarray:
-    """Groups of any type as numbers from 0. (n,) int64."""
-    return np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def find_neighbors(
@@ -99,20 +91,15 @@ def find_neighbors(
     new: Callable = np.empty,
     progress: Progress = silent,
 ) -> Neighbors:
-    """The `topk` nearest rows of `pool` for each of `anchors` (both: rising rows of vectors; None: all), of the same
-    `kind` (n,) if given.
+    """The `topk` nearest rows of `pool` for each of `anchors` (both rising; None: all), of one `kind` (n,) if given.
 
     `new(shape, dtype)` makes the arrays of the result, for example on the disk to keep large results out of memory.
     """
     vectors = np.asarray(vectors)
     if vectors.dtype not in (np.float32, np.float64):
         vectors = vectors.astype(np.float32)
-    if (
-        vectors.ndim != 2
-        or len(exclusion.group) != len(vectors)
-        or topk < 1
-        or how.index not in ("hnsw", "exact", "scan")
-    ):
+    fits = vectors.ndim == 2 and len(exclusion.group) == len(vectors)
+    if not fits or topk < 1 or how.index not in get_args(Index):
         raise ValueError(f"vectors {vectors.shape}, groups {exclusion.group.shape}, topk {topk}, index {how.index!r}")
     asked = np.arange(len(vectors)) if anchors is None else anchors
     rows = np.int32 if len(vectors) < 2**31 else np.int64
@@ -193,9 +180,9 @@ class _Search:
         probe = self.anchors[self.probe(np.arange(len(self.anchors)), PROBE_CELLS)]
         rank = count_within(self.vectors, probe, self.distinct.first, self.scan_some(probe, 1.0).distance[:, -1])
         solved = float((rank <= max(self.how.ef, 2 * (self.topk + 1)) // 2).mean())
-        return solved >= LEAST_SOLVED or solved * self.scan_some(probe, self.radius_share).compared > GRAPH_STEPS * len(
-            probe
-        )
+        if solved >= LEAST_SOLVED:
+            return True
+        return solved * self.scan_some(probe, self.radius_share).compared > GRAPH_STEPS * len(probe)
 
     @cached_property
     def radius_share(self) -> float:
@@ -205,12 +192,10 @@ class _Search:
         truth = self.scan_some(probe, 1.0).distance
         there = np.isfinite(truth)
         last = np.where(there, truth, -np.inf).max(axis=1, keepdims=True) * (1 + 1e-12)
-        return next(
-            radius_share
-            for radius_share in RADIUS_SHARES
-            if radius_share == 1
-            or (self.scan_some(probe, radius_share).distance <= last).sum() >= LEAST_RECALL * there.sum()
-        )
+        for share in RADIUS_SHARES[:-1]:
+            if (self.scan_some(probe, share).distance <= last).sum() >= LEAST_RECALL * there.sum():
+                return share
+        return 1.0
 
     def scan_some(self, anchors: np.ndarray, radius_share: float) -> Exact:
         return find_exact(
@@ -229,16 +214,8 @@ class _Search:
         place = np.full(len(self.vectors), -1, np.int64)
         place[self.distinct.first] = np.arange(len(self.distinct.first))
         order = place[self.cells.order]
-        graph = Graph(
-            self.vectors,
-            self.distinct.first,
-            order[order >= 0],
-            how.m,
-            how.ef_construction,
-            how.threads,
-            how.seed,
-            self.progress,
-        )
+        settings = how.m, how.ef_construction, how.threads, how.seed, self.progress
+        graph = Graph(self.vectors, self.distinct.first, order[order >= 0], *settings)
         place[anchors] = np.arange(len(anchors))
         found.repeatable &= graph.repeatable
         todo, ef = place[self.near.order], max(how.ef, 2 * (self.topk + 1))
@@ -249,11 +226,9 @@ class _Search:
             else:
                 found.asked_again = max(found.asked_again, len(todo))
             todo, ef = todo[short], 4 * ef
-            if (
-                len(todo) == 0
-                or ef > min(DEEPEST_EF, graph.size)
-                or not self.is_cheaper(graph, todo, ef, positive, distance)
-            ):
+            if len(todo) == 0 or ef > min(DEEPEST_EF, graph.size):
+                return todo
+            if not self.is_cheaper(graph, todo, ef, positive, distance):
                 return todo
 
     def is_cheaper(self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray) -> bool:
@@ -266,8 +241,7 @@ class _Search:
     def ask(
         self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray
     ) -> tuple[np.ndarray, float]:
-        """Writes the answers of the anchors `todo`. Returns which have too few neighbours (bool), and the share of
-        answers that were excluded.
+        """Writes the answers of the anchors `todo`. Returns which have too few (bool), and the excluded share.
 
         Only `ef` / 2 rows are asked for, since recall is lower among the last ones. An anchor that the graph does not
         find itself also counts as having too few: between tight clusters the graph can be disconnected.

@@ -44,8 +44,7 @@ def recall_on_sample(
 def describe_neighbors(
     positive: np.ndarray, distance: np.ndarray, pool: slice = slice(None), last: float = np.inf, seed: int = 5
 ) -> dict:
-    """Quantiles of the distance over all pairs and at rank 1, and of the in-degree (the number of anchors with the row
-    as a positive).
+    """Quantiles of the distance over all pairs and at rank 1, and of the in-degree (how many anchors have the row).
 
     positive, distance (m, k), read in blocks; pairs farther than `last` are left out. `pool`: the rows that can be
     positives (default: the anchors). Quantiles of more than 1,000,000 anchors are those of a sample of that size.
