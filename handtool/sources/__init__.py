@@ -1,2 +1,1 @@
-"""Sources of frames: videos, folders of images and labelled sets, each an iterator of frames with the hands known on
-them."""
+"""Sources of frames: videos, folders of images and labelled sets, each an iterator of frames with their known hands."""

@@ -19,11 +19,9 @@ Conversions: X_camera = R X + t, where R | t are of that frame since the cameras
 our order. One row a hand that has a box; a joint is valid where the annotation and joint_3d both say so. A video is a
 sequence with all its cameras, since they see the same moments; its rows go camera by camera. The subject is the number
 before `_user_id` in the sequence's name. `sample_id` is the place of the annotation in data, counted over the whole
-split, `sample_key` the image's path below the root; the two hands of an image share them. `frame` is the place among
-the images of the video.
+split, `sample_key` the image's path below the root; the two hands of an image share them. `frame`: place in its video.
 
-The truth of test is withheld: its images and boxes come out, no joint is valid. An image without calibration or pose is
-counted as failed.
+The truth of test is withheld: images and boxes come out, no joint is valid. Images without calibration or pose fail.
 
 Memory: the files of train (about a gigabyte) are read as streams, sequence by sequence, once, by the first process,
 which keeps about 800 bytes an image and, while it reads, the objects of one sequence (0.5 GB of train; all as objects
@@ -41,19 +39,16 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import RIGHT
+from handtool.sources import multi_camera
 from handtool.sources.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.large_json import read_items, read_members
-from handtool.sources.multi_camera import MM, as_numbers, find_missing_folders, find_rows, flat_mask, read_multi_camera
+from handtool.sources.multi_camera import MM, as_numbers, flat_mask, read_pose, rows_of_images, unexpected
 
 NAME, TITLE = "assemblyhands", "AssemblyHands"
 BOX_SCALE = 1.75
 SPLITS = {"train": "train", "val": "val", "test": "test"}
-FILES = (
-    "assemblyhands_{}_ego_data_v1-1.json",
-    "assemblyhands_{}_ego_calib_v1-1.json",
-    "assemblyhands_{}_joint_3d_v1-1.json",
-)
+FILES = tuple(f"assemblyhands_{{}}_{kind}_v1-1.json" for kind in ("ego_data", "ego_calib", "joint_3d"))
 # the first is the official one
 PREFIXES = ("images/", "", "images/ego_images_rectified/{}/", "ego_images_rectified/{}/")
 LOOKED_AT = 50  # images, to tell which of them holds
@@ -76,14 +71,12 @@ def list_splits(root: Path) -> list[str]:
 
 
 def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
-    """A video for each sequence. Raises HandtoolError where something is missing, WrongCommand for names that it has
-    not."""
+    """A video for each sequence. Raises HandtoolError where something is missing, WrongCommand for unknown names."""
     refuse_choice(TITLE, "--subset", choice.subset, "it has splits and cameras, no subsets")
     there = list_splits(root)
     if not there and choice.split is None:
-        raise missing_error(
-            root / "annotations" / "train" / FILES[0].format("train"), "the annotations of AssemblyHands", WHERE
-        )
+        path = root / "annotations" / "train" / FILES[0].format("train")
+        raise missing_error(path, "the annotations of AssemblyHands", WHERE)
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
     data, calib, joint_3d = (root / "annotations" / split / name.format(split) for name in FILES)
     for path in (data, calib) if split == "test" else (data, calib, joint_3d):
@@ -94,9 +87,7 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     chosen = np.isin(rows["camera"], [names["camera"].index(camera) for camera in wanted])
     order = np.lexsort((rows["frame"], rows["camera"], rows["sequence"]))
     bounds = np.searchsorted(rows["sequence"][order], np.arange(len(names["sequence"]) + 1))
-    of_sequence = {
-        name: order[start:end] for name, start, end in zip(names["sequence"], bounds, bounds[1:]) if end > start
-    }
+    of_sequence = {name: part for name, part in zip(names["sequence"], np.split(order, bounds[1:-1])) if len(part)}
     views = read_views(calib, of_sequence, rows, names["camera"])
     poses = read_poses(joint_3d, of_sequence, rows) if joint_3d.is_file() else {}
     if not any(np.isfinite(joints).any() for joints, _, _ in poses.values()):
@@ -107,23 +98,13 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
             split,
         )
     rows["file"] = np.char.add(find_prefix(root, split, rows["file"]).encode(), rows["file"])
-    videos = [
-        make_video(
-            root,
-            f"{title}/{split}",
-            sequence,
-            rows,
-            of_it,
-            np.flatnonzero(chosen[of_it]),
-            views[sequence],
-            poses.get(sequence),
-        )
-        for sequence, of_it in of_sequence.items()
-        if chosen[of_it].any()
-    ]
-    find_missing_folders(
-        root, videos, "unpacked to the end? The images go into images/ego_images_rectified/train, val and test"
-    )
+    videos = []
+    for sequence, of_it in of_sequence.items():
+        if (number := np.flatnonzero(chosen[of_it])).size:
+            name, known = f"{title}/{split}", (views[sequence], poses.get(sequence))
+            videos.append(make_video(root, name, sequence, rows, of_it, number, *known))
+    hint = "unpacked to the end? The images go into images/ego_images_rectified/train, val and test"
+    multi_camera.find_missing_folders(root, videos, hint)
     return videos
 
 
@@ -137,20 +118,12 @@ def make_video(
     views: tuple,
     poses: tuple | None,
 ) -> Video:
-    """of_it: (n,) the rows of the sequence, in its order; number: the places there of those that are chosen; views,
-    poses: of the sequence."""
+    """of_it: (n,) the sequence's rows in order; number: the places there of the chosen ones; views, poses: its own."""
     joints, known, pose = poses or (np.zeros((0, 42, 3)), np.zeros((0, 42), bool), np.full(len(of_it), -1))
     # pose -1 is the last: nothing known
     valid = rows["valid"][of_it] & np.concatenate([known, np.zeros((1, 42), bool)])[pose]
-    labels = {
-        "valid": valid,
-        "pose": pose,
-        "camera": views[0],
-        "extrinsics": views[1],
-        "box": rows["box"][of_it],
-        "file": rows["file"][of_it],
-        "id": of_it,
-    }
+    labels = {"valid": valid, "pose": pose, "camera": views[0], "extrinsics": views[1], "id": of_it}
+    labels |= {"box": rows["box"][of_it], "file": rows["file"][of_it]}
     labels = {name: values[number] for name, values in labels.items()} | {"number": number}
     labels["hands"] = np.isfinite(labels["box"]).all(axis=2)
     subject = SUBJECT.search(sequence)
@@ -176,9 +149,8 @@ def find_prefix(root: Path, split: str, files: np.ndarray) -> str:
     """What stands before a file_name: the official place, or one where the images were unpacked instead."""
     some = [name.decode() for name in files[:: max(1, len(files) // LOOKED_AT)].tolist()]
     prefixes = [prefix.format(split) for prefix in PREFIXES]
-    return next(
-        (prefix for prefix in prefixes if any((root / (prefix + name)).is_file() for name in some)), prefixes[0]
-    )
+    there = (prefix for prefix in prefixes if any((root / (prefix + name)).is_file() for name in some))
+    return next(there, prefixes[0])
 
 
 def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
@@ -201,18 +173,11 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
                 for side in ("right", "left"):
                     x0, y0, x1, y1 = map(float, item["bbox"][side] or [np.nan] * 4)
                     boxes.extend((x0, y0, x1, y1))
-                valid += (
-                    flat_mask(item["joint_valid"], path, f"annotation {place}") if "joint_valid" in item else bytes(42)
-                )
+                marks = item.get("joint_valid", [0] * 42)
+                valid += flat_mask(marks, path, f"annotation {place}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HandtoolError(
-                f"{path}: entry {place} of {name} is not as expected ({error!r})", hint="a file of another version?"
-            ) from None
-    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()} | {
-        "file": np.array(files or [b""])
-    }
-    of = find_rows(columns.pop("id"), np.frombuffer(image, np.int64), path)
-    rows = {name: values[of] for name, values in columns.items()}
+            raise unexpected(path, f"entry {place} of {name}", error) from None
+    rows = rows_of_images(images, files, np.frombuffer(image, np.int64), path)
     rows |= {"box": np.frombuffer(boxes).reshape(-1, 2, 4), "valid": np.frombuffer(valid, bool).reshape(-1, 42)}
     return rows, {name: list(known) for name, known in numbers.items()}
 
@@ -220,8 +185,7 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
 def read_views(
     path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray], cameras: list[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Sequence -> K (n, 3, 3) px and R | t (n, 3, 4) m of each of its rows, NaN where the file has none for that
-    frame."""
+    """Sequence -> K (n, 3, 3) px and R | t (n, 3, 4) m of each of its rows, NaN where the file has none."""
     views = {}
     for sequence, content in read_members(path, "calibration"):
         of_it = of_sequence.get(sequence, np.zeros(0, np.int64))
@@ -237,14 +201,10 @@ def read_views(
                 seen = frames.get(f"{rows['frame'][row]:06d}", {})
                 outer = next((seen[key] for key in (f"HMC_{name}_mono10bit", f"HMC_{name}", name) if key in seen), None)
                 if name in inner and outer is not None:
-                    camera[place], extrinsics[place] = (
-                        inner[name],
-                        as_numbers(outer, (3, 4), path, f"R | t of {name}, frame {rows['frame'][row]}"),
-                    )
+                    what = f"R | t of {name}, frame {rows['frame'][row]}"
+                    camera[place], extrinsics[place] = inner[name], as_numbers(outer, (3, 4), path, what)
         except (KeyError, AttributeError) as error:
-            raise HandtoolError(
-                f"{path}: {sequence} is not as expected ({error!r})", hint="a file of another version?"
-            ) from None
+            raise unexpected(path, sequence, error) from None
         extrinsics[:, :, 3] *= MM
         views[sequence] = camera, extrinsics
     return check_sequences(path, views, of_sequence)
@@ -253,32 +213,20 @@ def read_views(
 def read_poses(
     path: Path, of_sequence: dict[str, np.ndarray], rows: dict[str, np.ndarray]
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Sequence -> joints (p, 42, 3) m in the world, which are known (p, 42), and which pose (n,) each row of the
-    sequence has, -1: none.
+    """Sequence -> joints (p, 42, 3) m in the world, which are known (p, 42), and the pose (n,) of each row, -1: none.
 
     Where the truth is withheld every coordinate is the same number: NaN, and not known.
     """
     poses = {}
     for sequence, content in read_members(path, "annotations"):
         frames, pose = np.unique(rows["frame"][of_sequence.get(sequence, np.zeros(0, np.int64))], return_inverse=True)
-        joints, known, there = (
-            np.full((len(frames), 42, 3), np.nan),
-            np.zeros((len(frames), 42), bool),
-            np.zeros(len(frames), bool),
-        )
+        joints, known = np.full((len(frames), 42, 3), np.nan), np.zeros((len(frames), 42), bool)
+        there = np.zeros(len(frames), bool)
         for place, frame in enumerate(frames.tolist()):
             if (entry := content.get(f"{frame:06d}")) is not None:
-                what = f"frame {frame} of {sequence}"
-                if not isinstance(entry, dict) or "world_coord" not in entry:
-                    raise HandtoolError(f"{path}: {what} has no world_coord", hint="a file of another version?")
-                world, there[place] = as_numbers(entry["world_coord"], (42, 3), path, what) * MM, True
+                (world, marks), there[place] = read_pose(entry, path, f"frame {frame} of {sequence}"), True
                 if np.ptp(world) > 0:
-                    joints[place] = world
-                    known[place] = (
-                        np.frombuffer(flat_mask(entry["joint_valid"], path, what), bool)
-                        if "joint_valid" in entry
-                        else True
-                    )
+                    joints[place], known[place] = world, np.frombuffer(marks, bool)
         poses[sequence] = joints, known, np.where(there[pose], pose, -1)
     return check_sequences(path, poses, of_sequence)
 
@@ -299,4 +247,4 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     def find_box(row: int, hand: KnownHand) -> np.ndarray:
         return video.labels["box"][row, 0 if hand.side == RIGHT else 1]
 
-    return read_multi_camera(video, tally, find_box)
+    return multi_camera.read_multi_camera(video, tally, find_box)

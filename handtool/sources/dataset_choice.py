@@ -1,5 +1,4 @@
-"""The part of a published data set that is asked for: a split, subsets, cameras. A part that does not exist is an
-error of one line."""
+"""The part of a published data set that is asked for: a split, subsets, cameras."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,8 +7,7 @@ from handtool.errors import HandtoolError, WrongCommand
 
 
 def choose_split(title: str, asked: str | None, known: dict[str, str], there: list[str], root: Path) -> str:
-    """title: the set's name. known: what a user may say -> the set's own word. there: the splits that lie below `root`,
-    in the set's words.
+    """title: the set's name. known: what a user may say -> the set's word. there: the splits below `root`.
 
     Without `asked`, the only one that is there. Decided by names, before anything large is read. Raises WrongCommand.
     """
@@ -28,8 +26,7 @@ def choose_split(title: str, asked: str | None, known: dict[str, str], there: li
 
 
 def choose_some(title: str, option: str, asked: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...]:
-    """Those of `known` that are asked for, in the set's order; all where none is. option: "--cameras". Raises
-    WrongCommand."""
+    """Those of `known` that are asked for, in the set's order; all where none is. Raises WrongCommand."""
     known = tuple(known)
     if unknown := [each for each in asked if each not in known]:
         shown = ",".join(known[:8]) + (f" … ({len(known)} in all)" if len(known) > 8 else "")

@@ -9,13 +9,12 @@ A reader is the module of this folder that is called as the set is on the comman
     read_labelled_frames(video, tally)   their frames
 """
 
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 from handtool.config import BOX_SCALE, DATASETS
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.sources.frame import Choice, Frame, Tally, Video
+from handtool.sources.frame import Choice, Video
 
 SETS = {name: import_module(f"handtool.sources.{name}") for name in DATASETS}
 
@@ -38,10 +37,6 @@ def find_dataset(name: str, root: Path, title: str, choice: Choice) -> list[Vide
     if not root.is_dir():
         raise HandtoolError(f"{root} is no folder: a data set is named by its root")
     return SETS[name].find_videos(root, title, choice)
-
-
-def read_dataset(video: Video, tally: Tally) -> Iterator[Frame]:
-    return SETS[video.dataset].read_labelled_frames(video, tally)
 
 
 def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> None:
@@ -70,14 +65,13 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
 
 
 def box_scale_of(videos: list[Video]) -> float:
-    """Side of a crop / side of the hand's box where the user did not say: as the data sets do, BOX_SCALE of anything
-    else."""
-    said = {
-        video.dataset or "the rest": SETS[video.dataset].BOX_SCALE if video.dataset else BOX_SCALE for video in videos
-    }
-    scales = sorted({scale for scale in said.values() if scale is not None})
+    """Side of a crop / side of the hand's box where the user did not say: the data set's, else BOX_SCALE."""
+    names = dict.fromkeys(video.dataset for video in videos)
+    said = {name or "the rest": SETS[name].BOX_SCALE if name else BOX_SCALE for name in names}
+    said = {name: scale for name, scale in said.items() if scale is not None}
+    scales = sorted(set(said.values()))
     if len(scales) > 1:
-        told = ", ".join(f"{name} at {scale:g}" for name, scale in said.items() if scale is not None)
+        told = ", ".join(f"{name} at {scale:g}" for name, scale in said.items())
         raise WrongCommand(
             f"the crops of one file have one box scale, these are cut at different ones: {told}",
             hint=f"--box-scale {scales[-1]:g}",

@@ -1,5 +1,4 @@
-"""DexYCB (Chao et al. 2021, arXiv 2104.04631): a person takes or hands over an object with one hand, seen by eight
-cameras, 640 x 480.
+"""DexYCB (Chao et al. 2021, arXiv 2104.04631): one hand takes or hands over an object, eight cameras, 640 x 480.
 
     DexYCB/
       20200709-subject-01/ … 20201022-subject-10/
@@ -17,8 +16,7 @@ since they see the same hand at the same time; its frame f of camera c (0 to 7, 
 num_frames + f. Boxes: the extent of the keypoints.
 
 Conversions: none. joint_3d is in the camera's frame (x right, y down, z forward), in our order of joints; left hands
-are not mirrored. `--cameras` chooses by serial, `--subset` by subject (subject-01) and side (left, right): of each any,
-of both kinds both.
+are not mirrored. `--cameras` chooses by serial, `--subset` by subject (subject-01) and side (left, right).
 """
 
 import os
@@ -40,27 +38,12 @@ from handtool.sources.yml import read_yml
 
 NAME = "dexycb"
 BOX_SCALE = 1.75  # side of a crop / extent of the keypoints
-SUBJECTS = (
-    "20200709-subject-01",
-    "20200813-subject-02",
-    "20200820-subject-03",
-    "20200903-subject-04",
-    "20200908-subject-05",
-    "20200918-subject-06",
-    "20200928-subject-07",
-    "20201002-subject-08",
-    "20201015-subject-09",
-    "20201022-subject-10",
+SUBJECTS = tuple(
+    "20200709-subject-01 20200813-subject-02 20200820-subject-03 20200903-subject-04 20200908-subject-05 "
+    "20200918-subject-06 20200928-subject-07 20201002-subject-08 20201015-subject-09 20201022-subject-10".split()
 )
-SERIALS = (
-    "836212060125",
-    "839512060362",
-    "840412060917",
-    "841412060263",
-    "932122060857",
-    "932122060861",
-    "932122061900",
-    "932122062010",
+SERIALS = tuple(
+    "836212060125 839512060362 840412060917 841412060263 932122060857 932122060861 932122061900 932122062010".split()
 )
 SEQUENCES = 100  # of each subject, 5 of each of 20 objects
 SIDES = {"left": LEFT, "right": RIGHT}
@@ -104,9 +87,8 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     """One video a sequence. Raises HandtoolError where something is missing, WrongCommand for other names."""
     split = choose_split("DexYCB", choice.split, {part: part for part in SPLITS}, [THERE], root)
     short = {subject[9:]: subject for subject in SUBJECTS}
-    subset = choose_some(
-        "DexYCB", "--subset", tuple(short.get(each, each) for each in choice.subset), (*SUBJECTS, *SIDES)
-    )
+    asked = tuple(short.get(each, each) for each in choice.subset)
+    subset = choose_some("DexYCB", "--subset", asked, (*SUBJECTS, *SIDES))
     subjects, sides = set(subset) & set(SUBJECTS), set(subset) & set(SIDES)
     asked, cameras = choose_some("DexYCB", "--cameras", choice.cameras, SERIALS), SPLITS.get(split, SPLITS["all"])[1]
     chosen = [place for place, camera in enumerate(cameras) if SERIALS[camera] in asked]
@@ -134,12 +116,8 @@ def take_video(
     place, frame = (each.ravel() for each in np.meshgrid(chosen, np.arange(sequence.num_frames), indexing="ij"))
     rows = tuple((sequence.start + place * sequence.num_frames + frame).tolist())
     labels = {"camera": np.array(list(cameras))[place], "frame": frame}
-    tables = {
-        "sequence": np.array(sequence.name),
-        "side": np.array(SIDES[sequence.side]),
-        "num_frames": np.array(sequence.num_frames),
-        "matrix": matrices,
-    }
+    about = {"sequence": sequence.name, "side": SIDES[sequence.side], "num_frames": sequence.num_frames}
+    tables = {name: np.array(value) for name, value in about.items()} | {"matrix": matrices}
     name = f"{title}/{sequence.subject}/{sequence.name}"
     of_set: dict[str, Any] = {"subject": sequence.subject, "dataset": NAME, "split": split}
     return Video(name, str(root), "labelled", rows=rows, labels=labels, tables=tables, **of_set)
@@ -216,9 +194,8 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
         return Sample(Path(video.path, name), name, camera * num_frames + frame)
 
     def label(place: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
-        joints, keypoints = read_label(
-            where.path.with_name(where.path.name.replace("color_", "labels_")).with_suffix(".npz")
-        )
+        path = where.path.with_name(where.path.name.replace("color_", "labels_")).with_suffix(".npz")
+        joints, keypoints = read_label(path)
         if (joints == -1).all():
             return ()
         known = from_joints(joints, about["matrix"][video.labels["camera"][place]], keypoints)
@@ -231,9 +208,8 @@ def read_label(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """joints (21, 3) m, keypoints (21, 2) px; all -1 where there is no hand. Raises BadLabel."""
     try:
         with np.load(path, allow_pickle=False) as label:
-            return label["joint_3d"].reshape(21, 3).astype(np.float64), label["joint_2d"].reshape(21, 2).astype(
-                np.float64
-            )
+            joints, keypoints = (label[name].astype(np.float64) for name in ("joint_3d", "joint_2d"))
+            return joints.reshape(21, 3), keypoints.reshape(21, 2)
     except OSError as error:
         raise BadLabel(f"labels not readable ({error.strerror or 'damaged'})") from None
     except KeyError:

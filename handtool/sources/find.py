@@ -22,8 +22,7 @@ class Found:
 def find_videos(
     sources: list[Path], limit: int | None = None, listed: Sequence[Path] = (), choice: Choice = Choice()
 ) -> Found:
-    """Sources in the order given, each searched in sorted order: a video file, or the images directly inside one
-    folder, is one video.
+    """Sources in the order given, each searched in sorted order: a video file or the images in a folder are one video.
 
     A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set;
     neither is searched further. With `choice.dataset` every source is the root of that set; `choice` says which part of
@@ -39,13 +38,8 @@ def find_videos(
             raise HandtoolError(f"{source} does not exist", hint="name a video, an image or a folder of them")
     for source in (*sources, *listed):
         before = len(found.videos) + found.left_out.total()
-        found.videos.extend(
-            find_named(source, found.left_out, seen, choice)
-            if choice.dataset
-            else find_in_folder(source, found.left_out, seen, choice)
-            if source.is_dir()
-            else find_one_file(source, found.left_out, seen)
-        )
+        find = find_named if choice.dataset else find_in_folder if source.is_dir() else find_one_file
+        found.videos.extend(find(source, found.left_out, seen, choice))
         if len(found.videos) + found.left_out.total() == before:
             found.left_out["empty folders"] += 1
     if not found.videos:
@@ -62,13 +56,11 @@ def find_videos(
 def tell_apart(videos: list[Video]) -> list[Video]:
     """Videos of the same name, from different folders, are named by their paths."""
     counts = Counter(one.name for one in videos)
-    return [
-        replace(one, name=readable(one.path)) if counts[one.name] > 1 and one.kind != "labelled" else one
-        for one in videos
-    ]
+    same = [counts[one.name] > 1 and one.kind != "labelled" for one in videos]
+    return [replace(one, name=readable(one.path)) if twice else one for one, twice in zip(videos, same)]
 
 
-def find_one_file(path: Path, left_out: Counter, seen: set[str]) -> Iterator[Video]:
+def find_one_file(path: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
     """A file that is given itself: an image by its suffix, a labels file by its name, else a video."""
     if named_before(path, left_out, seen):
         return
@@ -88,8 +80,7 @@ def find_named(root: Path, left_out: Counter, seen: set[str], choice: Choice) ->
 
 
 def find_in_folder(root: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
-    """Names start with the folder's own, so that `sign_digits/3` says where it came from. Links to folders are
-    followed, once."""
+    """Names start with the folder's own, so that `sign_digits/3` says where it came from. Links are followed, once."""
     for folder, below, names in os.walk(root, followlinks=True):
         here = Path(folder)
         if named_before(here, left_out, seen):

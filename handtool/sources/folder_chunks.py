@@ -12,18 +12,7 @@ from handtool.sources.frame import Tally, Video
 from handtool.sources.images import NOTHING_READ
 
 CHUNK_IMAGES = 2048  # images
-SUMS = (
-    "decoded",
-    "sampled",
-    "followed",
-    "corrupt",
-    "with_hands",
-    "none_kept",
-    "enlarged",
-    "jpeg_bytes",
-    "hands",
-    "side_turned",
-)
+SUMS = "decoded sampled followed corrupt with_hands none_kept enlarged jpeg_bytes hands side_turned".split()
 COUNTS = ("failed", "refused", "left_out")
 ARRAYS = ("side", "tracks")
 
@@ -32,12 +21,10 @@ def split_into_chunks(video: Video) -> list[Video]:
     """Runs of CHUNK_IMAGES images of a folder, or rows of a published data set; any other video as it is."""
     if video.dataset and len(video.rows) > CHUNK_IMAGES:
         return [video.of_rows(slice(at, at + CHUNK_IMAGES)) for at in range(0, len(video.rows), CHUNK_IMAGES)]
+    if len(video.files) <= CHUNK_IMAGES:
+        return [video]
     starts = range(0, len(video.files), CHUNK_IMAGES)
-    return (
-        [replace(video, files=video.files[at : at + CHUNK_IMAGES], first=at) for at in starts]
-        if len(starts) > 1
-        else [video]
-    )
+    return [replace(video, files=video.files[at : at + CHUNK_IMAGES], first=at) for at in starts]
 
 
 def join_outcomes(chunks: list[dict]) -> dict:

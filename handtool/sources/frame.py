@@ -10,8 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class KnownHand:
-    """One labelled hand. Pixels are of the frame, centres at integers; joints are in the camera frame (x right, y down,
-    z forward).
+    """One labelled hand. Pixels are of the frame, centres at integers; camera frame: x right, y down, z forward.
 
     side: LEFT, RIGHT or UNKNOWN. box: (4,) x0 y0 x1 y1 by its edges, None where the whole image is the hand. camera:
     (3, 3) intrinsics of the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid, visible: (21,)
@@ -35,17 +34,13 @@ class KnownHand:
 
     def as_label(self) -> dict:
         """What becomes a row of labels, pixels still those of the frame."""
-        return {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in ("side", "camera", "box") and value is not None
-        }
+        own = ("side", "camera", "box")
+        return {name: value for name, value in vars(self).items() if name not in own and value is not None}
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One upright picture. image: (h, w, 3) uint8 RGB. number: place in its video, counted over all decoded frames;
-    time: s, NaN images.
+    """One upright picture. image: (h, w, 3) uint8 RGB. number: place among the decoded frames; time: s, NaN images.
 
     name: what a list of boxes calls it (an image: its path; a video's frame 7: `path/clip.mp4#7`). jpeg: the file's own
     bytes where it is a JPEG. hands: those known to the source, None if unknown (then a detector is used). kept: False
@@ -91,8 +86,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which part of a published data set. dataset: its name, None: as its layout says; split, subset and cameras in the
-    set's own words."""
+    """Which part of a published data set. dataset: its name, None: by layout; the rest in the set's words."""
 
     dataset: str | None = None
     split: str | None = None
@@ -102,8 +96,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th decoded one. Images
-    are all kept.
+    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th one. All images.
 
     track_fps: between them, so many frames a second come out too, not kept; 0: none.
     """
@@ -116,14 +109,9 @@ class Sampling:
 DAMAGED = "frames marked as damaged"
 
 
-def no_heartbeat() -> None:
-    """The heartbeat that does nothing."""
-
-
 @dataclass
 class Tally:
-    """The counts of one video's frames. A frame is decoded (whole), or failed: refused by the decoder or marked damaged
-    by it.
+    """The counts of one video's frames. A frame is decoded (whole), or failed: refused or marked damaged.
 
     duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed:
     looked at between them. reached: s, the end of the last frame, whole or damaged. `heartbeat` is called for every
@@ -140,7 +128,7 @@ class Tally:
     reached: float = 0.0
     failed: Counter = field(default_factory=Counter)
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
-    heartbeat: Callable[[], None] = no_heartbeat
+    heartbeat: Callable[[], None] = lambda: None
 
     def saw(self, image: np.ndarray) -> None:
         if not self.width:
@@ -149,11 +137,8 @@ class Tally:
     def as_outcome(self) -> dict:
         """The counts at the end of the video."""
         kept = ("fps", "duration", "width", "height", "decoded", "sampled", "followed", "problem", "status")
-        return {
-            **{name: getattr(self, name) for name in kept},
-            "failed": dict(self.failed),
-            "corrupt": self.failed[DAMAGED],
-        }
+        counts = {"failed": dict(self.failed), "corrupt": self.failed[DAMAGED]}
+        return {name: getattr(self, name) for name in kept} | counts
 
     @property
     def status(self) -> str:

@@ -15,7 +15,6 @@ below the root: hands/groups.py knows the set by them, and the pictures of a han
 footage. Where the truth of the evaluation is not there, its joints are marked not valid, and K and scale are kept.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from functools import lru_cache
@@ -28,18 +27,12 @@ from handtool.hands.camera import project
 from handtool.hands.skeleton import RIGHT
 from handtool.sources.dataset_choice import refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.labelled_frames import Sample, read_known
+from handtool.sources.labelled_frames import Sample, read_known, read_numbers
 
 NAME = "freihand"
 BOX_SCALE = None  # the whole image is the hand
 BACKGROUNDS = ("gs", "hom", "sample", "auto")
-SPLITS = {
-    "train": "training",
-    "training": "training",
-    "evaluation": "evaluation",
-    "eval": "evaluation",
-    "test": "evaluation",
-}
+SPLITS = {"train": "training", "training": "training"} | dict.fromkeys(("evaluation", "eval", "test"), "evaluation")
 NEEDED = {"training": ("K", "xyz", "scale"), "evaluation": ("K", "scale")}
 TRUTH = ("xyz", "verts")
 SHAPES = {"K": (3, 3), "xyz": (21, 3), "verts": (778, 3), "scale": ()}
@@ -51,9 +44,7 @@ WHERE = (
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
     """names, below: of the files and folders in `folder`."""
-    return any(
-        split in below and any(name in names for name in (f"{split}_K.json", f"{split}_scale.json")) for split in NEEDED
-    )
+    return any(split in below and {f"{split}_K.json", f"{split}_scale.json"} & set(names) for split in NEEDED)
 
 
 def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
@@ -93,12 +84,11 @@ def find_split(root: Path, title: str, split: str, subset: tuple[str, ...]) -> V
     there = set(os.listdir(folder))
     missing = [row for row in rows if f"{row:08d}.jpg" not in there]
     if missing:
+        older = " Version 1 has one background: --subset gs" if split == "training" else ""
         raise HandtoolError(
             f"{folder} lacks {len(missing)} of {len(rows)} images, the first {missing[0]:08d}.jpg: {hands} labels "
             f"before {len(chosen)} backgrounds",
-            hint="unpacked to its end? Version 1 has one background: --subset gs"
-            if split == "training"
-            else "unpacked to its end?",
+            hint=f"unpacked to its end?{older}",
         )
     return Video(f"{title}/{split}", str(root), "labelled", rows=rows, dataset=NAME, split=split)
 
@@ -137,8 +127,7 @@ def known_hand(labels: dict[str, np.ndarray], row: int, name: str) -> KnownHand:
 
 @lru_cache(maxsize=2)
 def read_labels(root: str, split: str) -> dict[str, np.ndarray]:
-    """K (n, 3, 3), scale (n,) m and, where they are known, xyz (n, 21, 3) and verts (n, 778, 3) m. Raises
-    HandtoolError."""
+    """K (n, 3, 3), scale (n,) m and, where known, xyz (n, 21, 3) and verts (n, 778, 3) m. Raises HandtoolError."""
     labels = {}
     for name in NEEDED[split]:
         path = Path(root) / f"{split}_{name}.json"
@@ -167,12 +156,7 @@ def read_labels(root: str, split: str) -> dict[str, np.ndarray]:
 
 def read_json(path: Path, name: str) -> np.ndarray:
     """(n, *SHAPES[name]) float64."""
-    try:
-        values = np.array(json.loads(path.read_bytes()), dtype=np.float64)
-    except (OSError, ValueError, TypeError) as error:
-        raise HandtoolError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read: {error}", hint="downloaded to its end?"
-        ) from None
+    values = read_numbers(path)
     if not len(np.atleast_1d(values)) or values.shape[1:] != SHAPES[name] or values.ndim == 0:
         raise HandtoolError(
             f"{path} holds numbers of shape {values.shape}, expected {('n', *SHAPES[name])}", hint=WHERE

@@ -1,5 +1,4 @@
-"""HO-3D, versions 2 and 3 (Hampali et al. 2020, arXiv 1907.01481): a right hand holds an object, 640 x 480, one camera
-or several.
+"""HO-3D, versions 2 and 3 (Hampali et al. 2020, arXiv 1907.01481): a right hand with an object, 640 x 480.
 
     HO3D_v3/
       train.txt  evaluation.txt          a line for each image that counts: ABF10/0000
@@ -19,7 +18,6 @@ evaluation_verts.json, a gigabyte of text, is not read. `--subset` chooses recor
 `--cameras` the cameras (0 to 4) of recordings that have several.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +30,7 @@ from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import FROM_MANO, RIGHT
 from handtool.sources.dataset_choice import choose_some, missing_error
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, only_a_box, read_known
+from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, only_a_box, read_known, read_numbers
 from handtool.sources.pickles import read_pickle
 
 NAME = "ho3d"
@@ -70,12 +68,8 @@ def find_split(root: Path, title: str, split: str, choice: Choice) -> list[Video
     lines = read_list(root, split)
     truth = read_truth(root, len(lines)) if split == "evaluation" else None
     parts = [(sequence, int(frame), *recording_of(sequence)) for sequence, frame in (line.split("/") for line in lines)]
-    chosen = choose_some(
-        "HO-3D",
-        "--subset",
-        choice.subset,
-        sorted({name for sequence, _, recording, _ in parts for name in (sequence, recording)}),
-    )
+    names = sorted({name for sequence, _, recording, _ in parts for name in (sequence, recording)})
+    chosen = choose_some("HO-3D", "--subset", choice.subset, names)
     cameras = choose_some("HO-3D", "--cameras", choice.cameras, sorted({camera for *_, camera in parts if camera}))
     rows: dict[str, list[int]] = {}
     for row, (sequence, _, recording, camera) in enumerate(parts):
@@ -84,22 +78,13 @@ def find_split(root: Path, title: str, split: str, choice: Choice) -> list[Video
     if not rows:
         raise WrongCommand(f"HO-3D's {split} has no image of {', '.join((*choice.subset, *choice.cameras))}")
     check_labels(root, split, [lines[row] for row in next(iter(rows.values()))])
-    return [
-        Video(
-            f"{title}/{split}/{recording}",
-            str(root),
-            "labelled",
-            rows=tuple(of_it),
-            dataset=NAME,
-            split=split,
-            labels=known_of(lines, truth, of_it),
-        )
-        for recording, of_it in rows.items()
-    ]
-
-
-def known_of(lines: list[str], truth: np.ndarray | None, rows: list[int]) -> dict[str, np.ndarray]:
-    return {"line": np.array([lines[row] for row in rows])} | ({} if truth is None else {"joints": truth[rows]})
+    known = {"line": np.array(lines)} | ({} if truth is None else {"joints": truth})
+    videos = []
+    for recording, of_it in rows.items():
+        of_set: dict[str, Any] = {"dataset": NAME, "split": split, "rows": tuple(of_it)}
+        labels = {name: values[of_it] for name, values in known.items()}
+        videos.append(Video(f"{title}/{split}/{recording}", str(root), "labelled", labels=labels, **of_set))
+    return videos
 
 
 def recording_of(sequence: str) -> tuple[str, str]:
@@ -146,12 +131,7 @@ def read_truth(root: Path, count: int) -> np.ndarray | None:
     path = root / "evaluation_xyz.json"
     if not path.is_file():
         return None
-    try:
-        truth = np.array(json.loads(path.read_bytes()), dtype=np.float64)
-    except (OSError, ValueError, TypeError) as error:
-        raise HandtoolError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read: {error}", hint="downloaded to its end?"
-        ) from None
+    truth = read_numbers(path)
     if truth.shape != (count, 21, 3):
         raise HandtoolError(
             f"{path} holds numbers of shape {truth.shape}, evaluation.txt has {count} lines of (21, 3)",
@@ -171,23 +151,18 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
         return Sample(root / name, name, STEP * int(recording_of(sequence)[1] or 0) + int(frame))
 
     def label(place: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
-        known = known_hand(
-            read_label(meta_of(root, video.split, str(lines[place]))),
-            video.split,
-            None if truth is None else truth[place],
-        )
-        return (
-            (KnownHand(side=RIGHT, sample_id=video.rows[place], sample_key=str(lines[place]), **known),)
-            if known
-            else ()
-        )
+        line = str(lines[place])
+        label = read_label(meta_of(root, video.split, line))
+        if known := known_hand(label, video.split, None if truth is None else truth[place]):
+            return (KnownHand(side=RIGHT, sample_id=video.rows[place], sample_key=line, **known),)
+        return ()
 
     return read_known(video, tally, find, label)
 
 
 def read_label(path: Path) -> dict[str, np.ndarray | None]:
-    """handJoints3D, camMat and handBoundingBox, each None where the label has none. Raises BadLabel, and DamagedFile
-    for what is no data."""
+    """handJoints3D, camMat and handBoundingBox, None where missing. Raises BadLabel, and DamagedFile for what is no
+    data."""
     try:
         label = read_pickle(path)
         return {
@@ -203,8 +178,7 @@ def read_label(path: Path) -> dict[str, np.ndarray | None]:
 
 
 def known_hand(label: dict[str, np.ndarray | None], split: str, truth: np.ndarray | None) -> dict[str, Any] | None:
-    """The fields of a KnownHand, None where an image of the training has none. truth: (21, 3) of the evaluation, as
-    published."""
+    """The fields of a KnownHand, None where there is no label. truth: (21, 3) of the evaluation, as published."""
     joints, camera, corners = label["handJoints3D"], label["camMat"], label["handBoundingBox"]
     if split == "train" and joints is None:
         return None

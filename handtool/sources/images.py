@@ -19,8 +19,7 @@ class BadImage(Exception):
 
 
 def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
-    """Every image of a folder, in its order. `number` is the place among all of them, readable or not; an unreadable
-    one is counted."""
+    """Every image of a folder, in its order. `number`: the place among all of them; unreadable ones are counted."""
     for number, file in enumerate(video.files, start=video.first):
         tally.heartbeat()
         try:

@@ -1,5 +1,4 @@
-"""InterHand2.6M (Moon et al. 2020, arXiv 2008.09309): right, left and interacting hands, filmed by about a hundred
-cameras.
+"""InterHand2.6M (Moon et al. 2020, arXiv 2008.09309): right, left and interacting hands, filmed by a hundred cameras.
 
     InterHand2.6M/
       annotations/train/InterHand2.6M_train_data.json  …_camera.json  …_joint_3d.json   and val/, test/ (1.0)
@@ -23,13 +22,13 @@ video is a sequence of one capture with all its cameras, since they see the same
 below the root; the two hands of an image share them. `frame` is the place among the images of the video.
 
 Memory: data.json of train is about a gigabyte. It is read as a stream, once, by the first process, which keeps about
-400 bytes an image (0.6 GB of train; as objects it would take 9); a process that reads images is handed the labels of
-2048 of them at a time.
+400 bytes an image (0.6 GB of train; as objects 9 GB); a process that reads images gets 2048 labels at a time.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,14 +51,12 @@ WHERE = "the root is the folder that holds annotations/ and images/; the annotat
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
     """names, below: of the files and folders in `folder`."""
-    return ("annotations" in below or any(name.endswith(EXCERPT.format("", "data")) for name in names)) and bool(
-        list_splits(folder)
-    )
+    excerpt = any(name.endswith(EXCERPT.format("", "data")) for name in names)
+    return ("annotations" in below or excerpt) and bool(list_splits(folder))
 
 
 def list_layouts(root: Path, split: str) -> list[tuple[str, list[Path], str]]:
-    """Where the annotations of a split may lie, the usual place first: which subset they are, their files, and the
-    folder of their images."""
+    """Where the annotations of a split may lie, the usual place first: subset, files, folder of the images."""
     folders = {"": split, **{subset: subset for subset in SUBSETS}}
     whole = [
         (subset, [root / "annotations" / folder / f"{TITLE}_{split}_{kind}.json" for kind in KINDS], f"images/{split}/")
@@ -70,19 +67,16 @@ def list_layouts(root: Path, split: str) -> list[tuple[str, list[Path], str]]:
 
 def list_splits(root: Path) -> list[str]:
     """Those of which any file of annotations is there."""
-    return [
-        split for split in SPLITS if any(path.is_file() for _, paths, _ in list_layouts(root, split) for path in paths)
-    ]
+    files = {split: [path for _, paths, _ in list_layouts(root, split) for path in paths] for split in SPLITS}
+    return [split for split in SPLITS if any(path.is_file() for path in files[split])]
 
 
 def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
-    """A video for each sequence of a capture. Raises HandtoolError where something is missing, WrongCommand for names
-    that it has not."""
+    """A video for each sequence of a capture. Raises HandtoolError, or WrongCommand for unknown names."""
     there = list_splits(root)
     if not there and choice.split is None:
-        raise missing_error(
-            root / "annotations" / "train" / f"{TITLE}_train_data.json", "the annotations of InterHand2.6M", WHERE
-        )
+        path = root / "annotations" / "train" / f"{TITLE}_train_data.json"
+        raise missing_error(path, "the annotations of InterHand2.6M", WHERE)
     split = choose_split(TITLE, choice.split, SPLITS, there, root)
     asked = choose_some(TITLE, "--subset", choice.subset, (*SUBSETS, *TYPES)) if choice.subset else ()
     subsets, types = [each for each in asked if each in SUBSETS], [each for each in asked if each in TYPES]
@@ -94,9 +88,8 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     rows, names = read_rows(paths[0])
     chosen = choose_rows(rows, names["camera"], choice.cameras, types, ids)
     if not chosen.any():
-        options = " and ".join(
-            name for name, asked in (("--subset", choice.subset), ("--cameras", choice.cameras)) if asked
-        )
+        given = {"--subset": choice.subset, "--cameras": choice.cameras}
+        options = " and ".join(name for name, asked in given.items() if asked)
         raise HandtoolError(f"{paths[0]} has no image that is asked for by {options}", hint="ask for more of them")
     world = World(read_views(paths[1]), read_poses(paths[2]), paths)
     videos = list(make_videos(root, f"{title}/{split}", images, rows, names, chosen, world))
@@ -125,17 +118,9 @@ def make_videos(
         capture, sequence = int(its_rows["capture"][0]), names["sequence"][its_rows["sequence"][0]]
         labels, tables = world.join(capture, its_rows, names["camera"])
         labels |= {"file": np.char.add(images.encode(), its_rows["file"]), "number": number, "id": of_it[number]}
-        yield Video(
-            f"{title}/Capture{capture}/{sequence}",
-            str(root),
-            "labelled",
-            rows=tuple(labels["id"].tolist()),
-            subject=str(its_rows["subject"][0]),
-            dataset=NAME,
-            split=title.rpartition("/")[2],
-            labels=labels,
-            tables=tables,
-        )
+        about: dict[str, Any] = {"subject": str(its_rows["subject"][0]), "split": title.rpartition("/")[2]}
+        about |= {"rows": tuple(labels["id"].tolist()), "labels": labels, "tables": tables, "dataset": NAME}
+        yield Video(f"{title}/Capture{capture}/{sequence}", str(root), "labelled", **about)
 
 
 def choose_rows(
@@ -151,12 +136,10 @@ def choose_rows(
 
 
 def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, np.ndarray | None]:
-    """The three files of a split, the folder of its images, and the ids of the annotations that are asked for (None:
-    all of them)."""
+    """The three files of a split, the folder of its images, and the ids of the annotations asked for (None: all)."""
     layouts = list_layouts(root, split)
-    there = {
-        which: (paths, images) for which, paths, images in reversed(layouts) if any(path.is_file() for path in paths)
-    }
+    found = [layout for layout in reversed(layouts) if any(path.is_file() for path in layout[1])]
+    there = {which: (paths, images) for which, paths, images in found}
     which, ids = subset, None
     if not subset or (subset == "all" and subset not in there):
         usual = next((usual for usual in ("", "all") if usual in there), None)
@@ -168,9 +151,7 @@ def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, 
         which = usual if usual is not None else next(iter(there), "")
     elif subset not in there and "" in there:
         which, ids = "", read_ids(there[""][0][0].parent, split, subset)
-    paths, images = (
-        there[which] if which in there else next((paths, images) for name, paths, images in layouts if name == which)
-    )
+    paths, images = there.get(which) or next((paths, images) for name, paths, images in layouts if name == which)
     for path in paths:
         if not path.is_file():
             raise missing_error(path, ", ".join(each.name for each in paths), WHERE)
@@ -180,15 +161,11 @@ def choose_files(root: Path, split: str, subset: str) -> tuple[list[Path], str, 
 def read_ids(folder: Path, split: str, subset: str) -> np.ndarray:
     """The annotations of version 1.0 that people made, by their id; it has no list of those that a machine made."""
     name = f"aid_{subset}_{split}.txt"
-    path = next(
-        (place / name for place in (folder, folder.parent, folder.parent.parent) if (place / name).is_file()), None
-    )
+    places = [place / name for place in (folder, folder.parent, folder.parent.parent)]
+    path = next((place for place in places if place.is_file()), None)
     if path is None:
-        raise missing_error(
-            folder / name,
-            f"the ids of {subset}, one a line",
-            "version 1.0 has them as a download of its own, of human_annot alone",
-        )
+        hint = "version 1.0 has them as a download of its own, of human_annot alone"
+        raise missing_error(folder / name, f"the ids of {subset}, one a line", hint)
     try:
         return np.array(path.read_text().split(), np.int64)
     except ValueError:
@@ -206,34 +183,22 @@ class World:
     def join(
         self, capture: int, rows: dict[str, np.ndarray], cameras: list[str]
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """The labels and tables of rows of one capture, as `world` describes them. Raises HandtoolError where the files
-        do not fit together."""
+        """The labels and tables of a `Video`, for rows of one capture. Raises HandtoolError where files do not fit."""
         (used, view), (frames, pose) = (np.unique(rows[name], return_inverse=True) for name in ("camera", "frame"))
-        names, poses, views = (
-            [cameras[number] for number in used],
-            self.poses.get(capture, {}),
-            self.views.get(capture, {}),
-        )
-        for path, lacking in (
-            (self.paths[1], [name for name in names if name not in views]),
-            (self.paths[2], [each for each in frames.tolist() if each not in poses]),
-        ):
-            if lacking:
+        poses, views = self.poses.get(capture, {}), self.views.get(capture, {})
+        names, numbers = [cameras[number] for number in used], frames.tolist()
+        for path, wanted, there in ((self.paths[1], names, views), (self.paths[2], numbers, poses)):
+            if lacking := [each for each in wanted if each not in there]:
                 raise HandtoolError(
                     f"{path} lacks {lacking[0]} of capture {capture}, which {self.paths[0].name} names, and "
                     f"{len(lacking) - 1} more",
                     hint="files of one version?",
                 )
-        joints, known = zip(*(poses[frame] for frame in frames.tolist()))
+        joints, known = zip(*(poses[frame] for frame in numbers))
         valid = rows["valid"] & np.frombuffer(b"".join(known), bool).reshape(-1, 42)[pose]
         matrices, extrinsics = (np.array(each) for each in zip(*(views[name] for name in names)))
-        labels = {
-            "valid": valid,
-            "view": view.astype(np.int32),
-            "pose": pose.astype(np.int32),
-            "box": rows["box"],
-            "hands": rows["hands"],
-        }
+        labels = {"valid": valid, "view": view.astype(np.int32), "pose": pose.astype(np.int32)}
+        labels |= {name: rows[name] for name in ("box", "hands")}
         return labels, {"joints": np.array(joints), "camera": matrices, "extrinsics": extrinsics}
 
 

@@ -1,5 +1,4 @@
-"""The three annotation files of InterHand2.6M, as columns: data.json and joint_3d.json entry by entry, since they may
-be a gigabyte."""
+"""The three annotation files of InterHand2.6M, as columns: data.json and joint_3d.json entry by entry (gigabytes)."""
 
 from array import array
 from pathlib import Path
@@ -7,36 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from handtool.errors import HandtoolError
 from handtool.sources.large_json import read_items, read_members
-from handtool.sources.multi_camera import MM, as_numbers, find_rows, flat_mask
+from handtool.sources.multi_camera import MM, as_numbers, flat_mask, read_pose, rows_of_images, unexpected
 
 TYPES = {"right": (True, False), "left": (False, True), "interacting": (True, True)}
+NAMES = {"frame": "frame_idx"}  # column -> the file's name where it is another
 
 
 def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """What data.json says of each annotation, by column, in its order; names: the texts behind the numbers in `camera`
-    and `sequence`."""
+    """What data.json says of each annotation, by column, in its order; names: the texts of `camera` and `sequence`."""
     images = {name: array("q") for name in ("id", "capture", "subject", "camera", "sequence", "frame")}
-    hands: dict[str, Any] = {
-        "annotation": array("q"),
-        "image": array("q"),
-        "box": array("d"),
-        "valid": bytearray(),
-        "hands": bytearray(),
-    }
+    hands: dict[str, Any] = {"annotation": array("q"), "image": array("q"), "box": array("d")}
+    hands |= {"valid": bytearray(), "hands": bytearray()}
     files: list[bytes] = []
     numbers: dict[str, dict[str, int]] = {"camera": {}, "sequence": {}}
     for name, place, item in read_items(path, "images", "annotations"):
         try:
             if name == "images":
-                for column, value in (
-                    ("id", item["id"]),
-                    ("capture", item["capture"]),
-                    ("subject", item["subject"]),
-                    ("frame", item["frame_idx"]),
-                ):
-                    images[column].append(int(value))
+                for column in ("id", "capture", "subject", "frame"):
+                    images[column].append(int(item[NAMES.get(column, column)]))
                 for column, value in (("camera", item["camera"]), ("sequence", item["seq_name"])):
                     images[column].append(numbers[column].setdefault(str(value), len(numbers[column])))
                 files.append(item["file_name"].encode())
@@ -47,18 +35,10 @@ def read_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
                 hands["valid"] += flat_mask(item["joint_valid"], path, f"annotation {place}")
                 hands["hands"] += bytes(TYPES[item["hand_type"]])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HandtoolError(
-                f"{path}: entry {place} of {name} is not as expected ({error!r})", hint="a file of another version?"
-            ) from None
-    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()} | {
-        "file": np.array(files or [b""])
-    }
-    of = find_rows(columns.pop("id"), np.frombuffer(hands["image"], np.int64), path)
-    rows = {name: values[of] for name, values in columns.items()}
-    rows |= {
-        "annotation": np.frombuffer(hands["annotation"], np.int64),
-        "box": np.frombuffer(hands["box"]).reshape(-1, 4),
-    }
+            raise unexpected(path, f"entry {place} of {name}", error) from None
+    rows = rows_of_images(images, files, np.frombuffer(hands["image"], np.int64), path)
+    rows["annotation"] = np.frombuffer(hands["annotation"], np.int64)
+    rows["box"] = np.frombuffer(hands["box"]).reshape(-1, 4)
     rows |= {name: np.frombuffer(hands[name], bool).reshape(-1, width) for name, width in (("valid", 42), ("hands", 2))}
     return rows, {name: list(known) for name, known in numbers.items()}
 
@@ -86,9 +66,5 @@ def read_poses(path: Path) -> dict[int, dict[int, tuple[np.ndarray, bytes]]]:
     for capture, content in read_members(path):
         poses[int(capture)] = of_it = {}
         for frame, pose in content.items():
-            what = f"frame {frame} of capture {capture}"
-            if not isinstance(pose, dict) or "world_coord" not in pose:
-                raise HandtoolError(f"{path}: {what} has no world_coord", hint="a file of another version?")
-            known = flat_mask(pose["joint_valid"], path, what) if "joint_valid" in pose else bytes([1] * 42)
-            of_it[int(frame)] = as_numbers(pose["world_coord"], (42, 3), path, what) * MM, known
+            of_it[int(frame)] = read_pose(pose, path, f"frame {frame} of capture {capture}")
     return poses

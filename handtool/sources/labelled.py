@@ -4,8 +4,7 @@
       labels.npz            or labels.json
       images/0001.jpg …     or the images beside the labels file
 
-One row, one hand; an image may appear in several rows. Columns of the .npz (arrays of equal length N; no pickled
-objects):
+One row, one hand; an image may appear in several rows. Columns of the .npz (arrays of equal length N, not pickled):
 
     image      (N,) text         path of the image, relative to the folder of the labels file, or to `images/` in it
     K          (N, 3, 3)         intrinsics of that image, px, pixel centres at integers; (3, 3) = for all
@@ -19,8 +18,7 @@ objects):
                                  Hands of one video are never a mined pair, and a split never divides them
 
 Joints: 0 wrist, 1-4 thumb from palm to tip, 5-8 index, 9-12 middle, 13-16 ring, 17-20 little finger. The .json is
-either one object with these columns as lists, or a list of objects, one per hand, with the same names; null = not
-known.
+either one object with these columns as lists, or a list of objects, one per hand, with these names; null = not known.
 """
 
 import json
@@ -46,8 +44,7 @@ BONE_RANGE_M = (0.01, 0.3)  # wrist to middle MCP of any hand, doll to giant: ou
 
 
 def find_labelled(path: Path, name: str) -> list[Video]:
-    """The videos of a labelled set, in the order of their first row. Raises HandtoolError where the labels file is not
-    as documented."""
+    """The videos of a labelled set, in the order of their first row. Raises HandtoolError for another format."""
     columns = read_labels(str(path))
     count = len(columns["image"])
     footage = columns.get("video", np.full(count, ""))
@@ -62,22 +59,17 @@ def find_labelled(path: Path, name: str) -> list[Video]:
 
 
 def read_labelled(video: Video, tally: Tally) -> Iterator[Frame]:
-    """Every labelled hand of one video, in the order of the labels file, one frame each; `number` is the image's place
-    in sorted order."""
+    """Every labelled hand of a video, in the order of the file, one frame each; `number`: place of the sorted image."""
     path = Path(video.path)
     columns = read_labels(video.path)
     places = {name: place for place, name in enumerate(sorted({str(columns["image"][row]) for row in video.rows}))}
 
     def find(row: int) -> Sample:
         name = str(columns["image"][video.rows[row]])
-        return Sample(find_image(path.parent, name), name, places[name])
+        beside = path.parent / name
+        return Sample(beside if beside.exists() else path.parent / "images" / name, name, places[name])
 
     return read_known(video, tally, find, lambda row, place, image: (known_hand(columns, video.rows[row]),))
-
-
-def find_image(folder: Path, name: str) -> Path:
-    beside = folder / name
-    return beside if beside.exists() else folder / "images" / name
 
 
 def known_hand(columns: dict[str, np.ndarray], row: int) -> KnownHand:
@@ -109,8 +101,7 @@ def known_hand(columns: dict[str, np.ndarray], row: int) -> KnownHand:
 
 @lru_cache(maxsize=4)
 def read_labels(path: str) -> dict[str, np.ndarray]:
-    """The checked columns of a labels file. Raises HandtoolError, which names the column, the row and what was
-    expected."""
+    """The checked columns of a labels file. Raises HandtoolError, which names column, row and what was expected."""
     columns = read_npz(path) if path.endswith(".npz") else read_json(path)
     missing = [name for name in NEEDED if name not in columns]
     if missing:

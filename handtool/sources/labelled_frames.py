@@ -1,12 +1,13 @@
-"""The frames of a published set, one a row: its image and the hands that the labels know on it, or the reason why there
-are none."""
+"""The frames of a published set, one a row: its image and the hands known on it, or the reason why there are none."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from handtool.errors import HandtoolError
 from handtool.hands.boxes import box_of_points
 from handtool.hands.camera import project
 from handtool.hands.skeleton import NUM_JOINTS
@@ -50,9 +51,17 @@ def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label:
         tally.problem = NOTHING_READ
 
 
+def read_numbers(path: Path) -> np.ndarray:
+    """float64, from a json that is lists of numbers. Raises HandtoolError."""
+    try:
+        return np.array(json.loads(path.read_bytes()), dtype=np.float64)
+    except (OSError, ValueError, TypeError) as error:
+        told = f"{path} ({path.stat().st_size} bytes) cannot be read: {error}"
+        raise HandtoolError(told, hint="downloaded to its end?") from None
+
+
 def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | None = None) -> dict[str, Any]:
-    """What follows from joints (21, 3) m, camera frame, NaN: not known, and a camera (3, 3): the fields of a KnownHand,
-    its box among them.
+    """What follows from joints (21, 3) m, camera frame, NaN: not known, and a camera (3, 3): fields of a KnownHand.
 
     keypoints: (21, 2) px where the set publishes them; without, the joints are projected, and what lies behind the
     camera is not seen. The box holds all keypoints, and is None where there is none.
@@ -70,14 +79,6 @@ def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | 
 
 def only_a_box(box: np.ndarray | None, camera: np.ndarray | None = None) -> dict[str, Any]:
     """The same fields where no joint is known. box: (4,) px."""
-    unknown = np.zeros(NUM_JOINTS, bool)
-    found = {
-        "joints": np.full((NUM_JOINTS, 3), np.nan, np.float32),
-        "valid": unknown,
-        "keypoints": np.full((NUM_JOINTS, 2), np.nan),
-    }
-    return found | {
-        "keypoints_valid": unknown,
-        "camera": np.full((3, 3), np.nan) if camera is None else camera,
-        "box": box,
-    }
+    nowhere = np.full((NUM_JOINTS, 3), np.nan)
+    known = from_joints(nowhere, np.full((3, 3), np.nan) if camera is None else camera, nowhere[:, :2])
+    return known | {"box": box}

@@ -1,7 +1,6 @@
 """JSON files of up to gigabytes, entry by entry, by ijson: memory holds the largest entry, not the file.
 
-A gigabyte of annotations as Python objects takes nine. NaN and Infinity, which Python's json writes and JSON does not
-know, are read as null.
+A gigabyte of annotations as Python objects takes nine. NaN and Infinity, which Python's json writes, are read as null.
 """
 
 import logging
@@ -24,8 +23,7 @@ log = logging.getLogger(__name__)
 def read_items(path: Path, *names: str) -> Iterator[tuple[str, int, Any]]:
     """The items of the arrays under `names` in the outermost object: name, index, value; one array after the other.
 
-    Raises DamagedFile where the file is cut short or no JSON, HandtoolError where it lacks one of the names or there is
-    no ijson.
+    Raises DamagedFile where the file is cut short or no JSON, HandtoolError where a name or ijson is missing.
     """
     for name in names:
         with open_json(path, tell=name == names[0]) as (ijson, text):
@@ -86,8 +84,8 @@ def open_json(path: Path, tell: bool = True) -> Iterator[tuple[ModuleType, "Text
 
 
 class Text:
-    """The bytes of a file with null for NaN and Infinity. A block never ends within a word. Raises DamagedFile on
-    brackets without end."""
+    """The bytes of a file with null for NaN and Infinity. No block ends within a word. Raises DamagedFile on too many
+    brackets."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.depth, self.ended = file, 0, False

@@ -1,8 +1,6 @@
-"""Hands of both sides in one world, seen by cameras that stand in it: what InterHand2.6M and AssemblyHands have in
-common.
+"""Hands of both sides in one world, seen by cameras: what InterHand2.6M and AssemblyHands have in common.
 
-Their 42 joints are 21 of the right hand, then 21 of the left, each finger from its tip, the wrist last. A video of such
-a set carries
+Their 42 joints are 21 of the right hand, then 21 of the left, each finger from its tip, the wrist last. Videos carry
 
     labels    file (n,) path of the image below the root · id (n,) · number (n,) · valid (n, 42)
               hands (n, 2), whether there may be a right and a left one · pose, view (n,): rows of the tables, -1: none
@@ -13,6 +11,7 @@ a set carries
 
 import logging
 import os
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,14 +28,14 @@ from handtool.sources.labelled_frames import BadLabel, Sample, read_known
 MM = 1e-3  # m
 ORDERS = {RIGHT: list(FROM_INTERHAND_RIGHT), LEFT: list(FROM_INTERHAND_LEFT)}
 MOST_NAMED = 3
+OTHER_VERSION = "a file of another version?"
 log = logging.getLogger(__name__)
 
 
 def read_multi_camera(
     video: Video, tally: Tally, find_box: Callable[[int, KnownHand], np.ndarray | None]
 ) -> Iterator[Frame]:
-    """Every image of the rows with its hands, right before left. find_box(row, hand): the hand's (4,) px, None where
-    there is no such hand."""
+    """Every image of the rows with its hands, right before left. find_box(row, hand): (4,) px, None: no such hand."""
 
     def find(row: int) -> Sample:
         name = os.fsdecode(video.labels["file"][row])
@@ -55,36 +54,24 @@ def read_multi_camera(
 
 
 def hand_in_camera(video: Video, row: int, side: int, name: str) -> KnownHand:
-    """One hand of one image, in the frame of its camera; no box yet. What the set writes of a joint that is not valid
-    is kept, and marked."""
+    """One hand of one image, in the frame of its camera; no box yet. Joints that are not valid are kept, and marked."""
     labels, tables, order = video.labels, video.tables, ORDERS[side]
     pose = labels["pose"][row]
     camera, extrinsics = (
         labels[column][row] if column in labels else tables[column][labels["view"][row]]
         for column in ("camera", "extrinsics")
     )
-    joints = (
-        np.full((21, 3), np.nan) if pose < 0 else tables["joints"][pose][order] @ extrinsics[:, :3].T + extrinsics[:, 3]
-    )
+    world = np.full((21, 3), np.nan) if pose < 0 else tables["joints"][pose][order]
+    joints = world @ extrinsics[:, :3].T + extrinsics[:, 3]
     valid = labels["valid"][row][order] & np.isfinite(joints).all(axis=1)
     seen = valid & (joints[:, 2] > 0)
     keypoints = np.where(seen[:, None], project(joints, camera), np.nan)
-    return KnownHand(
-        side,
-        camera,
-        joints.astype(np.float32),
-        valid,
-        keypoints,
-        seen,
-        int(labels["id"][row]),
-        name,
-        extrinsics=extrinsics,
-    )
+    known = side, camera, joints.astype(np.float32), valid, keypoints, seen
+    return KnownHand(*known, int(labels["id"][row]), name, extrinsics=extrinsics)
 
 
 def find_missing_folders(root: Path, videos: list[Video], hint: str) -> None:
-    """Missing folders of images: an error if all are missing, else a warning; their images are counted as failed
-    when they are read."""
+    """Missing folders of images: an error if all are missing, else a warning, and their images fail when read."""
     folders = sorted({os.path.dirname(os.fsdecode(name)) for video in videos for name in video.labels["file"].tolist()})
     for folder in folders:
         if os.path.isabs(folder) or ".." in folder.split("/"):
@@ -110,18 +97,40 @@ def flat_mask(values: object, path: Path, what: str) -> bytes:
         flat = [value[0] if isinstance(value, list) and value else value for value in values]
         if not any(isinstance(value, list) for value in flat):
             return bytes(bool(value) for value in flat)
-    raise HandtoolError(f"{path}: joint_valid of {what} is not 42 marks", hint="a file of another version?")
+    raise HandtoolError(f"{path}: joint_valid of {what} is not 42 marks", hint=OTHER_VERSION)
+
+
+def unexpected(path: Path, what: str, error: Exception) -> HandtoolError:
+    return HandtoolError(f"{path}: {what} is not as expected ({error!r})", hint=OTHER_VERSION)
+
+
+def read_pose(pose: object, path: Path, what: str) -> tuple[np.ndarray, bytes]:
+    """joints (42, 3) m in the world, and which are known: 42 bytes of 0 and 1, all 1 where the file does not say."""
+    if not isinstance(pose, dict) or "world_coord" not in pose:
+        raise HandtoolError(f"{path}: {what} has no world_coord", hint=OTHER_VERSION)
+    known = flat_mask(pose.get("joint_valid", [1] * 42), path, what)
+    return as_numbers(pose["world_coord"], (42, 3), path, what) * MM, known
 
 
 def as_numbers(values: object, shape: tuple[int, ...], path: Path, what: str) -> np.ndarray:
     """float64 of that shape; raises HandtoolError, which names what was expected."""
     try:
-        array = np.array(values, dtype=np.float64)
+        numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
-        array = np.zeros(0)
-    if array.shape != shape:
-        raise HandtoolError(f"{path}: {what} is not numbers of shape {shape}", hint="a file of another version?")
-    return array
+        numbers = np.zeros(0)
+    if numbers.shape != shape:
+        raise HandtoolError(f"{path}: {what} is not numbers of shape {shape}", hint=OTHER_VERSION)
+    return numbers
+
+
+def rows_of_images(
+    images: dict[str, array], files: list[bytes], image_id: np.ndarray, path: Path
+) -> dict[str, np.ndarray]:
+    """The columns of the images, and `file`, for each annotation, whose image is `image_id` (n,)."""
+    columns = {name: np.frombuffer(values, np.int64) for name, values in images.items()}
+    columns["file"] = np.array(files or [b""])
+    of = find_rows(columns.pop("id"), image_id, path)
+    return {name: values[of] for name, values in columns.items()}
 
 
 def find_rows(ids: np.ndarray, wanted: np.ndarray, path: Path) -> np.ndarray:

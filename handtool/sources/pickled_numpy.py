@@ -1,5 +1,4 @@
-"""The classes that a pickle may name, and how they are built: numpy's arrays, scalars and dtypes, and containers that
-have no instruction.
+"""The classes that a pickle may name, and how they are built: numpy's arrays, scalars, dtypes, and some containers.
 
 numpy pickles an array as `_reconstruct(ndarray, (0,), b"b")` followed by a state (version, shape, dtype, is it
 Fortran's order, bytes); a dtype as `dtype("f8", False, True)` followed by (version, byte order, …). Both are checked
@@ -49,8 +48,7 @@ class Unfinished:
 
 
 def call(function: Name, arguments: tuple) -> object:
-    """What one of the known names makes of its arguments. Raises Broken, or TypeError and ValueError where they are not
-    what it takes."""
+    """What a known name makes of its arguments. Raises Broken, TypeError or ValueError where they do not fit."""
     match KNOWN[function], arguments:
         case "array", (Name("numpy", "ndarray"), _, _):
             return Unfinished("array")
@@ -90,8 +88,7 @@ def finish(unfinished: Unfinished, state: object) -> np.ndarray | np.dtype:
 
 
 def make_dtype(code: str, state: object) -> np.dtype:
-    """code: "f8", "U5"; state: (version, byte order, subarray, names, fields, …), of which only the order may say
-    something."""
+    """code: "f8", "U5"; state: (version, byte order, subarray, names, fields, …), only the order may be set."""
     if (
         not isinstance(state, tuple)
         or len(state) < 5

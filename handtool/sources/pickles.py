@@ -182,17 +182,6 @@ def quoted(line: bytes) -> str:
     return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
 
 
-def text_name(machine: Machine) -> None:
-    """GLOBAL: module and attribute, a line each."""
-    module = machine.line()
-    machine.name(module.decode("latin-1"), machine.line().decode("latin-1"))
-
-
-def stack_name(machine: Machine) -> None:
-    module, attribute = machine.top(2)
-    machine.name(str(module), str(attribute))
-
-
 STEPS: dict[bytes, Callable[[Machine], object]] = {
     b"\x80": lambda m: m.take(1),  # PROTO
     b"\x95": lambda m: m.take(8),  # FRAME: a hint for buffered readers
@@ -244,8 +233,8 @@ STEPS: dict[bytes, Callable[[Machine], object]] = {
     b"g": lambda m: m.push(m.memory[int(m.line())]),
     b"h": lambda m: m.push(m.memory[m.number("<B")]),
     b"j": lambda m: m.push(m.memory[m.number("<I")]),
-    b"c": text_name,
-    b"\x93": stack_name,
+    b"c": lambda m: m.name(*(m.line().decode("latin-1") for _ in range(2))),  # GLOBAL: module, attribute
+    b"\x93": lambda m: m.name(*map(str, m.top(2))),
     b"R": Machine.call,
     b"b": Machine.build,
 }

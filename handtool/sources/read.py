@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from handtool.sources.datasets import read_dataset
+from handtool.sources.datasets import SETS
 from handtool.sources.frame import Frame, Sampling, Tally, Video
 from handtool.sources.images import read_images
 from handtool.sources.labelled import read_labelled
@@ -17,4 +17,4 @@ def read_frames(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Fram
         case "images":
             return read_images(video, tally)
         case "labelled":
-            return read_dataset(video, tally) if video.dataset else read_labelled(video, tally)
+            return (SETS[video.dataset].read_labelled_frames if video.dataset else read_labelled)(video, tally)

@@ -1,5 +1,4 @@
-"""Footage that was read once, found again and read again: by the path that was noted then, and the numbers of its
-frames."""
+"""Footage that was read once, found again and read again: by the path noted then, and frame numbers."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -39,8 +38,8 @@ def continued(path: Path, roots: list[Path]) -> Iterator[Path]:
 
 
 def pick_video(place: Path, name: str) -> Video | None:
-    """What lies there as one video: the file, the images directly inside the folder, or the labelled video whose name
-    ends like `name`."""
+    """What lies there as one video: the file, the images directly inside the folder, or the labelled video named like
+    it."""
     # a data set of several splits asks for one
     for choice in (Choice(), *(Choice(split=part) for part in Path(name).parts)):
         videos = videos_at(place, choice)
@@ -69,8 +68,7 @@ def videos_at(place: Path, choice: Choice) -> list[Video]:
 
 
 def read_again(video: Video, numbers: Iterable[int]) -> Iterator[Frame]:
-    """The frames of those numbers, each once, in the order of the footage; those that cannot be read (any more) are
-    left out."""
+    """The frames of those numbers, each once, in the order of the footage; unreadable ones are left out."""
     wanted = set(map(int, numbers))
     last, step = max(wanted), gcd(*wanted) or 1
     for frame in read_frames(video, Sampling(every=step), Tally()):

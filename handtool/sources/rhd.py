@@ -1,5 +1,4 @@
-"""RHD, the Rendered Hand Pose Dataset (Zimmermann and Brox 2017, arXiv 1705.01389): rendered people, 320 x 320, of each
-picture one hand.
+"""RHD, the Rendered Hand Pose Dataset (Zimmermann and Brox 2017, arXiv 1705.01389): 320 x 320, one hand a picture.
 
     RHD_published_v2/
       training/    anno_training.pickle    color/00000.png …  mask/00000.png …       41,258 images
@@ -31,13 +30,7 @@ from handtool.sources.pickles import read_pickle
 
 NAME, TITLE = "rhd", "RHD"
 BOX_SCALE = 1.75  # side of a crop / extent of the keypoints
-SPLITS = {
-    "train": "training",
-    "training": "training",
-    "evaluation": "evaluation",
-    "eval": "evaluation",
-    "test": "evaluation",
-}
+SPLITS = {"train": "training", "training": "training"} | dict.fromkeys(("evaluation", "eval", "test"), "evaluation")
 FOLDERS = ("training", "evaluation")
 ORDERS = {LEFT: list(FROM_RHD_LEFT), RIGHT: list(FROM_RHD_RIGHT)}
 IN_MASK = {LEFT: (2, 17), RIGHT: (18, 33)}
@@ -101,10 +94,8 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
     def label(row: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
         side = side_in(root / video.split / "mask" / where.path.name)
         joints, points = labels["xyz"][row][ORDERS[side]], labels["uv_vis"][row][ORDERS[side]]
-        known = from_joints(joints, labels["K"][row], points[:, :2])
-        return (
-            KnownHand(side=side, sample_id=video.rows[row], sample_key=where.name, visible=points[:, 2] == 1, **known),
-        )
+        known = from_joints(joints, labels["K"][row], points[:, :2]) | {"visible": points[:, 2] == 1}
+        return (KnownHand(side=side, sample_id=video.rows[row], sample_key=where.name, **known),)
 
     return read_known(video, tally, find, label)
 

@@ -1,5 +1,4 @@
-"""Videos divided into shards of about equal work, one for each machine. Every machine computes the same shards, so
-they need not communicate."""
+"""Videos divided into shards of about equal work, one for each machine. Every machine computes the same ones."""
 
 import heapq
 import os
@@ -33,8 +32,7 @@ def largest_first(sizes: list[int]) -> list[int]:
 
 
 def size_of(video: Video) -> int:
-    """Bytes, the measure of work that can be had without opening ten thousand videos; 0 for a file that cannot be
-    looked at."""
+    """Bytes, a measure of work that needs no opening of ten thousand videos; 0 for a file that is not there."""
     match video.kind:
         case "labelled":
             return LABELLED_BYTES * len(video.rows)

@@ -57,33 +57,26 @@ def write_freihand(hands: Submission, target: Path) -> dict:
             hint="handtool extract FreiHAND_pub_v2 --split evaluation -o evaluation.h5",
         )
     refuse_gaps(hands, rows, FREIHAND_IMAGES, "FreiHAND's evaluation")
-    return {"samples": len(rows), "frame": "camera, m"} | write_xyz_verts(
-        target, hands.joints[rows], chosen(hands.vertices, rows)
-    )
+    figures = write_xyz_verts(target, hands.joints[rows], chosen(hands.vertices, rows))
+    return {"samples": len(rows), "frame": "camera, m"} | figures
 
 
 def write_ho3d(hands: Submission, target: Path) -> dict:
     """The version is known by the number of samples. Raises HandtoolError as `write_freihand`."""
     rows = order_rows(hands, "HO-3D")
-    versions = [version for version, count in HO3D_IMAGES.items() if hands.sample_id[rows[-1]] < count] or list(
-        HO3D_IMAGES
-    )[-1:]
-    refuse_gaps(hands, rows, HO3D_IMAGES[versions[0]], f"HO-3D's evaluation, {versions[0]},")
+    fits = (version for version, count in HO3D_IMAGES.items() if hands.sample_id[rows[-1]] < count)
+    version = next(fits, "version 3")
+    refuse_gaps(hands, rows, HO3D_IMAGES[version], f"HO-3D's evaluation, {version},")
     joints = np.empty((len(rows), 21, 3))
     joints[:, list(FROM_MANO)] = shortest(hands.joints[rows])
     vertices = chosen(hands.vertices, rows)
     figures = write_xyz_verts(target, joints * OPENGL, None if vertices is None else shortest(vertices) * OPENGL)
-    return {
-        "samples": len(rows),
-        "version": versions[0],
-        "frame": "camera, OpenGL's axes, m",
-        "joints": "MANO's order",
-    } | figures
+    about = {"version": version, "frame": "camera, OpenGL's axes, m", "joints": "MANO's order"}
+    return {"samples": len(rows)} | about | figures
 
 
 def write_dexycb(hands: Submission, target: Path) -> dict:
-    """Images without a hand have an index and no line. Raises HandtoolError where a prediction is missing or not in the
-    camera frame."""
+    """Images without a hand have an index and no line. Raises HandtoolError for missing or relative predictions."""
     rows = order_rows(hands, "DexYCB")
     index = hands.sample_id[rows]
     joints_mm = as_mm(hands.joints[rows]).reshape(len(rows), -1)
@@ -91,27 +84,20 @@ def write_dexycb(hands: Submission, target: Path) -> dict:
         for number, values in zip(index.tolist(), joints_mm.tolist(), strict=True):
             file.write(",".join(map(str, [number, *values])) + "\n")
     between = int(index[-1] - index[0] + 1 - len(index))
-    return {
-        "samples": len(rows),
-        "frame": "camera, mm",
-        "indices": f"{index[0]} to {index[-1]}",
-        "indices_between_without_a_line": between,
-    }
+    indices = {"indices": f"{index[0]} to {index[-1]}", "indices_between_without_a_line": between}
+    return {"samples": len(rows), "frame": "camera, mm"} | indices
 
 
 def write_assemblyhands(hands: Submission, target: Path, template: Path | None = None) -> dict:
-    """Cameras that see the same hand are averaged. template: the challenge's json, whose frames are written, and no
-    others.
+    """Cameras that see the same hand are averaged. template: the challenge's json; only its frames are written.
 
-    Raises HandtoolError where a prediction is missing, where the way to the world is not known, or where the template
-    has other frames.
+    Raises HandtoolError where a prediction or the way to the world is missing, or the template has other frames.
     """
     rows = order_rows(hands, "AssemblyHands", one_each=False)
     poses, cameras = join_cameras(hands, rows)
     body = read_template(template) if template else {"annotations": {}}
-    frames = {(sequence, frame) for sequence, of_it in body["annotations"].items() for frame in of_it} or {
-        each[:2] for each in poses
-    }
+    frames = {(sequence, frame) for sequence, of_it in body["annotations"].items() for frame in of_it}
+    frames = frames or {each[:2] for each in poses}
     if not any(each[:2] in frames for each in poses):
         raise HandtoolError(
             f"{template} names {len(frames)} frames, and {hands.name} has none of them",
@@ -140,8 +126,7 @@ WRITERS = {"freihand": write_freihand, "dexycb": write_dexycb, "ho3d": write_ho3
 
 
 def order_rows(hands: Submission, title: str, one_each: bool = True) -> np.ndarray:
-    """The rows of samples, by `sample_id`. HandtoolError where one is there twice, not predicted, or not in the camera
-    frame."""
+    """The rows of samples, by `sample_id`. HandtoolError where one is double, missing or not in the camera frame."""
     rows = np.flatnonzero(hands.sample_id >= 0)
     if not len(rows):
         raise HandtoolError(
@@ -201,10 +186,8 @@ def as_mm(joints: np.ndarray) -> np.ndarray:
 
 def write_xyz_verts(target: Path, joints: np.ndarray, vertices: np.ndarray | None) -> dict:
     """[xyz, verts] as pred.json in a zip whose bytes depend on nothing else; where there are no vertices: zeros."""
-    if vertices is not None and not np.isfinite(vertices).all():
-        raise HandtoolError(
-            f"{int((~np.isfinite(vertices).all(axis=(1, 2))).sum())} of {len(vertices)} predicted meshes are not finite"
-        )
+    if vertices is not None and (broken := int((~np.isfinite(vertices).all(axis=(1, 2))).sum())):
+        raise HandtoolError(f"{broken} of {len(vertices)} predicted meshes are not finite")
     nothing, member_info = json.dumps(np.zeros((NUM_VERTICES, 3)).tolist()), zipfile.ZipInfo("pred.json")
     member_info.compress_type = zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(target, "w") as archive, archive.open(member_info, "w", force_zip64=True) as member:
@@ -219,20 +202,15 @@ def write_xyz_verts(target: Path, joints: np.ndarray, vertices: np.ndarray | Non
 
 
 def join_cameras(hands: Submission, rows: np.ndarray) -> tuple[dict[tuple[str, str, int], np.ndarray], Counter]:
-    """{(sequence, frame, side): (21, 3) mm, world, the set's order}, the mean of the cameras that saw it; and how many
-    saw how many."""
-    if hands.extrinsics is None or not np.isfinite(hands.extrinsics[rows]).all():
-        unknown = (
-            len(rows)
-            if hands.extrinsics is None
-            else int((~np.isfinite(hands.extrinsics[rows]).all(axis=(1, 2))).sum())
-        )
+    """{(sequence, frame, side): (21, 3) mm, world, the set's order}, the mean over its cameras; and how many saw it."""
+    extrinsics = np.full((len(rows), 3, 4), np.nan) if hands.extrinsics is None else hands.extrinsics[rows]
+    if unknown := int((~np.isfinite(extrinsics).all(axis=(1, 2))).sum()):
         raise HandtoolError(
             f"{unknown} of {len(rows)} hands of {hands.name} have no extrinsics, AssemblyHands wants the world frame",
             hint="handtool extract ASSEMBLYHANDS_ROOT --split … -o test.h5 reads them with the images",
         )
     seen: dict[tuple[str, str, int], list[np.ndarray]] = {}
-    for row, world in zip(rows, world_from_camera(hands.joints[rows], hands.extrinsics[rows]), strict=True):
+    for row, world in zip(rows, world_from_camera(hands.joints[rows], extrinsics), strict=True):
         place, side = FRAME_OF_KEY.search(hands.sample_key[row]), int(hands.side[row])
         if place is None or side not in (LEFT, RIGHT):
             raise HandtoolError(
@@ -240,14 +218,12 @@ def join_cameras(hands: Submission, rows: np.ndarray) -> tuple[dict[tuple[str, s
                 "left or right)"
             )
         seen.setdefault((place[1], place[2], side), []).append(world)
-    return {key: in_their_order(as_mm(np.mean(poses, axis=0))) for key, poses in seen.items()}, Counter(
-        map(len, seen.values())
-    )
+    poses = {key: in_their_order(as_mm(np.mean(each, axis=0))) for key, each in seen.items()}
+    return poses, Counter(map(len, seen.values()))
 
 
 def world_from_camera(joints: np.ndarray, extrinsics: np.ndarray) -> np.ndarray:
-    """joints (n, 21, 3) m, camera frame; extrinsics (n, 3, 4) m, world to camera: X = R W + t. Returns W (n, 21, 3)
-    m."""
+    """joints (n, 21, 3) m, camera frame; extrinsics (n, 3, 4) m, world to camera: X = R W + t. Returns W (n, 21, 3)."""
     rotation, shift = extrinsics[:, :, :3], extrinsics[:, :, 3]
     return np.linalg.solve(rotation, np.swapaxes(joints - shift[:, None], 1, 2)).swapaxes(1, 2)
 

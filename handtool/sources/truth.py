@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from handtool.hands.boxes import iou
-from handtool.hands.skeleton import bone_length
+from handtool.hands.skeleton import UNKNOWN, bone_length
 from handtool.sources.frame import KnownHand, Video
+from handtool.sources.labelled_frames import only_a_box
 
 NAME, BOXES = "truth.h5", "boxes.json"
 COMPANIONS = frozenset({NAME, BOXES})  # what lies beside such videos and is no footage
-LEAST_OVERLAP = (
-    0.2  # intersection over union of a found box (of landmarks: without the flesh around them) and the known one
-)
+# intersection over union of a found box (of landmarks: without the flesh around them) and the known one
+LEAST_OVERLAP = 0.2
 LABELLED, STRANGER, MISSED, TURNED = "labelled", "not in the truth", "known but not found", "side corrected"
 
 
@@ -27,8 +27,7 @@ def find_truth(video: Video) -> Path | None:
 
 @dataclass(frozen=True, eq=False)
 class KnownVideo:
-    """What is known of one video. camera: (3, 3) of its frames; size: (width, height) px; hands: frame number -> those
-    on it."""
+    """What is known of one video. camera: (3, 3) of its frames; size: (width, height) px; hands: by frame number."""
 
     subject: str
     place: str
@@ -38,19 +37,13 @@ class KnownVideo:
     hands: dict[int, list[KnownHand]]
 
     def join(self, number: int, boxes: np.ndarray, sides: list[int], tally: Counter) -> list[KnownHand | None]:
-        """boxes: (n, 4) px found on frame `number`, sides: what was taken for their side. For each box the hand that it
-        is, or None.
+        """boxes: (n, 4) px found on frame `number`, sides: as estimated. For each box its hand or None.
 
-        The pair that overlaps most is joined first; each known hand once. `tally` counts joined and unjoined hands of
-        both.
+        The pair that overlaps most is joined first; each known hand once. `tally` counts joined and other hands.
         """
         known = self.hands.get(number, [])
         joined: list[KnownHand | None] = [None] * len(boxes)
-        overlap = (
-            iou(boxes[:, None], np.array([hand.box for hand in known]))
-            if len(boxes) and known
-            else np.zeros((len(boxes), 0))
-        )
+        overlap = iou(boxes[:, None], np.array([hand.box for hand in known]).reshape(-1, 4))
         while overlap.size and overlap.max() >= LEAST_OVERLAP:
             here, there = map(int, np.unravel_index(overlap.argmax(), overlap.shape))
             joined[here] = known[there]
@@ -62,8 +55,7 @@ class KnownVideo:
 
 
 def make_known_video(columns: dict[str, np.ndarray], about: dict) -> KnownVideo:
-    """columns: of the table /truth, the rows of one video, with `row` (n,), their place in it. about: its row of
-    /videos."""
+    """columns: of the table /truth, the rows of one video, with `row` (n,), their place. about: its row of /videos."""
     hands = defaultdict(list)
     for i, frame in enumerate(columns["frame"].tolist()):
         hands[frame].append(
@@ -89,15 +81,4 @@ def make_known_video(columns: dict[str, np.ndarray], about: dict) -> KnownVideo:
 
 def unknown_hand(camera: np.ndarray) -> KnownHand:
     """The label of a hand that matches no known hand, in a video of known hands."""
-    nothing = np.zeros(21, bool)
-    return KnownHand(
-        2,
-        camera,
-        np.full((21, 3), np.nan),
-        nothing,
-        np.full((21, 2), np.nan),
-        nothing,
-        sample_id=-1,
-        sample_key="",
-        visible=nothing,
-    )
+    return KnownHand(side=UNKNOWN, sample_id=-1, sample_key="", visible=np.zeros(21, bool), **only_a_box(None, camera))

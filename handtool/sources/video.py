@@ -131,8 +131,7 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.Vid
 
 
 class Ticks:
-    """The first frame at or after each tick: of a clock, or of every N-th frame. Where time jumps back (joined
-    streams), it begins anew."""
+    """The first frame at or after each tick of a clock, or every N-th frame. Begins anew where time jumps back."""
 
     def __init__(self, per_second: float, every: int | None = None) -> None:
         self.per_second, self.every = per_second, every
@@ -172,8 +171,7 @@ def keep_sampled(frames, name: str, sampling: Sampling, tally: Tally) -> Iterato
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
-    """(h, w, 3) uint8 RGB, turned as the file's display matrix says (degrees, counter-clockwise), which decoders leave
-    to the caller."""
+    """(h, w, 3) uint8 RGB, turned as the file's display matrix says (degrees, counter-clockwise); decoders do not."""
     image = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

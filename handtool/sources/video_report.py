@@ -60,8 +60,7 @@ def account(outcomes: list[dict]) -> list[Accounting]:
 
 
 def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) -> dict:
-    """Every frame and every hand is in it: decoded, sampled, with hands, or lost and why. left_out: files beside the
-    videos."""
+    """Every frame and every hand is in it: decoded, sampled, with hands, or lost and why. left_out: other files."""
     report: dict[str, object] = {"accounting": [each.as_report() for each in account(outcomes)]}
     for name, side in (("left", LEFT), ("right", RIGHT), ("side_unknown", UNKNOWN)):
         report[name] = sum(outcome["sides"][side] for outcome in outcomes)

@@ -8,8 +8,7 @@ LARGEST = 1 << 20  # bytes
 
 
 def read_yml(path: Path) -> dict:
-    """The mapping in a small YAML file. Raises HandtoolError where it is missing, no mapping, or where there is no
-    PyYAML."""
+    """The mapping in a small YAML file. Raises HandtoolError where it, the mapping or PyYAML is missing."""
     try:
         import yaml  # an extra: one set needs it
     except ModuleNotFoundError:

@@ -1,5 +1,4 @@
-"""YouTube-3D-Hands (Kulon et al. 2020, arXiv 2004.01946): hands of both sides in 109 videos, meshes fitted to the
-picture; for pre-training.
+"""YouTube-3D-Hands (Kulon et al. 2020, arXiv 2004.01946): hands in 109 videos, meshes fitted to the picture.
 
     youtube3d/
       youtube_train.json  youtube_val.json  youtube_test.json
@@ -79,8 +78,7 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
 
 
 def read_labels(path: Path, sides: list[int]) -> tuple[dict[int, tuple[str, int, int]], dict[int, list[Annotation]]]:
-    """Of each image, by its id, name, width and height; of those with hands of these sides the hands. Raises
-    HandtoolError."""
+    """By image id: name, width and height; and the hands of these sides, where there are any. Raises HandtoolError."""
     images: dict[int, tuple[str, int, int]] = {}
     hands: dict[int, list[Annotation]] = {}
     for kind, place, entry in read_items(path, "images", "annotations"):
@@ -136,8 +134,7 @@ def make_video(
     images: dict[int, tuple[str, int, int]],
     hands: dict[int, list[Annotation]],
 ) -> Video:
-    """of_it: the ids of its images, a row each. labels: file, number (n,), size (n, 2), and of up to k hands id, side
-    (n, k), box (n, k, 4)."""
+    """of_it: ids of its images, a row each. labels: file, number (n,), size (n, 2), id, side (n, k), box (n, k, 4)."""
     most = max(len(hands[each]) for each in of_it)
     numbers = [natural(images[each][0])[1] for each in of_it]
     labels = {
@@ -175,8 +172,7 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
 
 
 def size_ratio(image: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """(4,) what the edges of a box are multiplied by. labelled: (width, height) px. Raises BadLabel where the picture
-    is another."""
+    """(4,) factors on the edges of a box. labelled: (width, height) px. Raises BadLabel for another aspect."""
     wide, high = np.array(image.shape[1::-1]) / labelled
     if abs(wide / high - 1) > SAME_ASPECT:
         raise BadLabel("images of another aspect than was labelled")
