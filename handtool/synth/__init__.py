@@ -1,2 +1,1 @@
-"""A procedural world of hands, rendered by tracing rays against round cones, with exact truth. numpy and OpenCV
-only."""
+"""A procedural world of hands, rendered by tracing rays against round cones, with exact truth."""

@@ -77,37 +77,22 @@ def draw_actor(
     hand = build_hand(worn, in_hand, bone_frames, forearm, dress, arm)
     held = fill_grasp(rng, hand.at(0), in_hand[0]) if grasp else None
     cloths = {SLEEVE_GROUP: draw_cloth(rng, False), RING_GROUP: draw_metal(rng), HELD: draw_cloth(rng, True)}
-    actor = Actor(
-        subject=worn,
-        side=side,
-        hand=hand,
-        held=held,
-        turn=turn,
-        shift=shift,
-        joints=np.einsum("fij,fkj->fki", turn, in_hand) + shift[:, None],
-        boxes=hand_boxes(hand, turn, shift, frame_camera(focal, lane.width, lane.height)),
-        grain=make_grain(np.random.default_rng(subject.mottle)),
-        cloths=cloths,
-        glove=glove,
-    )
+    joints = np.einsum("fij,fkj->fki", turn, in_hand) + shift[:, None]
+    boxes = hand_boxes(hand, turn, shift, frame_camera(focal, lane.width, lane.height))
+    grain = make_grain(np.random.default_rng(subject.mottle))
+    actor = Actor(worn, side, hand, held, turn, shift, joints, boxes, grain, cloths, glove)
     return mirrored(actor, lane.width) if side == LEFT else actor
 
 
 def mirrored(actor: Actor, width: int) -> Actor:
     """The hand as it is in a mirror: u' = width - 1 - u, X' = -X."""
-    return replace(
-        actor,
-        turn=MIRROR @ actor.turn,
-        shift=actor.shift @ MIRROR,
-        joints=actor.joints @ MIRROR,
-        boxes=mirror_boxes(actor.boxes, width),
-    )
+    moved = {"turn": MIRROR @ actor.turn, "shift": actor.shift @ MIRROR, "joints": actor.joints @ MIRROR}
+    return replace(actor, boxes=mirror_boxes(actor.boxes, width), **moved)
 
 
 def draw_dress(rng: np.random.Generator, setting: Setting) -> Dress:
     sleeve = float(rng.uniform(0.01, 0.09)) if rng.random() < setting.sleeves else None
     count = int(rng.integers(1, 3)) if rng.random() < setting.rings else 0
     fingers = rng.permutation([1, 2, 2, 3, 3, 3, 4, 0])[:count]
-    return Dress(
-        sleeve, tuple((int(finger), float(rng.uniform(0.28, 0.42))) for finger in dict.fromkeys(fingers.tolist()))
-    )
+    rings = tuple((finger, float(rng.uniform(0.28, 0.42))) for finger in dict.fromkeys(fingers.tolist()))
+    return Dress(sleeve, rings)

@@ -54,8 +54,7 @@ class Subject:
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:
-    """Pixel values 0..255 to light 0..1. The square stands for the 2.2 of sRGB, so that the way back is a square
-    root."""
+    """Pixel values 0..255 to light 0..1. A square for the 2.2 of sRGB, so that the way back is a root."""
     return (np.asarray(srgb, float) / 255.0) ** 2
 
 
@@ -74,8 +73,7 @@ def draw_colours(rng: np.random.Generator) -> dict:
 
 
 def draw_subject(rng: np.random.Generator, name: str) -> Subject:
-    """A person: hand size, finger proportions and thickness vary about the medians as they do among adults (s.d. 7, 4
-    and 8 %)."""
+    """A person: hand size, finger proportions and thickness vary as among adults (s.d. 7, 4 and 8 %)."""
     size = np.clip(rng.normal(1.0, 0.07), 0.82, 1.18)
     fingers = size * np.clip(rng.normal(1.0, 0.04, 5), 0.9, 1.1)
     thick = size * np.clip(rng.normal(1.0, 0.08), 0.85, 1.2)

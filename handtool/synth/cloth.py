@@ -1,5 +1,4 @@
-"""Surfaces other than skin: sleeves, rings, things held, and gloves. `xp` is numpy or torch, as in skin.py; colours
-are linear RGB in 0..1."""
+"""Surfaces other than skin: sleeves, rings, things held, and gloves. `xp`: numpy or torch; colours: linear RGB."""
 
 from dataclasses import dataclass
 
@@ -20,8 +19,7 @@ class Cloth:
 
 @dataclass(frozen=True)
 class Glove:
-    """cuff: m up the arm from the wrist. knit: how strong its weave shows. bare: the two last phalanges look out of
-    it."""
+    """cuff: m up the arm from the wrist. knit: how strong its weave shows. bare: the two last phalanges are."""
 
     back: tuple[float, float, float]
     palm: tuple[float, float, float]

@@ -29,8 +29,7 @@ Side = Literal["left", "right", "both"]
 def draw_scene(
     seed: int, video: int, frames: int, size: int, difficulty: Difficulty, side: Side
 ) -> tuple[Scene, np.ndarray]:
-    """The video with that number, of one hand, and (F, 2, 3) from its frames to the crops: its place is in no other
-    video."""
+    """The video with that number, of one hand, and (F, 2, 3) from its frames to the crops."""
     setting, time = SETTINGS[difficulty], np.arange(frames) / FPS
     subject = subject_of(seed, video)
     rng = np.random.default_rng([seed, VIDEO, video])
@@ -103,8 +102,8 @@ def make_video(
     device: str | None = None,
     heartbeat=lambda: None,
 ) -> dict:
-    """Everything that is stored of a video: columns of F rows, and `subject`, `place`, `side`. device: of torch;
-    None: numpy."""
+    """Everything that is stored of a video: columns of F rows, and `subject`, `place`, `side`. device: of torch; None:
+    numpy."""
     scene, crop_from_frame = draw_scene(seed, video, frames, size, difficulty, side)
     cameras, rows = crop_cameras(scene, crop_from_frame), []
     for frame, (image, depth) in enumerate(pictures(scene, cameras, size, size, device)):

@@ -8,8 +8,7 @@ DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))  # NVIDIA's on
 
 
 def choose_device(asked: str) -> str | None:
-    """asked: auto, cpu or cuda. Returns torch's name of the GPU, or None for numpy. Raises HandtoolError where CUDA is
-    asked for and not here."""
+    """asked: auto, cpu or cuda. Returns torch's name, or None for numpy. Raises HandtoolError if it is not here."""
     if asked not in ("auto", "cpu", "cuda"):
         raise HandtoolError(f"--device {asked}: auto, cpu or cuda")
     if asked == "cpu" or (asked == "auto" and not any(driver.exists() for driver in DRIVERS)):

@@ -31,8 +31,7 @@ COLUMNS = ("frame", "side", "track", "box", "joints", "keypoints", "visible", "c
 def draw_film(
     seed: int, video: int, frames: int, fps: float, width: int, height: int, difficulty: Difficulty, side: Side
 ) -> Scene:
-    """The film with that number: both hands of its subject (or one of them), at the harder settings also those of
-    guests seen nowhere else."""
+    """The film with that number: both hands of its subject (or one of them), at harder settings also of guests."""
     setting, time = SETTINGS[difficulty], np.arange(frames) / fps
     rng = np.random.default_rng([seed, FILM, video])
     subject, focal = subject_of(seed, video), draw_focal(rng, width)
@@ -69,8 +68,7 @@ def draw_film(
 
 
 def draw_sides(rng: np.random.Generator, side: Side) -> list[int]:
-    """Of the subject's hands, from left to right in the picture: as one sees one's own, or those of someone
-    opposite."""
+    """Of the subject's hands, from left to right in the picture: one's own, or those of someone opposite."""
     alone, own, which = rng.random() < ALONE, rng.random() < 0.6, int(rng.integers(2))
     if side != "both":
         return [{"left": LEFT, "right": RIGHT}[side]]

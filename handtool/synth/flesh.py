@@ -19,8 +19,7 @@ FINGER_BLEND_M = 0.0014
 
 @dataclass
 class Cones:
-    """P round cones in one frame of reference, sorted by group; F moments, or none (then without the first axis).
-    Metres."""
+    """P round cones in one frame of reference, sorted by group; F moments, or one (without the first axis). Metres."""
 
     a: np.ndarray  # (F, P, 3) centre of the first sphere
     b: np.ndarray  # (F, P, 3)
@@ -53,8 +52,7 @@ FOREARM_M = 0.26  # wrist to elbow
 
 @dataclass(frozen=True)
 class Dress:
-    """What a hand wears. sleeve: m from the wrist to its hem, None without. rings: (finger, place along the bone
-    0..1)."""
+    """What a hand wears. sleeve: m from wrist to hem, None: no. rings: (finger, place along the bone 0..1)."""
 
     sleeve: float | None = None
     rings: tuple[tuple[int, float], ...] = ()
@@ -103,8 +101,7 @@ def build_hand(
 
 
 def add_finger(cones: Builder, subject: Subject, finger: int, joints: np.ndarray, frames: np.ndarray) -> None:
-    """Phalanges from the first joint to the tip. The tip's joint lies on the skin; the root also belongs to the
-    palm."""
+    """Phalanges from the first joint to the tip. The tip's joint lies on the skin; the root is also palm."""
     first = 4 * finger + 1
     radius = subject.radii[finger]
     kinds = (PALM, PROXIMAL, DISTAL) if finger == 0 else (PROXIMAL, MIDDLE, DISTAL)

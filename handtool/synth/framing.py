@@ -48,8 +48,7 @@ def draw_focal(rng: np.random.Generator, width: int) -> float:
 def place_hand(
     rng: np.random.Generator, time: np.ndarray, turn: np.ndarray, in_hand: np.ndarray, focal: float, lane: Lane
 ) -> np.ndarray:
-    """(F, 3) m: where the wrist is, so that the middle of the palm wanders over the lane and comes nearer and goes
-    away."""
+    """(F, 3) m: where the wrist is, so that the middle of the palm wanders over the lane, nearer and farther."""
     size = min(lane.height, 1.1 * (lane.x1 - lane.x0))
     # an open hand's length in the picture
     px = size * rng.uniform(lane.smallest, lane.largest) * np.exp(wander(rng, time, 0.25, 1, 2.0)[:, 0])

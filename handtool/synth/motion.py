@@ -14,8 +14,7 @@ UPRIGHT = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
 
 def ease(time: np.ndarray, key_times: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Minimum-jerk steps between keys (Flash and Hogan 1985, eq. 8). time (F,), key_times (K,), keys (K, D) -> (F,
-    D)."""
+    """Minimum-jerk steps (Flash and Hogan 1985, eq. 8). time (F,), key_times (K,), keys (K, D) -> (F, D)."""
     i, s = locate(time, key_times)
     return keys[i] + s[:, None] * (keys[i + 1] - keys[i])
 
@@ -37,8 +36,7 @@ def draw_key_times(rng: np.random.Generator, duration: float, mean_gap: float) -
 
 
 def move_fingers(rng: np.random.Generator, time: np.ndarray, grasp: bool) -> np.ndarray:
-    """time (F,) s -> angles (F, 24) radians within the limits. A hand that holds something keeps its grasp and only
-    shifts it."""
+    """time (F,) s -> angles (F, 24) radians within the limits. A hand that holds something only shifts its grasp."""
     key_times = draw_key_times(rng, time[-1], 0.9)
     keys = [draw_pose(rng, grasp) for _ in key_times]
     if grasp:

@@ -1,5 +1,4 @@
-"""Places: a wide picture behind the hand, made of gradients, clouds of noise and clutter, through which the camera
-pans."""
+"""Places: a wide picture behind the hand, made of gradients, clouds of noise and clutter; the camera pans."""
 
 import cv2
 import numpy as np

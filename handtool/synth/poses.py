@@ -52,8 +52,7 @@ def named_pose(name: str) -> np.ndarray:
 
 
 def free_pose(rng: np.random.Generator) -> np.ndarray:
-    """Each finger by itself, as bones and tendons let it: neighbours pull each other, and DIP follows PIP by about two
-    thirds."""
+    """Each finger by itself, as bones and tendons let it: neighbours pull each other, DIP follows PIP by two thirds."""
     curl = np.clip(0.55 * rng.uniform(0, 1) + 0.45 * rng.uniform(0, 1, 4) ** 1.3 + rng.normal(0, 0.08, 4), 0, 1)
     pose = np.zeros(NUM_ANGLES)
     spread = rng.uniform(-2, 10)

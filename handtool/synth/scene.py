@@ -15,7 +15,8 @@ from handtool.synth.camera_model import CameraEffects
 from handtool.synth.cloth import Cloth
 from handtool.synth.flesh import Cones
 from handtool.synth.light import Light
-from handtool.synth.passers import Passer
+from handtool.synth.passers import Passer, add_passers
+from handtool.synth.places import sample_background
 from handtool.synth.things import join
 
 VIDEOS_PER_SUBJECT = 2
@@ -64,6 +65,13 @@ def solids(scene: Scene, frame: int) -> tuple[Cones, list[slice]]:
     return together, owners
 
 
+def background_of(scene: Scene, frame: int, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8: the place behind the hands, with what passes there."""
+    background = sample_background(scene.canvas, width, height, scene.view[frame])
+    add_passers(background, scene.passers, scene.view[frame], frame)
+    return background
+
+
 def velocity(actor: Actor, frame: int, camera: np.ndarray, fps: float) -> np.ndarray:
     """(2,) px a second, of the middle of the hand."""
     neighbour = frame + 1 if frame + 1 < len(actor.joints) else max(frame - 1, 0)
@@ -72,16 +80,14 @@ def velocity(actor: Actor, frame: int, camera: np.ndarray, fps: float) -> np.nda
 
 
 def flesh_around(subject: Subject) -> np.ndarray:
-    """(21,) m: how deep each joint may lie under its own flesh, seen aslant; wrist, thumb's root and knuckles lie
-    within the palm."""
+    """(21,) m: how deep each joint may lie under its own flesh, seen aslant; wrist and roots lie in the palm."""
     deep = 1.7 * subject.radii
     deep[0, 0], deep[1:, 0] = 0.026 * subject.flesh, 0.020 * subject.flesh
     return np.concatenate([[0.034 * subject.flesh], deep.ravel()]) + 0.002
 
 
 def see_joints(actor: Actor, frame: int, camera: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """(21,) bool: in the picture, and what the ray to the joint meets first is the flesh around that joint. depth: (H,
-    W) m."""
+    """(21,) bool: in the picture, and the ray to the joint first meets the flesh around it. depth: (H, W) m."""
     joints, (height, width) = actor.joints[frame], depth.shape
     pixel = np.floor(project(joints, camera) + 0.5).astype(int)
     inside = ((pixel >= 0) & (pixel < (width, height))).all(1)

@@ -111,8 +111,7 @@ def paint(xp, look: Look, cone, point, normal, in_hand) -> tuple:
 
 
 def wrinkles(xp, bone, kind, along, in_hand, dorsal, palmar) -> tuple:
-    """How much darker (0..1) and how much redder the skin is: flexion creases, knuckles, the lines of the palm,
-    fingertips."""
+    """How much darker (0..1) and how much redder the skin is: creases, knuckles, lines of the palm, fingertips."""
     bone = xp.clip(bone, 1e-3, None)
     proximal, middle, distal = kind == PROXIMAL, kind == MIDDLE, kind == DISTAL
     jointed = proximal | middle | distal
@@ -143,8 +142,7 @@ def palm_lines(xp, in_hand):
 
 
 def add_nails(xp, look: Look, cone, kind, along, sideways, dorsal, albedo, shine) -> None:
-    """A rounded plate on the back of each last phalanx, with a pale moon and a dark rim; changes albedo and shine in
-    place."""
+    """A rounded plate on the back of each last phalanx, with a pale moon and a dark rim; in place."""
     near = xp.where((kind == DISTAL) & (dorsal > 0.2))[0]
     if len(near) == 0:
         return

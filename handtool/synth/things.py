@@ -25,10 +25,6 @@ def join(cones: Cones, more: Cones) -> Cones:
     return Cones(**{f.name: np.concatenate([getattr(cones, f.name), getattr(more, f.name)]) for f in fields(Cones)})
 
 
-def one_moment(thing: Builder) -> Cones:
-    return thing.finish().at(0)
-
-
 def fill_grasp(rng: np.random.Generator, hand: Cones, joints: np.ndarray) -> Cones | None:
     """A ball, a rod or a bottle that just touches the hand around it. hand and joints (21, 3) in the hand's frame. None
     if nothing fits."""
@@ -41,9 +37,8 @@ def fill_grasp(rng: np.random.Generator, hand: Cones, joints: np.ndarray) -> Con
     radius = float(distance_to_cones(hand, centre + reach).min()) + 0.0015
     if radius < 0.008:
         return None
-    frame = np.stack(
-        [across, np.cross(joints[9] / np.linalg.norm(joints[9]), across), joints[9] / np.linalg.norm(joints[9])], 1
-    )
+    forward = joints[9] / np.linalg.norm(joints[9])
+    frame = np.stack([across, np.cross(forward, across), forward], 1)
     thing = Builder()
     if rod:
         up, down = rng.uniform(0.05, 0.14, 2)
@@ -52,7 +47,7 @@ def fill_grasp(rng: np.random.Generator, hand: Cones, joints: np.ndarray) -> Con
         thing.add(THING, HELD, (centre + across * 0.03)[None], centre + across * up, radius, radius * neck, frame)
     else:
         thing.add(THING, HELD, centre[None], centre + across * 0.001, radius, radius, frame)
-    return one_moment(thing)
+    return thing.finish().at(0)
 
 
 def make_occluder(rng: np.random.Generator, centre: np.ndarray) -> Cones:
@@ -65,14 +60,6 @@ def make_occluder(rng: np.random.Generator, centre: np.ndarray) -> Cones:
     thick = rng.uniform(0.004, 0.016)
     frame = np.stack([along, np.array([0.0, 0.0, 1.0]), np.cross(along, [0.0, 0.0, 1.0])], 1)
     half = along * rng.choice([0.012, 0.25])
-    occluder = Builder()
-    occluder.add(
-        THING,
-        OCCLUDER,
-        (nearer + aside - half)[None],
-        nearer + aside + half,
-        thick,
-        thick * rng.uniform(0.6, 1.0),
-        frame,
-    )
-    return one_moment(occluder)
+    occluder, middle = Builder(), nearer + aside
+    occluder.add(THING, OCCLUDER, (middle - half)[None], middle + half, thick, thick * rng.uniform(0.6, 1.0), frame)
+    return occluder.finish().at(0)

@@ -11,9 +11,7 @@ import torch
 from torch.nn.functional import avg_pool2d, pad
 
 from handtool.synth.light import CORNERS, SHADOW_STEPS_M, THICKNESS_M, Light, shade
-from handtool.synth.passers import add_passers
-from handtool.synth.places import sample_background
-from handtool.synth.scene import Scene, solids
+from handtool.synth.scene import Scene, background_of, solids
 from handtool.synth.skin import Look, look_of, paint
 from handtool.synth.things import OCCLUDER
 from handtool.synth.torch_tracing import trace
@@ -30,12 +28,10 @@ def batch_of(scene: Scene, width: int, height: int) -> int:
 def render_frames(
     scene: Scene, frames: range, cameras: np.ndarray, width: int, height: int, device: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As world.render, for B frames: images (B, H, W, 3) float32 0..255 and distances (B, H, W) m. cameras: (B, 3,
-    3)."""
+    """As world.render, for B frames: images (B, H, W, 3) float32 0..255, distances (B, H, W) m. cameras: (B, 3, 3)."""
     moments = [solids(scene, frame) for frame in frames]
-    image = torch.tensor(
-        np.stack([background_of(scene, frame, width, height) for frame in frames]), device=device
-    ).float()
+    backgrounds = np.stack([background_of(scene, frame, width, height) for frame in frames])
+    image = torch.tensor(backgrounds, device=device).float()
     pixel, t, cover, normal, point, cone = trace([cones for cones, _ in moments], cameras, width, height, device)
     depth = torch.full((image[..., 0].numel(),), float(FAR), device=device)
     depth[pixel] = t
@@ -43,25 +39,15 @@ def render_frames(
     if len(pixel):
         middle = [torch.quantile(known, 0.5) if len(known := one[one < FAR]) else one.new_tensor(1.0) for one in depth]
         scale = [float(camera[0, 0] / float(m)) for camera, m in zip(cameras, middle, strict=True)]  # px per metre
-        corners = torch.stack(
-            [find_corners(one, m, px) for one, m, px in zip(depth, middle, scale, strict=True)]
-        ).reshape(-1)[pixel]
-        shadow = torch.stack([find_shadow(one, scene.light, px) for one, px in zip(depth, scale, strict=True)]).reshape(
-            -1
-        )[pixel]
+        dark = [find_shadow(one, scene.light, px) for one, px in zip(depth, scale, strict=True)]
+        enclosed = [find_corners(one, m, px) for one, m, px in zip(depth, middle, scale, strict=True)]
+        shadow, corners = (torch.stack(maps).reshape(-1)[pixel] for maps in (dark, enclosed))
         albedo, shine, skin = paint_all(scene, frames, moments, pixel // (width * height), cone, point, normal)
-        colour = 255 * torch.sqrt(
-            torch.clip(shade(torch, scene.light, albedo, shine, skin, point, normal, shadow, corners), 0, 1)
-        )
+        colour = shade(torch, scene.light, albedo, shine, skin, point, normal, shadow, corners)
+        colour = 255 * torch.sqrt(torch.clip(colour, 0, 1))
         flat = image.reshape(-1, 3)
         flat[pixel] += (colour.T - flat[pixel]) * cover[:, None]
     return image.cpu().numpy(), depth.cpu().numpy()
-
-
-def background_of(scene: Scene, frame: int, width: int, height: int) -> np.ndarray:
-    background = sample_background(scene.canvas, width, height, scene.view[frame])
-    add_passers(background, scene.passers, scene.view[frame], frame)
-    return background
 
 
 def paint_all(

@@ -108,8 +108,7 @@ class Pairs:
         return part
 
     def measure(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """t (S, T) m along the rays -> distance (S, P) to each cone and where its nearest sphere sits on the axis (S,
-        P)."""
+        """t (S, T) m along the rays -> distance (S, P) to each cone and its nearest sphere's place (S, P)."""
         t = np.take(t, self.tile, axis=1, mode="clip")
         y = t * self.along
         y -= self.offset
@@ -154,8 +153,7 @@ class Pairs:
 
 
 def trace(cones: Cones, camera: np.ndarray, width: int, height: int) -> Hits | None:
-    """Cones in the camera frame (m), camera (3, 3) of the picture, its size in px. None where no cone comes near the
-    picture."""
+    """Cones in the camera frame (m), camera (3, 3) of the picture, its size in px. None where no cone is near."""
     across, down = -(-width // TILE), -(-height // TILE)
     tile, cone = near_pairs(cones, camera, across, down)
     if len(tile) == 0:
@@ -173,8 +171,7 @@ def trace(cones: Cones, camera: np.ndarray, width: int, height: int) -> Hits | N
 
 
 def first_guess(pairs: Pairs, margin: np.float32) -> np.ndarray:
-    """(S, T): where each ray enters the first cone, swollen by the melting zone and `margin` (m per m of distance); FAR
-    if none.
+    """(S, T): where each ray enters the first cone, swollen by the melting zone and `margin` (m per m); FAR if none.
 
     The entry is that of a cylinder of the radius found where ray and axis come closest; `march` mends what that leaves,
     both ways.
@@ -193,8 +190,7 @@ def first_guess(pairs: Pairs, margin: np.float32) -> np.ndarray:
 
 
 def march_on(pairs: Pairs, start: np.ndarray, tolerance: np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """All rays a few steps, then those that are undecided: rays that graze one finger on their way to another need
-    many.
+    """All rays a few steps, then those that are undecided: rays that graze one finger before another need many.
 
     Returns where each ray comes nearest to the surface and how near, (S, T) each; `tolerance` (m per m of distance)
     counts as met.
@@ -234,8 +230,7 @@ def march(pairs: Pairs, t: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
 
 
 def surface(pairs: Pairs, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """t (S, T) -> normals (3, S, T), the gradient of the melted distance, and the cone (S, T) that weighs most in
-    it."""
+    """t (S, T) -> normals (3, S, T), the gradient of the melted distance, and the cone (S, T) that weighs most."""
     distance, x = pairs.measure(t)
     weight, sums, by_group = pairs.melt(distance)
     wins = by_group <= pairs.nearest_group(by_group)[pairs.tile_of_group]

@@ -7,19 +7,15 @@ import numpy as np
 from handtool.synth.actor import Actor
 from handtool.synth.flesh import Cones
 from handtool.synth.light import find_corners, find_shadow, shade
-from handtool.synth.passers import add_passers
-from handtool.synth.places import sample_background
-from handtool.synth.scene import Scene, solids
+from handtool.synth.scene import Scene, background_of, solids
 from handtool.synth.skin import look_of, paint
 from handtool.synth.things import OCCLUDER
 from handtool.synth.tracing import FAR, trace
 
 
 def render(scene: Scene, frame: int, camera: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """The picture before lens and JPEG, (H, W, 3) float32 RGB 0..255, and the distances from the eye (H, W) m, FAR
-    where there is nothing."""
-    background = sample_background(scene.canvas, width, height, scene.view[frame])
-    add_passers(background, scene.passers, scene.view[frame], frame)
+    """The picture before lens and JPEG, (H, W, 3) float32 RGB 0..255, and the distances (H, W) m, FAR: nothing."""
+    background = background_of(scene, frame, width, height)
     cones, owners = solids(scene, frame)
     hits = trace(cones, camera, width, height)
     if hits is None:
