@@ -1,5 +1,4 @@
-"""A pool of worker processes on this machine. Decoders and detectors are foreign native code: if one crashes or hangs,
-one item is lost.
+"""A pool of worker processes on this machine. If foreign native code crashes or hangs, one item is lost.
 
 Workers are spawned, never forked, so that they inherit no threads and no open files. They end when the parent ends.
 """
@@ -29,8 +28,7 @@ TIMEOUT_FACTOR_AT_START = 5  # opening a detector may take this many times as lo
 
 class Event(NamedTuple):
     """What happened to an item. `result`: one of its results. `heartbeat`: it is being worked on, `value` calls of
-    heartbeat since the last event. `done`: it has no more results. `lost`: its process crashed or hung, `value` is
-    the reason."""
+    heartbeat since the last event. `done`: it has no more results. `lost`: it crashed or hung, `value`: why."""
 
     item: int
     kind: Literal["result", "heartbeat", "done", "lost"]
@@ -130,9 +128,7 @@ def start_worker(open_work: Callable[..., Work], arguments: tuple) -> Worker:
 
 @contextlib.contextmanager
 def one_thread_per_worker() -> Iterator[None]:
-    """Processes started within use one thread in OpenBLAS and torch: the sums are the same on every machine, and the
-    cores are not shared.
-    """
+    """Processes started within use one thread in OpenBLAS and torch: equal sums everywhere, no shared cores."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -184,8 +180,7 @@ def receive(worker: Worker) -> Event | None:
 
 
 def give_up(worker: Worker, reason: str = "") -> Event:
-    """Ends a worker that hangs (`reason` is given) or has crashed; its item is lost. Raises RuntimeError if it had
-    none yet."""
+    """Ends a worker that hangs (`reason` is given) or has crashed; its item is lost. RuntimeError if it had none."""
     if reason:
         worker.process.kill()
     worker.process.join()
@@ -205,8 +200,7 @@ def describe_exit(exitcode: int | None) -> str:
 
 
 def is_lasting(reason: str) -> bool:
-    """Whether an item lost for this reason would be lost again: not if memory ran out or the process was killed from
-    outside."""
+    """Whether an item lost for this reason would be lost again: not if memory ran out or someone killed the process."""
     return reason not in (NO_MEMORY, describe_exit(-signal.SIGKILL))
 
 
@@ -217,9 +211,7 @@ def stop(worker: Worker) -> None:
 
 
 def run_worker(pipe: connection.Connection, open_work: Callable[..., Work], arguments: tuple) -> None:
-    """The body of a worker process. Ignores signals sent to the whole group: the parent handles them. Ends when the
-    parent's pipe closes.
-    """
+    """The body of a worker process. The parent handles signals to the group. Ends when the pipe closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)

@@ -1,5 +1,4 @@
-"""Confidence intervals by resampling: how much a mean error would vary with other videos, or other hands, of the same
-kind.
+"""Confidence intervals by resampling: how much a mean error would vary with other videos or hands of the same kind.
 
 Hands of one video are alike, so whole videos (groups of hands/groups.py) are drawn with replacement: the cluster
 bootstrap (Davison and Hinkley, Bootstrap Methods, 1997). A percentile interval of few groups is too narrow, so its
@@ -49,9 +48,8 @@ def group_hands(groups: Groups | None, counted: np.ndarray, seed: int) -> Groupi
 
 @dataclass(frozen=True)
 class GroupSums:
-    """The sums and counts (g, k) of each group behind a mean. The mean of several groups is the mean over the k
-    columns of sum / count; k is 1 for a mean over hands, 42 if each joint of each side is averaged first. hands:
-    their number."""
+    """The sums and counts (g, k) of each group behind a mean. The mean of several groups is the mean over the k columns
+    of sum / count; k is 1 for a mean over hands, 42 for each joint of each side. hands: their number."""
 
     total: np.ndarray
     count: np.ndarray

@@ -41,10 +41,9 @@ def describe(xy: np.ndarray, side: np.ndarray, normalization: str, crop_size: in
 def describe_joints(joints: np.ndarray, side: np.ndarray, normalization: str) -> np.ndarray:
     """One row for each hand: the 3D joints of the canonical right hand. Mining by these is the oracle of the studies.
 
-    joints: (n, 21, 3) m in the camera frame; side: (n,). `wrist-scale`: wrist at 0, root mean square distance
-    from it 1, in camera axes. `similarity`: the same, rotated into the frame of the palm (y from the wrist to the mean
-    of the knuckles, z out of the palm). Returns (n, 63) float32, x, y, z of each joint; NaN if a joint is missing or
-    all coincide.
+    joints: (n, 21, 3) m in the camera frame; side: (n,). `wrist-scale`: wrist at 0, root mean square distance from it
+    1, in camera axes. `similarity`: the same, rotated into the frame of the palm (y from the wrist to the mean of the
+    knuckles, z out of the palm). Returns (n, 63) float32, x, y, z of each joint; NaN if one is missing or all coincide.
     """
     points = _wrist_at_zero_size_one(canonical_joints(np.asarray(joints, dtype=np.float64), side))
     if normalization == "similarity":

@@ -73,11 +73,9 @@ def find_groups(origins: list[Origin]) -> Groups:
 
 
 def find_units(groups: Groups, by: str, path: object, option: str) -> np.ndarray:
-    """The unit of each hand that a division `by` video, subject or row keeps whole: (n,) int64, numbers from 0, in the
-    order of first hands.
+    """The unit of each hand that a division `by` video, subject or row keeps whole: (n,) int64, from 0 in order.
 
-    A video is a group and a row is a hand. People who appear in one film are one unit; an unknown person is a separate
-    one in each film.
+    A video is a group and a row is a hand. People of one film are one unit; an unknown person is one in each film.
     """
     if by == "video":
         return number_from_0(groups.group)

@@ -1,5 +1,4 @@
-"""The protocols by which hand-pose errors are published: which hands are scored, how they are aligned, how errors are
-averaged.
+"""The protocols by which hand-pose errors are published: which hands count, how they are aligned and errors averaged.
 
 Every figure names its protocol, because the same predictions can give 8, 17, 21 or 25 mm.
 """

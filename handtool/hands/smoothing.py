@@ -80,11 +80,9 @@ def trajectories(time: np.ndarray, track: np.ndarray, *same: np.ndarray) -> list
 
 
 def metres_per_pixel(joints: np.ndarray, keypoints: np.ndarray) -> float:
-    """Metres per pixel at the hand, by weak perspective. joints: (t, 21, 3) m, camera axes; keypoints: (t, 21, 2) px of
-    the frame.
+    """Metres per pixel at the hand, by weak perspective. joints: (t, 21, 3) m, camera axes; keypoints: (t, 21, 2) px.
 
-    The median over the frames of the spread of the joints in the image plane divided by that of the keypoints; 1 if
-    none is finite.
+    The median over the frames of the spread of the joints in the image plane / that of the keypoints; 1 if none.
     """
     spread = [
         np.sqrt(((points - points.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)))
