@@ -1,7 +1,6 @@
 """handtool: from video to a 3D hand-pose model, in composable steps that read and write HDF5.
 
-The public names are loaded when they are first used (docs/API.md describes them): `import handtool` loads no numpy,
-torch or h5py.
+The public names (docs/API.md) are loaded when they are first used: `import handtool` loads no numpy, torch or h5py.
 """
 
 from typing import TYPE_CHECKING, Any

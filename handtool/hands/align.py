@@ -38,8 +38,7 @@ def bone_scaled(
 def similarity(
     predicted: np.ndarray, truth: np.ndarray, allow_reflection: bool = True, valid: np.ndarray | None = None
 ) -> np.ndarray:
-    """Orthogonal Procrustes: the translation, scale and rotation with least squared error (Schonemann 1966; Umeyama
-    1991).
+    """Orthogonal Procrustes: translation, scale and rotation with least squared error (Schonemann 1966; Umeyama 1991).
 
     allow_reflection=True is the rule of FreiHAND, HO-3D and DexYCB: each hand is divided by its Frobenius norm + 1e-8
     (metres), and a mirrored hand aligns perfectly. False is Ego-Exo4D's rule: a proper rotation (instead of a

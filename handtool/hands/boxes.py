@@ -2,8 +2,7 @@
 
 Points (u, v) have pixel centres at integers: the centre of the first pixel is 0. A box `x0 y0 x1 y1` gives edges: a
 whole image is `0 0 width height`, and pixel i covers i..i+1, so that the point u is at u + 0.5 in box coordinates.
-Scaling by s and moving by t is therefore u' = s (u + 0.5) - 0.5 + t. Affine maps are (..., 2, 3), from source to
-target.
+Scaling by s and moving by t is thus u' = s (u + 0.5) - 0.5 + t. Affine maps are (..., 2, 3), from source to target.
 """
 
 import numpy as np
@@ -67,8 +66,7 @@ def iou(box: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def crop_affine(box: np.ndarray, size: int, box_scale: float = 1.3) -> np.ndarray:
-    """The map from frame pixels to the pixels of a square crop. It never stretches; what is outside the frame is to be
-    padded.
+    """The map from frame pixels to the pixels of a square crop. Never stretches; what is outside is to be padded.
 
     box: (..., 4) px of the frame; it is enlarged by `box_scale` about its centre and made square by its larger side.
     size: px, side of the crop. Returns A (..., 2, 3): (u, v)_crop = A (u, v, 1)_frame; the identity for a whole square

@@ -73,8 +73,7 @@ def lift_25d(
 def root_depth(xy: np.ndarray, z_rel: np.ndarray, depth_range: tuple[float, float] = (4, 50)) -> np.ndarray:
     """The depth at which the reference bone has length 1: the larger root of a z^2 + b z + c = 0.
 
-    xy: (n, 21, 2) rays (X/Z, Y/Z); z_rel: (n, 21), in bone lengths. Returns (n,), in bone lengths, clipped to
-    `depth_range`.
+    xy: (n, 21, 2) rays (X/Z, Y/Z); z_rel: (n, 21), in bone lengths. Returns (n,), likewise, clipped to `depth_range`.
     """
     m, n = REFERENCE_BONE
     (xm, ym), (xn, yn) = np.moveaxis(xy[:, m], -1, 0), np.moveaxis(xy[:, n], -1, 0)
@@ -92,8 +91,7 @@ def place_root(relative: np.ndarray, uv: np.ndarray, camera: np.ndarray, valid: 
 
     For the ray (X, Y) of a joint at relative position r: (r + t)_x - X (r + t)_z = 0, and likewise for y. 2 x 21
     equations in t. relative: (n, 21, 3) m; uv: (n, 21, 2) px; camera: (n, 3, 3); valid: (n, 21), the joints that count
-    (default: all). Returns t (n, 3) m, to be added to `relative`; NaN if the camera is unknown or no position in front
-    of it fits.
+    (default: all). Returns t (n, 3) m, to be added to `relative`; NaN without a camera or a place in front of it.
     """
     seen = rays(np.asarray(uv, dtype=float), np.asarray(camera, dtype=float))
     relative = np.asarray(relative, dtype=float)

@@ -7,8 +7,7 @@ from scipy.spatial import cKDTree
 def f_scores(predicted: np.ndarray, truth: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
     """predicted, truth: (n, k, 3), finite, in the unit of the thresholds. Returns (n, thresholds).
 
-    F = 2rp / (r + p); r: share of predicted points closer than t (strictly) to a true point, p: the converse. 0 if both
-    are 0.
+    F = 2rp / (r + p), or 0; r: share of predicted points strictly closer than t to a true point, p: the converse.
     """
     scores = np.empty((len(truth), len(thresholds)))
     reach = max(thresholds) * (1 + 1e-6)  # farther neighbours are not searched and give infinity

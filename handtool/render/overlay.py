@@ -78,8 +78,7 @@ def draw_picture(
     """image: a frame or a crop; hands: in its pixels. Returns a picture of `size` (width, height), which the image
     fills.
 
-    name: the video's, below on the left; told: other text, below on the right; seconds: time in the mp4, which turns
-    the hands in 3D.
+    name: the video's, below on the left; told: other text, below on the right; seconds: time in the mp4.
     """
     width, height = size[0], size[1] - STRIP
     side = panel_side(height) if beside else 0

@@ -28,8 +28,7 @@ def find_distinct(
     """vectors (n, d); anchors (m,) and pool (p,) rows, rising. Equal means equal bits.
 
     Of rows with one vector, an anchor needs the lowest `topk` outside its own group. For every anchor it suffices to
-    keep `topk` of each group, and of these the lowest 2 x `topk`. If not only groups decide which rows pair, every row
-    is its own distinct vector.
+    keep `topk` of each group, and of these the lowest 2 x `topk`. If not only groups decide, every row is distinct.
     """
     if not exclusion.is_equivalence:
         place = np.searchsorted(pool, anchors)

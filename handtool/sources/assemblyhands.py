@@ -25,8 +25,7 @@ The truth of test is withheld: images and boxes come out, no joint is valid. Ima
 
 Memory: the files of train (about a gigabyte) are read as streams, sequence by sequence, once, by the first process,
 which keeps about 800 bytes an image and, while it reads, the objects of one sequence (0.5 GB of train; all as objects
-would take 7); a process that reads images is handed the labels of 2048 of them, and the poses of their sequence, at a
-time.
+would take 7); a process that reads images gets the labels of 2048 of them, and the poses of their sequence, at a time.
 """
 
 import logging

@@ -161,8 +161,7 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
 
 
 def read_label(path: Path) -> dict[str, np.ndarray | None]:
-    """handJoints3D, camMat and handBoundingBox, None where missing. Raises BadLabel, and DamagedFile for what is no
-    data."""
+    """handJoints3D, camMat and handBoundingBox, None where missing. Raises BadLabel, or DamagedFile for what is not."""
     try:
         label = read_pickle(path)
         return {

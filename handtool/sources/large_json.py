@@ -84,8 +84,7 @@ def open_json(path: Path, tell: bool = True) -> Iterator[tuple[ModuleType, "Text
 
 
 class Text:
-    """The bytes of a file with null for NaN and Infinity. No block ends within a word. Raises DamagedFile on too many
-    brackets."""
+    """The bytes of a file with null for NaN and Infinity. No block ends in a word. Raises DamagedFile (nesting)."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.depth, self.ended = file, 0, False

@@ -1,5 +1,4 @@
-"""The hand's volume: round cones around the bones (two spheres and the cone that touches both), in groups that melt
-into one another.
+"""The hand's volume: round cones around the bones (two spheres and the cone that touches both), in groups that melt.
 
 Within a group the surfaces melt (a finger's phalanges; the palm with the roots of the fingers); groups only touch, so
 that adjacent fingers stay separate.
@@ -147,8 +146,7 @@ def add_ring(
 
 
 def add_palm(cones: Builder, subject: Subject, joints: np.ndarray, frames: np.ndarray) -> None:
-    """Metacarpals with their pads, the ball of the thumb, the ball of the little finger, and the webs between the
-    fingers."""
+    """Metacarpals with their pads, the balls of thumb and little finger, and the webs between the fingers."""
     t, s = subject.flesh, np.linalg.norm(subject.roots[2]) / 0.087
     for finger in range(1, 5):
         knuckle, frame = joints[:, 4 * finger + 1], frames[:, 4 * finger]

@@ -14,8 +14,7 @@ SHIFT = 4  # binary digits below the pixel that OpenCV's polygons are given
 
 @dataclass(frozen=True)
 class Passer:
-    """A flat shape in the place. path: (F, 3) canvas px, and its turn in radians; outline: (K, 2) canvas px about its
-    middle."""
+    """A flat shape in the place. path: (F, 3) canvas px and turn in radians; outline: (K, 2) canvas px about it."""
 
     path: np.ndarray
     outline: np.ndarray

@@ -1,7 +1,6 @@
 """A scene: hands in a place, in one light, before one camera; its solids at a moment, and which joints are seen.
 
-Everything is drawn from (seed, number of the video), so that a video is the same whatever others are made, by how many
-workers, in which order.
+Everything is drawn from (seed, number of the video), so that a video is the same whatever others are made, and how.
 """
 
 from dataclasses import dataclass

@@ -64,11 +64,9 @@ class Pairs:
         self.index(tile)
 
     def index(self, tile: np.ndarray) -> None:
-        """Which pairs make a (tile, group), which groups a tile. Groups are kept by their rank in the tile: all first
-        ones, all second ones, …
+        """Which pairs make a (tile, group), which groups a tile. Groups are kept by rank in the tile: all first ones, …
 
-        Sums over runs are products with a sparse matrix, minima go rank by rank: both are many times faster than
-        numpy's reduceat.
+        Sums over runs are products with a sparse matrix, minima go rank by rank: both are far faster than np.reduceat.
         """
         new_tile = np.diff(tile, prepend=-1) != 0
         new_group = new_tile | (np.diff(self.group, prepend=-1) != 0)
@@ -173,8 +171,7 @@ def trace(cones: Cones, camera: np.ndarray, width: int, height: int) -> Hits | N
 def first_guess(pairs: Pairs, margin: np.float32) -> np.ndarray:
     """(S, T): where each ray enters the first cone, swollen by the melting zone and `margin` (m per m); FAR if none.
 
-    The entry is that of a cylinder of the radius found where ray and axis come closest; `march` mends what that leaves,
-    both ways.
+    The entry is that of a cylinder of the radius found where ray and axis come closest; `march` mends it, both ways.
     """
     cosine = pairs.along
     sine_squared = np.maximum(1 - cosine * cosine, 1e-3)
@@ -210,8 +207,7 @@ def march(pairs: Pairs, t: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
     """Sphere tracing from t (S, T): the point of each ray nearest to the surface, its distance, the last point and its
     distance, m.
 
-    A step is longer than the distance where the last one has shown that the surface nears slowly, or goes away; one
-    that went too far comes back.
+    A step is longer than the distance where the surface nears slowly, or goes away; one that went too far comes back.
     """
     nearest, gap = t.copy(), np.full_like(t, FAR)
     relax, before = np.ones_like(t), np.zeros_like(t)

@@ -16,8 +16,7 @@ COUNTS = {"pinhole": (0, 4, 5, 8, 12, 14), "fisheye": (0, 4)}
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
-    """camera: (3, 3) K in px, centres at integers. distortion: k1 k2 p1 p2 k3 … (pinhole) or k1..k4 (fisheye); empty =
-    none."""
+    """camera: (3, 3) K in px, centres at integers. distortion: k1 k2 p1 p2 k3 … (pinhole), k1..k4 (fisheye) or none."""
 
     model: str
     camera: np.ndarray

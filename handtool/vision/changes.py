@@ -27,8 +27,7 @@ class Kept:
 
 
 class Changes:
-    """One video's kept hands. min_change: mean absolute difference of the pictures, as a share of the range from black
-    to white."""
+    """One video's kept hands. min_change: mean absolute difference of pictures, as a share of black to white."""
 
     def __init__(self, min_change: float) -> None:
         self.min_change = min_change
@@ -40,8 +39,8 @@ class Changes:
         self.hands = [hand for hand in self.hands if hand.unseen <= MEMORY]
 
     def is_new(self, image: np.ndarray, region: np.ndarray) -> bool:
-        """Whether the hand in the square `region` (4,) int px of the frame is to be kept; if so, it becomes the one
-        to compare with."""
+        """Whether the hand in the square `region` (4,) int px of the frame is to be kept; if so, it becomes the one to
+        compare with."""
         if self.min_change <= 0:
             return True
         before = self.find(region)

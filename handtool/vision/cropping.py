@@ -18,8 +18,7 @@ class BadBox(Exception):
 
 
 def hand_square(box: np.ndarray, box_scale: float, width: int, height: int) -> np.ndarray:
-    """box: (4,) px of a frame of width x height. Returns (4,) int: the enlarged square on whole pixels. Raises
-    BadBox."""
+    """box: (4,) px of a frame of width x height. Returns (4,) int: the enlarged square, whole px. Raises BadBox."""
     if not np.isfinite(box).all():
         raise BadBox("boxes that are not finite")
     if min(box[2] - box[0], box[3] - box[1]) < 1:

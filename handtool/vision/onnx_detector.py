@@ -74,8 +74,7 @@ def letterbox(image: np.ndarray, width: int, height: int, settings: DetectorSett
 
 
 def keep_best(boxes: np.ndarray, most_shared: float) -> np.ndarray:
-    """Greedy non-maximum suppression: boxes (a, 4), best first -> places of those that overlap no better one by more
-    than `most_shared`."""
+    """Greedy non-maximum suppression: boxes (a, 4), best first -> places of those that overlap no better one more."""
     kept, left = [], np.arange(len(boxes))
     while len(left):
         kept.append(left[0])

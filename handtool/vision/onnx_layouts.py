@@ -1,7 +1,6 @@
 """The common layouts of detector outputs, recognised by their shapes, decoded to boxes, scores and landmarks.
 
-Shapes: n frames, a candidates of one frame, c classes; boxes by their edges. ONNX.md beside this file shows the
-layouts.
+Shapes: n frames, a candidates of one frame, c classes; boxes by their edges. docs/ONNX.md shows the layouts.
 """
 
 from collections.abc import Callable

@@ -35,8 +35,7 @@ def require_onnxruntime(device: str = "auto") -> None:
 
 
 def open_session(path: str | Path, device: str = "auto"):
-    """onnxruntime's session on one thread: work is spread over processes. Raises HandtoolError where `path` is no ONNX
-    model."""
+    """onnxruntime's session on one thread: work is spread over processes. Raises HandtoolError for no ONNX model."""
     require_onnxruntime(device)
     if not Path(path).is_file():
         raise HandtoolError(

@@ -1,5 +1,4 @@
-"""The input that an ONNX model expects and the meaning of its outputs: from options, else the model's metadata, else
-defaults.
+"""The input that an ONNX model expects and the meaning of its outputs: by options, else by metadata, else defaults.
 
 An option is KEY=VALUE (`--onnx colour=bgr`); the same key stands in the metadata as `handtool.KEY`. ONNX.md beside this
 file explains each.
@@ -78,8 +77,7 @@ CHOICES = {
 
 
 def read_settings(kind: type[Settings], metadata: Mapping[str, str], given: tuple[str, ...]) -> Settings:
-    """Options over metadata over defaults. Raises WrongCommand for an unknown option, HandtoolError for metadata
-    that cannot be read."""
+    """Options over metadata over defaults. Raises WrongCommand for options, HandtoolError for metadata."""
     keys, texts = {field.name for field in dataclasses.fields(kind)}, {}
     for name, text in metadata.items():
         if name.startswith(PREFIX) and name.removeprefix(PREFIX) in keys:

@@ -1,5 +1,4 @@
-"""A crop as a network's input: scaled about its centre, black outside, and the same pixels that our own models were
-trained on.
+"""A crop as a network's input: scaled about its centre, black outside, and the pixels that our models were trained on.
 
 Scaling along the axes is one product with a sparse matrix on either side, exact in float32 whatever the version of
 OpenCV. Each pixel is bilinear where the picture grows, and the mean of 2 x 2 bilinear samples where it shrinks, as in
