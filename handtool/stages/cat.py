@@ -1,5 +1,4 @@
-"""cat: several files of hands joined: shards of one run in the order of a single run, other files one after the
-other."""
+"""cat: several files of hands joined: shards of one run in the order of a single run, other files in turn."""
 
 import json
 import logging
@@ -12,21 +11,9 @@ from handtool.config import MACHINE_SETTINGS, CatConfig
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import same_scale
 from handtool.progress import Progress, silent
-from handtool.store import (
-    CROPS,
-    EMBEDDINGS,
-    KEYPOINTS,
-    LABELS,
-    PAIRS,
-    PREDICTIONS,
-    VIDEOS,
-    File,
-    Sink,
-    Table,
-    read_attrs,
-    read_column,
-)
+from handtool.store import File, Sink, read_attrs, read_column
 from handtool.store.rows import Chosen, copy_crops, copy_pairs, copy_rows, copy_videos, present_columns
+from handtool.store.schema import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PAIRS, PREDICTIONS, VIDEOS, Table
 
 log = logging.getLogger(__name__)
 SHARD_SETTINGS = frozenset({"shard"})  # what may differ between the shards of one run
@@ -59,9 +46,8 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
         source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
         if source.pool:
             message = f"{source.path} was mined in a pool of other hands, whose rows cannot be joined to it"
-            raise HandtoolError(
-                message, hint="join the embedded files, then mine: handtool cat anchors.h5 pool.h5 -o all.h5"
-            )
+            hint = "join the embedded files, then mine: handtool cat anchors.h5 pool.h5 -o all.h5"
+            raise HandtoolError(message, hint=hint)
     tables = find_tables(sources)
     attrs = {table: join_attrs(sources, table) for table in tables}
     file, video_row, ordinals = order_videos(sources)
@@ -77,12 +63,8 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
             copy_rows(sink, chosen, table, attrs[table], progress)
     pairs = copy_pairs(sink, chosen, attrs[PAIRS], progress) if PAIRS in tables else 0
     left_out = sorted({name for source in sources for name in ("weights", "metrics", "curve") if source.has(name)})
-    report = {
-        "accounting": [Accounting("hands", done=len(video)).as_report()],
-        "files": len(sources),
-        "videos": len(file),
-    }
-    report |= {"pairs": pairs, "tables": [table.group for table in (VIDEOS, *tables)]}
+    report = {"accounting": [Accounting("hands", done=len(video)).as_report()], "files": len(sources)}
+    report |= {"videos": len(file), "pairs": pairs, "tables": [table.group for table in (VIDEOS, *tables)]}
     missing = [f"{number}/{of}" for of, there in shards.items() for number in range(1, of + 1) if number not in there]
     if missing:
         log.warning("shards that are not among the files: %s", ", ".join(missing))
@@ -91,8 +73,8 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
 
 
 def find_tables(sources: list[File]) -> list[Table]:
-    """The tables to join. If some files lack one, it is filled with the values in the schema; without such values it
-    is an error."""
+    """The tables to join. If some files lack one, it is filled with the values in the schema; without such values it is
+    an error."""
     tables = []
     for table in JOINED_ATTRS:
         have = [source for source in sources if source.has(table)]
@@ -151,12 +133,8 @@ def same(name: str, one: Any, other: Any) -> bool:
 
 def describe(attrs: dict, other: File, names: list[str], table: Table) -> str:
     theirs = read_attrs(other, table)
-    short = [
-        name
-        for name in names
-        if np.ndim(np.asarray(attrs.get(name))) == 0 and np.ndim(np.asarray(theirs.get(name))) == 0
-    ]
-    listed = ", ".join(f"{name}: {attrs.get(name)} and {theirs.get(name)}" for name in short)
+    values: dict[str, Any] = {name: (attrs.get(name), theirs.get(name)) for name in names}
+    listed = ", ".join(f"{name}: {a} and {b}" for name, (a, b) in values.items() if np.ndim(a) == np.ndim(b) == 0)
     return f"differ ({listed})" if listed else "differ"
 
 
@@ -189,18 +167,14 @@ def order_videos(sources: list[File]) -> tuple[np.ndarray, np.ndarray, np.ndarra
         runs.setdefault(run_of(source), []).append(n)
     ordered = []
     for shards in runs.values():
-        file = np.concatenate([np.full(len(ordinals[n]), n) for n in shards])
-        row = np.concatenate([np.arange(len(ordinals[n])) for n in shards])
-        ordinal = np.concatenate([ordinals[n] for n in shards])
+        parts = [(np.full(len(ordinals[n]), n), np.arange(len(ordinals[n])), ordinals[n]) for n in shards]
+        file, row, ordinal = (np.concatenate(column) for column in zip(*parts))
         if len(np.unique(ordinal)) < len(ordinal):
-            log.warning(
-                "%s are of one run and have videos in common, which come twice",
-                " and ".join(str(sources[n].path) for n in shards),
-            )
+            names = " and ".join(str(sources[n].path) for n in shards)
+            log.warning("%s are of one run and have videos in common, which come twice", names)
         elif len(shards) > 1:
             order = np.argsort(ordinal, kind="stable")
-            file, row = file[order], row[order]
-            ordinal = ordinal[order]
+            file, row, ordinal = file[order], row[order], ordinal[order]
         ordered.append((file, row, ordinal))
     file, row, ordinal = (np.concatenate(column).astype(np.int64) for column in zip(*ordered))
     return file, row, ordinal

@@ -17,10 +17,5 @@ def check(path: str, deep: bool = False, progress: Progress = silent, carried: b
             code = max((error.exit_code for error in broken), default=DamagedFile.exit_code if faults else 0)
             return {"path": str(path), "uuid": file.uuid, "sound": not faults, "faults": faults, "exit_code": code}
     except HandtoolError as error:
-        return {
-            "path": str(path),
-            "uuid": None,
-            "sound": False,
-            "faults": [error.message],
-            "exit_code": error.exit_code,
-        }
+        found = {"path": str(path), "uuid": None, "sound": False, "faults": [error.message]}
+        return found | {"exit_code": error.exit_code}

@@ -37,9 +37,7 @@ class Predictions:
 
 def check_machine(config: EvalConfig) -> None:
     """HandtoolError where the device asked for is not here."""
-    from handtool.nn.files.inference import (
-        find_device,  # torch takes seconds to load, and scoring a file of predictions needs none of it
-    )
+    from handtool.nn.files.inference import find_device  # torch, which scoring a file of predictions does not need
 
     find_device(config.device)
 
@@ -52,8 +50,7 @@ def evaluate(
     *,
     model: File | None = None,
 ) -> dict:
-    """Score each source's predictions, or those of `model` for its crops, against its labels; one block of results per
-    source.
+    """Score each source's predictions, or those of `model` for its crops, against its labels; results per source.
 
     Several sources without a model are several predictions of the same hands: each is compared with the first, hand by
     hand. With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError if there are no
@@ -99,19 +96,15 @@ def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, mo
     if model:
         model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
     for name in config.protocols:
-        bare = [
-            source.path
-            for source in sources
-            if model or not (source.has(LABELS.vertices) and source.has(PREDICTIONS.vertices))
-        ]
+        meshes = (LABELS.vertices, PREDICTIONS.vertices)
+        bare = [source.path for source in sources if model or not all(map(source.has, meshes))]
         if PROTOCOLS[name].of_mesh and bare:
             missing = "the model predicts none" if model else f"{bare[0]} has none in its labels or its predictions"
             raise HandtoolError(f"--protocol {name} needs vertices, and {missing}", hint=ALL_PRINTED)
 
 
 def check_same_hands(sources: list[File]) -> None:
-    """All sources have the same labels: of one file, or equal row by row (key and truth). Raises HandtoolError with
-    the first row that differs."""
+    """All sources have the same labels: of one file, or equal row by row (key and truth). Raises HandtoolError."""
     first, *others = sources
     for other in others:
         for source in (first, other):
@@ -170,12 +163,9 @@ def count_hands(source: File, hands: ScoredHands) -> tuple[Accounting, np.ndarra
     accounting.skip("no true joint", int((~labelled).sum()))
     accounting.fail("no finite prediction", int((labelled & ~predicted).sum()))
     if not accounting.done:
-        reasons = ", ".join(
-            f"{reason}: {count}" for reason, count in {**accounting.skipped, **accounting.failed}.items()
-        )
-        raise HandtoolError(
-            f"{source.path}: none of {accounting.total} hands can be scored ({reasons or 'there are none'})"
-        )
+        counts = accounting.skipped + accounting.failed
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.items()) or "there are none"
+        raise HandtoolError(f"{source.path}: none of {accounting.total} hands can be scored ({reasons})")
     return accounting, np.flatnonzero(labelled & ~predicted)
 
 
@@ -200,11 +190,9 @@ def score_all(
         if config.resamples:
             assert result.sums is not None
             low, high = mean_interval(result.sums, config.resamples, config.seed)
-            drawn: dict[str, Any] = {
-                f"{groups.by}s_drawn": int(result.sums.scored.sum()),
-                "interval": f"95 %, {config.resamples} resamples by {groups.by}",
-            }
-            result.figures.update({"mean_low_mm": low, "mean_high_mm": high} | drawn)
+            figures: dict[str, Any] = {"mean_low_mm": low, "mean_high_mm": high}
+            figures[f"{groups.by}s_drawn"] = int(result.sums.scored.sum())
+            result.figures.update(figures | {"interval": f"95 %, {config.resamples} resamples by {groups.by}"})
         scores.append(result)
         progress("score", len(scores), len(names))
     return scores
@@ -224,16 +212,12 @@ def write(sink: Sink, source: File, predicted: Predictions, scores: list[Score],
         for of, curve in each.per_joint.curves.items():
             arrays[f"pck/{name}_{of.low_mm}_{of.high_mm}mm"] = curve
             arrays[f"pck/thresholds_{of.low_mm}_{of.high_mm}mm"] = 1000 * of.thresholds_m()
-    figures = {}
+    figures, scale = {}, {"scale_source": predicted.scale_source}
     for each in scores:
-        words = {
-            "alignment": each.protocol.words,
-            "average": each.protocol.average,
-            "scale_source": predicted.scale_source,
-        }
-        figures[each.protocol.name] = words | each.figures
+        words = {"alignment": each.protocol.words, "average": each.protocol.average}
+        figures[each.protocol.name] = words | scale | each.figures
     if predicted.made_here:
-        store.write_table(sink, PREDICTIONS, predicted.columns, attrs={"scale_source": predicted.scale_source})
+        store.write_table(sink, PREDICTIONS, predicted.columns, attrs=scale)
     store.write_metrics(sink, figures, arrays)
     sink.inherit(source, but=(PREDICTIONS,) if predicted.made_here else ())
 
@@ -258,20 +242,15 @@ def films_of_videos(source: File, groups: Grouping) -> np.ndarray:
 
 
 def by_part(source: File, scores: list[Score], groups: Grouping) -> dict:
-    """Means by finger, and by video if there are several (a film of two people is one video): protocol -> name ->
-    mm."""
-    parts = {
-        "per_finger_mm": {each.protocol.name: finger_means_mm(each) for each in scores if not each.protocol.of_mesh}
-    }
-    if groups.by == "video":
-        names = dict(reversed(list(zip(films_of_videos(source, groups).tolist(), video_names(source)))))
-        parts["per_video_mm"] = {
-            each.protocol.name: {
-                names[film]: mean for film, mean in enumerate(film_means(each, groups)) if mean == mean
-            }
-            for each in scores
-        }
-    return parts
+    """Means by finger, and by video if there are several (a film of two people is one): protocol -> name -> mm."""
+    fingers = {each.protocol.name: finger_means_mm(each) for each in scores if not each.protocol.of_mesh}
+    if groups.by != "video":
+        return {"per_finger_mm": fingers}
+    names, videos = dict(reversed(list(zip(films_of_videos(source, groups).tolist(), video_names(source))))), {}
+    for each in scores:
+        means = enumerate(film_means(each, groups))
+        videos[each.protocol.name] = {names[film]: mean for film, mean in means if mean == mean}
+    return {"per_finger_mm": fingers, "per_video_mm": videos}
 
 
 def compare_all(sources: list[File], scored: list[ScoredHands], results: list[dict], config: EvalConfig) -> dict:
@@ -279,20 +258,10 @@ def compare_all(sources: list[File], scored: list[ScoredHands], results: list[di
     names = [name for name in results[0]["protocols"] if all(name in result["protocols"] for result in results)]
     rows = []
     for each in compare(scored, names, group_all(sources[0], scored[0], config), config.resamples, config.seed):
-        figures = {"hands": each.hands, "mean_mm": each.mean_mm, "difference_mm": each.difference_mm}
-        figures |= {
-            "difference_low_mm": each.low_mm,
-            "difference_high_mm": each.high_mm,
-            "difference_percent": each.percent,
-        }
-        rows.append(
-            {
-                "protocol": each.protocol,
-                "alignment": PROTOCOLS[each.protocol].words,
-                "source": results[each.result]["source"],
-            }
-            | figures
-        )
+        row: dict[str, Any] = {"protocol": each.protocol, "alignment": PROTOCOLS[each.protocol].words}
+        row |= {"source": results[each.result]["source"], "hands": each.hands, "mean_mm": each.mean_mm}
+        row |= {"difference_mm": each.difference_mm, "difference_low_mm": each.low_mm}
+        rows.append(row | {"difference_high_mm": each.high_mm, "difference_percent": each.percent})
     return {"against": results[0]["source"], "differences": rows}
 
 
@@ -327,10 +296,8 @@ def find_warnings(hands: ScoredHands, scores: list[Score]) -> Iterator[str]:
         if each.reflection_matters:
             without = each.figures["mean_without_reflection_mm"]
             name, mean = each.protocol.name, each.figures["mean_mm"]
-            yield (
-                f"some predictions are mirrored hands: {name} is {mean:.2f} mm where a reflection may undo it, "
-                f"{without:.2f} mm where not"
-            )
+            told = f"{name} is {mean:.2f} mm where a reflection may undo it, {without:.2f} mm where not"
+            yield f"some predictions are mirrored hands: {told}"
     few = min((each.figures["videos_drawn"] for each in scores if "videos_drawn" in each.figures), default=FEW_GROUPS)
     if few < FEW_GROUPS:
         yield f"the intervals rest on {few} video{'s' * (few != 1)}: they say little of how other videos would differ"

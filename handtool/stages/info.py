@@ -6,33 +6,21 @@ from functools import partial
 import numpy as np
 
 from handtool.errors import HandtoolError
-from handtool.store import (
-    CROPS,
-    METRIC_ARRAYS,
-    TABLES,
-    VIDEOS,
-    File,
-    open_jpegs,
-    read_attrs,
-    read_column,
-    rebuild_commands,
-)
+from handtool.store import METRIC_ARRAYS, File, open_jpegs, read_attrs, read_column, rebuild_commands
+from handtool.store.schema import CROPS, TABLES, VIDEOS
 
 LONGEST_ARRAY = 16
 
 
 def info(source: File) -> dict:
-    """Tables with their rows, attributes and owner, the accounting of the last step, and the commands that rebuild the
-    file.
+    """Tables with their rows, attributes and owner, the last accounting, and the commands that rebuild the file.
 
     If a linked file is gone or is another one, `missing` lists it; the rest is reported all the same.
     """
-    report: dict = {
-        "path": str(source.path),
-        "uuid": source.uuid,
-        "made_by": made_by(source),
-        "tables": describe_tables(source),
-    }
+    last = source.provenance[-1]
+    made_by = f"{last['program']} {last['version']} at {last['started']} in {last['seconds']:.1f} s"
+    report: dict = {"path": str(source.path), "uuid": source.uuid, "made_by": made_by}
+    report["tables"] = describe_tables(source)
     if source.has("weights"):
         report["weights"] = describe_attrs(read_attrs(source, "weights"))
     if source.has("metrics"):
@@ -51,11 +39,6 @@ def commands(source: File) -> list[str]:
     return rebuild_commands(source.provenance, None if source.carried else str(source.path))
 
 
-def made_by(source: File) -> str:
-    last = source.provenance[-1]
-    return f"{last['program']} {last['version']} at {last['started']} in {last['seconds']:.1f} s"
-
-
 def describe_tables(source: File) -> dict:
     """For a table in a file that cannot be opened, rows is None; its place is reported."""
     tables: dict[str, dict] = {}
@@ -65,14 +48,9 @@ def describe_tables(source: File) -> dict:
         except HandtoolError:
             tables[name] = {"rows": None, "lies_in": str(source.place_of(name)), "attrs": {}, "columns": {}}
             continue
-        where = "here" if owner is source else str(owner.path)
+        where = {"rows": source.count(TABLES[name]), "lies_in": "here" if owner is source else str(owner.path)}
         columns = {key: f"{item.dtype} {item.shape}" for key, item in owner.h5[name].items()}
-        tables[name] = {
-            "rows": source.count(TABLES[name]),
-            "lies_in": where,
-            "attrs": describe_attrs(read_attrs(source, name)),
-            "columns": columns,
-        }
+        tables[name] = where | {"attrs": describe_attrs(read_attrs(source, name)), "columns": columns}
     return tables
 
 
@@ -105,8 +83,5 @@ def describe_attrs(attrs: dict) -> dict:
 def count_per_video(source: File) -> dict:
     names, video = read_column(source, VIDEOS.name), read_column(source, CROPS.video)
     counts = np.bincount(video, minlength=len(names))
-    return {
-        "videos": len(names),
-        "without_hands": int((counts == 0).sum()),
-        "median": float(np.median(counts)) if len(counts) else 0.0,
-    }
+    median = float(np.median(counts)) if len(counts) else 0.0
+    return {"videos": len(names), "without_hands": int((counts == 0).sum()), "median": median}

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -13,48 +14,23 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.groups import Groups, Origin, find_groups, join_keys, number_from_0
 from handtool.hands.skeleton import LEFT, UNKNOWN
 from handtool.progress import Progress, silent
-from handtool.search import (
-    Exclusion,
-    Neighbors,
-    Search,
-    describe_neighbors,
-    find_neighbors,
-    limit_in_degree,
-    recall_on_sample,
-)
-from handtool.store import (
-    CROPS,
-    EMBEDDINGS,
-    PAIRS,
-    File,
-    Sink,
-    open_table,
-    read_attrs,
-    read_column,
-    read_origin,
-    scratch_array,
-    video_names,
-)
+from handtool.search.degree import limit_in_degree
+from handtool.search.exclusion import Exclusion
+from handtool.search.neighbors import Neighbors, Search, find_neighbors
+from handtool.search.quality import describe_neighbors, recall_on_sample
+from handtool.store import File, Sink, open_table, read_attrs, read_column, read_origin, scratch_array, video_names
+from handtool.store.schema import CROPS, EMBEDDINGS, PAIRS
 
 log = logging.getLogger(__name__)
 BLOCK_ROWS = 65_536
 SCRATCH_BYTES = 1 << 28  # larger results are kept on the disk until they are written
 # attributes that must agree for two embeddings to be comparable
 SPACE = ("kind", "source", "normalization", "mean", "basis", "encoder_uuid")
+RULES = {name: name for name in "metric exclude min_gap_s max_distance same_side max_in_degree".split()}
+RULES["min_gap_s"] = "min_gap"
 KEPT_FIGURES = (
-    "recall",
-    "distance_quantiles_at",
-    "distance_quantiles",
-    "in_degree_max",
-    "short_anchors",
-    "rejected_share",
-    "repeatable",
-    "metric",
-    "exclude",
-    "min_gap_s",
-    "max_distance",
-    "same_side",
-    "max_in_degree",
+    *"recall distance_quantiles_at distance_quantiles in_degree_max short_anchors rejected_share repeatable".split(),
+    *RULES,
 )
 
 
@@ -73,8 +49,9 @@ class MiningInput:
         return np.arange(self.num_anchors)
 
     @property
-    def pool(self) -> np.ndarray:
-        return np.arange(self.num_anchors, len(self.vectors)) if self.has_pool else self.anchors
+    def pool(self) -> np.ndarray | None:
+        """The rows of the other file; None: the anchors are the pool."""
+        return np.arange(self.num_anchors, len(self.vectors)) if self.has_pool else None
 
     def is_embedded(self, rows: np.ndarray) -> np.ndarray:
         """(m,) bool: which of the rows have an embedding."""
@@ -84,8 +61,7 @@ class MiningInput:
 def mine(
     source: File, sink: Sink, config: MineConfig, progress: Progress = silent, *, pool: File | None = None
 ) -> dict:
-    """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first; fewer if fewer
-    exist.
+    """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first, or all there are.
 
     A "video" is a group of hands/groups.py: all people of a film, or one hand of FreiHAND. With `pool` the positives
     are hands of that file, which becomes /pool. Raises HandtoolError if no hand is embedded, all are of one video, no
@@ -214,38 +190,27 @@ def check_several_groups(
     raise HandtoolError(f"all {valid.sum()} hands of {where} {problem}", hint=hint)
 
 
-def search_settings(config: MineConfig) -> Search:
-    return Search(
-        config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed, find_device(config)
-    )
-
-
 def find_device(config: MineConfig) -> str:
     """The device for the exact index. torch is imported only if needed: it takes seconds to load."""
     if config.index != "exact" or config.device == "cpu":
         return "cpu"
-    import torch
+    from handtool.nn.files import inference
 
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise HandtoolError("--device cuda asked, no CUDA GPU here", hint="--device cpu")
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return inference.find_device(config.device).type
 
 
 def search(hands: MiningInput, config: MineConfig, new: Callable, progress: Progress) -> Neighbors:
     """The nearest hands of each anchor: topk, or 2 topk if --max-in-degree may remove some."""
     depth = config.topk if config.max_in_degree is None else 2 * config.topk
-    pool = hands.pool if hands.has_pool else None
-    return find_neighbors(
-        hands.vectors, hands.exclusion, depth, search_settings(config), hands.anchors, pool, hands.kind, new, progress
-    )
+    settings = config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed
+    how, rows = Search(*settings, find_device(config)), (hands.anchors, hands.pool, hands.kind)
+    return find_neighbors(hands.vectors, hands.exclusion, depth, how, *rows, new, progress)
 
 
 def find_more(hands: MiningInput, config: MineConfig, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """The `depth` nearest hands of some anchors."""
     how = Search("exact" if config.index == "exact" else "scan", threads=config.threads)
-    found = find_neighbors(
-        hands.vectors, hands.exclusion, depth, how, places, hands.pool if hands.has_pool else None, hands.kind
-    )
+    found = find_neighbors(hands.vectors, hands.exclusion, depth, how, places, hands.pool, hands.kind)
     return found.positive, found.distance
 
 
@@ -264,8 +229,8 @@ def max_euclidean(config: MineConfig) -> float:
 def write_pairs(
     table, hands: MiningInput, positive: np.ndarray, distance: np.ndarray, config: MineConfig
 ) -> np.ndarray:
-    """Writes the pairs sorted by anchor, then rank, none farther apart than --max-distance. Returns the number of
-    pairs of each anchor, (N,)."""
+    """Writes the pairs sorted by anchor, then rank, none farther apart than --max-distance. Returns the number of pairs
+    of each anchor, (N,)."""
     counts = np.zeros(len(positive), np.int64)
     first = hands.num_anchors if hands.has_pool else 0
     for start in range(0, len(positive), BLOCK_ROWS):
@@ -280,29 +245,16 @@ def write_pairs(
 
 
 def measure_search(hands: MiningInput, found: Neighbors, config: MineConfig) -> dict:
-    """The recall of the index (of the k nearest, on 1,000 anchors), and counts of rejected candidates and repeated
-    searches."""
+    """The recall of the index (of the k nearest, on 1,000 anchors), rejected candidates and repeated searches."""
     recall = 1.0
     if config.index == "hnsw":
         nearest = found.positive[:, : config.topk], found.distance[:, : config.topk]
-        rows = hands.anchors, hands.pool if hands.has_pool else None, hands.kind
+        settings: Any = {"threads": config.threads, "seed": config.seed, "anchors": hands.anchors}
         recall = recall_on_sample(
-            hands.vectors,
-            hands.exclusion,
-            *nearest,
-            config.threads,
-            config.seed,
-            anchors=rows[0],
-            pool=rows[1],
-            kind=rows[2],
+            hands.vectors, hands.exclusion, *nearest, pool=hands.pool, kind=hands.kind, **settings
         )
-    return {
-        "recall": recall,
-        "rejected_share": found.rejected,
-        "anchors_asked_again": found.asked_again,
-        "anchors_scanned": found.scanned,
-        "repeatable": found.repeatable,
-    }
+    counts = {"anchors_asked_again": found.asked_again, "anchors_scanned": found.scanned}
+    return {"recall": recall, "rejected_share": found.rejected, **counts, "repeatable": found.repeatable}
 
 
 def describe_pairs(
@@ -316,19 +268,7 @@ def describe_pairs(
     described = describe_neighbors(positive, distance, pool, max_euclidean(config))
     for name in ("distance_quantiles", "distance_rank1_quantiles"):
         described[name] = [float(value) for value in in_metric(np.array(described[name]), config)]
-    rules = {
-        "metric": config.metric,
-        "exclude": config.exclude,
-        "min_gap_s": config.min_gap,
-        "max_distance": config.max_distance,
-    }
-    return {
-        "short_anchors": short,
-        **described,
-        **rules,
-        "same_side": config.same_side,
-        "max_in_degree": config.max_in_degree,
-    }
+    return {"short_anchors": short, **described, **{name: getattr(config, key) for name, key in RULES.items()}}
 
 
 def count_hands(hands: MiningInput, counts: np.ndarray, alone: np.ndarray, positive: np.ndarray) -> list[dict]:
@@ -340,7 +280,7 @@ def count_hands(hands: MiningInput, counts: np.ndarray, alone: np.ndarray, posit
     taken = embedded & ~alone & (positive[:, 0] < 0)
     accounting.skip("all its nearest have their share (--max-in-degree)", int(taken.sum()))
     accounting.skip("none within --max-distance", int((embedded & ~alone & ~taken & (counts == 0)).sum()))
-    if not hands.has_pool:
+    if hands.pool is None:
         return [accounting.as_report()]
     offered = hands.is_embedded(hands.pool)
     pool = Accounting("hands of the pool", done=int(offered.sum()))

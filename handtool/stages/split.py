@@ -10,20 +10,9 @@ from handtool.errors import HandtoolError
 from handtool.hands.groups import Groups, Origin, find_groups, find_units
 from handtool.hands.shares import cut_in_order, draw_parts
 from handtool.progress import Progress, silent
-from handtool.store import (
-    CROPS,
-    EMBEDDINGS,
-    KEYPOINTS,
-    LABELS,
-    PREDICTIONS,
-    VIDEOS,
-    File,
-    Sink,
-    read_attrs,
-    read_column,
-    read_origin,
-)
+from handtool.store import File, Sink, read_attrs, read_column, read_origin
 from handtool.store.rows import Chosen, copy_crops, copy_rows, copy_videos
+from handtool.store.schema import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PREDICTIONS, VIDEOS
 
 log = logging.getLogger(__name__)
 CARRIED = (KEYPOINTS, EMBEDDINGS, LABELS, PREDICTIONS)
@@ -52,14 +41,9 @@ def split(source: File, sink: Sink, config: SplitConfig, progress: Progress = si
             copy_rows(sink, chosen, table, read_attrs(source, table), progress)
     accounting = Accounting("hands", done=len(rows))
     accounting.skip("in another part", len(video) - len(rows))
-    report = {
-        "accounting": [accounting.as_report()],
-        "part": config.part + 1,
-        "of": len(config.shares),
-        "by": config.by,
-        "videos": len(videos),
-    }
-    report |= {"units": int(num_units[config.part]), "share": round(len(rows) / len(video), 4)}
+    report = {"accounting": [accounting.as_report()], "part": config.part + 1, "of": len(config.shares)}
+    report |= {"by": config.by, "videos": len(videos), "units": int(num_units[config.part])}
+    report["share"] = round(len(rows) / len(video), 4)
     left_out = [name for name in ("pairs", "metrics", "weights") if source.has(name)]
     return report | ({"left_out": left_out} if left_out else {})
 
@@ -81,10 +65,9 @@ def assign(source: File, config: SplitConfig) -> tuple[np.ndarray, np.ndarray]:
 
 def too_few_units(source: File, groups: Groups, found: int, config: SplitConfig) -> HandtoolError:
     """The error; its hint is a finer division only if that keeps the hands of one video together."""
-    what = {"video": "videos with hands", "subject": "subjects that share no video", "row": "different hands"}[
-        config.by
-    ]
+    units = {"video": "videos with hands", "subject": "subjects that share no video", "row": "different hands"}
     hint = "handtool cat ONE.h5 OTHER.h5 -o all.h5, with hands of more videos"
     if config.by == "subject" and len(np.unique(groups.group)) >= len(config.shares):
         hint = f"handtool split {source.path} --by video"
-    return HandtoolError(f"{source.path} has {found} {what}, {len(config.shares)} parts were asked", hint=hint)
+    told = f"{source.path} has {found} {units[config.by]}, {len(config.shares)} parts were asked"
+    return HandtoolError(told, hint=hint)
