@@ -42,6 +42,7 @@ ESTIMATORS = {  # vision/estimators.py; labels and landmarks of the file first, 
     "onnx": ModelFile((".onnx",), "hands.onnx"),
     "model": ModelFile((".h5", ".hdf5"), "pose.h5"),
 }
+ESTIMATORS_3D = ("mediapipe",)  # those that predict and eval take as --model
 DATASETS = ("freihand", "dexycb", "ho3d", "interhand", "assemblyhands", "rhd", "youtube3d")  # sources/NAME.py
 ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # torchvision's names; nn/models/encoder.py
 WEIGHT_KINDS = ("none", "linear", "sigmoid")  # nn/models/losses/adaptive_weights.py
@@ -243,6 +244,27 @@ class PredictFootageConfig(ExtractConfig, PredictConfig):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class PredictByEstimatorConfig:
+    """`predict` by an estimator that knows 3D, without labels."""
+
+    estimator: str = "mediapipe"
+    bone: str = "auto"  # the estimator's own size; or truth, or a length in mm
+    workers: int = 0  # 0 = one per core
+    timeout_s: float = KeypointsConfig.timeout_s
+    smooth: bool = PredictConfig.smooth
+    min_cutoff: float = PredictConfig.min_cutoff
+    beta: float = PredictConfig.beta
+    derivative_cutoff: float = PredictConfig.derivative_cutoff
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PredictFootageByEstimatorConfig(ExtractConfig, PredictByEstimatorConfig):
+    """The same on videos and images."""
+
+    every: int | None = 1  # every frame
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class EvalConfig:
     protocols: tuple[str, ...] = ()  # () = all that apply
     resamples: int = 2000  # of the videos (or hands), for the 95 % interval of each mean; 0 = no interval
@@ -252,6 +274,13 @@ class EvalConfig:
     precision: str = PredictConfig.precision
     device: str = PredictConfig.device
     workers: int = PredictConfig.workers
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EvalEstimatorConfig(EvalConfig):
+    """`eval` of an estimator that knows 3D."""
+
+    estimator: str = PredictByEstimatorConfig.estimator
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -63,7 +63,9 @@ def write_crops(
     rng: np.random.Generator,
     size: int = SIZE,
     track: np.ndarray | None = None,
+    **more: np.ndarray,
 ) -> None:
+    """more: further columns, or others than these."""
     n = len(video)
     frame = np.concatenate([np.arange(k) for k in np.unique(video, return_counts=True)[1]]) if n else np.zeros(0)
     store.write_table(
@@ -83,7 +85,8 @@ def write_crops(
             camera=hands["camera"],
             source_row=-np.ones(n),
             jpeg=[draw_hand(xy, size, rng) for xy in hands["xy"]],
-        ),
+        )
+        | more,
         attrs={"size": size, "box_scale": 1.3},
     )
 

@@ -2,9 +2,12 @@
 
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
+from handtool.cli.models import knows_3d, name_and_file
 from handtool.cli.options import (
     MACHINE,
     Device,
@@ -20,7 +23,11 @@ from handtool.cli.options import (
 )
 from handtool.cli.runner import make_config, run_stage
 from handtool.cli.scores import lay_out_scores
-from handtool.config import EvalConfig
+from handtool.config import ESTIMATORS, EvalConfig, EvalEstimatorConfig, KeypointsConfig
+from handtool.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from handtool.store import File, Sink
 
 EFFECTS = (
     COMMON
@@ -28,9 +35,15 @@ EFFECTS = (
     | only("per everything", lambda v: not v.as_json, "with --json, which prints every figure")
     | only("seed", lambda v: v.resamples, "with --resamples 0, which draws nothing at random")
     | only(
-        "bone batch_size precision device workers",
+        "bone workers",
         lambda v: v.model,
         "without --model: the predictions that the file holds are scored",
+        "--model pose.h5",
+    )
+    | only(
+        "batch_size precision device",
+        lambda v: v.model and not knows_3d(v.model),
+        "without --model, or with an estimator that runs on the CPU",
         "--model pose.h5",
     )
 )
@@ -44,7 +57,10 @@ class Part(StrEnum):
 def eval(
     sources: Sources = None,
     model: option(
-        str | None, "--model FILE", "Predict with this pose model; nothing: score the predictions that the file holds."
+        str | None,
+        "--model FILE|mediapipe",
+        "Predict with this pose model, or with mediapipe (or its .task file), which knows 3D without labels; "
+        "nothing: score the predictions that the file holds.",
     ) = None,
     protocol: option(
         list[str] | None, "--protocol NAME", "Score by this protocol only (repeatable).", unset="all that apply"
@@ -84,16 +100,43 @@ def eval(
     """
     from handtool.stages import eval as stage
 
-    config = make_config(EvalConfig, locals(), protocols=protocol or ())
+    score, config = stage.evaluate, make_config(EvalConfig, locals(), protocols=protocol or ())
+    if by_estimator := knows_3d(model):
+        estimator, model = name_and_file("--model", model, None, ESTIMATORS)
+        score, config = evaluate_estimator, EvalEstimatorConfig(**vars(config), estimator=estimator)
     shown = {"per": [part.value for part in per or []], "everything": everything or state.verbose}
     run_stage(
-        stage.evaluate,
+        score,
         sources or ["-"],
         output,
         config,
         force=force,
         extra={"model": model},
         report_only=True,
-        check=(lambda: stage.check_machine(config)) if model else None,
+        check=(lambda: stage.check_machine(config)) if model and not by_estimator else None,
         table=partial(lay_out_scores, **shown, asked=bool(protocol)),
     )
+
+
+def evaluate_estimator(
+    sources: "list[File]",
+    sink: "Sink | None",
+    config: EvalEstimatorConfig,
+    progress: Progress = silent,
+    *,
+    model: Path | None = None,
+) -> dict:
+    """Score what an estimator knows of the hands in 3D. Errors: those of keypoints, predict and eval."""
+    from handtool.stages.eval import evaluate
+    from handtool.stages.keypoints import find_joints
+    from handtool.stages.predict import columns_of_estimate
+    from handtool.store import Record, open_job
+
+    def estimate(source: "File") -> tuple[dict, str, str]:
+        settings = KeypointsConfig(config.estimator, workers=config.workers)
+        with open_job(None, Record("handtool eval", {})) as job:
+            found = find_joints(source, settings, progress, job=job, model=model)
+        columns, scale_source = columns_of_estimate(source, found, config.bone)
+        return columns, config.estimator, scale_source
+
+    return evaluate(sources, sink, config, progress, estimate=estimate)

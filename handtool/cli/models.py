@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from handtool.cli.options import MACHINE, DeviceName, option
-from handtool.config import DETECTORS, ESTIMATORS, ModelFile
+from handtool.config import DETECTORS, ESTIMATORS, ESTIMATORS_3D, ModelFile
 from handtool.errors import WrongCommand
 
 SUFFIXES = {end: name for known in (DETECTORS, ESTIMATORS) for name, file in known.items() for end in file.endings}
@@ -19,6 +19,11 @@ Device = option(
     MACHINE,
     envvar="HANDTOOL_DEVICE",
 )
+
+
+def knows_3d(model: str | None) -> bool:
+    """Whether the `--model` of predict or eval is an estimator that knows 3D without labels, rather than a pose.h5."""
+    return model is not None and kind_of(model, None) in ESTIMATORS_3D
 
 
 def kind_of(asked: str, model: str | None) -> str:

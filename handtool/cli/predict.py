@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 from handtool.cli import footage
 from handtool.cli.effects import COMMON, Values, always, only, writes_file
 from handtool.cli.inputs import is_footage
-from handtool.cli.models import kind_of, name_and_file
+from handtool.cli.models import kind_of, knows_3d, name_and_file
 from handtool.cli.options import MACHINE, Device, Force, Moved, Output, Precision, Restart, Workers, argument, option
 from handtool.cli.runner import make_config, run_stage
-from handtool.config import DETECTORS, PredictConfig, PredictFootageConfig
+from handtool.config import (
+    DETECTORS,
+    ESTIMATORS,
+    KeypointsConfig,
+    PredictByEstimatorConfig,
+    PredictConfig,
+    PredictFootageByEstimatorConfig,
+    PredictFootageConfig,
+)
 from handtool.errors import WrongCommand
 from handtool.progress import Progress, silent
 
@@ -33,7 +41,14 @@ def needs_detector(values: Values) -> bool:
 
 EFFECTS = (
     COMMON
-    | always("model", "bone", "flip", "smooth", "batch_size", "precision", "device", "workers")
+    | always("model", "bone", "smooth", "workers")
+    | only("flip batch_size precision", lambda v: not knows_3d(v.model), "with an estimator", "--model pose.h5")
+    | only(
+        "device",
+        lambda v: not knows_3d(v.model) or (needs_detector(v) and kind_of(v.detector, None) == "onnx"),
+        "with an estimator that runs on the CPU",
+        "--model pose.h5",
+    )
     | only("min_cutoff beta derivative_cutoff", lambda v: v.smooth, "without --smooth", "--smooth")
     | only("fps whole camera min_hand limit", has_footage, ON_CROPS)
     | only("detector", needs_detector, f"{ON_CROPS}, or with --whole or --boxes, which say where the hands are")
@@ -48,8 +63,8 @@ EFFECTS = (
     | only("track_fps", lambda v: has_footage(v) and v.fps, "where every frame is looked at", "--fps 10 for a video")
     | only(
         "restart",
-        lambda v: has_footage(v) and writes_file(v),
-        "without videos or images and a file to write: only for these is unfinished work kept",
+        lambda v: (has_footage(v) or knows_3d(v.model)) and writes_file(v),
+        "without videos or images (or an estimator) and a file to write: only for these is unfinished work kept",
         "-o FILE",
     )
 )
@@ -61,12 +76,16 @@ def predict(
         "[SOURCE...]",
         "A handtool file (- or nothing: standard input), or videos, images, folders of them.",
     ) = None,
-    model: option(str | None, "--model FILE", "A pose model, made by finetune.") = None,
+    model: option(
+        str | None,
+        "--model FILE|mediapipe",
+        "A pose model, made by finetune; or mediapipe (or its .task file), which knows 3D without labels.",
+    ) = None,
     bone: option(
         str,
         "--bone auto|truth|mean|MM",
         "Length of the middle finger's first bone, which sets the scale: "
-        "the label's, the training mean, or in mm; auto: the label's where there is one.",
+        "the label's, the training mean, or in mm; auto: the label's where there is one, of mediapipe its own size.",
     ) = PredictConfig.bone,
     flip: option(
         bool,
@@ -131,8 +150,11 @@ def predict(
     filmed = refuse_mixture(sources)
     if model is None:
         raise WrongCommand(
-            "a pose model is needed, which finetune makes from labelled hands", hint="add --model pose.h5"
+            "which model? mediapipe knows 3D without labels; finetune makes a pose model from labelled hands",
+            hint="add --model mediapipe, or --model pose.h5",
         )
+    if knows_3d(model):
+        return run_estimator(filmed, locals())
     from handtool.cli.printing import lay_out_videos
     from handtool.stages.predict import check_machine
     from handtool.stages.predict import predict as stage
@@ -153,6 +175,28 @@ def predict(
         extra={"model": model, "boxes": boxes, "lens": footage.find_lens(camera), "detector": file},
         table=lay_out_videos,
         **shared,
+    )
+
+
+def run_estimator(filmed: bool, values: dict) -> dict:
+    """The command with an estimator in the place of a pose model. values: its parameters."""
+    from handtool.cli.printing import lay_out_videos
+
+    chosen = Values(**values)
+    estimator, model = name_and_file("--model", chosen.model, None, ESTIMATORS)
+    how = {"force": chosen.force, "restart": chosen.restart}
+    if not filmed:
+        config = make_config(PredictByEstimatorConfig, values, estimator=estimator)
+        return run_stage(estimate, chosen.sources, chosen.output, config, extra={"model": model}, **how)
+    if chosen.detector == estimator and not (chosen.whole or chosen.boxes):
+        chosen.detector = model or estimator  # hands are found by the file that they are predicted by
+    detector, file = name_and_file("--detector", chosen.detector, None, DETECTORS)
+    every = None if chosen.fps else PredictFootageByEstimatorConfig.every
+    config = make_config(PredictFootageByEstimatorConfig, values, every=every, estimator=estimator, detector=detector)
+    lens = footage.find_lens(chosen.camera)
+    extra = {"model": model, "boxes": chosen.boxes, "lens": lens, "detector": file}
+    return run_stage(
+        estimate_footage, chosen.sources, chosen.output, config, raw=True, extra=extra, table=lay_out_videos, **how
     )
 
 
@@ -187,27 +231,72 @@ def predict_footage(
 
     Errors: those of the two stages.
     """
-    from handtool.stages.extract import extract
     from handtool.stages.predict import predict, read_contract
-    from handtool.store import Record, create_file, open_file
+    from handtool.store import open_file
 
     contract = read_contract(model, config)  # before hours of video are looked at
     box_scale = config.box_scale or (None if config.whole else contract.box_scale)
-    known["model"] = known.pop("detector", None)
-    if not job.has("crops"):
-        with create_file(job.path("crops"), Record("handtool extract", {})) as crops:
-            crops.finish(
-                extract(sources, crops, dataclasses.replace(config, box_scale=box_scale), progress, job=job, **known)
-            )
-        for part in job.names():  # they are all in that one now
-            if part != "crops":
-                job.drop(part)
-    else:
-        log.info("the hands are found already")
+    find_hands(sources, dataclasses.replace(config, box_scale=box_scale), progress, job, known)
     with open_file(job.path("crops"), carried=True, trusted=True) as crops:
-        found, report = crops.report, predict(crops, sink, config, progress, model=model)
+        return join_reports(crops.report, predict(crops, sink, config, progress, model=model))
+
+
+def find_hands(
+    sources: list[Path], config: PredictFootageConfig, progress: Progress, job: "Job", known: dict[str, Path]
+) -> None:
+    """Extract into the part `crops` of the job, if it is not there. known: further inputs of extract."""
+    from handtool.stages.extract import extract
+    from handtool.store import Record, create_file
+
+    if job.has("crops"):
+        return log.info("the hands are found already")
+    known = {"model" if name == "detector" else name: file for name, file in known.items()}
+    with create_file(job.path("crops"), Record("handtool extract", {})) as crops:
+        crops.finish(extract(sources, crops, config, progress, job=job, **known))
+    for part in job.names():  # they are all in that one now
+        if part != "crops":
+            job.drop(part)
+
+
+def join_reports(found: dict, report: dict) -> dict:
+    """The reports of the two stages as one."""
     accounting = [
         item | {"what": f"{item['what']} {'found' if item['what'] == 'hands' else ''}".strip()}
         for item in found["accounting"]
     ]
     return found | report | {"accounting": accounting + report["accounting"]}
+
+
+def estimate(
+    source: "File",
+    sink: "Sink",
+    config: PredictByEstimatorConfig,
+    progress: Progress = silent,
+    *,
+    job: "Job",
+    model: Path | None = None,
+) -> dict:
+    """Find what the estimator knows of the hands in 3D, and predict from that. Errors: those of the two stages."""
+    from handtool.stages.keypoints import find_joints
+    from handtool.stages.predict import predict_by_estimator
+
+    settings = KeypointsConfig(config.estimator, workers=config.workers, timeout_s=config.timeout_s)
+    return predict_by_estimator(source, sink, config, find_joints(source, settings, progress, job=job, model=model))
+
+
+def estimate_footage(
+    sources: list[Path],
+    sink: "Sink",
+    config: PredictFootageByEstimatorConfig,
+    progress: Progress = silent,
+    *,
+    job: "Job",
+    model: Path | None = None,
+    **known: Path,
+) -> dict:
+    """As predict_footage, by an estimator: what it found along the way is used, the other crops are looked at."""
+    from handtool.store import open_file
+
+    find_hands(sources, config, progress, job, known)
+    with open_file(job.path("crops"), carried=True, trusted=True) as crops:
+        return join_reports(crops.report, estimate(crops, sink, config, progress, job=job, model=model))

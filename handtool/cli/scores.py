@@ -6,6 +6,7 @@ SCALES = {
     "truth": "each hand's own, from its labels",
     "mean": "the mean of the training hands",
     "given": "as given by --bone",
+    "estimator": "the estimator's own",
 }
 USUAL = {  # protocols that most papers report, and what their alignment means
     "pa_mpjpe": "after the best scaling, rotation and shift",

@@ -23,6 +23,7 @@ Heartbeat = Callable[[], None]
 Work = Callable[[Any, Heartbeat], Iterable[Any]]  # item, heartbeat -> results, one after the other
 HEARTBEAT_S = 1.0
 NO_MEMORY = "not enough memory for it"
+LOST = ("its process", "no new frame", "not enough memory")  # how the reasons of `lost` begin
 TIMEOUT_FACTOR_AT_START = 5  # opening a detector may take this many times as long as a frame
 
 

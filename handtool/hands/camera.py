@@ -86,24 +86,42 @@ def root_depth(xy: np.ndarray, z_rel: np.ndarray, depth_range: tuple[float, floa
     return np.clip(root, *depth_range)
 
 
-def place_root(relative: np.ndarray, uv: np.ndarray, camera: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+def place_root(
+    relative: np.ndarray, uv: np.ndarray, camera: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
     """The translation that puts the joints of a root-relative hand on the rays of its keypoints: linear least squares.
 
     For the ray (X, Y) of a joint at relative position r: (r + t)_x - X (r + t)_z = 0, and likewise for y. 2 x 21
-    equations in t. relative: (n, 21, 3) m; uv: (n, 21, 2) px; camera: (n, 3, 3); valid: (n, 21), the joints that count
-    (default: all). Returns t (n, 3) m, to be added to `relative`; NaN without a camera or a place in front of it.
+    equations in t. relative: (n, 21, 3) m; uv: (n, 21, 2) px; camera: (n, 3, 3); weight: (n, 21), how much each joint
+    counts, 0: not at all (default: all alike). Returns t (n, 3) m, to be added to `relative`; NaN if the camera is
+    unknown or no position in front of it fits.
     """
     seen = rays(np.asarray(uv, dtype=float), np.asarray(camera, dtype=float))
     relative = np.asarray(relative, dtype=float)
-    counts = np.ones(relative.shape[:-1]) if valid is None else np.asarray(valid, dtype=float)
+    counts = np.ones(relative.shape[:-1]) if weight is None else np.asarray(weight, dtype=float)
     seen, relative = np.where(counts[..., None] > 0, seen, 0.0), np.where(counts[..., None] > 0, relative, 0.0)
     total = counts.sum(axis=1)[:, None, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         miss = relative[..., :2] - seen * relative[..., 2:]  # to be cancelled by t_xy - (X, Y) t_z
-        spread = (seen - seen.sum(axis=1, keepdims=True) / total) * counts[..., None]
+        spread = (seen - (counts[..., None] * seen).sum(axis=1, keepdims=True) / total) * counts[..., None]
         extent = (spread * seen).sum(axis=(1, 2))
         depth = (spread * miss).sum(axis=(1, 2)) / np.where(extent > LEAST_EXTENT, extent, np.nan)
         sideways = (counts[..., None] * (seen * depth[:, None, None] - miss)).sum(axis=1) / total[:, 0]
     place = np.concatenate([sideways, depth[:, None]], axis=1)
     place[~(np.isfinite(place).all(axis=1) & (depth > 0))] = np.nan
+    return place
+
+
+def place_robustly(relative: np.ndarray, uv: np.ndarray, camera: np.ndarray, rounds: int = 10) -> np.ndarray:
+    """As `place_root`, but joints that lie far off their pixel after the others are placed count less.
+
+    Iteratively reweighted least squares with Huber's weights: a joint farther from its pixel than 1.5 times the hand's
+    median distance counts as much less as it is farther.
+    """
+    weight = np.ones(relative.shape[:-1])
+    for _ in range(rounds):
+        place = place_root(relative, uv, camera, weight)
+        miss = np.linalg.norm(project(relative + place[:, None], camera) - uv, axis=-1)
+        near = 1.5 * np.median(miss, axis=1, keepdims=True)
+        weight = np.where(miss > near, near / np.maximum(miss, 1e-9), 1.0)
     return place

@@ -1,6 +1,6 @@
 """eval: the errors of predicted hands under every published protocol."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,21 +49,23 @@ def evaluate(
     progress: Progress = silent,
     *,
     model: File | None = None,
+    estimate: Callable[[File], tuple[dict, str, str]] | None = None,
 ) -> dict:
     """Score each source's predictions, or those of `model` for its crops, against its labels; results per source.
 
-    Several sources without a model are several predictions of the same hands: each is compared with the first, hand by
-    hand. With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError if there are no
-    labels, no predictions or no hands that can be scored, or if sources to be compared hold different hands;
+    estimate: in the place of a model, the function that gives the columns of /predictions, their origin and that of
+    their scale. Several sources without a model are several predictions of the same hands: each is compared with the
+    first, hand by hand. With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError if
+    there are no labels, no predictions or no hands that can be scored, or if sources to be compared hold other hands;
     WrongCommand for an unknown protocol, an output for several sources, a bone without a model.
     """
-    check_request(sources, sink, config, model)
-    if not model:
+    check_request(sources, sink, config, model, made_here := bool(model or estimate))
+    if not made_here:
         check_same_hands(sources)
     accounting, results, scored = [], [], []
     for source in sources:
         source.need(LABELS, hint="handtool extract LABELLED_FOLDER -o test.h5")
-        predicted = predict(source, model, config, progress) if model else read_predictions(source)
+        predicted = predict(source, model, estimate, config, progress) if made_here else read_predictions(source)
         hands = join_labels(source, predicted)
         counted, failed_rows = count_hands(source, hands)
         groups = group_all(source, hands, config)
@@ -73,11 +75,13 @@ def evaluate(
         accounting.append(counted.as_report())
         results.append(summarise(source, predicted, hands, scores, failed_rows) | by_part(source, scores, groups))
         scored.append(hands)
-    compared = compare_all(sources, scored, results, config) if len(sources) > 1 and not model else {}
+    compared = compare_all(sources, scored, results, config) if len(sources) > 1 and not made_here else {}
     return {"accounting": accounting, "results": results} | compared
 
 
-def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, model: File | None) -> None:
+def check_request(
+    sources: list[File], sink: Sink | None, config: EvalConfig, model: File | None, made_here: bool
+) -> None:
     """Checks that need no computation; raise WrongCommand or HandtoolError."""
     if unknown := [name for name in config.protocols if name not in PROTOCOLS]:
         raise WrongCommand(f"no protocol {', '.join(unknown)}", hint=f"--protocol {' | '.join(PROTOCOLS)}")
@@ -85,7 +89,7 @@ def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, mo
         raise WrongCommand(
             f"-o holds the result of one source, {len(sources)} were given", hint="one handtool eval -o for each"
         )
-    if config.bone != EvalConfig.bone and not model:
+    if config.bone != EvalConfig.bone and not made_here:
         raise WrongCommand(
             "--bone sets the scale of a model's predictions, and no --model was given", hint="--model pose.h5"
         )
@@ -97,9 +101,9 @@ def check_request(sources: list[File], sink: Sink | None, config: EvalConfig, mo
         model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
     for name in config.protocols:
         meshes = (LABELS.vertices, PREDICTIONS.vertices)
-        bare = [source.path for source in sources if model or not all(map(source.has, meshes))]
+        bare = [source.path for source in sources if made_here or not all(map(source.has, meshes))]
         if PROTOCOLS[name].of_mesh and bare:
-            missing = "the model predicts none" if model else f"{bare[0]} has none in its labels or its predictions"
+            missing = "the model predicts none" if made_here else f"{bare[0]} has none in its labels or its predictions"
             raise HandtoolError(f"--protocol {name} needs vertices, and {missing}", hint=ALL_PRINTED)
 
 
@@ -130,8 +134,17 @@ def read_predictions(source: File) -> Predictions:
     return Predictions(columns, "its own", store.read_attrs(source, PREDICTIONS)["scale_source"], made_here=False)
 
 
-def predict(source: File, model: File, config: EvalConfig, progress: Progress) -> Predictions:
-    """Run the pose model over the crops, as `handtool predict` does."""
+def predict(
+    source: File,
+    model: File | None,
+    estimate: Callable[[File], tuple[dict, str, str]] | None,
+    config: EvalConfig,
+    progress: Progress,
+) -> Predictions:
+    """Run the estimator or the pose model over the crops, as `handtool predict` does."""
+    if estimate:
+        return Predictions(*estimate(source), made_here=True)
+    assert model
     from handtool.nn.files.data import read_stored_hands
     from handtool.nn.files.inference import find_scale, predict_file
     from handtool.nn.files.pose_weights import read_pose

@@ -10,7 +10,7 @@ import numpy as np
 from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import KeypointsConfig
-from handtool.engine.local import run_in_processes
+from handtool.engine.local import LOST, run_in_processes
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine_to_box, same_scale
 from handtool.progress import Progress, silent
@@ -37,7 +37,6 @@ BLOCK_ROWS = 128  # rows per part of the job; so many are lost if an estimator c
 ESTIMATED, DETECTED, KNOWN = 0, 1, 2
 # why an estimator returns None; for others: keypoints not finite
 NOT_FOUND = {"mediapipe": "no hand seen on the crop"}
-LOST = ("its process", "no new frame", "not enough memory")
 
 
 @dataclass
@@ -110,6 +109,47 @@ def keypoints(
     write_table(sink, KEYPOINTS, columns, attrs=attrs)
     sink.inherit(source)
     return make_report(hands, valid, used, config)
+
+
+def find_joints(
+    source: File, config: KeypointsConfig, progress: Progress = silent, *, job: Job, model: Path | None = None
+) -> dict[str, np.ndarray]:
+    """What config.estimator knows of every hand in 3D, without labels.
+
+    It is taken from the file where the file has it (joints of /keypoints that this estimator gave, else a detector's),
+    and looked for on the crops where it has not. Returns xy (N, 21, 2) px of the crop and joints (N, 21, 3) m relative
+    to the wrist, NaN: unknown; reason (N,), why a hand has none ("": it has); origin (N,) of each. Raises as
+    `keypoints`.
+    """
+    source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
+    settings = EstimatorSettings(config.estimator, path_of(model), config)
+    hands, origin = FoundKeypoints.none(source.count(CROPS)), np.full(source.count(CROPS), config.estimator, object)
+    if source.has(CROPS.landmarks_joints):
+        rows = np.flatnonzero(np.isfinite(read_column(source, CROPS.landmarks_joints)).all((1, 2)))
+        copy_landmarks(source, hands, rows)
+        origin[rows] = "detector"
+    rows = copy_keypoints(source, hands, config.estimator)
+    origin[rows] = "keypoints"
+    missing = np.flatnonzero(~np.isfinite(hands.joints).all((1, 2)))
+    if len(missing):
+        check_settings(settings, model)
+    estimate(source, hands, missing, job, settings, progress)
+    hands.reason[(hands.reason == "") & ~np.isfinite(hands.joints).all((1, 2))] = "no 3D from the estimator"
+    hands.reason[(hands.reason == "") & (hands.score.mean(1) < config.min_score)] = "score below --min-score"
+    return {"xy": hands.xy, "joints": hands.joints, "reason": hands.reason.astype(str), "origin": origin.astype(str)}
+
+
+def copy_keypoints(source: File, hands: FoundKeypoints, estimator: str) -> np.ndarray:
+    """Takes over the rows of /keypoints whose joints `estimator` gave, perhaps as the detector; returns them."""
+    if not source.has(KEYPOINTS.joints):
+        return np.zeros(0, int)
+    givers = set(str(read_attrs(source, KEYPOINTS).get("joints_source", "")).split(" + "))
+    joints, valid = read_column(source, KEYPOINTS.joints), read_column(source, KEYPOINTS.valid)
+    rows = np.flatnonzero(np.isfinite(joints).all((1, 2)) & (givers <= {"detector", estimator}))
+    xy, score = (read_column(source, column, rows) for column in (KEYPOINTS.xy, KEYPOINTS.score))
+    hands.put(rows, xy, score, joints[rows])
+    hands.reason[rows[~valid[rows]]] = "keypoints not valid"
+    return rows
 
 
 def warn_about_box_scale(source: File, model: File | Path | None) -> None:

@@ -65,12 +65,16 @@ eval: --per finger            | p.h5 --json                           | p.h5
 eval: --all                   | p.h5 --json                           | p.h5
 eval: --seed 5                | p.h5 --resamples 0                    | p.h5
 eval: --bone mean             | p.h5                                  | p.h5 --model m.h5
-eval: --batch-size 64         | p.h5                                  | p.h5 --model m.h5
-eval: --precision auto        | p.h5                                  | p.h5 --model m.h5
+eval: --batch-size 64         | p.h5 --model mediapipe                | p.h5 --model m.h5
+eval: --precision auto        | p.h5 --model hands.task               | p.h5 --model m.h5
 eval: --device cpu            | p.h5                                  | p.h5 --model m.h5
-eval: --workers 1             | p.h5                                  | p.h5 --model m.h5
+eval: --workers 1             | p.h5                                  | p.h5 --model mediapipe
 synth: -o c.h5                | --videos world                        |
 synth: --fps 25               | -o c.h5                               | --videos world
+predict: --flip               | c.h5 --model mediapipe                | c.h5 --model m.h5
+predict: --batch-size 9       | a.mp4 --model mediapipe               | a.mp4 --model m.h5
+predict: --precision auto     | c.h5 --model hands.task               | c.h5 --model m.h5
+predict: --device cpu         | a.mp4 --model mediapipe               | a.mp4 --model mediapipe --detector d.onnx
 predict: --min-cutoff 2       | c.h5                                  | c.h5 --smooth
 predict: --beta 2             | a.mp4                                 | a.mp4 --smooth
 predict: --derivative-cutoff 2 | c.h5                                 | c.h5 --smooth
@@ -84,7 +88,7 @@ predict: --boxes b.json       | images --whole                        | images
 predict: --min-score 0.2      | images --whole                        | images --boxes b.json
 predict: --onnx size=320      | images                                | images --detector hands.onnx
 predict: --track-fps 30       | a.mp4                                 | a.mp4 --fps 10
-predict: --restart            | c.h5 -o p.h5                          | a.mp4 -o p.h5
+predict: --restart            | c.h5 --model m.h5 -o p.h5             | c.h5 --model mediapipe -o p.h5
 show: --kind crops            | c.h5                                  | c.h5 --video -o a.mp4
 show: --order video           | c.h5 --kind pairs -o a.png            | c.h5 -o a.png
 show: --rows 2                | c.h5 --kind curve -o a.png            | c.h5 --kind pairs -o a.png

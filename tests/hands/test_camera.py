@@ -124,6 +124,31 @@ def test_placing_is_the_least_squares_solution_over_the_valid_joints():
         assert place[i] == pytest.approx(solved.x, abs=1e-7)
 
 
+def test_weights_count_as_if_a_joint_were_seen_so_often():
+    rng = np.random.default_rng(10)
+    joints, cameras = some_hands(1, seed=10)
+    relative, uv = joints - joints[:, :1], camera.project(joints, cameras) + rng.normal(0, 3, (1, 21, 2))
+    weight = rng.integers(0, 4, (1, 21))
+    often = np.repeat(np.arange(21), weight[0])
+    place = camera.place_root(relative, uv, cameras, weight)
+    assert place == pytest.approx(camera.place_root(relative[:, often], uv[:, often], cameras), abs=1e-10)
+
+
+def test_a_finger_seen_in_the_wrong_place_hardly_moves_a_hand_that_is_placed_robustly():
+    joints, cameras = some_hands(6, seed=11)
+    relative, uv = joints - joints[:, :1], camera.project(joints, cameras)
+    assert camera.place_robustly(relative, uv, cameras) == pytest.approx(joints[:, 0], abs=1e-8)
+    uv += np.random.default_rng(11).normal(0, 0.5, uv.shape)
+    uv[:, 5:9] += 60.0
+    missed = [
+        np.linalg.norm(place(relative, uv, cameras) - joints[:, 0], axis=1)
+        for place in (camera.place_root, camera.place_robustly)
+    ]
+    assert (missed[1] < 0.7 * missed[0]).all() and np.median(missed[1]) < 0.15 * np.median(missed[0])
+    cameras[0], uv[1] = np.nan, 50.0
+    assert np.isnan(camera.place_robustly(relative, uv, cameras)[:2]).all()
+
+
 def test_noisy_depths_that_no_bone_fits_still_give_a_depth():
     joints, cameras = some_hands(20, seed=9)
     z_rel = np.zeros((20, 21))

@@ -115,9 +115,8 @@ def test_smoothed_hands_are_those_of_the_filter_along_each_track_and_the_others_
         "scale": np.full(17, 0.025, np.float32),
     }
     plain["joints"][11] = np.nan
-    monkeypatch.setattr(
-        predict_stage, "predict_file", lambda *_: {name: values.copy() for name, values in plain.items()}
-    )
+    copies = {name: values.copy() for name, values in plain.items()}
+    monkeypatch.setattr("handtool.nn.files.inference.predict_file", lambda *_: copies)
     report = run(path, tmp_path / "p.h5", pose_path, smooth=True, min_cutoff=0.7, beta=3.0)
     counted = report["accounting"][1]
     assert (

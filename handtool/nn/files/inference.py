@@ -16,6 +16,7 @@ from handtool.config import PredictConfig
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import same_scale
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
+from handtool.hands.hand_size import read_length_m
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.nn.files.data import Crops, StoredHands, read_stored_hands
 from handtool.nn.files.loader import count_workers, in_order, read_crops
@@ -154,16 +155,6 @@ def find_scale(hands: StoredHands, mean_bone_m: float, bone: str) -> tuple[np.nd
             raise HandtoolError("--bone mean: the model was trained without any bone length", hint="--bone 25 (mm)")
         return np.full(num, mean_bone_m), "mean"
     return np.full(num, read_length_m(bone)), "given"
-
-
-def read_length_m(text: str) -> float:
-    try:
-        length_mm = float(text)
-    except ValueError:
-        length_mm = float("nan")
-    if not 1 <= length_mm <= 100:
-        raise HandtoolError(f"--bone {text}: neither auto, truth, mean nor a length of 1 to 100 mm", hint="--bone 25")
-    return length_mm / 1000
 
 
 def find_device(device: str) -> torch.device:
