@@ -348,7 +348,7 @@ class ShowConfig:
 @dataclass(frozen=True, eq=False, repr=False)
 class OverlayConfig:
     kind: str = "auto"  # a table that the file owns: predictions, keypoints, labels, crops
-    fps: float | None = None  # pictures a second; None: as they were sampled, 2 to 30
+    fps: float | None = None  # pictures a second; None: each as long as its frame lasted
     frames: int = 600  # pictures at most; 0 = all
 
 

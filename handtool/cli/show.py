@@ -81,7 +81,8 @@ def show(
     video: option(
         bool,
         "--video",
-        "An mp4 instead: the frames of the videos with all their hands (the crops where a video is gone).",
+        "An mp4 instead: every frame that was looked at, with its hands, in true time; where a track has lost its hand "
+        "and where the decoder lost a frame is marked (where a video is gone: the crops).",
         FILM,
     ) = False,
     fps: option(
@@ -91,7 +92,7 @@ def show(
         FILM,
         min=0.1,
         max=120,
-        unset="as sampled, 2 to 30",
+        unset="each as long as it lasted",
     ) = OverlayConfig.fps,
     frames: option(int, "--frames N", "Pictures of the mp4 at most; 0: all.", FILM, min=0) = OverlayConfig.frames,
     footage: option(

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from handtool.hands.skeleton import KNUCKLES, WRIST
 from handtool.render.canvas import FAINT, PAPER, RULE, write
 from handtool.render.skeleton import draw_skeleton
 
@@ -20,9 +21,15 @@ def turn(joints: np.ndarray, about_y_deg: float, about_x_deg: float = 0.0) -> np
 
 
 def draw_space(
-    joints: np.ndarray, side: int, truth: np.ndarray | None = None, about_y_deg: float = 90.0, about_x_deg: float = 0.0
+    joints: np.ndarray,
+    side: int,
+    truth: np.ndarray | None = None,
+    about_y_deg: float = 90.0,
+    about_x_deg: float = 0.0,
+    reach: float | None = None,
 ) -> np.ndarray:
-    """joints, truth (21, 3) m -> (side, side, 3), wrists at one point; truth in grey. The larger sets the scale."""
+    """joints, truth (21, 3) m -> (side, side, 3), wrists at one point; truth in grey. reach: m, from the middle of the
+    palm, which is in the middle, to the border; None: the larger hand fills the panel."""
     panel = np.full((side, side, 3), PAPER, np.uint8)
     cv2.rectangle(panel, (0, 0), (side - 1, side - 1), RULE, 1)
     hands = [(truth, TRUTH), (joints, None)] if truth is not None else [(joints, None)]
@@ -31,9 +38,11 @@ def draw_space(
     if len(finite) == 0:
         return panel
     low, high = finite.min(0), finite.max(0)
-    scale = 0.76 * side / max(float((high - low).max()), 1e-9)
+    middle, scale = (low + high) / 2, 0.76 * side / max(float((high - low).max()), 1e-9)
+    if reach is not None:
+        middle, scale = views[-1][[WRIST, *KNUCKLES]].mean(0), 0.43 * side / reach
     for view, (_, colour) in zip(views, hands, strict=True):
-        draw_skeleton(panel, (view - (low + high) / 2) * scale + side * np.array([0.5, 0.47]), single=colour, width=0.8)
+        draw_skeleton(panel, (view - middle) * scale + side * np.array([0.5, 0.47]), single=colour, width=0.8)
     draw_bar(panel, scale, side)
     return panel
 

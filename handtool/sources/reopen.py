@@ -1,6 +1,7 @@
 """Footage that was read once, found again and read again: by the path noted then, and frame numbers."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 from math import gcd
@@ -65,6 +66,42 @@ def videos_at(place: Path, choice: Choice) -> list[Video]:
         return find_videos([place], choice=choice).videos
     except HandtoolError:
         return []
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Frames that should have come at `time` s (NaN: images) and could not be decoded."""
+
+    time: float
+    reason: str
+
+
+def interval_of(sampling: Sampling, fps: float) -> float:
+    """s between two frames that are kept of a video with so many frames a second (NaN: unknown)."""
+    shortest = 1 / fps if fps > 0 else 0.0
+    return sampling.every * shortest if sampling.every is not None else max(1 / sampling.fps, shortest)
+
+
+def read_looked_at(video: Video, sampling: Sampling, images: int) -> Iterator[Frame | Lost]:
+    """The frames of a video that `sampling` keeps, or its first `images` images, and between them the losses that made
+    one of them missing."""
+    tally = Tally()
+    counted, last, interval = tally.failed.copy(), float("nan"), float("nan")
+
+    def lost(problem: str = "") -> Lost:
+        reasons = [f"{count} {reason}" for reason, count in (tally.failed - counted).items()]
+        return Lost(last + interval, "; ".join([*reasons, problem] if problem else reasons))
+
+    for frame in read_frames(video, sampling, tally):
+        if video.kind == "images" and frame.number >= images:
+            return
+        interval = interval_of(sampling, tally.fps)
+        if tally.failed != counted and not frame.time - last <= 1.5 * interval:
+            yield lost()
+        counted, last = tally.failed.copy(), frame.time
+        yield frame
+    if tally.problem or tally.failed != counted:
+        yield lost(tally.problem)
 
 
 def read_again(video: Video, numbers: Iterable[int]) -> Iterator[Frame]:

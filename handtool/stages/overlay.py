@@ -11,16 +11,18 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from handtool.accounting import Accounting
-from handtool.config import OverlayConfig
+from handtool.config import ExtractConfig, OverlayConfig
 from handtool.errors import HandtoolError
 from handtool.hands.align import wrist_error
 from handtool.hands.boxes import apply_affine_to_box, invert
+from handtool.hands.coverage import Track, collect_tracks
 from handtool.progress import Progress, silent
 from handtool.render.canvas import decode
+from handtool.render.film import DEFAULT_FPS, Clock, Picture
 from handtool.render.mp4 import Mp4Writer, read_note
-from handtool.render.overlay import HandInPicture, draw_picture, mp4_size, shows_crop
-from handtool.sources.frame import Video
-from handtool.sources.reopen import find_again, read_again
+from handtool.render.overlay import HandInPicture, Panels, draw_picture, hand_reach, mp4_size, shows_crop
+from handtool.sources.frame import Sampling, Video
+from handtool.sources.reopen import Lost, find_again, interval_of, read_again, read_looked_at
 from handtool.store import (
     CROPS,
     KEYPOINTS,
@@ -35,8 +37,6 @@ from handtool.store import (
 )
 
 KINDS = {table.group: table for table in (PREDICTIONS, KEYPOINTS, LABELS, CROPS)}
-MAX_TIMED_VIDEOS = 100  # videos whose frame times are used to estimate the rate
-MIN_FPS, MAX_FPS, DEFAULT_FPS = 2.0, 30.0, 4.0  # pictures per second; the last if the source has no times
 log = logging.getLogger(__name__)
 
 
@@ -49,43 +49,42 @@ def overlay(
     footage: list[Video | None],
     note: str,
 ) -> dict:
-    """Writes an mp4 into `sink`, with `note` in it: frames of `footage` (`find_footage`) with all their hands; if a
-    frame is not found again or shows something else, its crops one after another.
+    """Writes an mp4 into `sink`, with `note` in it: every frame of `footage` (`find_footage`) that was looked at, with
+    all its hands, as long as it lasted; if a frame is not found again or shows something else, its crops one after
+    another.
 
     Errors: HandtoolError if there is nothing to draw.
     """
     kind = choose_kind(source, config.kind)
-    rows, rate = choose_rows(source, footage, config.frames), config.fps or sampled_rate(source)
+    rows = choose_rows(source, footage, config.frames)
     scene = read_scene(source, rows, kind)
     size = mp4_size(picture_sizes(source, rows, footage), beside=scene.joints is not None)
-    drawn, origins = 0, Counter[str]()
-    with Mp4Writer(sink, rate, note=note) as mp4:
+    panels = Panels(hand_reach(scene.joints)) if scene.joints is not None else None
+    clock, drawn, counts = Clock(config.fps), 0, Counter[str]()
+    with Mp4Writer(sink, None, note=note) as mp4:
         for number, picture in enumerate(islice(make_pictures(source, scene, footage), config.frames or None)):
-            mp4.add(
-                draw_picture(
-                    picture.image,
-                    picture.hands,
-                    picture.name,
-                    picture.caption,
-                    size,
-                    scene.joints is not None,
-                    number / rate,
-                )
-            )
-            drawn, origins[picture.origin] = drawn + len(picture.hands), origins[picture.origin] + 1
+            start, lasts = clock.place(picture)
+            texts, lost = (picture.name, picture.caption), picture.origin == "lost"
+            mp4.add(draw_picture(picture.image, picture.hands, *texts, size, panels, start, lost), start, lasts)
+            found = sum(not hand.lost for hand in picture.hands)
+            drawn += found
+            counts.update([picture.origin] + ["empty"] * (picture.origin == "frame" and not found))
+            counts["track"] += found < len(picture.hands)
             progress("pictures", number + 1, None)
-    hands, length = Accounting("hands", done=drawn), origins.total()
+    hands = Accounting("hands", done=drawn)
     hands.skip("after the last picture (--frames)", source.count(CROPS) - drawn)
-    report = {
+    length = sum(counts[origin] for origin in ("frame", "crop", "lost"))
+    return {
         "accounting": [hands.as_report()],
         "kind": kind,
         "pictures": length,
-        "from_frames": origins["frame"],
-        "from_crops": origins["crop"],
-    }
-    return report | {
-        "fps": round(rate, 3),
-        "seconds": round(length / rate, 2),
+        "from_frames": counts["frame"],
+        "from_crops": counts["crop"],
+        "frames_without_hands": counts["empty"],
+        "frames_on_which_a_track_is_lost": counts["track"],
+        "losses_of_the_decoder": counts["lost"],
+        "fps": round(length / clock.end, 3),
+        "seconds": round(clock.end, 2),
         "width_px": size[0],
         "height_px": size[1],
     }
@@ -127,20 +126,24 @@ def choose_rows(source: File, footage: list[Video | None], most: int) -> np.ndar
     return order[picture <= most] if most else order
 
 
-def sampled_rate(source: File) -> float:
-    """Pictures per second: the rate at which the frames were sampled, median over the videos, within MIN_FPS and
-    MAX_FPS."""
-    video, time = read_column(source, CROPS.video), read_column(source, CROPS.time)
-    gaps = [np.diff(np.unique(time[(video == v) & np.isfinite(time)])) for v in np.unique(video)[:MAX_TIMED_VIDEOS]]
-    small = [np.quantile(gap, 0.1) for gap in gaps if len(gap)]  # frames without a hand make larger gaps
-    return float(np.clip(1 / np.median(small), MIN_FPS, MAX_FPS)) if small else DEFAULT_FPS
+def sampling_of(source: File) -> Sampling | None:
+    """How the frames of the footage were chosen; None if the provenance does not say, or if the file has only some of
+    the hands that were found on them."""
+    chain = source.owner(CROPS.group).provenance
+    made = [entry["config"] for entry in chain if {"fps", "every"} <= set(entry["config"])]
+    chosen = {(config["fps"], config["every"]) for config in made}
+    if len(chosen) != 1 or any(entry["program"] == "handtool split" for entry in chain):
+        return None
+    fps, every = chosen.pop()
+    return Sampling(fps or ExtractConfig.fps, every)
 
 
 def picture_sizes(source: File, rows: np.ndarray, footage: list[Video | None]) -> list[tuple[int, int]]:
-    """(width, height) of the pictures of each video: of its frames if the footage was found, else of the crops."""
+    """(width, height) of the pictures of each video up to the last one: of its frames if the footage was found, else of
+    the crops."""
     width, height = read_column(source, VIDEOS.width), read_column(source, VIDEOS.height)
     crop = int(read_attrs(source, CROPS)["size"])
-    videos = np.unique(read_column(source, CROPS.video, rows))
+    videos = range(int(read_column(source, CROPS.video, rows).max()) + 1)
     return [(int(width[v]), int(height[v])) if footage[v] and width[v] and height[v] else (crop, crop) for v in videos]
 
 
@@ -205,43 +208,107 @@ def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
             return OverlayScene(**base, points=read_column(source, CROPS.landmarks, rows))
 
 
-@dataclass
-class Picture:
-    """One picture of the video: a frame or a crop, the hands in its pixels, and the text below it."""
-
-    image: np.ndarray
-    hands: list[HandInPicture]
-    name: str
-    caption: str
-    origin: str  # "frame" or "crop"
-
-
 def make_pictures(source: File, scene: OverlayScene, footage: list[Video | None]) -> Iterator[Picture]:
     """For each video: its frames, then the crops whose frame was not found again or shows something else."""
-    jpegs, names, size = open_jpegs(source), video_names(source), int(read_attrs(source, CROPS)["size"])
-
-    def caption_of(i: int) -> str:
-        return f"frame {scene.frame[i]}" + (f"   {scene.time[i]:.2f} s" if np.isfinite(scene.time[i]) else "")
-
-    for v in np.unique(scene.video):
+    film, wanted = read_film(source), set(scene.video.tolist())
+    for v, video in enumerate(footage):
+        if v not in wanted and not (film.sampling and video):
+            continue
         left = group_by_frame(scene, v)
-        for frame in read_again(footage[v], left) if footage[v] else ():
-            own = left[frame.number]
-            first = own[0]
-            if not shows_crop(frame.image, decode(jpegs[int(scene.rows[first])], size), scene.affine[first]):
-                continue
-            hands = [scene.in_crop(i).moved(invert(scene.affine[i])) for i in left.pop(frame.number)]
-            yield Picture(
-                frame.image, hands, names[v], f"{caption_of(first)}   {len(own)} hand{'s' * (len(own) != 1)}", "frame"
-            )
-        if left and footage[v]:
+        if video:
+            yield from frame_pictures(film, scene, v, video, left)
+        if left and video:
             log.warning(
                 "%s: %d frames do not show what was cut out of them (or are gone); their crops follow",
-                names[v],
+                film.names[v],
                 len(left),
             )
         for i in sorted(i for own in left.values() for i in own):
-            yield Picture(decode(jpegs[int(scene.rows[i])], size), [scene.in_crop(i)], names[v], caption_of(i), "crop")
+            image, hands = decode(film.jpegs[int(scene.rows[i])], film.size), [scene.in_crop(i)]
+            yield Picture(image, hands, film.names[v], caption_of(scene.frame[i], scene.time[i]), "crop", v)
+
+
+def frame_pictures(
+    film: "Film", scene: OverlayScene, v: int, video: Video, left: dict[int, list[int]]
+) -> Iterator[Picture]:
+    """The frames of video v, whose hands are taken out of `left`. A frame must show its first hand; frames without
+    hands are believed as long as those with hands are."""
+    tracks, lasts, believed = film.tracks_of(v), film.interval_of(v), True
+    image: np.ndarray | None = None
+    if film.sampling and video.kind != "labelled":
+        frames: Iterator = read_looked_at(video, film.sampling, int(film.frames[v]))
+    else:
+        frames = read_again(video, left) if left else iter(())
+    for frame in frames:
+        if isinstance(frame, Lost):
+            if image is not None and believed:
+                yield Picture(image, [], film.names[v], frame.reason, "lost", v, frame.time, lasts)
+            continue
+        image, own = frame.image, left.get(frame.number, [])
+        if own:
+            first = own[0]
+            crop = decode(film.jpegs[int(scene.rows[first])], film.size)
+            believed = shows_crop(image, crop, scene.affine[first])
+        if not believed or image.shape[1::-1] != film.sizes[v]:
+            continue
+        hands = [scene.in_crop(i).moved(invert(scene.affine[i])) for i in left.pop(frame.number, [])]
+        lost = [track for track in tracks if track.has_lost(frame.number)]
+        hands += [HandInPicture(track.side, track.number, track.box_at(frame.number), lost=True) for track in lost]
+        told = f"{caption_of(frame.number, frame.time)}   {count_of(own)}" + f", {len(lost)} lost" * bool(lost)
+        yield Picture(image, hands, film.names[v], told, "frame", v, frame.time, lasts)
+
+
+def caption_of(frame: int, time: float) -> str:
+    return f"frame {frame}" + (f"   {time:.2f} s" if np.isfinite(time) else "")
+
+
+def count_of(hands: list) -> str:
+    return f"{len(hands) or 'no'} hand{'s' * (len(hands) != 1)}"
+
+
+@dataclass
+class Film:
+    """What is known of the videos, (V, …) each, and of all hands of the file, (N, …)."""
+
+    sampling: Sampling | None
+    jpegs: Any
+    size: int  # px, of a crop
+    names: list[str]
+    sizes: list[tuple[int, int]]  # px, width and height of a frame
+    fps: np.ndarray
+    frames: np.ndarray  # decoded or lost
+    video: np.ndarray
+    hands: tuple[np.ndarray, ...]  # track, side, frame, box
+
+    def tracks_of(self, v: int) -> list[Track]:
+        """Those of a video, to see where they are lost; none if it is not known which frames were looked at."""
+        rows = np.flatnonzero(self.video == v)
+        return collect_tracks(*(column[rows] for column in self.hands)) if self.sampling else []
+
+    def interval_of(self, v: int) -> float:
+        """s between two frames of a video; of images: how long each is shown."""
+        if self.sampling and self.fps[v] > 0:
+            return interval_of(self.sampling, float(self.fps[v]))
+        return 1 / DEFAULT_FPS
+
+
+def read_film(source: File) -> Film:
+    width, height, fps, decoded, failed = (
+        read_column(source, column)
+        for column in (VIDEOS.width, VIDEOS.height, VIDEOS.fps, VIDEOS.frames_decoded, VIDEOS.frames_failed)
+    )
+    hands = tuple(read_column(source, column) for column in (CROPS.track, CROPS.side, CROPS.frame, CROPS.box))
+    return Film(
+        sampling_of(source),
+        open_jpegs(source),
+        int(read_attrs(source, CROPS)["size"]),
+        video_names(source),
+        list(zip(width.tolist(), height.tolist(), strict=True)),
+        fps,
+        decoded + failed,
+        read_column(source, CROPS.video),
+        hands,
+    )
 
 
 def group_by_frame(scene: OverlayScene, video: int) -> dict[int, list[int]]:

@@ -1,5 +1,6 @@
 """The overlay film: the right frames, every hand at its place, crops where the footage is gone, whole or not at all."""
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -10,21 +11,42 @@ import av
 import cv2
 import numpy as np
 import pytest
-from footage import damage, make_boxes, make_labelled, make_video, number_of, picture, write_image
+from footage import damage, make_boxes, make_labelled, make_video, number_of, picture, run_stage, write_image
 from making import make_file
 from running import package_environment
 
 from handtool import store
-from handtool.config import OverlayConfig
+from handtool.config import ExtractConfig, OverlayConfig
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT
+from handtool.render.canvas import PAPER
 from handtool.render.mp4 import Mp4Writer, read_note
-from handtool.render.overlay import SIDE_COLOURS, STRIP, HandInPicture, draw_picture, mp4_size, shows_crop
+from handtool.render.overlay import (
+    SIDE_COLOURS,
+    STRIP,
+    TRACK_COLOURS,
+    HandInPicture,
+    Panels,
+    draw_picture,
+    hand_reach,
+    mp4_size,
+    shows_crop,
+)
+from handtool.render.space import draw_space
 from handtool.sources.reopen import find_again, read_again
+from handtool.stages.extract import extract
 from handtool.stages.overlay import find_footage, overlay
+from handtool.store import CROPS
 
 SIZE = (192, 128)
 BOXES = {"left": [20, 40, 40, 40], "right": [120, 60, 50, 40]}  # x, y, width, height
+
+
+def read_times(data: bytes) -> tuple[list[float], float]:
+    """When each picture begins, and when the film ends, in s."""
+    with av.open(io.BytesIO(data)) as film:
+        stream = film.streams.video[0]
+        return [round(float(frame.time), 3) for frame in film.decode(stream)], float(stream.duration * stream.time_base)
 
 
 def read_film(data: bytes) -> list[np.ndarray]:
@@ -55,6 +77,110 @@ def clip(tmp_path_factory):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=package_environment())
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def make_scene(folder, name, number, hands, size=SIZE, fps=10, **options):
+    """A film of `number` frames, hands: (frame, x of the box) of the hand on it; crops of every frame. Returns the mp4
+    of overlay, and its report."""
+    (folder / "clips").mkdir()
+    make_video(folder / "clips" / name, number, fps, size)
+    make_boxes(folder / "boxes.json", {f"{name}#{frame}": [[x, 40, 40, 40]] for frame, x in hands})
+    config = ExtractConfig(**{"every": 1, "workers": 1} | options.pop("extract", {}))
+    run_stage(extract, [folder / "clips"], folder / "crops.h5", config, boxes=folder / "boxes.json")
+    return film_data(folder / "crops.h5", **options)
+
+
+def film_data(path, footage=None, **settings) -> tuple[bytes, dict]:
+    sink = io.BytesIO()
+    with store.open_file(path) as file:
+        footage = footage or find_footage(file, [])
+        report = overlay(file, sink, OverlayConfig(**settings), footage=footage, note="")
+    return sink.getvalue(), report
+
+
+def test_every_frame_that_was_looked_at_stays_in_the_film_in_true_time(tmp_path):
+    data, report = make_scene(tmp_path, "clip.mp4", 20, [(frame, 20 + 4 * frame) for frame in (3, 4, 5, 8, 9)])
+    times, end = read_times(data)
+    assert times == [round(frame / 10, 3) for frame in range(20)] and end == pytest.approx(2.0)
+    assert report["pictures"] == report["from_frames"] == 20 and report["frames_without_hands"] == 15
+    assert (report["fps"], report["seconds"]) == (10, 2.0) and report["accounting"][0]["done"] == 5
+
+
+def test_a_hand_that_its_track_lost_is_marked_where_it_must_be(tmp_path):
+    hands = [(frame, 20 + 4 * frame) for frame in (3, 4, 6, 7, 10)]
+    data, report = make_scene(tmp_path, "clip.mp4", 12, hands)
+    with store.open_file(tmp_path / "crops.h5") as file:
+        tracks = store.read_column(file, CROPS.track).tolist()
+    assert tracks == [0, 0, 0, 0, -1] and report["frames_on_which_a_track_is_lost"] == 1
+    pictures = read_film(data)
+    scale = pictures[0].shape[1] / SIZE[0]
+    for frame, image in enumerate(pictures):
+        plain = cv2.resize(picture(frame, 12, SIZE), None, fx=scale, fy=scale).astype(int)
+        changed = (np.abs(image[: plain.shape[0]].astype(int) - plain).max(2) > 45).sum()
+        assert (changed > 300) == (frame in (3, 4, 5, 6, 7, 10)), (frame, changed)
+    plain = cv2.resize(picture(5, 12, SIZE), None, fx=scale, fy=scale).astype(int)
+    changed = np.abs(pictures[5][: plain.shape[0]].astype(int) - plain).max(2) > 45
+    left, right, bottom = round(scale * 40), round(scale * 80), round(scale * 80)
+    line = changed[bottom - 2 : bottom + 3, left:right].any(0).mean()
+    assert 0.3 < line < 0.8, "a dashed box half-way between those of frames 4 and 6"
+
+
+def test_frames_of_an_uneven_film_last_as_long_as_they_did(tmp_path):
+    stamps = [0.0, 0.1, 0.2, 0.7, 0.8, 0.9]
+    (tmp_path / "clips").mkdir()
+    make_video(tmp_path / "clips" / "clip.mp4", 6, 10, SIZE, stamps)
+    make_boxes(tmp_path / "boxes.json", {"clip.mp4#2": [[20, 40, 40, 40]]})
+    config = ExtractConfig(every=1, workers=1)
+    run_stage(extract, [tmp_path / "clips"], tmp_path / "crops.h5", config, boxes=tmp_path / "boxes.json")
+    assert read_times(film_data(tmp_path / "crops.h5")[0])[0] == stamps
+    times, end = read_times(film_data(tmp_path / "crops.h5", fps=4)[0])
+    assert times == [0, 0.25, 0.5, 0.75, 1, 1.25] and end == pytest.approx(1.5), "--fps: so many a second instead"
+
+
+def test_frames_that_could_not_be_decoded_are_marked_in_the_time_that_they_took(tmp_path):
+    (tmp_path / "clips").mkdir()
+    damage(make_video(tmp_path / "clips" / "clip.mp4", 90, 30, SIZE), 60, 0.4, 0.8)
+    make_boxes(tmp_path / "boxes.json", {"clip.mp4#0": [[20, 40, 40, 40]]})
+    config = ExtractConfig(every=1, workers=1)
+    report = run_stage(extract, [tmp_path / "clips"], tmp_path / "crops.h5", config, boxes=tmp_path / "boxes.json")
+    frames = {item["what"]: item for item in report["accounting"]}["frames"]
+    decoded = frames["in"] - sum(frames["failed"].values())
+    assert frames["failed"] and decoded < 90
+    data, told = film_data(tmp_path / "crops.h5")
+    times, end = read_times(data)
+    assert told["from_frames"] == decoded and 0 < told["losses_of_the_decoder"] <= 90 - decoded
+    assert len(times) == told["pictures"] == decoded + told["losses_of_the_decoder"]
+    assert end == pytest.approx(3.0, abs=0.04), "nothing is cut out of the time"
+    assert max(np.diff(times)) > 0.05 or decoded + told["losses_of_the_decoder"] == 90
+
+
+def test_videos_and_pictures_without_hands_are_shown_in_their_turn(tmp_path):
+    for number in range(3):
+        write_image(tmp_path / "clips" / "b" / f"{number}.png", picture(number, 3, SIZE))
+    (tmp_path / "clips" / "b" / "broken.png").write_bytes(b"no picture")
+    data, report = make_scene_in(tmp_path, {"clips/b/1.png": [[20, 40, 40, 40]]})
+    times, end = read_times(data)
+    assert report["pictures"] == 8 and report["frames_without_hands"] == 6 and report["losses_of_the_decoder"] == 1
+    assert times == [0, 0.1, 0.2, 0.3, 0.4, 0.65, 0.9, 1.15] and end == pytest.approx(1.4)
+
+
+def make_scene_in(folder, boxes) -> tuple[bytes, dict]:
+    make_video(folder / "clips" / "a.mp4", 4, 10, SIZE)
+    make_boxes(folder / "boxes.json", boxes)
+    config = ExtractConfig(every=1, workers=1)
+    run_stage(extract, [folder / "clips"], folder / "crops.h5", config, boxes=folder / "boxes.json")
+    return film_data(folder / "crops.h5")
+
+
+def test_where_only_some_hands_of_the_frames_are_known_only_their_frames_are_shown(tmp_path, handtool):
+    make_scene(tmp_path, "clip.mp4", 12, [(frame, 20) for frame in range(0, 12, 2)])
+    done = handtool("split", "crops.h5", "--by", "row", "--shares", "50,50", "-o", "a.h5", "-o", "b.h5")
+    assert done.returncode == 0, done.stderr
+    with store.open_file(tmp_path / "a.h5") as file:
+        seen = store.read_column(file, CROPS.time)
+    data, report = film_data(tmp_path / "a.h5")
+    assert report["pictures"] == 3 and report["frames_on_which_a_track_is_lost"] == 0
+    assert read_times(data)[0] == pytest.approx(seen - seen[0])
 
 
 def film_of(path, folders=(), **settings) -> tuple[list[np.ndarray], dict]:
@@ -162,25 +288,49 @@ def test_a_hand_at_the_border_or_unknown_does_no_harm():
         HandInPicture(2, -1, np.array([150.0, 80, 900, 900]), np.full((21, 2), 1e9)),
     ]
     size = mp4_size([(160, 90), (90, 160)], beside=True)
-    assert (
-        draw_picture(image, hands, "name", "told", size, True, 0.5).shape == (size[1], size[0], 3)
-        and size[0] % 2 == size[1] % 2 == 0
-    )
+    drawn = draw_picture(image, hands, "name", "told", size, Panels(0.1), 0.5)
+    assert drawn.shape == (size[1], size[0], 3) and size[0] % 2 == size[1] % 2 == 0
 
 
-def test_the_sides_have_their_colours():
+def count_coloured(hand: HandInPicture, colour: tuple) -> int:
     image = np.full((200, 200, 3), 100, np.uint8)
+    return int((draw_picture(image, [hand], "", "", mp4_size([(200, 200)], False)) == colour).all(2).sum())
+
+
+def test_a_track_keeps_its_colour_and_a_hand_without_one_has_that_of_its_side():
+    box = np.array([50.0, 80, 150, 150])
     for side in (LEFT, RIGHT):
-        drawn = draw_picture(
-            image,
-            [HandInPicture(side, 0, np.array([50.0, 80, 150, 150]))],
-            "",
-            "",
-            mp4_size([(200, 200)], False),
-            False,
-            0.0,
-        )
-        assert (drawn == SIDE_COLOURS[side]).all(2).sum() > 200
+        assert count_coloured(HandInPicture(side, -1, box), SIDE_COLOURS[side]) > 200
+        for track, colour in enumerate(TRACK_COLOURS):
+            whole = count_coloured(HandInPicture(side, track, box), colour)
+            lost = count_coloured(HandInPicture(side, track, box + 20, lost=True), colour)
+            assert whole > lost > 200, "the box of a lost hand is dashed"
+    assert len({*TRACK_COLOURS, *SIDE_COLOURS.values()}) == len(TRACK_COLOURS) + 2
+
+
+def test_a_hand_keeps_its_panel_and_its_scale():
+    rng = np.random.default_rng(0)
+    left, right = (
+        HandInPicture(side, side, np.zeros(4), joints=rng.normal(0, 0.03, (21, 3))) for side in (LEFT, RIGHT)
+    )
+    panels = Panels(0.1)
+
+    def places(*hands):
+        return [(place, hand.side, turned == 90) for place, hand, turned in panels.arrange(list(hands), 0.0)]
+
+    assert places(right) == [(0, RIGHT, False), (1, RIGHT, True)], "a lone hand is also seen from the side"
+    assert places() == []
+    for hands in ((left, right), (right, left)):
+        assert sorted(places(*hands)) == [(0, LEFT, False), (1, RIGHT, False)]
+    assert places(right) == [(1, RIGHT, False)] and places(left) == [(0, LEFT, False)]
+    other = dataclasses.replace(right, track=7)
+    assert places(other, right) == [(1, RIGHT, False), (0, RIGHT, False)], "the older track has the place of its side"
+    small, large = (draw_space(0.5 * factor * right.joints, 200, reach=0.2) for factor in (1, 2))
+    assert (large != small).any() and (small[100] != PAPER).any(1).sum() < (large[100] != PAPER).any(1).sum() + 40
+    joints = rng.normal(0, 0.03, (50, 21, 3))
+    joints[3] = np.nan
+    far = [max(np.linalg.norm(joint - hand[[0, 5, 9, 13, 17]].mean(0)) for joint in hand) for hand in joints]
+    assert hand_reach(joints) == pytest.approx(np.quantile(np.delete(far, 3), 0.95))
 
 
 def test_a_crop_is_known_in_its_frame_and_only_there():
