@@ -13,6 +13,7 @@ import footage
 import numpy as np
 import pytest
 import warm
+from assembling import why_not
 from comparing import assert_same_tables
 from footage import make_video
 from making import make_file, record, write_crops, write_labels, write_videos
@@ -63,7 +64,8 @@ def run_with(warm_server, name: str, *arguments, folder: Path, **environment: st
 @pytest.fixture(scope="module")
 def real(samples, tmp_path_factory, run_script):
     """The whole chain on two real videos, ten folders of images and 300 labelled hands, with few epochs."""
-    pytest.importorskip("mediapipe", reason="needs the extra `mediapipe`")
+    if why_not():
+        pytest.skip(why_not())
     folder = tmp_path_factory.mktemp("real video")
     run_script(
         "real_video.sh",

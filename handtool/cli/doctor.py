@@ -4,16 +4,25 @@ import contextlib
 
 import typer
 
-from handtool.cli.effects import COMMON
+from handtool.cli.effects import COMMON, always
+from handtool.cli.options import option
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
 from handtool.errors import COULD_NOT
 
-EFFECTS = COMMON
+EFFECTS = COMMON | always("download")
 
 
-def doctor() -> None:
+def doctor(
+    download: option(
+        bool,
+        "--download",
+        "First fetch the file that MediaPipe's Tasks API needs, hand_landmarker.task (7.8 MB), into HANDTOOL_CACHE.",
+    ) = False,
+) -> None:
     """Check Python, torch, OpenCV, PyAV, hnswlib, MediaPipe, GPU and disk, and say what to do about what is missing.
+
+    MediaPipe is shown a drawn hand, which it must find.
 
     Exit 0: ready; 1: something that is needed is missing.
 
@@ -22,13 +31,13 @@ def doctor() -> None:
     from handtool.stages.doctor import doctor as stage
 
     with contextlib.ExitStack() as stack:
-        report = stage(bars(stack))
+        report = stage(bars(stack), fetch=download)
     print_report(report, None, table=lay_out_findings)
     raise typer.Exit(0 if report["ready"] else COULD_NOT)
 
 
 def lay_out_findings(report: dict) -> list[str]:
-    lines = []
+    lines = [f"{'task file':<10} {report['task_file']}"] if "task_file" in report else []
     for finding in report["findings"]:
         optional = "" if finding["status"] == "ok" or finding["needed"] else " (optional)"
         lines.append(f"{finding['name']:<10} {finding['status']}{optional}: {finding['found']}")

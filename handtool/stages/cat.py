@@ -11,7 +11,7 @@ from handtool.config import MACHINE_SETTINGS, CatConfig
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import same_scale
 from handtool.progress import Progress, silent
-from handtool.store import File, Sink, read_attrs, read_column
+from handtool.store import File, Sink, api_attrs, differ, join_apis, name_api, read_attrs, read_column
 from handtool.store.rows import Chosen, copy_crops, copy_pairs, copy_rows, copy_videos, present_columns
 from handtool.store.schema import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PAIRS, PREDICTIONS, VIDEOS, Table
 
@@ -105,6 +105,7 @@ def join_attrs(sources: list[File], table: Table) -> dict:
             what = f"{' and '.join(differing)} {describe(attrs, other, differing, table)}"
             message = f"/{table.group} of {first.path} and {other.path} do not go together: {what}"
             raise HandtoolError(message, hint=REMEDY.get(table, "").format(first=first.path, second=other.path) or None)
+    apis = join_mediapipe(have, table)
     for column in present_columns(have, table) if table is EMBEDDINGS else []:
         shapes = {read_column(source, column, slice(0, 0)).shape[1:] for source in have}
         if len(shapes) > 1:
@@ -114,7 +115,7 @@ def join_attrs(sources: list[File], table: Table) -> dict:
             )
     if len(sources) == 1:
         return {name: value for name, value in attrs.items() if name != "jpeg_files"}
-    joined = {name: attrs[name] for name in JOINED_ATTRS[table] if name in attrs}
+    joined = {name: attrs[name] for name in JOINED_ATTRS[table] if name in attrs} | apis
     if table is CROPS:
         joined["box_scale"] = max(read_attrs(source, table)["box_scale"] for source in have)
     if table is KEYPOINTS:
@@ -123,6 +124,30 @@ def join_attrs(sources: list[File], table: Table) -> dict:
             if parts := {part for text in texts for part in text.split(" + ")}:
                 joined[name] = " + ".join(sorted(parts))
     return joined
+
+
+def join_mediapipe(have: list[File], table: Table) -> dict:
+    """Which of MediaPipe's APIs found the points of the joined table. Raises HandtoolError for keypoints of two; crops
+    with landmarks of two are joined, since keypoints can be found on them anew."""
+    attrs = [read_attrs(source, table) for source in have]
+    known = [n for n, own in enumerate(attrs) if api_attrs(own)]
+    for n in known:
+        first, other = attrs[known[0]], attrs[n]
+        if not differ(first, other):
+            continue
+        said = f"by MediaPipe's {name_api(first)} in {have[known[0]].path}, by its {name_api(other)} in {have[n].path}"
+        if table is CROPS:
+            log.warning("landmarks were found %s: find keypoints with --estimator mediapipe", said)
+        else:
+            again = f"handtool keypoints {have[n].path} --estimator mediapipe"
+            raise HandtoolError(
+                f"/{table.group} do not go together: keypoints were found {said}",
+                hint=f"find both by one API: {again} (or --estimator FILE.task)",
+            )
+    for n, own in enumerate(attrs):
+        if known and n not in known and {"mediapipe", "detector"} & set(str(own.get("model")).split(" + ")):
+            log.warning("%s does not say which of MediaPipe's APIs found its keypoints", have[n].path)
+    return join_apis(attrs)
 
 
 def same(name: str, one: Any, other: Any) -> bool:

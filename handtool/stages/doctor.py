@@ -1,6 +1,7 @@
 """doctor: whether this machine has what handtool needs. Every package is imported in its own process, which may
 crash."""
 
+import importlib.util
 import json
 import os
 import platform
@@ -9,15 +10,22 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
+from handtool.vision.mediapipe_package import find_api, how_to_install
+from handtool.vision.task_file import HAND_LANDMARKER, cached_task, download, sha256_of
 
 TIMEOUT_S = 120  # importing mediapipe and torch from a slow network disk
+SLOW_S = 30
 LOW_DISK_GIB = 2.0
-OLDEST_PYTHON, MEDIAPIPE_BELOW = (3, 11), (3, 13)
-OK, MISSING = "ok", "missing"
+DRAWN_SEED = 5  # of a hand that both APIs find
+OLDEST_PYTHON = (3, 11)
+OK, SLOW, MISSING = "ok", "slow", "missing"
 
 PRINT = "import json; print(json.dumps({'found': found, 'missing': missing, 'remedy': remedy}))"
 PROBES = {  # each sets `found`; also `missing` and `remedy` if the import works but something else is wrong
@@ -69,13 +77,8 @@ av.codec.Codec("h264", "r")
 found = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 """,
     "mediapipe": """
-import os
-os.environ["GLOG_minloglevel"] = "2"
-import mediapipe
-both = hasattr(mediapipe, "solutions")
-found = f"mediapipe {mediapipe.__version__}" + ("" if both else ", Tasks API only")
-mediapipe.solutions.hands if both else mediapipe.tasks.vision.HandLandmarker
-remedy = "" if both else "it brings no model: --detector hand_landmarker.task, from MediaPipe's page of models"
+from handtool.stages.doctor import find_drawn_hand
+found, missing, remedy = find_drawn_hand()
 """,
     "onnx": """
 import onnx, onnxruntime, onnxscript
@@ -96,17 +99,17 @@ REMEDIES = {
     "--no-cache-dir hnswlib",
     "opencv": "pip install --force-reinstall opencv-python",
     "av": "pip install --upgrade av",
-    "mediapipe": "pip install 'handtool[mediapipe]' (mediapipe==0.10.21, Python below 3.13); without it: extract "
-    "--whole, known keypoints",
+    "mediapipe": how_to_install(),
     "onnx": "pip install 'handtool[onnx]'; without it: no detector or estimator as ONNX, no export to ONNX",
     "tables": "pip install --force-reinstall handtool",
 }
+MODULES = {"cuda": "torch", "opencv": "cv2", "onnx": "onnxruntime", "tables": "h5py"}  # where the name is another
 NEEDED = {"python", "torch", "hnswlib", "opencv", "av", "tables", "disk"}
 
 
 @dataclass
 class Finding:
-    """One line of the report. With status `ok` the `remedy` is advice."""
+    """One line of the report. With status `ok` or `slow` the `remedy` is advice."""
 
     name: str
     status: str
@@ -115,16 +118,40 @@ class Finding:
     remedy: str = ""
 
 
-def doctor(progress: Progress = silent) -> dict:
-    """{"ready", "findings": [{"name", "status", "needed", "found", "remedy"}]}; ready: no needed package is missing."""
+def doctor(progress: Progress = silent, *, fetch: bool = False) -> dict:
+    """{"ready", "findings": [{"name", "status", "needed", "found", "remedy"}]}; ready: no needed package is missing.
+
+    fetch: MediaPipe's task file is downloaded first. Raises HandtoolError if that fails.
+    """
+    fetched = {"task_file": fetch_task(progress)} if fetch else {}
     findings = [check_python(), check_disk()]
     with ThreadPoolExecutor(max(2, (os.cpu_count() or 2))) as pool:
         for done, finding in enumerate(pool.map(check_import, PROBES), 1):
             findings.append(finding)
             progress("look at packages", done, len(PROBES))
     findings.insert(2, check_compiler(hnswlib_there=next(f.status == OK for f in findings if f.name == "hnswlib")))
-    ready = not any(finding.needed and finding.status != OK for finding in findings)
-    return {"ready": ready, "findings": [asdict(finding) for finding in findings]}
+    ready = not any(finding.needed and finding.status == MISSING for finding in findings)
+    return {"ready": ready, "findings": [asdict(finding) for finding in findings]} | fetched
+
+
+def fetch_task(progress: Progress) -> str:
+    """Downloads MediaPipe's task file into the cache, where it is not there; whole or not at all. Returns what was
+    done."""
+    from handtool.store import write_whole  # h5py, which may be what is broken
+
+    place = cached_task()
+    if place.exists():
+        same = sha256_of(place) == HAND_LANDMARKER.sha256
+        return f"{place} is there already" + ("" if same else "; it is not the published file, and is left as it is")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HandtoolError(
+            f"cannot make {place.parent}: {(error.strerror or str(error)).lower()}", hint="HANDTOOL_CACHE=FOLDER"
+        ) from None
+    with write_whole(place) as file:
+        download(HAND_LANDMARKER, place, file, progress)
+    return f"{place}, {HAND_LANDMARKER.size:,} bytes, with the published sha256"
 
 
 def check_python() -> Finding:
@@ -167,22 +194,19 @@ def check_compiler(hnswlib_there: bool) -> Finding:
 
 def check_import(name: str) -> Finding:
     """Runs the probe in a child process and turns its result into a finding."""
-    needed = name in NEEDED
-    if name == "mediapipe" and sys.version_info[:2] >= MEDIAPIPE_BELOW:
-        return Finding(
-            name,
-            MISSING,
-            needed,
-            f"there is none for Python {platform.python_version()}",
-            "use Python 3.12 or older for --detector mediapipe",
-        )
+    needed, began = name in NEEDED, time.monotonic()
     try:
         done = run_probe(f"found = remedy = ''\nmissing = False\n{PROBES[name]}\n{PRINT}")
     except subprocess.TimeoutExpired:
-        return Finding(name, MISSING, needed, f"no answer within {TIMEOUT_S} s", REMEDIES[name])
+        there = importlib.util.find_spec(MODULES.get(name, name)) is not None
+        found = f"{'installed, but ' if there else ''}no answer within {TIMEOUT_S:g} s"
+        advice = "this machine is busy, or its disk is slow: look again when it is not"
+        return Finding(name, SLOW if there else MISSING, needed, found, advice if there else REMEDIES[name])
     if done.returncode == 0:
-        answer = json.loads(done.stdout.strip().splitlines()[-1])
-        return Finding(name, MISSING if answer["missing"] else OK, needed, answer["found"], answer["remedy"])
+        answer, took = json.loads(done.stdout.strip().splitlines()[-1]), time.monotonic() - began
+        status = MISSING if answer["missing"] else SLOW if took > SLOW_S else OK
+        found = answer["found"] + (f" (took {took:.0f} s)" if took > SLOW_S else "")
+        return Finding(name, status, needed, found, answer["remedy"])
     if done.returncode < 0:
         return Finding(
             name, MISSING, needed, f"its import crashed ({signal.Signals(-done.returncode).name})", REMEDIES[name]
@@ -191,9 +215,41 @@ def check_import(name: str) -> Finding:
     return Finding(name, MISSING, needed, reason[:300], remedy_for(name, reason))
 
 
+def find_drawn_hand() -> tuple[str, bool, str]:
+    """Whether MediaPipe works: it is shown a drawn hand. Returns what is found, whether something is missing, and a
+    remedy."""
+    import numpy as np
+
+    from handtool.hands.skeleton import LEFT
+    from handtool.synth.crops import make_video
+    from handtool.vision.contracts import HandCrop
+    from handtool.vision.cropping import decode_jpeg
+    from handtool.vision.mediapipe import MediaPipeKeypoints
+
+    try:
+        api = find_api()
+    except HandtoolError as error:
+        return error.message, True, error.hint or ""
+    said = f"mediapipe {api.version}, {'Tasks API with ' + str(api.task) if api.task else 'solutions API'}"
+    drawn = make_video(DRAWN_SEED, 0, 1, 224, "easy", "left")
+    answer = MediaPipeKeypoints(0.5).find_keypoints([HandCrop(decode_jpeg(drawn["jpeg"][0]), side=LEFT)])[0]
+    truth, off = drawn["keypoints"][0], np.inf
+    if answer is not None:
+        off = np.linalg.norm(answer.xy - truth, axis=1).mean() / np.ptp(truth, axis=0).max()
+    if off > 0.2:
+        return f"{said}: it does not find a drawn hand", True, f"install it anew: {how_to_install()}"
+    return f"{said}; finds a drawn hand", False, ""
+
+
 def run_probe(code: str) -> subprocess.CompletedProcess:
+    package = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=TIMEOUT_S,
+        env={**os.environ, "PYTHONPATH": package},
     )
 
 

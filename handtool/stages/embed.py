@@ -23,6 +23,9 @@ from handtool.store import (
     LABELS,
     File,
     Sink,
+    api_attrs,
+    differ,
+    name_api,
     open_table,
     read_attrs,
     read_blocks,
@@ -76,6 +79,8 @@ def embed(
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     space, config = read_space(basis, config, encoder)
     described = open_descriptors(source, sink, config, encoder, progress)
+    if basis is not None:
+        check_same_api(source, described, basis)
     if not described.valid.any():
         raise HandtoolError(
             f"none of the {len(described.valid)} hands of {source.path} has {described.missing}",
@@ -125,12 +130,12 @@ def open_descriptors(
         return encode(source, sink, config, encoder, side, progress)
     if config.source == "joints":
         source.need(LABELS, hint="labels come from a data set or from synth: handtool extract FOLDER -o crops.h5")
-        valid = (read_column(source, LABELS.valid) != 0).all(axis=1)
+        valid, api = (read_column(source, LABELS.valid) != 0).all(axis=1), {}
         column, width, missing = LABELS.joints, 63, "all 21 joints labelled"
         describe_points = partial(describe_joints, normalization=normalization)
     else:
         source.need(KEYPOINTS, hint="handtool keypoints {path} -o keypoints.h5")
-        valid = read_column(source, KEYPOINTS.valid)
+        valid, api = read_column(source, KEYPOINTS.valid), api_attrs(read_attrs(source, KEYPOINTS))
         column, width, missing = KEYPOINTS.xy, 42, "keypoints"
         describe_points = partial(
             describe, normalization=normalization, crop_size=int(read_attrs(source, CROPS)["size"])
@@ -150,8 +155,19 @@ def open_descriptors(
         valid,
         missing,
         normalization,
-        {"source": config.source},
+        {"source": config.source} | api,
     )
+
+
+def check_same_api(source: File, described: Descriptors, basis: File) -> None:
+    """Raises HandtoolError if the keypoints and those of the basis were found by different APIs of MediaPipe."""
+    theirs = read_attrs(basis, EMBEDDINGS)
+    if differ(described.attrs, theirs):
+        raise HandtoolError(
+            f"MediaPipe's {name_api(described.attrs)} found the keypoints of {source.path}, its {name_api(theirs)} "
+            f"those of {basis.path}: they differ by 2.5 % of a hand's extent",
+            hint=f"find both by one API: handtool keypoints {source.path} --estimator mediapipe (or FILE.task)",
+        )
 
 
 def encode(

@@ -21,9 +21,22 @@ from handtool.sources.read import read_frames
 from handtool.sources.shards import divide_into_shards, largest_first, size_of
 from handtool.sources.truth import KnownVideo, find_truth, make_known_video, unknown_hand
 from handtool.sources.video_report import make_report, video_columns
-from handtool.store import CROPS, LABELS, TRUTH, VIDEOS, Job, Sink, open_file, open_table, read_column, write_table
+from handtool.store import (
+    CROPS,
+    LABELS,
+    TRUTH,
+    VIDEOS,
+    Job,
+    Sink,
+    name_api,
+    open_file,
+    open_table,
+    read_column,
+    write_table,
+)
 from handtool.store.rows import nothing_known
 from handtool.vision.contracts import Detection
+from handtool.vision.detectors import describe_detector
 from handtool.vision.hand_finder import FinderSettings, HandFinder
 from handtool.vision.rows import Hand, Rows, open_block
 
@@ -58,8 +71,11 @@ def extract(
     settings = FinderSettings(
         config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None
     )
-    in_file = settings.check(needs_detector=any(video.kind != "labelled" for video in found.videos))
+    needs_detector = any(video.kind != "labelled" for video in found.videos)
+    in_file = settings.check(needs_detector)
     check_truth(found.videos, settings)
+    api = describe_detector(config, settings.boxes, settings.model) if needs_detector else {}
+    job.keep_to(api)
     ordinals = choose_shard(found.videos, config.shard)
     videos = [found.videos[number] for number in ordinals]
     lost = read_videos(videos, job, settings, progress)
@@ -76,10 +92,10 @@ def extract(
             job.drop(name)
         raise no_hands_at_all(videos, outcomes)
     write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
-    write_hands(sink, chunks, job, {"size": config.size, "box_scale": scale_of_crops(outcomes, config, asked_scale)})
-    report = make_report(videos, outcomes, found.left_out) | {
-        "box_scale": scale_of_crops(outcomes, config, asked_scale)
-    }
+    box_scale = scale_of_crops(outcomes, config, asked_scale)
+    write_hands(sink, chunks, job, {"size": config.size, "box_scale": box_scale} | api)
+    report = make_report(videos, outcomes, found.left_out) | {"box_scale": box_scale}
+    report |= {"mediapipe": name_api(api)} if api else {}
     if boxes is not None:
         looked_at = sum(
             outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes

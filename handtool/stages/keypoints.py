@@ -22,6 +22,11 @@ from handtool.store import (
     Job,
     Jpegs,
     Sink,
+    api_attrs,
+    differ,
+    is_mixed,
+    join_apis,
+    name_api,
     open_jpegs,
     read_attrs,
     read_column,
@@ -29,7 +34,7 @@ from handtool.store import (
 )
 from handtool.vision.contracts import Estimator, HandCrop
 from handtool.vision.cropping import decode_jpeg
-from handtool.vision.estimators import ESTIMATORS, check_estimator
+from handtool.vision.estimators import ESTIMATORS, check_estimator, describe_estimator
 
 log = logging.getLogger(__name__)
 NOISE_ROWS = 8192
@@ -87,6 +92,8 @@ def keypoints(
     if (origin == ESTIMATED).any():
         check_settings(settings, model)
         warn_about_box_scale(source, model)
+    api = describe_api(source, origin, settings)
+    job.keep_to(api)
     hands = FoundKeypoints.none(len(origin))
     copy_labels(source, hands, np.flatnonzero(origin == KNOWN))
     copy_landmarks(source, hands, np.flatnonzero(origin == DETECTED))
@@ -98,9 +105,8 @@ def keypoints(
     add_noise(hands.xy, config.noise_px, config.seed)
     names = {KNOWN: "labels", DETECTED: "detector", ESTIMATED: settings.name}
     used = {name: int((origin == code).sum()) for code, name in names.items() if (origin == code).any()}
-    attrs = {"skeleton": "hand21", "model": " + ".join(used)} | (
-        {"noise_px": config.noise_px} if config.noise_px else {}
-    )
+    attrs = {"skeleton": "hand21", "model": " + ".join(used)} | api
+    attrs |= {"noise_px": config.noise_px} if config.noise_px else {}
     columns = {"xy": hands.xy, "score": hands.score, "valid": valid}
     known_in_3d = np.isfinite(hands.joints).all((1, 2))
     if known_in_3d.any():
@@ -108,7 +114,7 @@ def keypoints(
         attrs["joints_source"] = " + ".join(names[code] for code in names if known_in_3d[origin == code].any())
     write_table(sink, KEYPOINTS, columns, attrs=attrs)
     sink.inherit(source)
-    return make_report(hands, valid, used, config)
+    return make_report(hands, valid, used, config) | ({"mediapipe": name_api(api)} if api else {})
 
 
 def find_joints(
@@ -172,6 +178,20 @@ class EstimatorSettings:
 
 def path_of(model: File | Path | None) -> str | None:
     return None if model is None else str(model.path if isinstance(model, File) else model)
+
+
+def describe_api(source: File, origin: np.ndarray, settings: EstimatorSettings) -> dict[str, str]:
+    """Which of MediaPipe's APIs finds the keypoints; {}: it finds none. Raises HandtoolError for two different ones."""
+    copied = api_attrs(read_attrs(source, CROPS)) if (origin == DETECTED).any() else {}
+    found = describe_estimator(settings.name, settings.model) if (origin == ESTIMATED).any() else {}
+    if differ(copied, found) or is_mixed(copied):
+        others = f"; the others would be found by the {name_api(found)}" if found else ""
+        raise HandtoolError(
+            f"the landmarks in {source.path} were found by MediaPipe's {name_api(copied)}{others}: these differ by "
+            "2.5 % of a hand's extent",
+            hint=f"one for all: handtool keypoints {source.path} --estimator mediapipe",
+        )
+    return join_apis([copied, found])
 
 
 def check_settings(settings: EstimatorSettings, model: File | Path | None) -> None:

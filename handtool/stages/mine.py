@@ -18,7 +18,18 @@ from handtool.search.degree import limit_in_degree
 from handtool.search.exclusion import Exclusion
 from handtool.search.neighbors import Neighbors, Search, find_neighbors
 from handtool.search.quality import describe_neighbors, recall_on_sample
-from handtool.store import File, Sink, open_table, read_attrs, read_column, read_origin, scratch_array, video_names
+from handtool.store import (
+    File,
+    Sink,
+    differ,
+    name_api,
+    open_table,
+    read_attrs,
+    read_column,
+    read_origin,
+    scratch_array,
+    video_names,
+)
 from handtool.store.schema import CROPS, EMBEDDINGS, PAIRS
 
 log = logging.getLogger(__name__)
@@ -164,6 +175,12 @@ def check_same_space(source: File, pool: File) -> None:
             f"{source.path} and {pool.path} are embedded in different spaces ({', '.join(differing)} differ), so "
             "their distances mean nothing",
             hint=f"handtool embed KEYPOINTS --basis {source.path} -o {pool.path}",
+        )
+    if differ(mine, theirs):
+        raise HandtoolError(
+            f"MediaPipe's {name_api(mine)} found the keypoints of {source.path}, its {name_api(theirs)} those of "
+            f"{pool.path}: they differ by 2.5 % of a hand's extent",
+            hint="find both by one API: handtool keypoints CROPS --estimator mediapipe (or FILE.task), then embed anew",
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from handtool.errors import DamagedFile, HandtoolError, first_line
 from handtool.store.columns import read_array, write_array
 from handtool.store.disk import disk_error, write_bytes_whole, write_whole
+from handtool.store.mediapipe_api import differ, name_api
 from handtool.store.provenance import Record
 from handtool.store.text import from_json_bytes, json_bytes
 
@@ -71,6 +72,18 @@ class Job:
                 return values
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise DamagedFile(f"{path} is damaged ({first_line(error)})", hint="run again with --restart") from error
+
+    def keep_to(self, api: dict[str, str]) -> None:
+        """api: which of MediaPipe's APIs makes the parts. Errors: HandtoolError if another one made those there are."""
+        note = self.folder / "mediapipe.json"
+        before = json.loads(note.read_text()) if note.exists() else {}
+        if differ(before, api) and self.names():
+            raise HandtoolError(
+                f"{self.folder} holds the beginning of a run by MediaPipe's {name_api(before)}; here it would go on by "
+                f"the {name_api(api)}",
+                hint="add --restart to begin anew, choose another -o, or use what it began with",
+            )
+        write_bytes_whole(note, json.dumps(api).encode())
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

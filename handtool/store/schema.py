@@ -95,7 +95,7 @@ CROPS = make_table(
     Column("jpeg_crc32", "u4"),
     Column("jpeg_file", "i4", optional=True),
     Column("jpeg_start", "i8", optional=True),
-    attrs=("size", "box_scale", "jpeg_files"),
+    attrs=("size", "box_scale", "jpeg_files", "mediapipe_api", "mediapipe_version", "task_sha256"),
 )
 
 KEYPOINTS = make_table(
@@ -104,14 +104,17 @@ KEYPOINTS = make_table(
     Column("score", "f4", (21,), unit="1"),
     Column("valid", "bool"),
     Column("joints", "f4", (21, 3), unit="m", optional=True, fill=float("nan")),
-    attrs=("skeleton", "model", "joints_source", "noise_px"),
+    attrs=("skeleton", "model", "joints_source", "noise_px", "mediapipe_api", "mediapipe_version", "task_sha256"),
 )
 
 EMBEDDINGS = make_table(
     "embeddings",
     Column("vector", "f4", (None,), unit="1"),
     Column("valid", "bool"),
-    attrs=("kind", "source", "normalization", "mean", "basis", "explained_variance", "encoder_uuid"),
+    attrs=(
+        *("kind", "source", "normalization", "mean", "basis", "explained_variance", "encoder_uuid"),
+        *("mediapipe_api", "mediapipe_version", "task_sha256"),
+    ),
 )
 
 LABELS = make_table(

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from handtool.config import ExtractConfig
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.contracts import Detector
-from handtool.vision.mediapipe import MediaPipeDetector, require_mediapipe
+from handtool.vision.mediapipe import MediaPipeDetector
+from handtool.vision.mediapipe_package import find_api
 from handtool.vision.onnx_detector import OnnxDetector
 from handtool.vision.whole_image import WholeImage
 
@@ -26,6 +27,12 @@ def open_detector(config: ExtractConfig, boxes: str | None = None, model: str | 
 def check_detector(config: ExtractConfig, model: str | None = None) -> None:
     """Raises the HandtoolError of `open_detector`, without the seconds that MediaPipe takes to load."""
     if config.detector == "mediapipe" and not config.whole:
-        require_mediapipe(model)
+        find_api(model)
     else:
         open_detector(config, None, model)
+
+
+def describe_detector(config: ExtractConfig, boxes: str | None, model: str | None) -> dict[str, str]:
+    """What is recorded of it as attributes of /crops. Raises HandtoolError."""
+    is_mediapipe = config.detector == "mediapipe" and not config.whole and boxes is None
+    return find_api(model).as_attrs() if is_mediapipe else {}

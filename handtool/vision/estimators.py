@@ -5,7 +5,8 @@ from typing import Any
 
 from handtool.config import KeypointsConfig
 from handtool.vision.contracts import Estimator
-from handtool.vision.mediapipe import MediaPipeKeypoints, require_mediapipe
+from handtool.vision.mediapipe import MediaPipeKeypoints
+from handtool.vision.mediapipe_package import find_api
 from handtool.vision.onnx_keypoints import OnnxKeypoints
 
 
@@ -27,6 +28,11 @@ ESTIMATORS: dict[str, Callable[[KeypointsConfig, Any], Estimator]] = {
 def check_estimator(name: str, config: KeypointsConfig, model: Any) -> None:
     """Raises the HandtoolError of opening it, without the seconds that MediaPipe takes to load."""
     if name == "mediapipe":
-        require_mediapipe(model)
+        find_api(model)
     else:
         ESTIMATORS[name](config, model)
+
+
+def describe_estimator(name: str, model: str | None) -> dict[str, str]:
+    """What is recorded of it as attributes of /keypoints. Raises HandtoolError."""
+    return find_api(model).as_attrs() if name == "mediapipe" else {}

@@ -5,12 +5,11 @@ Zhang et al. 2020, arXiv:2006.10214; its 3D ("world landmarks"): Grishchenko et 
 picture is processed by itself (static_image_mode, IMAGE), so that the result does not depend on earlier pictures. There
 is no score per keypoint; that of the hand is used for all 21. The solutions API assumes a mirrored selfie: on ordinary
 pictures its "Left" is a right hand. The Tasks API labels the same hand "Right".
+mediapipe_package.py says which of them is used.
 """
 
-import importlib.util
 import os
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,14 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.errors import HandtoolError, first_line
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import LEFT, RIGHT, WRIST
 from handtool.vision.contracts import Detection, EstimatedHand, HandCrop
+from handtool.vision.mediapipe_package import NAME_IT, find_api
 
 SOLUTION_SIDES = {"Left": RIGHT, "Right": LEFT}
 TASK_SIDES = {"Left": LEFT, "Right": RIGHT}
-OLDEST_TASKS = (0, 10, 21)  # earlier ones named the other side
 MAX_HANDS = 8  # on a frame
 # side of the picture / of the hand's box: the palm detector works best with the first; the others find what it missed
 CONTEXTS = (1.95, 2.7, 1.6)
@@ -47,30 +46,16 @@ class LandmarkModel(Protocol):
         """The hands on a picture (h, w, 3) uint8 RGB, best first."""
 
 
-def require_mediapipe(task: str | Path | None = None) -> None:
-    """Raises HandtoolError if the package is missing, or `task` is no file of its Tasks API; does not import it."""
-    if importlib.util.find_spec("mediapipe") is None:
-        python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise HandtoolError(
-            f"the mediapipe package is not installed (this is Python {python}; it exists for Python < 3.13)",
-            hint="pip install 'handtool[mediapipe]', or bring a model (ONNX), boxes (--boxes FILE) or images that are "
-            "hand crops (--whole)",
-        )
-    if task is not None and not zipfile.is_zipfile(task):
-        there = "is no MediaPipe task file (they are zip archives)" if Path(task).exists() else "does not exist"
-        raise HandtoolError(f"{task} {there}", hint="hand_landmarker.task, from MediaPipe's page of models")
-
-
 def open_hands(max_hands: int, min_score: float, task: str | Path | None = None) -> LandmarkModel:
     """MediaPipe's own object. Raises HandtoolError if the installed version lacks the API that is asked for."""
-    require_mediapipe(task)
+    api = find_api(task)
     with native_stderr_closed():
         import mediapipe
 
         hands = (
             Solution(mediapipe, max_hands, min_score)
-            if task is None
-            else Landmarker(mediapipe, max_hands, min_score, task)
+            if api.task is None
+            else Landmarker(mediapipe, max_hands, min_score, api.task)
         )
         hands.look(np.zeros((64, 64, 3), np.uint8))  # its models are loaded by the first picture
     return hands
@@ -94,12 +79,6 @@ class Solution:
     """The solutions API, whose models are part of the package."""
 
     def __init__(self, mediapipe, max_hands: int, min_score: float) -> None:
-        if not hasattr(mediapipe, "solutions"):
-            raise HandtoolError(
-                f"mediapipe {mediapipe.__version__} has no solutions API",
-                hint="name a model for its Tasks API (hand_landmarker.task), or pip install 'mediapipe==0.10.21' "
-                "(Python < 3.13)",
-            )
         self.hands = mediapipe.solutions.hands.Hands(
             static_image_mode=True, max_num_hands=max_hands, min_detection_confidence=min_score
         )
@@ -120,15 +99,9 @@ class Solution:
 
 
 class Landmarker:
-    """The Tasks API, with the model that the user names."""
+    """The Tasks API. 1.x reads an array that is not contiguous wrongly, and hangs on one of floats: neither gets in."""
 
-    def __init__(self, mediapipe, max_hands: int, min_score: float, task: str | Path) -> None:
-        version = tuple(int(part) for part in mediapipe.__version__.split(".")[:3] if part.isdecimal())
-        if not hasattr(mediapipe, "tasks") or version < OLDEST_TASKS:
-            raise HandtoolError(
-                f"mediapipe {mediapipe.__version__} is too old for a task file",
-                hint="pip install 'handtool[mediapipe]'",
-            )
+    def __init__(self, mediapipe, max_hands: int, min_score: float, task: Path) -> None:
         vision = mediapipe.tasks.vision
         options = vision.HandLandmarkerOptions(
             base_options=mediapipe.tasks.BaseOptions(model_asset_path=os.fspath(task)),
@@ -137,15 +110,14 @@ class Landmarker:
         )
         try:
             self.hands = vision.HandLandmarker.create_from_options(options)
-        except (RuntimeError, ValueError) as error:
-            raise HandtoolError(
-                f"{task} is no hand landmarker: {str(error).splitlines()[0][:160]}", hint="hand_landmarker.task"
-            ) from None
+        except (RuntimeError, ValueError, OSError) as error:  # which one depends on the version
+            raise HandtoolError(f"{task} is no hand landmarker: {first_line(error)}", hint=NAME_IT) from None
         self.as_image = lambda image: mediapipe.Image(
             image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
         )
 
     def look(self, image: np.ndarray) -> list[FoundHand]:
+        assert image.dtype == np.uint8
         with native_stderr_closed():
             found = self.hands.detect(self.as_image(image))
         told = zip(found.hand_landmarks, found.hand_world_landmarks, found.handedness, strict=True)

@@ -1,21 +1,16 @@
 """The honest test that the rendered hands look like hands: a detector that never saw them finds them, where the
 truth says."""
 
-import importlib.util
-
 import numpy as np
 import pytest
+from assembling import why_not
 from footage import run_stage
 
 from handtool.config import ExtractConfig, SynthVideosConfig
 from handtool.stages.extract import extract
 from handtool.stages.synth_videos import synth_videos
 
-MISSING = importlib.util.find_spec("mediapipe") is None
-pytestmark = [
-    pytest.mark.mediapipe,
-    pytest.mark.skipif(MISSING, reason="mediapipe is not installed: pip install 'handtool[mediapipe]'"),
-]
+pytestmark = [pytest.mark.mediapipe, pytest.mark.skipif(why_not() != "", reason=why_not())]
 
 
 def test_mediapipe_finds_most_of_the_easy_hands_near_their_keypoints():

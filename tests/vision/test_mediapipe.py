@@ -1,27 +1,31 @@
 """MediaPipe, where it is installed: what it finds on real footage, against its own reference output and the labels."""
 
-import importlib.util
 import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from assembling import assemble, why_not
 from footage import make_boxes, run_stage
 
 from handtool import store
 from handtool.config import ExtractConfig, KeypointsConfig
+from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.skeleton import RIGHT
+from handtool.stages.cat import join_attrs
 from handtool.stages.extract import extract
 from handtool.stages.keypoints import keypoints
 from handtool.store import CROPS, KEYPOINTS, LABELS
+from handtool.vision.cropping import decode_jpeg
+from handtool.vision.mediapipe import MediaPipeDetector, native_stderr_closed, open_hands
+from handtool.vision.mediapipe_package import NETWORKS, find_api, has_solutions
+from handtool.vision.task_file import cached_task
 
-MISSING = importlib.util.find_spec("mediapipe") is None
-pytestmark = [
-    pytest.mark.mediapipe,
-    pytest.mark.skipif(MISSING, reason="mediapipe is not installed: pip install 'handtool[mediapipe]'"),
-]
+pytestmark = [pytest.mark.mediapipe, pytest.mark.skipif(why_not() != "", reason=why_not())]
+# mean distance to the reference, as a share of the hand's extent: 1.5 % and 2.6 to 3.6 %, see docs/LOG.md
+FARTHEST = {"solutions": 0.025, "tasks": 0.04}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def error_of_extent(path, samples) -> tuple[np.ndarray, int]:
 
 def test_the_right_hand_of_the_real_video_is_found_and_its_landmarks_kept(asl, samples):
     error, frames = error_of_extent(asl / "keypoints.h5", samples)
-    assert frames >= 0.98 * 65 and error.mean() < 0.025
+    assert frames >= 0.98 * 65 and error.mean() < FARTHEST[find_api().name]
 
 
 def test_on_crops_alone_the_keypoints_are_found_as_well(asl, samples, tmp_path):
@@ -62,7 +66,8 @@ def test_on_crops_alone_the_keypoints_are_found_as_well(asl, samples, tmp_path):
     run_stage(extract, [samples / "videos" / "asl_hand.mp4"], tmp_path / "crops.h5", ExtractConfig(every=5), boxes=path)
     report = run_stage(keypoints, tmp_path / "crops.h5", tmp_path / "k.h5", KeypointsConfig())
     error, found = error_of_extent(tmp_path / "k.h5", samples)
-    assert report["hands_by_origin"] == {"mediapipe": 65} and found >= 0.98 * 65 and error.mean() < 0.025
+    assert report["hands_by_origin"] == {"mediapipe": 65}
+    assert found >= 0.98 * 65 and error.mean() < FARTHEST[find_api().name]
 
 
 def test_on_labelled_left_hands_it_agrees_with_the_labels(samples, tmp_path):
@@ -77,23 +82,13 @@ def test_on_labelled_left_hands_it_agrees_with_the_labels(samples, tmp_path):
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    """A hand_landmarker.task made of the models that the package brings for its older API."""
+    """A hand_landmarker.task: that of the cache, or one of the networks that the installed package carries."""
+    if not has_solutions():
+        return cached_task()
     import mediapipe
-    from mediapipe.tasks.python.metadata.metadata_writers.metadata_writer import MetadataWriter
 
-    modules, path = (
-        Path(mediapipe.__file__).parent / "modules",
-        tmp_path_factory.mktemp("task") / "hand_landmarker.task",
-    )
-    parts = {"hand_detector.tflite": ("palm_detection", 2), "hand_landmarks_detector.tflite": ("hand_landmark", 4)}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, (module, outputs) in parts.items():
-            writer = MetadataWriter.create(bytearray((modules / module / f"{module}_full.tflite").read_bytes()))
-            writer.add_image_input([0.0], [255.0])
-            for number in range(outputs):
-                writer.add_feature_output(f"output {number}")
-            archive.writestr(name, bytes(writer.populate()[0]))
-    return path
+    place = tmp_path_factory.mktemp("task") / "hand_landmarker.task"
+    return assemble(Path(mediapipe.__file__).parent, place)
 
 
 def test_the_tasks_api_finds_the_same_right_hand(asl, task, samples, tmp_path):
@@ -107,21 +102,63 @@ def test_the_tasks_api_finds_the_same_right_hand(asl, task, samples, tmp_path):
     assert found == 13 and error.mean() < 0.04
 
 
-def test_what_is_no_task_file_is_refused(task, tmp_path):
-    from handtool.errors import HandtoolError
-    from handtool.vision.mediapipe import open_hands
+def test_through_the_tasks_api_hands_are_those_of_a_bare_call(task, samples):
+    import mediapipe
 
-    (tmp_path / "text.task").write_text("no archive")
-    with zipfile.ZipFile(tmp_path / "other.task", "w") as archive:
-        archive.writestr("a.txt", "something else")
-    for name, message in (
-        ("text.task", "is no MediaPipe task file"),
-        ("other.task", "is no hand landmarker"),
-        ("gone.task", "does not exist"),
-    ):
-        with pytest.raises(HandtoolError, match=message) as caught:
+    vision = mediapipe.tasks.vision
+    options = vision.HandLandmarkerOptions(
+        base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(task)), num_hands=8
+    )
+    images = [decode_jpeg(path.read_bytes()) for path in sorted((samples / "onehand10k").glob("*.jpg"))]
+    detector, found = MediaPipeDetector(0.5, task), 0
+    with native_stderr_closed():
+        bare = vision.HandLandmarker.create_from_options(options)
+    for image in images:
+        [hands] = detector.find_hands([image], ["a"])
+        with native_stderr_closed():
+            seen = bare.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image))
+        points = [[(point.x, point.y) for point in hand] for hand in seen.hand_landmarks]
+        expected = np.array(points).reshape(-1, 21, 2) * image.shape[1::-1] - 0.5
+        order = np.argsort([-said[0].score for said in seen.handedness], kind="stable")
+        np.testing.assert_array_equal(np.reshape([hand.landmarks for hand in hands], (-1, 21, 2)), expected[order])
+        found += len(hands)
+    assert len(images) == 4 and found >= 4
+
+
+def test_a_view_that_is_not_contiguous_is_read_like_its_copy(task, samples):
+    """Version 1.2.3 reads such an array as if it were: 235 px off."""
+    image = decode_jpeg(next((samples / "onehand10k").glob("*.jpg")).read_bytes())
+    hands = open_hands(2, 0.5, task)
+    for view in (image[:, ::-1], np.dstack([image, image])[..., :3], image[10:-10, 10:-10]):
+        seen, expected = hands.look(view), hands.look(view.copy())
+        assert not view.flags["C_CONTIGUOUS"] and len(expected) == 1
+        np.testing.assert_array_equal(seen[0].xy, expected[0].xy)
+
+
+def test_a_task_file_without_the_networks_or_with_others_is_a_line_and_no_traceback(tmp_path):
+    for name, content in (("without.task", ()), ("damaged.task", NETWORKS)):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("a.txt", "something else")
+            for network in content:
+                archive.writestr(network, b"no network")
+        with pytest.raises(HandtoolError, match="is no hand landmarker") as caught:
             open_hands(2, 0.5, tmp_path / name)
         assert "\n" not in caught.value.message and "hand_landmarker.task" in caught.value.hint
+
+
+def test_what_found_the_points_is_recorded_and_two_apis_are_not_mixed(asl, task, samples, tmp_path):
+    run_stage(extract, [samples / "videos" / "asl_hand.mp4"], tmp_path / "c.h5", ExtractConfig(every=100), model=task)
+    run_stage(keypoints, tmp_path / "c.h5", tmp_path / "k.h5", KeypointsConfig())
+    told = find_api(task).as_attrs()
+    for path, table in ((tmp_path / "c.h5", CROPS), (tmp_path / "k.h5", KEYPOINTS)):
+        with store.open_file(path) as file:
+            assert store.api_attrs(store.read_attrs(file, table)) == told
+    with store.open_file(asl / "keypoints.h5") as one, store.open_file(tmp_path / "k.h5") as other:
+        assert store.api_attrs(store.read_attrs(one, KEYPOINTS)) == find_api().as_attrs()
+        if find_api().name == "tasks":
+            return
+        with pytest.raises(HandtoolError, match="by MediaPipe's solutions API of .* by its Tasks API of .* with task"):
+            join_attrs([one, other], KEYPOINTS)
 
 
 def test_workers_do_not_change_what_is_found(asl, tmp_path, samples):

@@ -1,6 +1,7 @@
 """MediaPipe's two APIs behind one contract, with a stand-in for the package: which side a hand is, which version is
 refused."""
 
+import hashlib
 import sys
 import zipfile
 from types import SimpleNamespace
@@ -10,8 +11,11 @@ import pytest
 
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT
+from handtool.vision import mediapipe_package
 from handtool.vision.contracts import HandCrop
-from handtool.vision.mediapipe import MediaPipeDetector, MediaPipeKeypoints, require_mediapipe
+from handtool.vision.mediapipe import MediaPipeDetector, MediaPipeKeypoints
+from handtool.vision.mediapipe_package import NETWORKS, find_api
+from handtool.vision.task_file import cached_task
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
 POINTS = np.random.default_rng(0).uniform(0.2, 0.8, (21, 2))
@@ -46,14 +50,13 @@ def tasks(said: str, opened: list):
 
 @pytest.fixture
 def install(monkeypatch):
-    """Puts a module in the place of mediapipe."""
+    """Puts a module in the place of mediapipe, with the APIs that are given."""
 
-    def put(**parts):
-        module = SimpleNamespace(
-            Image=SimpleNamespace, ImageFormat=SimpleNamespace(SRGB=1), **{"__version__": "0.10.33", **parts}
-        )
+    def put(version="0.10.33", **apis):
+        module = SimpleNamespace(Image=SimpleNamespace, ImageFormat=SimpleNamespace(SRGB=1), **apis)
         monkeypatch.setitem(sys.modules, "mediapipe", module)
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: module)
+        monkeypatch.setattr(mediapipe_package, "installed_version", lambda: version)
+        monkeypatch.setattr(mediapipe_package, "has_solutions", lambda: "solutions" in apis)
 
     return put
 
@@ -61,7 +64,8 @@ def install(monkeypatch):
 @pytest.fixture
 def task(tmp_path):
     with zipfile.ZipFile(tmp_path / "hand_landmarker.task", "w") as archive:
-        archive.writestr("hand_detector.tflite", b"x")
+        for name in NETWORKS:
+            archive.writestr(name, b"x")
     return tmp_path / "hand_landmarker.task"
 
 
@@ -88,14 +92,92 @@ def test_keypoints_on_a_crop_are_those_of_the_padded_picture_moved_back(install,
     np.testing.assert_allclose(joints, JOINTS - JOINTS[0])
 
 
-def test_an_installation_without_the_api_that_is_asked_for_is_told_which_it_has(install, task):
-    install(tasks=tasks("Left", []))
-    with pytest.raises(HandtoolError, match="has no solutions API") as caught:
+def test_the_solutions_api_stays_in_use_where_it_is_installed(install, task, monkeypatch):
+    monkeypatch.setenv("HANDTOOL_CACHE", str(task.parent))
+    install("0.10.21", solutions=solutions("Left"), tasks=tasks("Left", []))
+    assert find_api().as_attrs() == {"mediapipe_api": "solutions", "mediapipe_version": "0.10.21"}
+    assert find_api(task).name == "tasks"  # unless a file is named
+    install("1.2.3", tasks=tasks("Left", []))
+    assert find_api() == ("tasks", "1.2.3", task)
+    assert find_api().as_attrs()["task_sha256"] == hashlib.sha256(task.read_bytes()).hexdigest()
+
+
+def test_an_installation_without_solutions_needs_the_file_and_says_where_it_comes_from(install, tmp_path, monkeypatch):
+    monkeypatch.setenv("HANDTOOL_CACHE", str(tmp_path / "cache"))
+    install("1.2.3", tasks=tasks("Left", []))
+    with pytest.raises(
+        HandtoolError, match=f"1.2.3 brings no model, and {tmp_path}/cache/hand_.*task does not exist"
+    ) as e:
         MediaPipeDetector(0.5)
-    assert "hand_landmarker.task" in caught.value.hint
-    install(solutions=solutions("Left"), tasks=tasks("Left", []), __version__="0.10.9")
+    assert "handtool doctor --download" in e.value.hint and "--detector FILE" in e.value.hint
+
+
+def test_a_cache_that_is_not_named_is_the_users(monkeypatch):
+    monkeypatch.delenv("HANDTOOL_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/there")
+    assert str(cached_task()) == "/there/handtool/hand_landmarker.task"
+
+
+def test_a_version_that_named_the_other_side_is_refused(install, task):
+    install("0.10.9", solutions=solutions("Left"), tasks=tasks("Left", []))
     with pytest.raises(HandtoolError, match="0.10.9 is too old for a task file"):
         MediaPipeDetector(0.5, task)
-    (task.parent / "text.task").write_text("x")
-    with pytest.raises(HandtoolError, match="is no MediaPipe task file"):
-        require_mediapipe(task.parent / "text.task")
+
+
+@pytest.mark.parametrize("version, offered", [((3, 11, 0), True), ((3, 12, 0), True), ((3, 13, 0), False)])
+def test_the_hint_names_what_there_is_for_this_python(monkeypatch, version, offered):
+    monkeypatch.setattr(mediapipe_package, "installed_version", lambda: None)
+    monkeypatch.setattr(mediapipe_package.sys, "version_info", version)
+    with pytest.raises(HandtoolError, match="is not installed") as caught:
+        find_api()
+    assert "handtool[mediapipe]" in caught.value.hint
+    assert ("handtool[mediapipe-solutions]" in caught.value.hint) == offered
+
+
+def test_what_is_no_task_file_is_refused_before_the_work(install, tmp_path):
+    install("1.2.3", tasks=tasks("Left", []))
+    (tmp_path / "text.task").write_text("no archive")
+    with zipfile.ZipFile(tmp_path / "other.task", "w") as archive:
+        archive.writestr("hand_detector.tflite", "something else")
+    for name, message in (
+        ("text.task", "is no MediaPipe task file"),
+        ("other.task", "is no hand landmarker: it has no hand_landmarks_detector.tflite"),
+        ("gone.task", "does not exist"),
+    ):
+        with pytest.raises(HandtoolError, match=message) as caught:
+            find_api(tmp_path / name)
+        assert "hand_landmarker.task" in caught.value.hint
+
+
+@pytest.mark.parametrize("raised", [FileNotFoundError("not in the zip"), RuntimeError("not in the zip"), ValueError()])
+def test_a_file_that_mediapipe_refuses_is_a_line_and_no_traceback(install, task, raised):
+    def refuse(options):
+        raise raised
+
+    given = tasks("Left", [])
+    given.vision.HandLandmarker.create_from_options = refuse
+    install("1.2.3", tasks=given)
+    with pytest.raises(HandtoolError, match="is no hand landmarker: (not in the zip|ValueError)"):
+        MediaPipeDetector(0.5, task)
+
+
+def test_an_image_of_floats_never_gets_to_mediapipe_which_would_hang(install, task):
+    install("1.2.3", tasks=tasks("Left", []))
+    with pytest.raises(AssertionError):
+        MediaPipeDetector(0.5, task).find_hands([IMAGE.astype(np.float32)], ["a"])
+
+
+def test_mediapipe_gets_an_array_that_is_contiguous(install, task):
+    given, seen = tasks("Left", []), []
+    create = given.vision.HandLandmarker.create_from_options
+
+    def spy(options):
+        hands = create(options)
+        return SimpleNamespace(detect=lambda image: seen.append(image.data) or hands.detect(image))
+
+    given.vision.HandLandmarker.create_from_options = spy
+    install("1.2.3", tasks=given)
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    MediaPipeDetector(0.5, task).find_hands([image[:, ::-1], image[::2, 5:20]], ["a", "b"])
+    assert all(data.flags["C_CONTIGUOUS"] for data in seen)
+    assert np.array_equal(seen[-2], image[:, ::-1]) and np.array_equal(seen[-1], image[::2, 5:20])
