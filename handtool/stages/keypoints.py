@@ -105,7 +105,7 @@ def keypoints(
     add_noise(hands.xy, config.noise_px, config.seed)
     names = {KNOWN: "labels", DETECTED: "detector", ESTIMATED: settings.name}
     used = {name: int((origin == code).sum()) for code, name in names.items() if (origin == code).any()}
-    attrs = {"skeleton": "hand21", "model": " + ".join(used)} | api
+    attrs: dict = {"skeleton": "hand21", "model": " + ".join(used)} | api
     attrs |= {"noise_px": config.noise_px} if config.noise_px else {}
     columns = {"xy": hands.xy, "score": hands.score, "valid": valid}
     known_in_3d = np.isfinite(hands.joints).all((1, 2))

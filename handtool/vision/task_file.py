@@ -7,6 +7,7 @@ import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -48,7 +49,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(remote: RemoteFile, place: Path, file: BinaryIO, progress: Progress = silent) -> None:
+def download(remote: RemoteFile, place: Path, file: BinaryIO | RawIOBase, progress: Progress = silent) -> None:
     """Writes the content into `file`, which becomes `place` if nothing is raised.
 
     Raises HandtoolError, with the address to fetch by hand, if the server cannot be reached or sends anything else.
