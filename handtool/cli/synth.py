@@ -79,7 +79,7 @@ def synth(
         from handtool.stages import synth as stage
 
         config = make_config(SynthConfig, locals())
-        run_stage(stage.synth, [], output, config, check=lambda: stage.check_machine(device), **shared)
+        run_stage(stage.synth, [], output, config, check=lambda: stage.choose_device(device), **shared)
     else:
         from handtool.stages import synth_videos as stage
 

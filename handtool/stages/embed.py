@@ -16,22 +16,9 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.descriptor import Basis, RunningMoments, describe, describe_joints
 from handtool.hands.skeleton import LEFT, UNKNOWN
 from handtool.progress import Progress, silent
-from handtool.store import (
-    CROPS,
-    EMBEDDINGS,
-    KEYPOINTS,
-    LABELS,
-    File,
-    Sink,
-    api_attrs,
-    differ,
-    name_api,
-    open_table,
-    read_attrs,
-    read_blocks,
-    read_column,
-    scratch_array,
-)
+from handtool.store import File, Sink, open_table, read_attrs, read_blocks, read_column, scratch_array
+from handtool.store.mediapipe_api import api_attrs, differ, name_api
+from handtool.store.schema import CROPS, EMBEDDINGS, KEYPOINTS, LABELS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -69,8 +56,7 @@ def embed(
     basis: File | None = None,
     encoder: File | None = None,
 ) -> dict:
-    """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN for hands
-    without one.
+    """Writes /embeddings: (N, dim) coordinates on the principal axes (PCA) of the hands' descriptors, NaN without one.
 
     The axes are fitted on all valid hands, or taken from `basis`, a file with /embeddings; with as many axes as the
     descriptor has numbers it is stored unchanged. One block is in memory at a time. Raises HandtoolError if there is
@@ -137,9 +123,8 @@ def open_descriptors(
         source.need(KEYPOINTS, hint="handtool keypoints {path} -o keypoints.h5")
         valid, api = read_column(source, KEYPOINTS.valid), api_attrs(read_attrs(source, KEYPOINTS))
         column, width, missing = KEYPOINTS.xy, 42, "keypoints"
-        describe_points = partial(
-            describe, normalization=normalization, crop_size=int(read_attrs(source, CROPS)["size"])
-        )
+        size = int(read_attrs(source, CROPS)["size"])
+        describe_points = partial(describe, normalization=normalization, crop_size=size)
 
     def described(start: int, points: np.ndarray) -> np.ndarray:
         here = slice(start, start + len(points))
@@ -147,16 +132,8 @@ def open_descriptors(
             points[~valid[here]] = np.nan
         return describe_points(points, side[here])
 
-    return Descriptors(
-        partial(read_blocks, source, column, BLOCK_ROWS),
-        described,
-        width,
-        side,
-        valid,
-        missing,
-        normalization,
-        {"source": config.source} | api,
-    )
+    read, attrs = partial(read_blocks, source, column, BLOCK_ROWS), {"source": config.source} | api
+    return Descriptors(read, described, width, side, valid, missing, normalization, attrs)
 
 
 def check_same_api(source: File, described: Descriptors, basis: File) -> None:
@@ -173,8 +150,7 @@ def check_same_api(source: File, described: Descriptors, basis: File) -> None:
 def encode(
     source: File, sink: Sink, config: EmbedConfig, encoder: File | None, side: np.ndarray, progress: Progress
 ) -> Descriptors:
-    """Features of unit length, computed once and kept on the disk while axes are fitted (about as many bytes as the
-    crops)."""
+    """Features of unit length, computed once and kept on the disk while axes are fitted (as large as the crops)."""
     from handtool.nn.files.features import encode_crops, num_features
 
     if not isinstance(encoder, File):
@@ -185,25 +161,21 @@ def encode(
     kept = scratch_array(sink.folder, (len(side), num_features(encoder)), np.float32)
     for start, features in encode_crops(source, encoder, config, progress):
         length = np.linalg.norm(features, axis=1, keepdims=True)
-        kept[start : start + len(features)] = np.divide(
-            features, length, out=np.full_like(features, np.nan), where=length > 0
-        )
+        unit = np.divide(features, length, out=np.full_like(features, np.nan), where=length > 0)
+        kept[start : start + len(features)] = unit
 
     def read() -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(kept), BLOCK_ROWS):
             yield start, kept[start : start + BLOCK_ROWS]
 
-    attrs = {"source": "encoder", "encoder_uuid": encoder.uuid}
-    return Descriptors(
-        read, lambda start, rows: rows, kept.shape[1], side, np.ones(len(side), bool), "features", "unit", attrs
-    )
+    attrs, valid = {"source": "encoder", "encoder_uuid": encoder.uuid}, np.ones(len(side), bool)
+    return Descriptors(read, lambda start, rows: rows, kept.shape[1], side, valid, "features", "unit", attrs)
 
 
 def fit_space(
     described: Descriptors, source: File, config: EmbedConfig, progress: Progress
 ) -> tuple[Basis, float | None]:
-    """The principal axes of all valid hands, and the share of the variance that they keep. If all numbers are kept
-    nothing is fitted."""
+    """The principal axes of all valid hands, and the share of variance kept. Nothing is fitted if all are kept."""
     dim = config.dim or min(DIMS[config.source], described.width)
     if dim > described.width:
         raise WrongCommand(f"--dim {dim} was asked, a hand's descriptor has {described.width} numbers")
@@ -228,8 +200,7 @@ def fit_space(
 
 
 def run_in_thread(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]:
-    """work(*item) for each item, in order, in another thread: it computes while this thread reads the next block and
-    writes the last one."""
+    """work(*item) for each item, in order, in another thread: it computes while this one reads and writes."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(1) as thread:
         for item in items:
@@ -241,26 +212,20 @@ def run_in_thread(work: Callable[..., T], items: Iterable[tuple]) -> Iterator[T]
 
 
 def describe_space(space: Basis, moments: RunningMoments) -> dict:
-    """The attributes needed to embed another file in the same space. For raw numbers the variance is measured while
-    they are written."""
+    """The attributes needed to embed another file in the same space. The variance of raw numbers is measured."""
     raw = space.is_raw and moments.count
     variance = np.diag(moments.scatter) / max(moments.count - 1, 1) if raw else space.explained_variance
-    return {
-        "kind": "raw" if space.is_raw else "pca",
-        "mean": space.mean,
-        "basis": space.basis.T,
-        "explained_variance": variance,
-    }
+    attrs = {"mean": space.mean, "basis": space.basis.T, "explained_variance": variance}
+    return {"kind": "raw" if space.is_raw else "pca"} | attrs
 
 
 def read_space(basis: File | None, config: EmbedConfig, encoder: File | None) -> tuple[Basis | None, EmbedConfig]:
-    """The axes of another file's embeddings, and the config with that file's settings. Raises WrongCommand if
-    options contradict it."""
+    """The axes of another file's embeddings, and the config with that file's settings. Raises WrongCommand if options
+    contradict it."""
     if encoder is not None:
         if config.source == "joints":
-            raise WrongCommand(
-                "--encoder and --from joints are two ways to describe a hand", hint="leave one of them out"
-            )
+            told = "--encoder and --from joints are two ways to describe a hand"
+            raise WrongCommand(told, hint="leave one of them out")
         config = replace(config, source="encoder")
     if basis is None:
         return None, config
@@ -270,11 +235,8 @@ def read_space(basis: File | None, config: EmbedConfig, encoder: File | None) ->
         )
     basis.need(EMBEDDINGS, hint="handtool embed {path} -o embeddings.h5")
     attrs = read_attrs(basis, EMBEDDINGS)
-    found = {
-        "dim": attrs["basis"].shape[1],
-        "normalization": attrs["normalization"],
-        "source": attrs.get("source", "keypoints"),
-    }
+    found = {"dim": attrs["basis"].shape[1], "normalization": attrs["normalization"]}
+    found["source"] = attrs.get("source", "keypoints")
     for name, value in found.items():
         asked = getattr(config, name)
         if asked not in (value, getattr(EmbedConfig, name)):
@@ -282,9 +244,7 @@ def read_space(basis: File | None, config: EmbedConfig, encoder: File | None) ->
             raise WrongCommand(
                 f"--{option} {asked} contradicts {basis.path}, which has {value}", hint=f"leave --{option} out"
             )
-    if found["source"] == "encoder" and (
-        encoder is None or getattr(encoder, "uuid", None) != attrs.get("encoder_uuid")
-    ):
+    if found["source"] == "encoder" and getattr(encoder, "uuid", None) != attrs.get("encoder_uuid", ""):
         raise WrongCommand(
             f"{basis.path} holds features of the encoder {attrs.get('encoder_uuid')}", hint="name it: --encoder FILE"
         )
@@ -296,17 +256,11 @@ def make_report(
     described: Descriptors, embedded: np.ndarray, space: Basis, config: EmbedConfig, share: float | None
 ) -> dict:
     accounting = Accounting("hands", done=int(embedded.sum()))
-    accounting.skip(
-        f"no {described.missing}" if described.missing == "keypoints" else f"not {described.missing}",
-        int((~described.valid).sum()),
-    )
+    lack = "no" if described.missing == "keypoints" else "not"
+    accounting.skip(f"{lack} {described.missing}", int((~described.valid).sum()))
     accounting.fail(f"{config.source} not finite, or all in one place", int((described.valid & ~embedded).sum()))
-    report = {
-        "accounting": [accounting.as_report()],
-        "source": config.source,
-        "dim": len(space.basis),
-        "normalization": described.normalization,
-        "left_hands_mirrored": int((embedded & (described.side == LEFT)).sum()),
-        "unknown_side_counted_as_right": int((embedded & (described.side == UNKNOWN)).sum()),
-    }
+    report = {"accounting": [accounting.as_report()], "source": config.source, "dim": len(space.basis)}
+    report |= {"normalization": described.normalization}
+    for name, side in (("left_hands_mirrored", LEFT), ("unknown_side_counted_as_right", UNKNOWN)):
+        report[name] = int((embedded & (described.side == side)).sum())
     return report if share is None else report | {"share_of_variance": share}

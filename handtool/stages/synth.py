@@ -19,11 +19,9 @@ IN_PROCESS_BELOW = 150  # crops: starting worker processes takes longer than mak
 
 
 def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = silent, *, job: Job) -> dict:
-    """Writes /videos, /crops and /labels: `num_videos` videos (or the first `limit` of them) of `frames` crops each.
-    `sources` is empty.
+    """Writes /videos, /crops and /labels: `num_videos` videos (or the first `limit`) of `frames` crops each.
 
-    A video depends only on the seed and its number, not on how many there are, the workers, or the order in which they
-    finish.
+    A video depends only on the seed and its number, not on how many there are, the workers, or their order.
     """
     assert not sources
     num_videos = min(config.num_videos, config.limit or config.num_videos)
@@ -31,28 +29,18 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
     waiting = [video for video in range(num_videos) if not job.has(part_name(video))]
     for number, (video, made) in enumerate(make_videos(waiting, config, device), 1):
         jpegs = made.pop("jpeg")
-        job.save(
-            part_name(video), {**made, "jpeg": b"".join(jpegs), "jpeg_length": np.array([len(jpeg) for jpeg in jpegs])}
-        )
+        made |= {"jpeg": b"".join(jpegs), "jpeg_length": np.array([len(jpeg) for jpeg in jpegs])}
+        job.save(part_name(video), made)
         rate = number * config.frames / (perf_counter() - started)
         progress("videos", num_videos - len(waiting) + number, num_videos, crops_per_s=round(rate))
     seconds = perf_counter() - started
     sides = write_rows(sink, job, num_videos, config)
     accounting = Accounting("videos", num_videos), Accounting("hands", num_videos * config.frames)
-    report = {
-        "accounting": [each.as_report() for each in accounting],
-        "left": int((sides == LEFT).sum()) * config.frames,
-        "right": int((sides != LEFT).sum()) * config.frames,
-        "difficulty": config.difficulty,
-        "crop_px": config.size,
-        "device": device or "cpu",
-    }
+    left = int((sides == LEFT).sum()) * config.frames
+    report = {"accounting": [each.as_report() for each in accounting], "left": left}
+    report |= {"right": len(sides) * config.frames - left, "difficulty": config.difficulty}
+    report |= {"crop_px": config.size, "device": device or "cpu"}
     return {**report, "crops_per_s": round(len(waiting) * config.frames / seconds, 1)} if waiting else report
-
-
-def check_machine(device: str) -> None:
-    """Raises HandtoolError if the device asked for is missing."""
-    choose_device(device)
 
 
 def part_name(video: int) -> str:
@@ -68,10 +56,8 @@ def make_videos(videos: list[int], config: SynthConfig, device: str | None) -> I
         events = run_in_processes(open_video_maker, (config, device), videos, workers, config.timeout_s)
     for event in events:
         if event.kind == "lost":
-            raise HandtoolError(
-                f"{video_name(videos[event.item])} could not be made: {event.value}",
-                hint="run it again with --workers 1",
-            )
+            told = f"{video_name(videos[event.item])} could not be made: {event.value}"
+            raise HandtoolError(told, hint="run it again with --workers 1")
         if event.kind == "result":
             yield videos[event.item], event.value
 
@@ -80,9 +66,8 @@ def open_video_maker(config: SynthConfig, device: str | None) -> Work:
     """In a worker process: the function that makes one video."""
 
     def make(video: int, heartbeat: Heartbeat) -> Iterator[dict]:
-        yield make_video(
-            config.seed, video, config.frames, config.size, config.difficulty, config.side, device, heartbeat
-        )
+        settings = config.frames, config.size, config.difficulty, config.side
+        yield make_video(config.seed, video, *settings, device, heartbeat)
 
     return make
 

@@ -1,5 +1,4 @@
-"""synth --videos: rendered videos of several hands, and the truth about every hand in every frame. One job part per
-video."""
+"""synth --videos: rendered videos of several hands, and the truth about every hand. One job part per video."""
 
 import json
 import logging
@@ -15,18 +14,8 @@ from handtool.engine.local import Heartbeat, Work, count_workers, run_in_process
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 from handtool.render.mp4 import encode_mp4
-from handtool.store import (
-    LEFT,
-    TRUTH,
-    VIDEOS,
-    Job,
-    Sink,
-    open_file,
-    open_table,
-    read_column,
-    write_bytes_whole,
-    write_table,
-)
+from handtool.store import Job, Sink, open_file, open_table, read_column, write_bytes_whole, write_table
+from handtool.store.schema import LEFT, TRUTH, VIDEOS
 from handtool.synth.device import choose_device
 from handtool.synth.film import COLUMNS, draw_film, shoot
 
@@ -40,8 +29,7 @@ def synth_videos(
 ) -> dict:
     """Writes the videos and boxes.json beside the sink's file, and into it /videos and /truth. `sources` is empty.
 
-    A video depends only on the seed and its number, not on how many there are, the workers, or the order in which they
-    finish.
+    A video depends only on the seed and its number, not on how many there are, the workers, or their order.
     """
     assert not sources and sink.path is not None
     folder, names = sink.path.parent, video_names(config)
@@ -60,14 +48,10 @@ def synth_videos(
     write_bytes_whole(folder / BOXES_NAME, boxes_json(job, names))
     warn_about_other_videos(folder, names)
     counts = {"videos": len(names), "frames": len(names) * config.frames, "hands": len(sides)}
-    report = {
-        "accounting": [Accounting(what, count).as_report() for what, count in counts.items()],
-        "left": int((sides == LEFT).sum()),
-        "right": int((sides != LEFT).sum()),
-        "difficulty": config.difficulty,
-        "frame_px": f"{frame_size(config)[0]} x {frame_size(config)[1]}",
-        "device": device or "cpu",
-    }
+    left, (width, height) = int((sides == LEFT).sum()), frame_size(config)
+    report = {"accounting": [Accounting(what, count).as_report() for what, count in counts.items()], "left": left}
+    report |= {"right": len(sides) - left, "difficulty": config.difficulty, "frame_px": f"{width} x {height}"}
+    report["device"] = device or "cpu"
     return {**report, "frames_per_s": round(len(waiting) * config.frames / seconds, 1)} if waiting else report
 
 
@@ -84,12 +68,8 @@ def check_folder(folder: Path, force: bool) -> None:
         return
     if truth.is_file():
         with open_file(truth) as file:
-            gone = (
-                [name for name in read_column(file, VIDEOS.path) if not (folder / name).exists()]
-                if file.has(TRUTH)
-                else []
-            )
-        if gone:
+            names = read_column(file, VIDEOS.path) if file.has(TRUTH) else ()
+        if gone := [name for name in names if not (folder / name).exists()]:
             raise HandtoolError(
                 f"{folder / gone[0]} is gone ({len(gone)} videos of {truth})", hint="add --force to make all anew"
             )
@@ -184,34 +164,23 @@ def boxes_json(job: Job, names: list[str]) -> bytes:
     annotations: list[dict] = []
     for name in names:
         made, numbers = job.load(name), {}
-        for frame, side, (x0, y0, x1, y1) in (
-            zip(made["frame"], made["side"], made["box"].tolist(), strict=True) if made["hands"] else ()
-        ):
+        columns = (made["frame"], made["side"], made["box"].tolist()) if made["hands"] else ()
+        for frame, side, (x0, y0, x1, y1) in zip(*columns, strict=True):
             if frame not in numbers:
                 numbers[frame] = len(images) + 1
                 images.append({"id": numbers[frame], "file_name": f"{film_path(Path(), name).name}#{frame}"})
-            word = "left" if side == LEFT else "right"
+            category, word = (1, "left") if side == LEFT else (2, "right")
             bbox = [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
-            category = 1 if side == LEFT else 2
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": numbers[frame],
-                    "category_id": category,
-                    "bbox": bbox,
-                    "side": word,
-                }
-            )
+            hand = {"id": len(annotations) + 1, "image_id": numbers[frame], "category_id": category}
+            annotations.append(hand | {"bbox": bbox, "side": word})
     categories = [{"id": 1, "name": "left hand"}, {"id": 2, "name": "right hand"}]
-    return json.dumps(
-        {"images": images, "annotations": annotations, "categories": categories}, separators=(",", ":")
-    ).encode()
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def warn_about_other_videos(folder: Path, names: list[str]) -> None:
     """Warns of videos of an earlier, larger run that are still in the folder but not in the truth.h5."""
     others = sorted(path.name for path in folder.glob("synth-*.mp4") if path.stem not in names)
     if others:
-        log.warning(
-            "%d other videos lie in %s, the first %s: they are not in %s", len(others), folder, others[0], TRUTH_NAME
-        )
+        told = "%d other videos lie in %s, the first %s: they are not in %s"
+        log.warning(told, len(others), folder, others[0], TRUTH_NAME)
