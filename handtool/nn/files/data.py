@@ -14,7 +14,6 @@ from torch import Tensor
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
-from handtool.hands.groups import Groups, Origin, find_groups
 from handtool.hands.skeleton import REFERENCE_BONE, bone_length
 from handtool.nn.views.augmentation import LabelledHands
 from handtool.store import CROPS, LABELS, File
@@ -43,8 +42,7 @@ class Crops:
         return self.jpegs[file][row - int(self.first[file])]
 
     def decode(self, rows: np.ndarray, out: Tensor | None = None) -> Tensor:
-        """(B, S, S, 3) uint8 RGB, in `out` if given. Raises DamagedFile if the bytes are no JPEG of the recorded
-        size."""
+        """(B, S, S, 3) uint8 RGB, in `out` if given. Raises DamagedFile if one is no JPEG of that size."""
         out = torch.empty((len(rows), self.size, self.size, 3), dtype=torch.uint8) if out is None else out
         out_BSS3 = out.numpy()
         for place, row in enumerate(rows):
@@ -85,8 +83,8 @@ def epoch_order(num_items: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def step_rng(seed: int, step: int) -> np.random.Generator:
-    """The generator of one step; it has no state to save. Every process draws the same numbers for the whole batch
-    and keeps its share."""
+    """The generator of one step; it has no state to save. Every process draws the same numbers for the whole batch and
+    keeps its share."""
     return np.random.default_rng((seed, step, 1))
 
 
@@ -116,8 +114,7 @@ def read_stored_hands(file: File) -> StoredHands:
 
 
 def read_labels(file: File) -> tuple[LabelledHands, StoredHands]:
-    """Labels of all rows, converted to canonical right hands, and the hands as stored. Raises HandtoolError if the
-    file has no labels."""
+    """Labels of all rows as canonical right hands, and the hands as stored. Raises HandtoolError if there are none."""
     file.need(LABELS, hint="handtool extract LABELLED_FOLDER -o train.h5")
     hands = read_stored_hands(file)
     joints = store.read_column(file, LABELS.joints).astype(float)
@@ -133,8 +130,3 @@ def read_labels(file: File) -> tuple[LabelledHands, StoredHands]:
         canonical_camera(hands.camera, hands.side, hands.size),
     )
     return LabelledHands(*map(torch.from_numpy, arrays)), hands
-
-
-def read_groups(file: File) -> Groups:
-    """Which of its N hands belong together."""
-    return find_groups([Origin(**store.read_origin(file))])

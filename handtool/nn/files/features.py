@@ -35,8 +35,7 @@ def num_features(encoder: Any) -> int:
 def encode_crops(
     source: Any, encoder: Any, config: EmbedConfig, progress: Progress = silent
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, features (B, D) float32) of every crop of `source`, the whole crop as a canonical right hand, as
-    `encoder` expects it.
+    """(first row, features (B, D) float32) of every crop of `source`, whole, as a canonical right hand.
 
     Both are open handtool files. Raises HandtoolError if the device is missing or the file has no encoder.
     """

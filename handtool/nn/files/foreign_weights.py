@@ -30,8 +30,7 @@ BLOCKS: dict[tuple[tuple[int, ...], int], str] = {  # blocks in layer1..4, convo
 
 
 class Inert:
-    """Replaces a class that a checkpoint names and that is not loaded: with any arguments, it becomes an empty
-    dictionary.
+    """Replaces a class that a checkpoint names and that is not loaded: called, it becomes an empty dictionary.
 
     torch's reader fills OrderedDict itself but no subclass of it, so that dict-like configurations can be read.
     """
@@ -54,8 +53,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors or torch file, under the names used there.
 
     Torch files are only ever read with `weights_only=True`; classes that they name are replaced by inert stubs. Raises
-    HandtoolError (no such file, no weights in it), DamagedFile (unreadable, or it names a class that must not be
-    loaded).
+    HandtoolError (no such file, no weights in it), DamagedFile (unreadable, or it names a class not to be loaded).
     """
     if not path.is_file():
         raise HandtoolError(f"no weights at {path}", hint="--init imagenet | scratch | FILE")
@@ -72,11 +70,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    tensors = (
-        {name: value for name, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
+    items = content.items() if isinstance(content, Mapping) else ()
+    tensors = {name: value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise HandtoolError(
             f"{path} holds no state dict", hint="save model.state_dict(), bare or under the key 'state_dict'"
@@ -121,8 +116,6 @@ def torchvision_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def find_arch(names: Mapping[str, object]) -> str | None:
     """Which ResNet these torchvision names belong to; None if to none."""
-    blocks = [
-        {int(m[1]) for name in names if (m := re.match(rf"layer{layer}\.(\d+)\.", name))} for layer in (1, 2, 3, 4)
-    ]
-    counts = tuple(len(numbers) for numbers in blocks)
+    blocks = {match[0] for name in names if (match := re.match(r"layer(\d)\.\d+\.", name))}
+    counts = tuple(sum(block.startswith(f"layer{layer}.") for block in blocks) for layer in (1, 2, 3, 4))
     return BLOCKS.get((counts, 3 if "layer1.0.conv3.weight" in names else 2))

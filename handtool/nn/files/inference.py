@@ -43,19 +43,13 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
     model, hands = read_pose(pose), read_stored_hands(source)
     contract = model.contract
     if not same_scale(hands.box_scale, contract.box_scale):
-        log.warning(
-            "crops are cut at box scale %g, the model was trained at %g: expect larger errors",
-            hands.box_scale,
-            contract.box_scale,
-        )
+        told = "crops are cut at box scale %g, the model was trained at %g: expect larger errors"
+        log.warning(told, hands.box_scale, contract.box_scale)
     check_flip(contract, config)
     absolute = np.isfinite(hands.camera).all((1, 2))
     if not absolute.all():
-        log.info(
-            "%d hands without a camera: lifted with an assumed focal length of %.2f crop sides, relative to the wrist",
-            int((~absolute).sum()),
-            contract.focal,
-        )
+        how = "lifted with an assumed focal length of %.2f crop sides, relative to the wrist"
+        log.info(f"%d hands without a camera: {how}", int((~absolute).sum()), contract.focal)
     scale, _ = find_scale(hands, contract.bone_m, config.bone)
     crops = Crops(source)
     joints, keypoints = np.empty((len(crops), 21, 3)), np.empty((len(crops), 21, 2))
@@ -94,10 +88,8 @@ def predict_batch(
     keypoints (B, K, 2) px of the crop; both of the hand as stored, not mirrored.
     """
     contract, width = model.contract, crops.shape[1]
-    known = np.isfinite(camera).all((1, 2))
-    camera = np.where(
-        known[:, None, None], canonical_camera(camera, side, width), assumed_camera(width, contract.focal).numpy()
-    )
+    known, assumed = np.isfinite(camera).all((1, 2)), assumed_camera(width, contract.focal).numpy()
+    camera = np.where(known[:, None, None], canonical_camera(camera, side, width), assumed)
     view = whole_crop(len(crops), width, contract.size)
     inputs = render_inputs(crops, view, torch.from_numpy(side == LEFT), None, contract.mean, contract.std)
     half = precision == "bf16" or (precision == "auto" and crops.is_cuda)
@@ -127,8 +119,7 @@ def predict_twice(
 
 
 def find_keypoints(model: PoseModel, crops: np.ndarray, side: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px of the crops, in
-    float32."""
+    """crops (B, S, S, 3) uint8 as stored, side (B,), camera (B, 3, 3), NaN unknown -> (B, K, 2) px, float32."""
     device = next(model.parameters()).device
     with explain_out_of_memory(device, len(crops), "--device cpu" if device.type == "cuda" else "fewer --workers"):
         return predict_batch(model, torch.from_numpy(crops).to(device), side, camera, "fp32")[1]

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError
-from handtool.hands.groups import find_units, number_from_0
+from handtool.hands.groups import Origin, find_groups, find_units, number_from_0
 from handtool.hands.shares import draw_parts
-from handtool.nn.files.data import StoredHands, read_groups, read_labels
+from handtool.nn.files.data import StoredHands, read_labels
 from handtool.nn.views.augmentation import LabelledHands
 
 
@@ -24,18 +25,15 @@ class TrainingHands:
 
 
 def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
-    """Labels of all rows as canonical right hands, the rows to train on and the rows held out. `source`: an open
-    handtool file."""
+    """Labels of all rows as canonical right hands, rows to train on and rows held out. `source`: an open file."""
     labels, hands = read_labels(source)
     usable = np.flatnonzero((labels.valid | labels.keypoints_valid).any(1).numpy())
     accounting = Accounting("hands")
     accounting.skip("no label", len(labels) - len(usable))
     if len(usable) < 2:
-        raise HandtoolError(
-            f"{source.path} has {len(usable)} labelled hands: training needs 2 at least",
-            hint="handtool extract LABELLED_FOLDER -o train.h5",
-        )
-    groups = read_groups(source)
+        told = f"{source.path} has {len(usable)} labelled hands: training needs 2 at least"
+        raise HandtoolError(told, hint="handtool extract LABELLED_FOLDER -o train.h5")
+    groups = find_groups([Origin(**store.read_origin(source))])
     held = np.zeros(len(usable), bool)
     if config.val_share:
         units = find_units(groups, config.val_by, source.path, "--val-by")
@@ -45,16 +43,13 @@ def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
     accounting.skip(f"not in the label fraction {config.label_fraction:g}", len(rest) - len(kept))
     accounting.done = len(kept) + int(held.sum())
     if len(kept) < 2:
-        raise HandtoolError(
-            f"{len(kept)} of {len(usable)} labelled hands are left to train on: 2 at least",
-            hint="a larger --label-fraction",
-        )
+        told = f"{len(kept)} of {len(usable)} labelled hands are left to train on: 2 at least"
+        raise HandtoolError(told, hint="a larger --label-fraction")
     return TrainingHands(labels, hands, kept, usable[held], accounting)
 
 
 def hold_out(units: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:
-    """units (n,): hands of one unit stay together. Returns (n,) bool, True for as near to `share` of the hands as whole
-    units permit.
+    """units (n,): hands of one unit stay together. Returns (n,) bool, True for about `share` of the hands.
 
     At least one unit is held out, never all. Raises HandtoolError if there is only one unit.
     """

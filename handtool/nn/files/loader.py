@@ -50,9 +50,8 @@ def read_crops(
     if not workers:
         yield from map(crops.decode, everything)
         return
-    slots = torch.empty(
-        (count_slots(workers, len(first)), len(first), crops.size, crops.size, 3), dtype=torch.uint8
-    ).share_memory_()
+    shape = count_slots(workers, len(first)), len(first), crops.size, crops.size, 3
+    slots = torch.empty(shape, dtype=torch.uint8).share_memory_()
     lengths: deque[int] = deque()
     pieces = count_pieces(workers, len(first))
     loader = DataLoader(
@@ -103,9 +102,9 @@ def fit_workers(workers: int, batch: int, size: int, processes: int = 1) -> int:
     except OSError:
         return workers
     room = found.f_bavail * found.f_frsize // processes
-    fits = next(
-        (fewer for fewer in range(workers, 0, -1) if count_slots(fewer, batch) * batch * size**2 * 3 <= room), 0
-    )
+    fits = workers
+    while fits and count_slots(fits, batch) * batch * size**2 * 3 > room:
+        fits -= 1
     if fits < workers:
         log.warning(
             "%d decoding processes instead of %d: /dev/shm has room for %d MiB%s (docker run --shm-size, or a smaller "
@@ -153,7 +152,6 @@ def in_order(num_rows: int, batch_size: int) -> list[np.ndarray]:
 
 
 def count_workers(workers: int, processes: int = 1) -> int:
-    """Decoding processes for each of `processes` on this machine; 0 = the cores that we may use divided by
-    `processes`, at most 16."""
+    """Decoding processes for each of `processes` on this machine; 0 = our cores / `processes`, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return workers or min(16, max(1, cores // processes))

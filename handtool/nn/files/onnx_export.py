@@ -5,8 +5,7 @@ pose.h5     image (B, 3, S, S), camera (B, 3, 3) px of the input -> keypoints (B
             both of the hand as a right one
 encoder.h5  image (B, 3, S, S) -> features (B, D) and, if the file has that head, projection (B, P)
 
-The image is a whole crop resized to S, left hands mirrored, RGB, normalised with the metadata's `mean` and `std` of
-pixels in 0..1.
+The image is a whole crop resized to S, left hands mirrored, RGB, normalised by the metadata's `mean` and `std` (0..1).
 """
 
 import importlib.util
@@ -75,12 +74,8 @@ def export_onnx(file: Any, path: Path) -> dict:
     forget_origin(program.model)
     program.save(path)
     difference = compare(path, deployed, size)
-    return {
-        "architecture": metadata["architecture"],
-        "outputs": list(deployed.outputs),
-        "bytes": path.stat().st_size,
-        "difference_from_torch": difference,
-    }
+    about = {"architecture": metadata["architecture"], "outputs": list(deployed.outputs)}
+    return about | {"bytes": path.stat().st_size, "difference_from_torch": difference}
 
 
 def require_exporter() -> None:
@@ -98,26 +93,14 @@ def read_deployed(file: Any) -> tuple[DeployedPose | DeployedEncoder, dict[str, 
     encoder, head, attrs = read_encoder(file)
     contract = {"uuid": file.uuid, "architecture": encoder.arch, "kind": attrs["kind"]}
     contract |= {key: text_of(attrs[key]) for key in ("box_scale",) if key in attrs}
-    picture = {
-        "size": str(int(attrs["size"])),
-        "mean": comma_separated(attrs["mean"]),
-        "std": comma_separated(attrs["std"]),
-        "colour": "rgb",
-        "channels": "first",
-    }
+    picture = {"size": str(int(attrs["size"])), "colour": "rgb", "channels": "first"}
+    picture |= {name: comma_separated(attrs[name]) for name in ("mean", "std")}
     if attrs["kind"] != "pose":
         return DeployedEncoder(encoder, head), contract | picture | {"side": "right"}, int(attrs["size"])
     model = read_pose(file)
-    meaning = {
-        "head": model.contract.head,
-        "layout": "regression",
-        "units": "px",
-        "output": "keypoints",
-        "camera": "camera",
-        "side": model.contract.side.lower(),
-        "focal": repr(float(model.contract.focal)),
-        "bone_m": repr(float(model.contract.bone_m)),
-    }
+    meaning = {"layout": "regression", "units": "px", "output": "keypoints", "camera": "camera"}
+    meaning |= {"head": model.contract.head, "side": model.contract.side.lower()}
+    meaning |= {name: repr(float(getattr(model.contract, name))) for name in ("focal", "bone_m")}
     return DeployedPose(model), contract | picture | meaning, model.contract.size
 
 

@@ -62,8 +62,7 @@ def read_joined(source: File, column: Column) -> np.ndarray:
 
 
 def files_of(source: File) -> list[File]:
-    """The file of the anchors and, if it was mined in another file (`mine --in`), that pool; its row numbers follow
-    those of the first."""
+    """The file of the anchors and, if it was mined in another file (`mine --in`), that pool, whose rows follow."""
     if source.pool is None:
         return [source]
     for table, hint in (

@@ -12,8 +12,7 @@ from handtool.accounting import Accounting
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """`anchors` (M,) rows; `positives` (M, K) rows in the order of rank, -1 where there is none; K = 0: a crop is
-    its own partner."""
+    """`anchors` (M,) rows; `positives` (M, K) rows by rank, -1: none; K = 0: a crop is its own partner."""
 
     anchors: np.ndarray
     positives: np.ndarray

@@ -35,9 +35,8 @@ def init_pose(model: PoseModel, init: str | Path) -> dict:
     tensors = read_any(path)
     found = torchvision_names(tensors)
     report = load_encoder(model.encoder, found, path)
-    kinds = [kind for kind, marker in HEAD_MARKERS.items() if marker in tensors] or ["regression"] * (
-        "zroot_ref.zroot_ref.0.weight" in found
-    )
+    kinds = [kind for kind, marker in HEAD_MARKERS.items() if marker in tensors]
+    kinds = kinds or ["regression"] * ("zroot_ref.zroot_ref.0.weight" in found)
     head = kinds == [model.contract.head]
     if head and HEAD_MARKERS[kinds[0]] in tensors:
         load_head(model.head, part_of(tensors, "head", model.head), path)
@@ -59,10 +58,8 @@ def published_head(found: Mapping[str, Tensor], head: RegressionHead, origin: Pa
     """PeCLR's fine-tuned head in our units: its output is in pixels of a 224 px input, ours in half sides from the
     centre."""
     if head.input_size != PUBLISHED_SIDE:
-        raise HandtoolError(
-            f"the head of {origin} is for {PUBLISHED_SIDE} px, not {head.input_size}",
-            hint=f"--input-size {PUBLISHED_SIDE}",
-        )
+        told = f"the head of {origin} is for {PUBLISHED_SIDE} px, not {head.input_size}"
+        raise HandtoolError(told, hint=f"--input-size {PUBLISHED_SIDE}")
     half = PUBLISHED_SIDE / 2
     weight, bias = found["fc.weight"].clone(), found["fc.bias"].clone()
     uv = [row for row in range(len(bias) - 1) if row % 3 < 2]
@@ -75,16 +72,14 @@ def published_head(found: Mapping[str, Tensor], head: RegressionHead, origin: Pa
 
 def write_pose(sink, model: PoseModel, config: Mapping[str, object]) -> None:
     """Write /weights with everything that prediction needs; `config`: the settings of the run."""
-    contract = {
-        name: np.array(value) if isinstance(value, tuple) else value for name, value in asdict(model.contract).items()
-    }
+    fields = asdict(model.contract).items()
+    contract = {name: np.array(value) if isinstance(value, tuple) else value for name, value in fields}
     attrs = {"kind": "pose", "architecture": model.encoder.arch, "config": json.dumps(dict(config))}
     write_state(sink, {"encoder": model.encoder, "head": model.head}, attrs | contract)
 
 
 def read_pose(file) -> PoseModel:
-    """The pose model of a pose.h5, in evaluation mode, on the CPU. Raises HandtoolError for a file with other
-    weights."""
+    """The pose model of a pose.h5, in evaluation mode, on the CPU. Raises HandtoolError for other weights."""
     tensors, attrs = read_state(file)
     if attrs.get("kind") != "pose":
         raise HandtoolError(

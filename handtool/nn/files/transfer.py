@@ -1,5 +1,4 @@
-"""Batches from the CPU to the device, copied while the GPU computes: only page-locked memory can be copied
-asynchronously."""
+"""Batches from the CPU to the device, copied while the GPU computes: only page-locked memory permits that."""
 
 from collections.abc import Generator
 from contextlib import closing

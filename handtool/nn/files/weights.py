@@ -18,10 +18,10 @@ from handtool import store
 from handtool.errors import HandtoolError, first_line
 from handtool.nn.files.foreign_weights import find_arch, read_tensors, torchvision_names
 from handtool.nn.models.encoder import Encoder, make_encoder, make_projection_head
+from handtool.store.gatekeeper import SIGNATURE
 
 log = logging.getLogger(__name__)
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # expected besides an encoder
 HEADS = ("fc.", "classifier.", "projection_head.", "encoder.final_layer.", "final_layer.", "zroot_ref.", "head.")
 
@@ -29,8 +29,7 @@ HEADS = ("fc.", "classifier.", "projection_head.", "encoder.final_layer.", "fina
 def init_encoder(encoder: Encoder, init: str | Path) -> dict:
     """Fill the encoder from "imagenet" (torchvision's IMAGENET1K_V1), "scratch" (left as it is), or a file of weights.
 
-    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError if a weight is missing or of another
-    shape.
+    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError if a weight is missing or misshapen.
     """
     if str(init) == "scratch":
         return {"init": "scratch", "loaded": 0, "missing": [], "unexpected": []}
@@ -54,19 +53,16 @@ def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Pa
     if arch not in (None, encoder.arch) and (lacking or misfits or beyond):
         raise HandtoolError(f"{origin} holds a {arch}, and the encoder is a {encoder.arch}", hint=f"--arch {arch}")
     if lacking:
-        raise HandtoolError(
-            f"{origin} lacks {len(lacking)} of the {len(wanted)} weights of {encoder.arch}: {first_names(lacking)}"
-        )
+        some = f"{len(lacking)} of the {len(wanted)} weights of {encoder.arch}"
+        raise HandtoolError(f"{origin} lacks {some}: {first_names(lacking)}")
     if misfits:
-        raise HandtoolError(
-            f"{origin}: {len(misfits)} weights are of another shape than {encoder.arch}'s: {first_names(misfits)}"
-        )
+        some = f"{len(misfits)} weights are of another shape than {encoder.arch}'s"
+        raise HandtoolError(f"{origin}: {some}: {first_names(misfits)}")
     for name in wanted.keys() & found.keys():
         wanted[name].copy_(found[name].reshape(wanted[name].shape))
     if unknown := [name for name in unexpected if not name.startswith(HEADS)]:
-        log.warning(
-            "%s also holds %d tensors of no known part, left out: %s", origin, len(unknown), first_names(unknown)
-        )
+        told = "%s also holds %d tensors of no known part, left out: %s"
+        log.warning(told, origin, len(unknown), first_names(unknown))
     return {"loaded": len(wanted) - len(missing), "missing": missing, "unexpected": unexpected}
 
 
@@ -81,7 +77,7 @@ def read_attrs_of(path: str | Path) -> dict:
 
 def is_ours(path: Path) -> bool:
     with path.open("rb") as stream:
-        return stream.read(8) == HDF5_SIGNATURE
+        return stream.read(8) == SIGNATURE
 
 
 def read_any(path: Path) -> dict[str, Tensor]:
@@ -129,8 +125,7 @@ def write_encoder(
 
 
 def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]:
-    """The encoder of an encoder.h5 or pose.h5, the projection head if the file has one, and the attributes of
-    /weights."""
+    """The encoder of an encoder.h5 or pose.h5, the projection head if it has one, and the attributes of /weights."""
     tensors, attrs = read_state(file)
     encoder = make_encoder(attrs["architecture"])
     load_encoder(encoder, torchvision_names(tensors), file.path)
@@ -143,8 +138,7 @@ def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]
 
 
 def export_weights(file: store.File, path: Path) -> dict:
-    """Write /weights as `.safetensors` or as a torch state dict (`.pth`, `.pt`); the encoder gets torchvision's bare
-    names.
+    """Write /weights as `.safetensors` or as a torch state dict (`.pth`, `.pt`); the encoder under torchvision's names.
 
     Load it with `torchvision.models.resnet50().load_state_dict(weights, strict=False)`: there is no classifier, and the
     heads keep their own names. Returns {"format", "architecture", "tensors", "bytes"}.
@@ -188,9 +182,8 @@ def fetch_imagenet(arch: str) -> Path:
         # torch's own download waits for minutes if no server answers
         urlopen(Request(url, method="HEAD"), timeout=15).close()
         folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(
-            url, str(folder / name), hash_prefix=name.rsplit("-", 1)[-1].split(".")[0], progress=False
-        )
+        digest = name.rsplit("-", 1)[-1].split(".")[0]
+        torch.hub.download_url_to_file(url, str(folder / name), hash_prefix=digest, progress=False)
     except (OSError, RuntimeError) as error:
         raise HandtoolError(
             f"--init imagenet needs {name}, which is not at {folder}, and {url} could not be fetched: "

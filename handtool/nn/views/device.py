@@ -14,15 +14,13 @@ OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough mem
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """A small CPU tensor on the device. From memory that is not pinned the copy would wait until the GPU has
-    finished its queue."""
+    """A small CPU tensor on the device. From memory that is not pinned the copy would wait for the GPU."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 @lru_cache(maxsize=64)
 def constant(values: tuple, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Numbers that are the same in every step, copied once: (N,) or, from nested tuples, (N, M). Do not change in
-    place."""
+    """Numbers that are the same in every step, copied once: (N,) or, from nested tuples, (N, M). Not to be changed."""
     return torch.tensor(values, dtype=dtype, device=device)
 
 

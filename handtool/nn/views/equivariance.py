@@ -36,8 +36,7 @@ def undo_views(projections: Tensor, angle_deg: Tensor, shift_fraction: Tensor) -
 
 
 def undo_rotation(angle_deg: Tensor) -> Tensor:
-    """(N,) degrees -> (N, 2, 2), to multiply row vectors (x, y), y down, from the right: turns them clockwise by the
-    angle."""
+    """(N,) degrees -> (N, 2, 2), to multiply row vectors (x, y), y down, from the right: turns them clockwise."""
     angle = torch.deg2rad(angle_deg)
     cos, sin = torch.cos(angle), torch.sin(angle)
     return torch.stack((torch.stack((cos, sin), 1), torch.stack((-sin, cos), 1)), 1)

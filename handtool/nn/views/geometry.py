@@ -11,8 +11,7 @@ LEAST_EXTENT = 1e-12  # sum of squared rays: keypoints in one spot do not determ
 
 
 def rays(uv: Tensor, camera: Tensor) -> Tensor:
-    """uv (B, K, 2) px, camera (B, 3, 3) -> (B, K, 2) X/Z and Y/Z, float64: the inverse of a view's camera loses too
-    much in float32.
+    """uv (B, K, 2) px, camera (B, 3, 3) -> (B, K, 2) X/Z and Y/Z, float64: a view's camera needs it.
 
     Only the directions of its rows are needed: up to a factor, they are the cross products of the camera's columns.
     """
@@ -23,8 +22,7 @@ def rays(uv: Tensor, camera: Tensor) -> Tensor:
 
 
 def place_root(relative: Tensor, xy: Tensor, depth_range: tuple[float, float]) -> Tensor:
-    """The position of a hand at which its joints lie on the rays of its keypoints: linear least squares, 2 K equations
-    in 3 unknowns.
+    """The position of a hand at which its joints lie on the rays of its keypoints: linear least squares, 3 unknowns.
 
     relative (B, K, 3), xy (B, K, 2) rays X/Z, Y/Z. Returns (B, 3), to be added. The depth is kept within `depth_range`
     (in units of `relative`), so that the result is in front of the camera for any prediction.

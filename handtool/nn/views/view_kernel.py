@@ -26,8 +26,7 @@ PIXELS_AT_ONCE = 256
 
 @cache
 def is_usable(device: str) -> bool:
-    """Whether the kernel runs on this device; tried once, on one pixel. If not, the reason is logged: views then
-    take several times as long."""
+    """Whether the kernel runs on this device; tried once, on one pixel. If not, the reason is logged."""
     if triton is None:
         return False
     try:

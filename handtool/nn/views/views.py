@@ -80,8 +80,7 @@ def between(low: float | Tensor, high: float | Tensor, share: Tensor) -> Tensor:
 
 
 def rotation(centre: Tensor, angle_deg: Tensor) -> Tensor:
-    """(B, 3, 3) turning counter-clockwise in the image (y down) about centre (B, 2): cv2.getRotationMatrix2D's
-    convention."""
+    """(B, 3, 3) turning counter-clockwise in the image (y down) about centre (B, 2), as cv2.getRotationMatrix2D."""
     angle = torch.deg2rad(angle_deg)
     cos, sin, (x, y) = torch.cos(angle), torch.sin(angle), centre.unbind(1)
     return affine(cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y)
@@ -139,8 +138,7 @@ def edges_from_pixels(side: int) -> Tensor:
 def render(
     crops: Tensor, views: Views, flipped: Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD
 ) -> Tensor:
-    """The pixels of the views: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool -> (B, 3, size, size),
-    normalised."""
+    """Pixels of the views: crops (B, S, S, 3) uint8 as stored, flipped (B,) bool -> (B, 3, size, size), normalised."""
     matrix_B33 = views.matrix @ mirror(flipped, crops.shape[1])
     if crops.is_cuda and view_kernel.is_usable("cuda"):
         return view_kernel.sample_views(
@@ -157,8 +155,7 @@ def render(
 
 
 def scale_hsv(images: Tensor, gains: Tensor) -> Tensor:
-    """RGB (B, 3, H, W) in 0..1 with hue, saturation and value multiplied by gains (B, 4)[:3] and gains[:, 3] added to
-    value.
+    """RGB (B, 3, H, W) in 0..1 with hue, saturation and value times gains (B, 4)[:3], and gains[:, 3] added to value.
 
     Clipped to 0..1. Hue runs from 0 to 1 around the circle, red at 0, and is multiplied as a number, as published.
     """
