@@ -25,8 +25,7 @@ def open(path: str | Path) -> "HandFile":
 
 
 class HandFile:
-    """An open file: `f["keypoints/xy"]`, `f.images[i]`, `len(f)`; a context manager. Row i is the same hand in all
-    its tables."""
+    """An open file: `f["keypoints/xy"]`, `f.images[i]`, `len(f)`; a context manager. Row i is one hand in all."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -68,8 +67,7 @@ class HandFile:
         return table in self.tables and (not column or column in self.columns(table))
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """A whole column, "table/column", its crc32 verified: text as str objects, sides as 0 LEFT, 1 RIGHT, 2
-        UNKNOWN."""
+        """A whole column, "table/column", its crc32 verified: text as str, sides as 0 LEFT, 1 RIGHT, 2 UNKNOWN."""
         return self.read(name)
 
     def read(self, name: str, rows: slice | list[int] | np.ndarray | None = None) -> np.ndarray:
@@ -85,8 +83,7 @@ class HandFile:
         return values if chosen is None else values[chosen]
 
     def attrs(self, table: str) -> dict[str, Any]:
-        """The attributes of a table or of `weights`; for `metrics` the figures of each protocol: {protocol: {figure:
-        value}}."""
+        """The attributes of a table or of `weights`; for `metrics` {protocol: {figure: value}}."""
         self.file.need(table, hint=f"it has {', '.join(self.tables) or 'none'}")
         if table == "metrics":
             figures = store.read_metrics(self.file)
@@ -132,8 +129,7 @@ class HandFile:
         return "\n".join([f"<handtool file {self.path}", *map(self.describe, self.tables)]) + ">"
 
     def describe(self, name: str) -> str:
-        """One line: the table, its rows and columns, and its file if it is linked; an error's text if that is
-        missing."""
+        """One line: the table, its rows and columns, and its file if linked; or the error's text."""
         lies_in = f", in {self.file.place_of(name)}" if name in self.file.links else ""
         try:
             rows = f"{self.file.count(TABLES[name]):,} x " if name in TABLES else f"{len(self.columns(name))} arrays"

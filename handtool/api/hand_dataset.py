@@ -63,21 +63,13 @@ def read_labels(file: File) -> dict[str, np.ndarray]:
         keypoints[found] = store.read_column(file, KEYPOINTS.xy)[found]
     if file.has(LABELS):
         joints = known_points(file, LABELS.joints, LABELS.valid)
-        truth, scale = (
-            known_points(file, LABELS.keypoints, LABELS.keypoints_valid),
-            store.read_column(file, LABELS.scale),
-        )
-        labelled = np.isfinite(truth).any((1, 2))
+        truth = known_points(file, LABELS.keypoints, LABELS.keypoints_valid)
+        scale, labelled = store.read_column(file, LABELS.scale), np.isfinite(truth).any((1, 2))
         keypoints[labelled] = truth[labelled]
-    return {
-        "keypoints": keypoints,
-        "keypoints_valid": np.isfinite(keypoints).all(2),
-        "joints": joints,
-        "valid": np.isfinite(joints).all(2),
-        "camera": store.read_column(file, CROPS.camera).astype(np.float32),
-        "scale": scale,
-        "side": side.astype(np.int64),
-    }
+    labels = {"keypoints": keypoints, "keypoints_valid": np.isfinite(keypoints).all(2)}
+    labels |= {"joints": joints, "valid": np.isfinite(joints).all(2)}
+    labels["camera"] = store.read_column(file, CROPS.camera).astype(np.float32)
+    return labels | {"scale": scale, "side": side.astype(np.int64)}
 
 
 def unknown(*shape: int) -> np.ndarray:

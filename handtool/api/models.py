@@ -48,8 +48,7 @@ class LoadedEncoder(Encoder):
         self.contract = contract
 
     def transform(self, crops: Images, side: Sides | None = None) -> Tensor:
-        """(N, S, S, 3) uint8 RGB -> (N, 3, size, size), normalised, on the encoder's device; hands whose `side` is
-        left are mirrored."""
+        """(N, S, S, 3) uint8 RGB -> (N, 3, size, size), normalised, on the encoder's device; left hands mirrored."""
         images = read_images(crops).to(next(self.parameters()).device)
         flipped = torch.from_numpy(read_sides(UNKNOWN if side is None else side, len(images)) == LEFT)
         window = whole_crop(len(images), images.shape[1], self.contract.size)
@@ -83,8 +82,7 @@ class Poses:
 
 
 class PosePredictor:
-    """`predictor(images, side)` -> Poses: the forward pass of `handtool predict`. `predictor.model` is the
-    nn.Module."""
+    """`predictor(images, side)` -> Poses: the forward pass of `handtool predict`. `predictor.model`: the nn.Module."""
 
     def __init__(self, model: PoseModel) -> None:
         self.model, self.contract = model, model.contract
@@ -98,8 +96,7 @@ class PosePredictor:
         batch_size: int = 64,
         precision: str = "auto",
     ) -> Poses:
-        """images (N, S, S, 3) uint8 RGB crops; side: "left", "right", "unknown" (treated as right), or 0, 1, 2; one
-        value or N.
+        """images (N, S, S, 3) uint8 RGB crops; side: "left", "right", "unknown" (as right), or 0, 1, 2; one or N.
 
         camera (3, 3) or (N, 3, 3): intrinsics of the crop, px, NaN unknown; bone_mm: length of the middle finger's
         first bone, one value or N (None: the mean of the training hands). precision: auto, bf16 or fp32. Errors:

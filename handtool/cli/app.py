@@ -22,6 +22,7 @@ VERBS = {  # in pipeline order, each with its line in the list of commands
     "finetune": "Train a 3D pose model on labelled hands.",
     "eval": "Score predicted hands: MPJPE, PA-MPJPE, PCK, AUC.",
 }
+HELP = {"help_option_names": ["-h", "--help"]}
 HELPERS = {
     "synth": "Make labelled hands, or videos of them, from nothing.",
     "predict": "Predict a 3D pose for every crop.",
@@ -61,13 +62,8 @@ def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
     """All commands, or only the `wanted` one, so that the others need not be loaded. `listed`: none is loaded, since
     the list of commands shows no options, and reading them takes typer as long as everything else.
     """
-    app = typer.Typer(
-        name="handtool",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    plain = {"add_completion": False, "pretty_exceptions_enable": False}
+    app = typer.Typer(name="handtool", no_args_is_help=True, context_settings=HELP, **plain)
     app.callback()(start)
     for panel, commands in (("The pipeline", VERBS), ("Helpers", HELPERS)):
         for name, summary in commands.items():
@@ -75,9 +71,8 @@ def make_app(wanted: str | None = None, listed: bool = False) -> typer.Typer:
                 app.command(name, rich_help_panel=panel, help=summary)(start_nothing)
             elif wanted in (None, name):
                 function = getattr(importlib.import_module(f"handtool.cli.{name}"), name)
-                app.command(name, cls=Command, rich_help_panel=panel)(
-                    with_common_options(with_exit_code(function, name))
-                )
+                whole = with_common_options(with_exit_code(function, name))
+                app.command(name, cls=Command, rich_help_panel=panel)(whole)
     return app
 
 

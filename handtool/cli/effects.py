@@ -55,14 +55,10 @@ COMMON = (
 
 def refuse_idle(context: typer.Context, effects: Effects) -> None:
     """WrongCommand for the first option on the command line that does nothing beside the others."""
-    values = Values(**context.params)
+    values, source_of = Values(**context.params), context.get_parameter_source
     for parameter in context.command.params:
         condition = effects.get(parameter.name)
-        if condition and is_given(context, parameter.name) and not condition.when(values):
+        if condition and source_of(parameter.name).name == "COMMANDLINE" and not condition.when(values):
             option = max(parameter.opts, key=len)
             hint = f"leave {option} out" + (f", or add {condition.add}" if condition.add else "")
             raise WrongCommand(f"{option} does nothing {condition.why}", hint=hint)
-
-
-def is_given(context: typer.Context, name: str) -> bool:
-    return context.get_parameter_source(name).name == "COMMANDLINE"

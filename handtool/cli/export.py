@@ -105,14 +105,11 @@ def choose_format(output: str, named: FormatName | None) -> str:
     suffix = Path(output).suffix.lstrip(".").lower()
     found = named or ("csv" if output == "-" else ALIASES.get(suffix, suffix))
     if found not in get_args(FormatName):
-        raise WrongCommand(
-            f"{output}: the suffix {'.' + suffix if suffix else '(none)'} names no format",
-            hint=f"--format {' | '.join(get_args(FormatName))}",
-        )
+        told = f"{output}: the suffix {'.' + suffix if suffix else '(none)'} names no format"
+        raise WrongCommand(told, hint=f"--format {' | '.join(get_args(FormatName))}")
     if found in ZIPPED and output != "-" and suffix != "zip":
-        raise WrongCommand(
-            f"a submission to {found} is a zip with pred.json in it, not {output}", hint=f"--format {found} -o pred.zip"
-        )
+        told = f"a submission to {found} is a zip with pred.json in it, not {output}"
+        raise WrongCommand(told, hint=f"--format {found} -o pred.zip")
     return found
 
 

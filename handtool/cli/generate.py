@@ -26,11 +26,8 @@ The help of every command, as `handtool COMMAND --help` prints it. `python -m ha
 
 def make_completions() -> dict[str, str]:
     """File name -> text, for each of the three shells."""
-    return {
-        name: get_completion_script(prog_name="handtool", complete_var="_HANDTOOL_COMPLETE", shell=shell).rstrip()
-        + "\n"
-        for shell, name in FILES.items()
-    }
+    asked = {"prog_name": "handtool", "complete_var": "_HANDTOOL_COMPLETE"}
+    return {name: get_completion_script(shell=shell, **asked).rstrip() + "\n" for shell, name in FILES.items()}
 
 
 def make_page() -> str:

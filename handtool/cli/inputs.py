@@ -41,9 +41,8 @@ def open_sources(names: list[str]) -> Iterator[list["File"]]:
 def open_raw(names: list[str]) -> list[Path]:
     """Raw material: videos, images, folders. HandtoolError where it does not exist."""
     if not names or "-" in names:
-        raise WrongCommand(
-            "videos and images are named, they cannot come by pipe", hint=f"handtool {state.command} PATH -o FILE"
-        )
+        told = "videos and images are named, they cannot come by pipe"
+        raise WrongCommand(told, hint=f"handtool {state.command} PATH -o FILE")
     for name in names:
         if not Path(name).exists():
             raise HandtoolError(f"{name} does not exist", hint=f"ls {Path(name).parent}")
@@ -67,16 +66,13 @@ def read_list(name: str) -> list[Path]:
     the working directory. Raises HandtoolError where the list is empty.
     """
     if name == "-" and sys.stdin.isatty():
-        raise WrongCommand(
-            "--list - reads the list from standard input",
-            hint=f"find videos -type f | handtool {state.command} --list - -o FILE",
-        )
+        hint = f"find videos -type f | handtool {state.command} --list - -o FILE"
+        raise WrongCommand("--list - reads the list from standard input", hint=hint)
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise HandtoolError(
-            f"--list {name} cannot be read: {os.strerror(error.errno).lower()}", hint=f"ls -l {name}"
-        ) from None
+        told = f"--list {name} cannot be read: {os.strerror(error.errno).lower()}"
+        raise HandtoolError(told, hint=f"ls -l {name}") from None
     if b"\0" in data:
         lines = data.split(b"\0")
     else:

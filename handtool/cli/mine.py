@@ -101,9 +101,8 @@ def lay_out_pairs(report: dict, everything: bool) -> list[str]:
     """The accounting, with `everything` every figure, and two sentences: what was found, and who is found how often."""
     lines = lay_out(report) if everything else [accounting_line(item) for item in report["accounting"]]
     if not report.get("repeatable", True):
-        lines.append(
-            "note: several threads built the index: the same seed may give a few other pairs; --threads 1 repeats them"
-        )
+        told = "several threads built the index: the same seed may give a few other pairs; --threads 1 repeats them"
+        lines.append(f"note: {told}")
     return [*lines, found_sentence(report), in_degree_sentence(report)]
 
 
@@ -129,8 +128,6 @@ def in_degree_sentence(report: dict) -> str:
     """Hands in dense places can be near very many others; trained as the positive of all of them, they teach little."""
     most, topk, anchors = report["in_degree_max"], report["topk"], report["accounting"][0]["done"]
     if report["max_in_degree"] is None and most > HUB * topk:
-        return (
-            f"Few hands are the positives of many: one of them is a positive of {most:,} of {anchors:,} hands; "
-            f"--max-in-degree {4 * topk} would limit that."
-        )
+        one = f"one of them is a positive of {most:,} of {anchors:,} hands"
+        return f"Few hands are the positives of many: {one}; --max-in-degree {4 * topk} would limit that."
     return f"No hand is a positive of more than {most:,} of the {anchors:,} hands."

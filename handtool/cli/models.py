@@ -56,8 +56,6 @@ def suffix_name(option: str, file: str, names: Mapping[str, ModelFile]) -> str:
     kinds = {ending: name for name, model in names.items() for ending in model.endings}
     name = kinds.get(Path(file).suffix.lower())
     if name is None:
-        raise WrongCommand(
-            f"{option} {file}: neither {' nor '.join(names)}, nor a file ending in {' or '.join(kinds)}",
-            hint=f"{option} {next(iter(names))}",
-        )
+        told = f"neither {' nor '.join(names)}, nor a file ending in {' or '.join(kinds)}"
+        raise WrongCommand(f"{option} {file}: {told}", hint=f"{option} {next(iter(names))}")
     return name

@@ -36,10 +36,8 @@ def read_kept_report(target: Path, record: "Record") -> dict | None:
         with open_file(target) as kept:
             last, broken = kept.provenance[-1], find_broken_links(kept)
     except DamagedFile as error:
-        raise HandtoolError(
-            f"{target} exists and is not a sound handtool file ({error.message})",
-            hint="choose another -o, or add --force",
-        ) from error
+        told = f"{target} exists and is not a sound handtool file ({error.message})"
+        raise HandtoolError(told, hint="choose another -o, or add --force") from error
     if last["fingerprint"] != record.fingerprint:
         raise HandtoolError(f"{target} exists, made {difference(last, record)}", hint=ANEW)
     if broken:

@@ -47,10 +47,7 @@ def lay_out(report: dict) -> list[str]:
     figures = {k: v for k, v in report.items() if k != "accounting"}
     width = max([len(readable(k)) for k in figures], default=0)
     for key, value in figures.items():
-        lines += [
-            f"{readable(key):<{width}}  {text}" if n == 0 else f"{'':<{width}}  {text}"
-            for n, text in enumerate(value_lines(value))
-        ]
+        lines += [f"{'' if n else readable(key):<{width}}  {text}" for n, text in enumerate(value_lines(value))]
     return lines
 
 
@@ -97,16 +94,13 @@ def lay_out_videos(report: dict) -> list[str]:
     lines = lay_out({key: value for key, value in report.items() if key not in ("per_video", "videos_not_read_whole")})
     for key, videos in lists.items():
         names = [name for name in videos[0] if name != "status"]
-        cells = [[readable(name) for name in names]] + [
-            [", ".join(value_lines(video[name])) for name in names] for video in videos
-        ]
+        cells = [[", ".join(value_lines(video[name])) for name in names] for video in videos]
+        cells.insert(0, [readable(name) for name in names])
         widths = [max(map(len, column)) for column in zip(*cells)]
         ends = ["status"] + [video["status"] for video in videos]
         lines += ["", readable(key)]
-        lines += [
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]), end])
-            for row, end in zip(cells, ends)
-        ]
+        for row, end in zip(cells, ends):
+            lines.append("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]), end]))
     return lines
 
 

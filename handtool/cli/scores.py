@@ -57,9 +57,8 @@ def scored_sentence(result: dict, counted: dict, shown: list[str]) -> str:
     scale = SCALES.get(result["scale_source"], result["scale_source"])
     more = len(result["protocols"]) - len(shown)
     told = f"; --all shows {more} more protocol{'s' * (more != 1)}" if more else ""
-    return (
-        f"{counted['done']:,} of {counted['in']:,} hands are scored, and the scale of the predictions is {scale}{told}."
-    )
+    scored = f"{counted['done']:,} of {counted['in']:,} hands are scored"
+    return f"{scored}, and the scale of the predictions is {scale}{told}."
 
 
 def difference_sentences(report: dict, shown: list[str]) -> list[str]:
@@ -109,11 +108,8 @@ def table_lines(protocols: dict[str, dict]) -> list[str]:
 
 
 def columns(rows: list[tuple[str, ...]], aligns: str) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(f"{cell:{how}{width}}" for cell, how, width in zip(row, aligns, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    ways = [f"{how}{max(map(len, column))}" for how, column in zip(aligns, zip(*rows), strict=True)]
+    return ["  ".join(map(format, row, ways)).rstrip() for row in rows]
 
 
 def part_lines(part: str, means: dict[str, dict] | None, shown: list[str]) -> list[str]:
@@ -122,10 +118,8 @@ def part_lines(part: str, means: dict[str, dict] | None, shown: list[str]) -> li
         return [f"per {part}: all hands are of one"]
     means = {name: means[name] for name in shown if name in means}
     names = list(dict.fromkeys(name for of in means.values() for name in of))
-    rows = [(f"mean mm per {part}", *means)] + [
-        (name, *(number(of.get(name), 2) for of in means.values())) for name in names
-    ]
-    return columns(rows, "<" + ">" * len(means))
+    rows = [(name, *(number(of.get(name), 2) for of in means.values())) for name in names]
+    return columns([(f"mean mm per {part}", *means), *rows], "<" + ">" * len(means))
 
 
 def difference_lines(report: dict, shown: list[str]) -> list[str]:

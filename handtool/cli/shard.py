@@ -24,9 +24,8 @@ def read_shard(text: str | None, environment: Mapping[str, str]) -> str | None:
     else:
         raise WrongCommand(f"--shard {text}: not a shard", hint=FORMAT)
     if not 1 <= number <= of:
-        raise WrongCommand(
-            f"--shard {text}: there is no shard {number} of {of}", hint="shards are counted from 1: 1/8 to 8/8"
-        )
+        hint = "shards are counted from 1: 1/8 to 8/8"
+        raise WrongCommand(f"--shard {text}: there is no shard {number} of {of}", hint=hint)
     return f"{number}/{of}"
 
 
@@ -37,10 +36,8 @@ def ask(environment: Mapping[str, str], of: int | None) -> tuple[int, int]:
         return ask_slurm({name: int(environment.get(f"SLURM_ARRAY_TASK_{name}", -1)) for name in names}, of)
     if "JOB_COMPLETION_INDEX" in environment:
         if of is None:
-            raise WrongCommand(
-                "--shard auto: Kubernetes tells the index of a pod, but not of how many",
-                hint="--shard auto/8, for completions: 8",
-            )
+            told = "--shard auto: Kubernetes tells the index of a pod, but not of how many"
+            raise WrongCommand(told, hint="--shard auto/8, for completions: 8")
         return int(environment["JOB_COMPLETION_INDEX"]) + 1, of
     if "RANK" in environment and "WORLD_SIZE" in environment:
         count = int(environment["WORLD_SIZE"])

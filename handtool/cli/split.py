@@ -96,11 +96,9 @@ def check_outputs(outputs: list[str], numbers: tuple[float, ...], text: str) -> 
 def lay_out_parts(report: dict) -> list[str]:
     lines = []
     for part in report["parts"]:
-        hands = part["accounting"][0]["done"]
-        lines.append(
-            f"{part['output']}: {hands:,} hands ({part['share']:.1%}) of {part['videos']:,} videos, "
-            f"{part['units']:,} by {part['by']}"
-        )
+        hands = f"{part['accounting'][0]['done']:,} hands ({part['share']:.1%})"
+        told = f"{hands} of {part['videos']:,} videos, {part['units']:,} by {part['by']}"
+        lines.append(f"{part['output']}: {told}")
     left_out = report["parts"][0].get("left_out", [])
     if left_out:
         why = " (pairs would point into other parts: mine again)" if "pairs" in left_out else ""
