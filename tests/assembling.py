@@ -4,7 +4,9 @@ the same two; it cannot be fetched everywhere.
     python tests/assembling.py WHEEL|FOLDER FILE     (needs mediapipe >= 0.10.21 and handtool)
 """
 
+import importlib.util
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ PARTS = {"hand_detector.tflite": ("palm_detection", 2), "hand_landmarks_detector
 
 def assemble(source: Path, place: Path) -> Path:
     """source: the wheel of 0.10.21, or the folder where that package is installed."""
+    add_what_1_x_lacks()
     from mediapipe.tasks.python.metadata.metadata_writers.metadata_writer import MetadataWriter
 
     with zipfile.ZipFile(place, "w") as archive:
@@ -26,6 +29,16 @@ def assemble(source: Path, place: Path) -> Path:
                 writer.add_feature_output(f"output {number}")
             archive.writestr(zipfile.ZipInfo(name), bytes(writer.populate()[0]))  # without the time
     return place
+
+
+def add_what_1_x_lacks() -> None:
+    """1.2.3 ships its writer of metadata without the compiled module that names the oldest reader: 1.0.0 for these."""
+
+    if importlib.util.find_spec("mediapipe.tasks.cc") is None:
+        for name in ("cc", "cc.metadata", "cc.metadata.python"):
+            sys.modules[f"mediapipe.tasks.{name}"] = types.ModuleType(name)
+        reader = types.SimpleNamespace(GetMinimumMetadataParserVersion=lambda metadata: "1.0.0")
+        sys.modules["mediapipe.tasks.cc.metadata.python"]._pywrap_metadata_version = reader
 
 
 def read_network(source: Path, name: str) -> bytes:

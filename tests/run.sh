@@ -3,8 +3,8 @@
 #   tests/run.sh [FOLDER]             FOLDER: where the environments go (default: a temporary folder, removed afterwards)
 #   tests/run.sh --fast [ROOM ...]    In the environment of $PYTHON as it is: all checks, and the tests of some rooms (nn, store, ...) or
 #                                     stages (stages/mine). Without a room: the tests of all files that differ from branch main.
-# The first environment takes the newest of everything, with the extras onnx and datasets; the second one adds MediaPipe (numpy < 2, OpenCV 4.11)
-# and runs the chain on real video.
+# The first environment takes the newest of everything, with MediaPipe's Tasks API; the second one MediaPipe's solutions API (numpy < 2, OpenCV 4.11).
+# A third one, on Python 3.13 where that is there, has no torch and runs the tests of MediaPipe.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -20,6 +20,24 @@ install() { # install NAME EXTRAS
     "$python" -m venv "$folder/$1"
     "$folder/$1/bin/pip" install --quiet --disable-pip-version-check ".[$2]"
     "$folder/$1/bin/handtool" doctor
+}
+
+find_newer() { # a Python 3.13 beside $python, which is older
+    local candidate
+    "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || return 0
+    for candidate in python3.13 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.13.*/bin/python; do
+        if "$candidate" -c '' 2>/dev/null; then echo "$candidate"; return; fi
+    done
+}
+
+without_torch() { # what handtool needs to look for hands, and the tests of that
+    "$1" - <<'END'
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+heavy = ("torch", "torchvision", "hnswlib", "tensorboard", "mypy", "ruff")
+wanted = project["dependencies"] + [each for extra in ("mediapipe", "test") for each in project["optional-dependencies"][extra]]
+print(*(each for each in wanted if not each.startswith(heavy)), sep="\n")
+END
 }
 
 changed_files() { # since the branch left main, committed or not
@@ -51,16 +69,28 @@ if [ "${1:-}" = --fast ]; then
     exec "$python" -m pytest "${parallel[@]}" tests/test_house.py "${chosen[@]}"
 fi
 
-if [ $# -gt 0 ]; then folder=$1; mkdir -p "$folder"; else folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT; fi
+if [ $# -gt 0 ]; then mkdir -p "$1"; folder=$(cd "$1" && pwd); else folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT; fi
 
-install newest test,onnx,datasets
+export HANDTOOL_CACHE=$folder/cache
+"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 -d "$folder" mediapipe==0.10.21
+install newest test,onnx,datasets,mediapipe
+"$folder/newest/bin/python" tests/assembling.py "$folder"/mediapipe-0.10.21-*.whl "$HANDTOOL_CACHE/hand_landmarker.task"
 check "$folder/newest/bin/python"
 "$folder/newest/bin/pytest" "${parallel[@]}" tests
 
+of_mediapipe=(tests/vision/test_mediapipe.py tests/synth/test_synth_mediapipe.py tests/stages/test_doctor.py -m mediapipe)
 if "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
-    install mediapipe test,mediapipe
-    "$folder/mediapipe/bin/pytest" "${parallel[@]}" tests -m mediapipe
-    "$folder/mediapipe/bin/pytest" "${parallel[@]}" tests/{store,hands,search} tests/stages/test_{embed,mine}.py # numpy < 2
+    install solutions test,mediapipe-solutions
+    "$folder/solutions/bin/pytest" "${parallel[@]}" "${of_mediapipe[@]}"
+    "$folder/solutions/bin/pytest" "${parallel[@]}" tests/{store,hands,search} tests/stages/test_{embed,mine}.py # numpy < 2
 else
     echo "MediaPipe 0.10.21 needs Python < 3.13: its tests are left out"
+fi
+
+newer=$(find_newer)
+if [ -n "$newer" ]; then
+    "$newer" -m venv "$folder/newer"
+    without_torch "$newer" | "$folder/newer/bin/pip" install --quiet --disable-pip-version-check -r /dev/stdin
+    "$folder/newer/bin/pip" install --quiet --disable-pip-version-check --no-deps .
+    "$folder/newer/bin/pytest" "${parallel[@]}" "${of_mediapipe[@]}"
 fi

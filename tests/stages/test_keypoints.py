@@ -151,6 +151,7 @@ def test_of_a_set_that_publishes_boxes_alone_there_is_nothing_to_copy(tmp_path):
 @pytest.mark.parametrize("with_3d", [None, np.random.default_rng(1).normal(0, 0.05, (7, 21, 3)).astype(np.float32)])
 def test_finished_blocks_of_an_interrupted_run_are_used_as_they_are(tmp_path, crops, monkeypatch, with_3d):
     monkeypatch.setattr("handtool.stages.keypoints.check_estimator", lambda *_: None)
+    monkeypatch.setattr("handtool.stages.keypoints.describe_estimator", lambda *_: {})
     config, answer = (
         KeypointsConfig(estimator="mediapipe"),
         np.random.default_rng(0).uniform(0, 224, (7, 21, 2)).astype(np.float32),

@@ -122,6 +122,8 @@ def test_through_the_tasks_api_hands_are_those_of_a_bare_call(task, samples):
         order = np.argsort([-said[0].score for said in seen.handedness], kind="stable")
         np.testing.assert_array_equal(np.reshape([hand.landmarks for hand in hands], (-1, 21, 2)), expected[order])
         found += len(hands)
+    with native_stderr_closed():
+        bare.close()
     assert len(images) == 4 and found >= 4
 
 
@@ -133,6 +135,12 @@ def test_a_view_that_is_not_contiguous_is_read_like_its_copy(task, samples):
         seen, expected = hands.look(view), hands.look(view.copy())
         assert not view.flags["C_CONTIGUOUS"] and len(expected) == 1
         np.testing.assert_array_equal(seen[0].xy, expected[0].xy)
+
+
+def test_the_command_says_nothing_beside_its_report(handtool, samples, tmp_path):
+    """The library's own notices and its destructors' errors stay out of sight."""
+    done = handtool("extract", samples / "onehand10k", "--workers", "1", "-o", "c.h5")
+    assert done.returncode == 0 and done.stderr == "" and store.name_api(find_api().as_attrs()) in done.stdout
 
 
 def test_a_task_file_without_the_networks_or_with_others_is_a_line_and_no_traceback(tmp_path):
