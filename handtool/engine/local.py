@@ -10,7 +10,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
 from typing import Any, Literal, NamedTuple
@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import cv2
 
 from handtool.errors import HandtoolError
+from handtool.own_time import OwnTime
 
 Heartbeat = Callable[[], None]
 Work = Callable[[Any, Heartbeat], Iterable[Any]]  # item, heartbeat -> results, one after the other
@@ -42,7 +43,7 @@ class Worker:
 
     process: SpawnProcess
     pipe: connection.Connection
-    last_heard: float = field(default_factory=time.monotonic)
+    silent: OwnTime
     ready: bool = False
     item: int | None = None
 
@@ -58,8 +59,8 @@ def run_in_processes(
     """The events of every item, in the order in which they happen; the results of one item come in their own order.
 
     Each worker calls `open_work(*arguments)` once (importable and picklable), then `work(item, heartbeat)` for each
-    item it is given. A worker that sends neither a result nor a heartbeat for `timeout_s` is killed. An exception in
-    `work` is raised here, with the worker's traceback in its text.
+    item it is given. A worker that sends neither a result nor a heartbeat for `timeout_s` of its own time is killed. An
+    exception in `work` is raised here, with the worker's traceback in its text.
     """
     waiting = deque(range(len(items)))
     pool = [start_worker(open_work, arguments) for _ in range(count_workers(workers, len(items)))] if items else []
@@ -74,10 +75,7 @@ def run_in_processes(
                 else:
                     continue
                 if event is not None:
-                    before = time.monotonic()
                     yield event
-                    for other in pool:  # the caller's own time does not count towards the timeout
-                        other.last_heard += time.monotonic() - before
                 if worker.item is None and (worker.ready or not worker.process.is_alive()):
                     pool.remove(worker)
                     pool += assign_next(worker, waiting, items, open_work, arguments)
@@ -87,7 +85,9 @@ def run_in_processes(
 
 
 def is_late(worker: Worker, timeout_s: float) -> bool:
-    return time.monotonic() - worker.last_heard > timeout_s * (1 if worker.ready else TIMEOUT_FACTOR_AT_START)
+    """Whether it has been silent for too long, and has said nothing since this process looked at its pipe."""
+    longest = timeout_s * (1 if worker.ready else TIMEOUT_FACTOR_AT_START)
+    return worker.silent.look().seconds > longest and not worker.pipe.poll()
 
 
 def run_here(open_work: Callable[..., Work], arguments: tuple, items: list) -> Iterator[Event]:
@@ -124,7 +124,8 @@ def start_worker(open_work: Callable[..., Work], arguments: tuple) -> Worker:
     with one_thread_per_worker():
         process.start()
     theirs.close()
-    return Worker(process, ours)
+    assert process.pid is not None
+    return Worker(process, ours, OwnTime(process.pid))
 
 
 @contextlib.contextmanager
@@ -154,7 +155,8 @@ def assign_next(
         worker.pipe.send(items[waiting[0]])
     except OSError:  # it died between two items
         return [start_worker(open_work, arguments)]
-    worker.item, worker.last_heard = waiting.popleft(), time.monotonic()
+    worker.item = waiting.popleft()
+    worker.silent.restart()
     return [worker]
 
 
@@ -164,7 +166,7 @@ def receive(worker: Worker) -> Event | None:
         kind, value = worker.pipe.recv()
     except (EOFError, OSError):
         return give_up(worker)
-    worker.last_heard = time.monotonic()
+    worker.silent.restart()
     match kind:
         case "ready":
             worker.ready = True

@@ -1,7 +1,8 @@
 """Checks the structure of a file in a child process before this process opens it.
 
-A damaged or hostile file can crash libhdf5 or make it loop. In a child process, which is killed after ten seconds, this
-does no harm. `python -m handtool.store.gatekeeper PATH` prints JSON lines: verdicts on the file and its links.
+A damaged or hostile file can crash libhdf5 or make it loop. In a child process, which is killed after ten seconds of
+computing, this does no harm. `python -m handtool.store.gatekeeper PATH` prints JSON lines: a verdict on the file and on
+each file that it links to.
 """
 
 import json
@@ -10,25 +11,29 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import h5py
 import numpy as np
 from h5py._objects import phil
 
-from handtool.errors import DamagedFile, first_line
+from handtool.errors import DamagedFile, HandtoolError, first_line
+from handtool.own_time import OwnTime
 from handtool.store.columns import read_array
 from handtool.store.disk import linked_path
 from handtool.store.schema import ENUMS, FORMAT, FORMAT_VERSION, TABLES, Column, Table
 from handtool.store.text import decode
 
-SECONDS = 10
+SECONDS = 10  # of computing
+LOOK_S = 0.2
+ASLEEP_SECONDS = 60  # waiting for a disk that does not answer
 CAN_FORK = sys.platform == "linux"
 DONE = {"done": True}
+UNANSWERED = {"problem": "could not be read: the disk does not answer", "unanswered": True}
+Ending = Literal["crashes", "hangs", "sleeps"]
 MOST_OBJECTS = 200_000
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
@@ -63,24 +68,28 @@ def judge(path: Path, verdict: dict) -> None:
             f"{path} is in format version {verdict['newer']}, this program reads {FORMAT_VERSION}",
             hint="upgrade handtool",
         )
+    if verdict.get("unanswered"):
+        raise HandtoolError(
+            f"{path} could not be read within {ASLEEP_SECONDS} s: the disk does not answer", hint="try again"
+        )
     if verdict.get("problem"):
         raise DamagedFile(f"{path} {verdict['problem']}", hint=verdict.get("hint"))
 
 
 def examine(path: Path) -> list[dict]:
     """The child's verdicts. If it crashed or hung, that is the verdict on the file that it was checking."""
-    output, in_time = fork_child(path) if CAN_FORK else start_child(path)
+    output, ending = fork_child(path) if CAN_FORK else start_child(path)
     said = [json.loads(line) for line in output.decode("utf-8", "replace").splitlines() if line.endswith("}")]
     verdicts = [entry for entry in said if "problem" in entry]
     if DONE not in said:
         begun = [str(path), *(entry["path"] for entry in said if entry.get("begun"))]
-        ending = "crashes the HDF5 library" if in_time else "hangs the HDF5 library"
-        verdicts.append({"path": begun[-1], "problem": ending, "hint": "it is damaged; make it again"})
+        problem = {"problem": f"{ending} the HDF5 library", "hint": "it is damaged; make it again"}
+        verdicts.append({"path": begun[-1]} | (UNANSWERED if ending == "sleeps" else problem))
     return verdicts
 
 
-def fork_child(path: Path) -> tuple[bytes, bool]:
-    """What the child wrote, and whether it ended in time. A fork takes 5 ms, a new interpreter 300 ms.
+def fork_child(path: Path) -> tuple[bytes, Ending]:
+    """What the child wrote, and how it ended if that is not all. A fork takes 5 ms, a new interpreter 300 ms.
 
     h5py's lock is held, so no other thread is inside libhdf5 at the fork; the child uses no other shared state.
     """
@@ -92,7 +101,7 @@ def fork_child(path: Path) -> tuple[bytes, bool]:
         be_child(path, writer)
     os.close(writer)
     try:
-        return read_until(reader, time.monotonic() + SECONDS)
+        return read_all(reader, OwnTime(child))
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)  # its output is complete, or it hangs
@@ -110,17 +119,18 @@ def be_child(path: Path, writer: int) -> NoReturn:
         os._exit(0)
 
 
-def read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
-    """The bytes of a pipe, and whether its end came before the deadline."""
+def read_all(reader: int, child: OwnTime) -> tuple[bytes, Ending]:
+    """The bytes of a pipe until its end, or until the child computes or sleeps for too long."""
     output = b""
-    while (left := deadline - time.monotonic()) > 0 and select.select([reader], [], [], left)[0]:
-        if not (block := os.read(reader, 1 << 16)):
-            return output, True
-        output += block
-    return output, False
+    while child.look().computing_s < SECONDS and child.asleep_s < ASLEEP_SECONDS:
+        if select.select([reader], [], [], LOOK_S)[0]:
+            if not (block := os.read(reader, 1 << 16)):
+                return output, "crashes"
+            output += block
+    return output, "hangs" if child.computing_s >= SECONDS else "sleeps"
 
 
-def start_child(path: Path) -> tuple[bytes, bool]:
+def start_child(path: Path) -> tuple[bytes, Ending]:
     """As `fork_child`, with a new interpreter: where forking is unsafe (macOS) or untested."""
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
@@ -128,9 +138,9 @@ def start_child(path: Path) -> tuple[bytes, bool]:
     command = [sys.executable, "-P", "-m", "handtool.store.gatekeeper", str(path)]
     how: dict[str, Any] = {"capture_output": True, "stdin": subprocess.DEVNULL, "env": environment}
     try:
-        return subprocess.run(command, timeout=SECONDS, **how).stdout, True
+        return subprocess.run(command, timeout=SECONDS, **how).stdout, "crashes"
     except subprocess.TimeoutExpired as expired:
-        return expired.stdout or b"", False
+        return expired.stdout or b"", "hangs"
 
 
 def check_file(path: str) -> dict:

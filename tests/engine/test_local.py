@@ -3,12 +3,17 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from handtool.engine.local import count_workers, run_in_processes
 from handtool.errors import HandtoolError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def open_squares(offset: int):
@@ -66,6 +71,28 @@ def test_a_worker_that_dies_costs_its_item_only():
 def test_a_worker_that_hangs_is_given_up_and_one_that_sends_heartbeats_is_not():
     results, lost, done = run(["hang", "heartbeat"], timeout_s=1.5)
     assert lost == {0: "no new frame for 1.5 s"} and done == {1} and results[0] == ["first"]
+
+
+def test_a_pool_that_is_stopped_for_longer_than_the_timeout_loses_nothing(tmp_path):
+    code = (
+        "from test_local import run\n"
+        "if __name__ == '__main__':\n"
+        "    print('begun', flush=True)\n"
+        "    print(run(['heartbeat', 'heartbeat'], timeout_s=2.5)[1:])\n"
+    )
+    (tmp_path / "pool.py").write_text(code)
+    paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    command = [sys.executable, tmp_path / "pool.py"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    pool = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    assert pool.stdout.readline() == "begun\n"
+    time.sleep(1.5)
+    for _ in range(2):
+        os.killpg(pool.pid, signal.SIGSTOP)
+        time.sleep(5)
+        os.killpg(pool.pid, signal.SIGCONT)
+        time.sleep(0.7)
+    assert pool.communicate(timeout=60)[0] == "({}, {0, 1})\n"
 
 
 def test_every_beat_is_told_in_the_end():

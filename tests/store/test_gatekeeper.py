@@ -11,7 +11,7 @@ import pytest
 from making import make_file, record
 
 from handtool import store
-from handtool.errors import DamagedFile
+from handtool.errors import DamagedFile, HandtoolError
 from handtool.store import gatekeeper
 from handtool.store.gatekeeper import SIGNATURE
 
@@ -54,6 +54,11 @@ def linked_pair(folder):
     return folder / "linking.h5"
 
 
+def spin():
+    while True:
+        pass
+
+
 @pytest.mark.parametrize("ending", ["crashes", "hangs"])
 def test_a_crash_or_a_hang_is_the_verdict_on_the_file_being_looked_at(tmp_path, monkeypatch, children, ending):
     path, look = linked_pair(tmp_path), gatekeeper.check_file
@@ -62,7 +67,7 @@ def test_a_crash_or_a_hang_is_the_verdict_on_the_file_being_looked_at(tmp_path, 
     def fall(name):
         if not name.endswith("crops.h5"):
             return look(name)
-        os.kill(os.getpid(), signal.SIGKILL) if ending == "crashes" else time.sleep(60)
+        os.kill(os.getpid(), signal.SIGKILL) if ending == "crashes" else spin()
 
     monkeypatch.setattr(gatekeeper, "check_file", fall)
     verdicts = {os.path.basename(verdict["path"]): verdict["problem"] for verdict in gatekeeper.examine(path)}
@@ -70,6 +75,17 @@ def test_a_crash_or_a_hang_is_the_verdict_on_the_file_being_looked_at(tmp_path, 
     assert_none_is_left(children)
     with pytest.raises(DamagedFile, match=rf"crops.h5 {ending} the HDF5 library"):
         store.open_file(tmp_path / "crops.h5")
+
+
+def test_a_disk_that_does_not_answer_is_no_damage(tmp_path, monkeypatch, children):
+    path = make_file(tmp_path / "f.h5")
+    gatekeeper.checked.clear()
+    monkeypatch.setattr(gatekeeper, "ASLEEP_SECONDS", 0.5)
+    monkeypatch.setattr(gatekeeper, "check_file", lambda name: time.sleep(60))
+    with pytest.raises(HandtoolError, match="f.h5 could not be read within 0.5 s") as caught:
+        store.open_file(path)
+    assert not isinstance(caught.value, DamagedFile)
+    assert_none_is_left(children)
 
 
 def test_a_fork_and_a_new_interpreter_see_the_same(tmp_path, monkeypatch):
@@ -89,6 +105,7 @@ def test_looking_while_other_threads_are_inside_libhdf5(tmp_path, monkeypatch):
     with h5py.File(other, "w") as h5:
         h5["numbers"] = np.zeros((200, 1000))
     monkeypatch.setattr(gatekeeper, "SECONDS", 3)
+    monkeypatch.setattr(gatekeeper, "ASLEEP_SECONDS", 3)
 
     def read_on():
         with h5py.File(other) as h5:
