@@ -82,12 +82,12 @@ def start_nothing() -> None:
 
 
 def main() -> None:
+    replace_closed_streams()
     if "_HANDTOOL_COMPLETE" in os.environ:  # the shell asks what could come next (completions/)
         from typer.completion import completion_init
 
         completion_init()
-    if sys.stdout is not None:
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8
     named = [word for word in sys.argv[1:] if word in (*VERBS, *HELPERS)]
     asked = named[0] if named and named[0] == sys.argv[1] else None
     try:
@@ -96,6 +96,20 @@ def main() -> None:
         if started_by_others():
             leave(end.code)
         raise
+
+
+def replace_closed_streams() -> None:
+    """/dev/null for the standard streams that are closed, as daemons and some batch systems start their programs: what
+    is said there is lost, and no file that is opened later gets their numbers, where libraries print."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            if (nowhere := os.open(os.devnull, os.O_RDWR)) != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))
 
 
 def started_by_others() -> bool:
@@ -107,7 +121,7 @@ def leave(code: str | int | None) -> NoReturn:
     """End at once, when everything is written and said, without waiting for torch's own threads: now and then one of
     them outlives what it belongs to, the process is aborted, and the launcher takes a finished run for a failed one.
     """
-    for stream in filter(None, (sys.stdout, sys.stderr)):
+    for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))

@@ -85,13 +85,14 @@ def export(
     Example: handtool export predictions.h5 --format freihand -o pred.zip
     """
     from handtool.stages.export import export as stage
-    from handtool.store import refuse_terminal
+    from handtool.store import refuse_closed, refuse_terminal
 
     config = ExportConfig(choose_format(output, format), table, pixels)
     target = None if output == "-" else Path(output)
     state.streaming = target is None
-    if target is None and config.format not in ("csv", "json", "dexycb", "assemblyhands"):
-        refuse_terminal(config.format, "cat > FILE")
+    if target is None:
+        is_text = config.format in ("csv", "json", "dexycb", "assemblyhands")
+        refuse_closed() if is_text else refuse_terminal(config.format, "cat > FILE")
     with contextlib.ExitStack() as stack:
         [file] = stack.enter_context(open_sources([source]))
         refuse_own_input(target, [file])

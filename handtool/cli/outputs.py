@@ -68,11 +68,10 @@ def write_other(output: str, data: bytes, force: bool) -> str:
 
     Returns what happened: "written" or "up to date". Errors: HandtoolError where it exists with other bytes.
     """
-    from handtool.store import refuse_terminal, write_bytes_whole
+    from handtool.store import refuse_closed, refuse_terminal, write_bytes_whole
 
     if output == "-":
-        if b"\0" in data:
-            refuse_terminal("a picture", "display -")
+        refuse_terminal("a picture", "display -") if b"\0" in data else refuse_closed()
         sys.stdout.buffer.write(data)
         return "written"
     path = Path(output)

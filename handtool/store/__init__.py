@@ -8,7 +8,7 @@ from handtool.store.job import Job, open_job
 from handtool.store.jpegs import Jpegs, open_jpegs
 from handtool.store.mediapipe_api import api_attrs, differ, is_mixed, join_apis, name_api
 from handtool.store.origin import read_origin
-from handtool.store.pipes import receive, refuse_terminal
+from handtool.store.pipes import receive, refuse_closed, refuse_terminal
 from handtool.store.provenance import Input, Record, rebuild_commands, stamp_list, stamp_raw
 from handtool.store.schema import (
     CROPS,

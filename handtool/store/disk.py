@@ -101,7 +101,8 @@ def make_neighbour(path: Path) -> tuple[int, Path]:
         descriptor, name = tempfile.mkstemp(suffix, prefix, path.parent)
     except OSError as error:
         raise HandtoolError(f"cannot write into {path.parent}: {(error.strerror or str(error)).lower()}") from error
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):  # a file system without locks: others cannot lock it either, and leave it alone
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     if not os.path.exists(name):  # another writer removed it before it was locked
         os.close(descriptor)
         return make_neighbour(path)

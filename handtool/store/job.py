@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from handtool.store.mediapipe_api import differ, name_api
 from handtool.store.provenance import Record
 from handtool.store.text import from_json_bytes, json_bytes
 
+log = logging.getLogger(__name__)
 SUFFIX = ".part.h5"
 
 
@@ -118,11 +120,14 @@ def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
     job.lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(job.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(job.lock)
         raise HandtoolError(
             f"{output} is being made by another process ({folder} is locked)", hint="wait for it, or choose another -o"
         ) from error
+    except OSError as error:  # NFS without its lock daemon, Lustre without -o flock, some FUSE
+        reason = (error.strerror or str(error)).lower()
+        log.warning("no locks on this file system (%s): do not start a second run with the output %s", reason, output)
     claim(job, record, restart, output)
     return job
 

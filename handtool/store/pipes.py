@@ -70,6 +70,13 @@ def read_block(descriptor: int) -> bytes:
 
 
 def refuse_terminal(what: str = "HDF5", reader: str = "handtool info -") -> None:
-    """Refuses to write bytes to a terminal. `reader`: a command that reads them, for the hint."""
-    if sys.stdout is None or sys.stdout.isatty():
+    """Refuses to write bytes to a terminal, or where nobody gets them. `reader`: a command for the hint."""
+    refuse_closed()
+    if sys.stdout.isatty():
         raise WrongCommand(f"{what} would go to the terminal", hint=f"add -o FILE, or pipe it: … | {reader}")
+
+
+def refuse_closed() -> None:
+    """Refuses to write what is asked for where nobody gets it."""
+    if getattr(sys.stdout, "name", os.devnull) == os.devnull:  # by which the command line replaces a closed one
+        raise HandtoolError("standard output is closed", hint="add -o FILE")

@@ -1,5 +1,9 @@
 """`-` on both sides: the tables that come through a pipe are the tables that come through files."""
 
+import shlex
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +11,7 @@ from comparing import assert_same_tables
 from making import make_file
 
 from handtool import store
-from handtool.store import CURVE
+from handtool.store import CURVE, KEYPOINTS
 
 SMALL = [
     "--gpus",
@@ -123,3 +127,21 @@ def test_extract_streams_the_tables_of_its_file(handtool, tmp_path):
     (tmp_path / "pipe.h5").write_bytes(handtool(*command, "-o", "-", binary=True).stdout)
     assert_same_tables(tmp_path / "pipe.h5", tmp_path / "file.h5")
     assert not list(tmp_path.glob("*.partial"))
+
+
+def shell(line: str, folder, environment) -> subprocess.CompletedProcess:
+    line = line.replace("handtool", f"{shlex.quote(sys.executable)} -m handtool")
+    return subprocess.run(["sh", "-c", line], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_closed_standard_stream_costs_only_what_would_have_been_said_there(tmp_path, environment):
+    """Daemons, cron and some batch systems start programs without them."""
+    make_file(tmp_path / "crops.h5", (2,), ("labels",))
+    for number, closed in enumerate((">&-", "2>&-", ">&- 2>&- <&-")):
+        done = shell(f"handtool keypoints crops.h5 -o {number}.h5 {closed}", tmp_path, environment)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+        with store.open_file(tmp_path / f"{number}.h5") as file:
+            assert file.has(KEYPOINTS.xy)
+    for line in ("handtool keypoints crops.h5 >&-", "handtool export crops.h5 --table labels --format csv >&-"):
+        done = shell(line, tmp_path, environment)
+        assert done.returncode == 1 and "standard output is closed" in done.stderr, done.stderr

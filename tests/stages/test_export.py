@@ -322,6 +322,9 @@ def test_weights_leave_under_torchvisions_names(tmp_path, suffix):
 
         weights = load_file(tmp_path / "out")
     assert torch.equal(weights["conv1.weight"], encoder.state_dict()["conv1.weight"])
+    for name in ("again", "third"):
+        export_file(tmp_path / "encoder.h5", tmp_path / name, format=suffix)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "out").read_bytes(), "the same command, the same bytes"
 
 
 def test_the_suffix_decides_and_the_file_appears_whole(tmp_path, handtool):

@@ -1,10 +1,13 @@
 """A long stage's state: finished parts survive, other jobs are kept out, damaged parts are noticed."""
 
+import errno
+import fcntl
+import logging
 import os
 
 import numpy as np
 import pytest
-from making import record
+from making import make_file, record
 
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
@@ -68,6 +71,19 @@ def test_a_second_process_is_kept_out(tmp_path):
     with store.open_job(tmp_path / "out.h5", record()):
         with pytest.raises(HandtoolError, match="by another process"):
             store.open_job(tmp_path / "out.h5", record())
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_and_is_no_other_process(tmp_path, monkeypatch, caplog, number):
+    def refuse(descriptor, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with caplog.at_level(logging.WARNING), store.open_job(tmp_path / "out.h5", record()) as job:
+        job.save("one", {"x": np.ones(3)})
+        assert job.names() == ["one"]
+    assert os.strerror(number).lower() in caplog.text and "do not start a second run" in caplog.text
+    make_file(tmp_path / "whole.h5")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.95])

@@ -152,13 +152,28 @@ def export_weights(file: store.File, path: Path) -> dict:
         from safetensors.torch import save_file
 
         save_file(bare, path, metadata={key: text_of(value) for key, value in attrs.items()})
+        sort_metadata(path)
     elif path.suffix in (".pth", ".pt"):
-        torch.save(bare, path)
+        with path.open("wb") as archive:  # torch names it after the path that it is given, which is a temporary one
+            torch.save(bare, archive)
     else:
         raise HandtoolError(
             f"weights are exported as .safetensors, .pth or .pt, not as {path.suffix or 'a file without suffix'}"
         )
     return {"format": path.suffix[1:], "architecture": encoder.arch, "tensors": len(bare), "bytes": path.stat().st_size}
+
+
+def sort_metadata(path: Path) -> None:
+    """Brings the metadata of a safetensors file, which the library writes in any order, into order, so that the same
+    weights are the same bytes. Its beginning: length of the header (u64), header (JSON, padded with spaces)."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def fetch_imagenet(arch: str) -> Path:
