@@ -1,12 +1,13 @@
 """Frames from image files of any depth and channels, as upright 8-bit RGB."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from handtool.sources.frame import Frame, Tally, Video
+from handtool.sources.frame import Frame, KnownHand, Tally, Video
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2".split())
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
@@ -18,19 +19,39 @@ class BadImage(Exception):
     """An image that cannot be used; the message is the reason that is counted."""
 
 
+class Sample(NamedTuple):
+    """path: of the image; name: below the root of the set, with forward slashes; number: of the frame in its video."""
+
+    path: Path
+    name: str
+    number: int
+
+
+# place among the samples, sample, image (h, w, 3) -> hands, None: not known
+Label = Callable[[int, Sample, np.ndarray], tuple[KnownHand, ...] | None]
+
+
 def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every image of a folder, in its order. `number`: the place among all of them; unreadable ones are counted."""
-    for number, file in enumerate(video.files, start=video.first):
+    files = enumerate(map(Path, video.files), start=video.first)
+    samples = (Sample(path, path.as_posix(), number) for number, path in files)
+    return read_samples(samples, tally, lambda place, sample, image: None)
+
+
+def read_samples(samples: Iterable[Sample], tally: Tally, label: Label) -> Iterator[Frame]:
+    """The image of each sample with its hands. One with a bad image or label is skipped and counted."""
+    for place, sample in enumerate(samples):
         tally.heartbeat()
         try:
-            image, jpeg = read_image(Path(file))
+            image, jpeg = read_image(sample.path)
+            hands = label(place, sample, image)
         except BadImage as bad:
             tally.failed[str(bad)] += 1
             continue
         tally.saw(image)
         tally.decoded += 1
         tally.sampled += 1
-        yield Frame(image, number, float("nan"), Path(file).as_posix(), jpeg)
+        yield Frame(image, sample.number, float("nan"), sample.name, jpeg, hands=hands)
     if not tally.decoded:
         tally.problem = NOTHING_READ
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,44 +11,17 @@ from handtool.errors import HandtoolError
 from handtool.hands.boxes import box_of_points
 from handtool.hands.camera import project
 from handtool.hands.skeleton import NUM_JOINTS
-from handtool.sources.frame import Frame, KnownHand, Tally, Video
-from handtool.sources.images import NOTHING_READ, BadImage, read_image
+from handtool.sources.frame import Frame, Tally, Video
+from handtool.sources.images import BadImage, Label, Sample, read_samples
 
 
-class BadLabel(Exception):
-    """A label that cannot be used; the message is the reason that is counted."""
-
-
-class Sample(NamedTuple):
-    """path: of the image; name: below the root of the set, with forward slashes; number: of the frame in its video."""
-
-    path: Path
-    name: str
-    number: int
-
-
-# place among the rows, where, image (h, w, 3) -> hands; raises BadLabel
-Label = Callable[[int, Sample, np.ndarray], tuple[KnownHand, ...]]
+class BadLabel(BadImage):
+    """A label that cannot be used, and with it the image; the message is the reason that is counted."""
 
 
 def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label: Label) -> Iterator[Frame]:
-    """Every row of the video, in its order, found by its place among them. A frame with a bad label is skipped and
-    counted, as one with a bad image."""
-    for row in range(len(video.rows)):
-        tally.heartbeat()
-        place = find(row)
-        try:
-            image, jpeg = read_image(place.path)
-            hands = label(row, place, image)
-        except (BadImage, BadLabel) as bad:
-            tally.failed[str(bad)] += 1
-            continue
-        tally.saw(image)
-        tally.decoded += 1
-        tally.sampled += 1
-        yield Frame(image, place.number, float("nan"), place.name, jpeg, hands=hands)
-    if not tally.decoded:
-        tally.problem = NOTHING_READ
+    """Every row of the video, in its order, found by its place among them. `label` may raise BadLabel."""
+    return read_samples(map(find, range(len(video.rows))), tally, label)
 
 
 def read_numbers(path: Path) -> np.ndarray:
