@@ -60,7 +60,6 @@ log = logging.getLogger(__name__)
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    """names, below: of the files and folders in `folder`."""
     return "annotations" in below and bool(list_splits(folder))
 
 

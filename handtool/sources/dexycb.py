@@ -79,7 +79,6 @@ class Sequence:
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    """names, below: of the files and folders in `folder`."""
     return "calibration" in below and any(subject in below for subject in SUBJECTS)
 
 

@@ -23,11 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.hands.camera import project
 from handtool.hands.skeleton import RIGHT
 from handtool.sources.dataset_choice import refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.labelled_frames import Sample, read_known, read_numbers
+from handtool.sources.labelled_frames import Sample, from_joints, read_known, read_numbers
 
 NAME = "freihand"
 BOX_SCALE = None  # the whole image is the hand
@@ -43,7 +42,6 @@ WHERE = (
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    """names, below: of the files and folders in `folder`."""
     return any(split in below and {f"{split}_K.json", f"{split}_scale.json"} & set(names) for split in NEEDED)
 
 
@@ -108,21 +106,10 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
 def known_hand(labels: dict[str, np.ndarray], row: int, name: str) -> KnownHand:
     """labels: as `read_labels` gives them; row: the number of the image."""
     hand = row % len(labels["K"])
-    joints, camera = (labels["xyz"][hand] if "xyz" in labels else np.full((21, 3), np.nan)), labels["K"][hand]
-    valid = np.isfinite(joints).all(axis=1)
-    seen = valid & (joints[:, 2] > 0)  # what lies behind the camera is not in the picture
-    return KnownHand(
-        side=RIGHT,
-        camera=camera,
-        joints=joints.astype(np.float32),
-        valid=valid,
-        keypoints=np.where(seen[:, None], project(joints, camera), np.nan),
-        keypoints_valid=seen,
-        sample_id=row,
-        sample_key=name,
-        scale=float(labels["scale"][hand]),
-        vertices=labels["verts"][hand].astype(np.float32) if "verts" in labels else None,
-    )
+    joints = labels["xyz"][hand] if "xyz" in labels else np.full((21, 3), np.nan)
+    known = from_joints(joints, labels["K"][hand]) | {"box": None, "scale": float(labels["scale"][hand])}
+    known["vertices"] = labels["verts"][hand].astype(np.float32) if "verts" in labels else None
+    return KnownHand(side=RIGHT, sample_id=row, sample_key=name, **known)
 
 
 @lru_cache(maxsize=2)

@@ -48,7 +48,6 @@ WHERE = (
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    """names, below: of the files and folders in `folder`."""
     return any(f"{split}.txt" in names and split in below for split in LISTS)
 
 

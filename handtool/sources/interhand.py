@@ -50,7 +50,6 @@ WHERE = "the root is the folder that holds annotations/ and images/; the annotat
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    """names, below: of the files and folders in `folder`."""
     excerpt = any(name.endswith(EXCERPT.format("", "data")) for name in names)
     return ("annotations" in below or excerpt) and bool(list_splits(folder))
 

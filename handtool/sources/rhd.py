@@ -40,7 +40,6 @@ WHERE = "its root is RHD_published_v2, the folder that holds training/ and evalu
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    """names, below: of the files and folders in `folder`."""
     return any(split in below and (folder / split / f"anno_{split}.pickle").is_file() for split in FOLDERS)
 
 

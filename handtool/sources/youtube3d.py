@@ -45,7 +45,6 @@ Annotation = tuple[int, int, np.ndarray]  # place in the json, side, box (4,) px
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    """names, below: of the files and folders in `folder`."""
     return any(f"youtube_{split}.json" in names for split in SPLITS)
 
 

@@ -9,13 +9,9 @@ from handtool.hands.camera import crop_camera, project
 from handtool.hands.skeleton import LEFT, RIGHT, bone_length
 from handtool.synth import camera_model
 from handtool.synth.actor import MIRROR, draw_actor
-from handtool.synth.cloth import draw_cloth
-from handtool.synth.framing import Lane, draw_focal, frame_camera, jitter_boxes, mirror_boxes, pan
-from handtool.synth.light import draw_light
+from handtool.synth.framing import Lane, draw_focal, frame_camera, jitter_boxes, mirror_boxes
 from handtool.synth.motion import FPS
-from handtool.synth.passers import draw_passers
-from handtool.synth.places import draw_place
-from handtool.synth.scene import VIDEO, Scene, see_joints, subject_of, velocity
+from handtool.synth.scene import VIDEO, Scene, draw_surroundings, see_joints, subject_of, velocity
 from handtool.synth.setting import SETTINGS, Difficulty
 from handtool.synth.things import make_occluder
 from handtool.synth.tracing import FAR
@@ -37,31 +33,13 @@ def draw_scene(
     focal = draw_focal(rng, FRAME[0])
     actor = draw_actor(rng, subject, drawn, setting, time, focal, Lane(*FRAME, 0, FRAME[0]), film=False)
     mirror = MIRROR if drawn == LEFT else np.eye(3)
-    occluder = (
-        make_occluder(rng, mirror @ actor.joints[0, 9]).placed(mirror, np.zeros(3))
-        if rng.random() < setting.occluders
-        else None
-    )
+    occluder = make_occluder(rng, mirror @ actor.joints[0, 9]) if rng.random() < setting.occluders else None
+    occluder = occluder and occluder.placed(mirror, np.zeros(3))
     boxes = jitter_boxes(rng, mirror_boxes(actor.boxes, FRAME[0]) if drawn == LEFT else actor.boxes, setting.jitter)
     boxes = mirror_boxes(boxes, FRAME[0]) if drawn == LEFT else boxes
-    view = pan(rng, time)
-    scene = Scene(
-        actors=(actor,),
-        in_front=occluder,
-        in_front_cloth=draw_cloth(rng, True),
-        subject=subject,
-        place=f"place-{video:04d}",
-        light=draw_light(rng, setting.harshness),
-        lens=camera_model.draw_camera_effects(rng, setting.roughness, size, size, size / 224),
-        canvas=draw_place(rng, setting.clutter),
-        view=view,
-        passers=draw_passers(rng, time, view, setting.passers, 0.3 + 0.25 * setting.clutter),
-        focal=focal,
-        width=FRAME[0],
-        height=FRAME[1],
-        fps=FPS,
-        rng_key=(seed, VIDEO, video),
-    )
+    around = draw_surroundings(rng, setting, time, video, (size, size, size / 224), setting.passers)
+    around |= {"focal": focal, "width": FRAME[0], "height": FRAME[1], "fps": FPS, "rng_key": (seed, VIDEO, video)}
+    scene = Scene(actors=(actor,), in_front=occluder, subject=subject, **around)
     return scene, crop_affine(boxes, size, BOX_SCALE)
 
 
@@ -75,16 +53,9 @@ def develop(
     covered, whole = depth < FAR, np.array([0, 0, *image.shape[1::-1]])
     camera_model.smear(image, covered, whole, velocity(actor, frame, camera, scene.fps) * scene.lens.shutter)
     picture = camera_model.expose(image, scene.lens, np.random.default_rng([*scene.rng_key, frame]))
-    return {
-        "jpeg": camera_model.encode(picture, scene.lens.quality),
-        "joints": joints,
-        "keypoints": keypoints,
-        "visible": see_joints(actor, frame, camera, depth),
-        "scale": bone_length(joints),
-        "camera": camera,
-        "box": actor.boxes[frame],
-        "crop_from_frame": crop_from_frame[frame],
-    }
+    row = {"jpeg": camera_model.encode(picture, scene.lens.quality), "joints": joints, "scale": bone_length(joints)}
+    row |= {"keypoints": keypoints, "visible": see_joints(actor, frame, camera, depth), "camera": camera}
+    return row | {"box": actor.boxes[frame], "crop_from_frame": crop_from_frame[frame]}
 
 
 def crop_cameras(scene: Scene, crop_from_frame: np.ndarray) -> np.ndarray:

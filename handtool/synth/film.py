@@ -11,13 +11,9 @@ from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.synth import camera_model
 from handtool.synth.actor import Actor, draw_actor
 from handtool.synth.anatomy import draw_subject
-from handtool.synth.cloth import draw_cloth
 from handtool.synth.crops import Side
-from handtool.synth.framing import Lane, draw_focal, frame_camera, pan
-from handtool.synth.light import draw_light
-from handtool.synth.passers import draw_passers
-from handtool.synth.places import draw_place
-from handtool.synth.scene import FILM, GUEST, Scene, see_joints, subject_of, velocity
+from handtool.synth.framing import Lane, draw_focal, frame_camera
+from handtool.synth.scene import FILM, GUEST, Scene, draw_surroundings, see_joints, subject_of, velocity
 from handtool.synth.setting import SETTINGS, Difficulty, Setting
 from handtool.synth.things import make_occluder
 from handtool.synth.tracing import FAR
@@ -36,10 +32,8 @@ def draw_film(
     rng = np.random.default_rng([seed, FILM, video])
     subject, focal = subject_of(seed, video), draw_focal(rng, width)
     people = [(subject, each) for each in draw_sides(rng, side)]
-    people += [
-        (draw_subject(np.random.default_rng([seed, GUEST, video, k]), "guest"), s)
-        for k, s in enumerate(draw_guests(rng, setting, side))
-    ]
+    for k, which in enumerate(draw_guests(rng, setting, side)):
+        people.append((draw_subject(np.random.default_rng([seed, GUEST, video, k]), "guest"), which))
     edges = np.linspace(0, width, len(people) + 1)
     lanes = [Lane(width, height, x0, x1, 0.4, 0.75) for x0, x1 in pairwise(edges)]
     actors = [
@@ -47,24 +41,9 @@ def draw_film(
         for (who, which), lane in zip(people, lanes, strict=True)
     ]
     occluder = make_occluder(rng, actors[0].joints[0, 9]) if rng.random() < setting.occluders else None
-    view = pan(rng, time)
-    return Scene(
-        actors=tuple(actors),
-        in_front=occluder,
-        in_front_cloth=draw_cloth(rng, True),
-        subject=subject,
-        place=f"place-{video:04d}",
-        light=draw_light(rng, setting.harshness),
-        lens=camera_model.draw_camera_effects(rng, setting.roughness, width, height, height / 480),
-        canvas=draw_place(rng, setting.clutter),
-        view=view,
-        passers=draw_passers(rng, time, view, 2 * setting.passers, 0.3 + 0.25 * setting.clutter),
-        focal=focal,
-        width=width,
-        height=height,
-        fps=fps,
-        rng_key=(seed, FILM, video),
-    )
+    around = draw_surroundings(rng, setting, time, video, (width, height, height / 480), 2 * setting.passers)
+    around |= {"focal": focal, "width": width, "height": height, "fps": fps, "rng_key": (seed, FILM, video)}
+    return Scene(actors=tuple(actors), in_front=occluder, subject=subject, **around)
 
 
 def draw_sides(rng: np.random.Generator, side: Side) -> list[int]:
@@ -95,18 +74,11 @@ def shoot(scene: Scene, device: str | None = None) -> Iterator[tuple[np.ndarray,
     cameras = np.broadcast_to(camera, (len(scene), 3, 3))
     for frame, (image, depth) in enumerate(pictures(scene, cameras, scene.width, scene.height, device)):
         for actor in scene.actors:
-            camera_model.smear(
-                image, depth < FAR, actor.boxes[frame], velocity(actor, frame, camera, scene.fps) * scene.lens.shutter
-            )
+            motion = velocity(actor, frame, camera, scene.fps) * scene.lens.shutter
+            camera_model.smear(image, depth < FAR, actor.boxes[frame], motion)
         picture = camera_model.expose(image, scene.lens, np.random.default_rng([*scene.rng_key, frame]))
-        yield (
-            picture,
-            [
-                row
-                for track, actor in enumerate(scene.actors)
-                if (row := know(scene, actor, track, frame, camera, depth))
-            ],
-        )
+        rows = [know(scene, actor, track, frame, camera, depth) for track, actor in enumerate(scene.actors)]
+        yield picture, [row for row in rows if row]
 
 
 def know(scene: Scene, actor: Actor, track: int, frame: int, camera: np.ndarray, depth: np.ndarray) -> dict | None:

@@ -4,18 +4,21 @@ Everything is drawn from (seed, number of the video), so that a video is the sam
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from handtool.hands.camera import project
 from handtool.synth.actor import Actor
 from handtool.synth.anatomy import Subject, draw_subject
-from handtool.synth.camera_model import CameraEffects
-from handtool.synth.cloth import Cloth
+from handtool.synth.camera_model import CameraEffects, draw_camera_effects
+from handtool.synth.cloth import Cloth, draw_cloth
 from handtool.synth.flesh import Cones
-from handtool.synth.light import Light
-from handtool.synth.passers import Passer, add_passers
-from handtool.synth.places import sample_background
+from handtool.synth.framing import pan
+from handtool.synth.light import Light, draw_light
+from handtool.synth.passers import Passer, add_passers, draw_passers
+from handtool.synth.places import draw_place, sample_background
+from handtool.synth.setting import Setting
 from handtool.synth.things import join
 
 VIDEOS_PER_SUBJECT = 2
@@ -44,6 +47,18 @@ class Scene:
 
     def __len__(self) -> int:
         return len(self.view)
+
+
+def draw_surroundings(
+    rng: np.random.Generator, setting: Setting, time: np.ndarray, video: int, picture: tuple, passers: int
+) -> dict[str, Any]:
+    """What of a Scene is neither hands nor camera. picture: width, height and detail, as `draw_camera_effects` takes
+    them."""
+    view, drawn = pan(rng, time), {"in_front_cloth": draw_cloth(rng, True), "place": f"place-{video:04d}"}
+    drawn |= {"light": draw_light(rng, setting.harshness)}
+    drawn |= {"lens": draw_camera_effects(rng, setting.roughness, *picture), "canvas": draw_place(rng, setting.clutter)}
+    moving = draw_passers(rng, time, view, passers, 0.3 + 0.25 * setting.clutter)
+    return drawn | {"view": view, "passers": moving}
 
 
 def subject_of(seed: int, video: int) -> Subject:
