@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,8 @@ def keypoints(
     if (origin == ESTIMATED).any():
         check_settings(settings, model)
         warn_about_box_scale(source, model)
-    api = describe_api(source, origin, settings)
+    copied = {"detector"} if (origin == DETECTED).any() else set()
+    api = describe_api(source, settings, copied, (origin == ESTIMATED).any())
     job.keep_to(api)
     hands = FoundKeypoints.none(len(origin))
     copy_labels(source, hands, np.flatnonzero(origin == KNOWN))
@@ -119,13 +121,13 @@ def keypoints(
 
 def find_joints(
     source: File, config: KeypointsConfig, progress: Progress = silent, *, job: Job, model: Path | None = None
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """What config.estimator knows of every hand in 3D, without labels.
 
     It is taken from the file where the file has it (joints of /keypoints that this estimator gave, else a detector's),
     and looked for on the crops where it has not. Returns xy (N, 21, 2) px of the crop and joints (N, 21, 3) m relative
-    to the wrist, NaN: unknown; reason (N,), why a hand has none ("": it has); origin (N,) of each. Raises as
-    `keypoints`.
+    to the wrist, NaN: unknown; reason (N,), why a hand has none ("": it has); origin (N,) of each; api, which of
+    MediaPipe's APIs it was. Raises as `keypoints`.
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     settings = EstimatorSettings(config.estimator, path_of(model), config)
@@ -139,10 +141,13 @@ def find_joints(
     missing = np.flatnonzero(~np.isfinite(hands.joints).all((1, 2)))
     if len(missing):
         check_settings(settings, model)
+    api = describe_api(source, settings, {"detector", "keypoints"} & set(origin), len(missing) > 0)
+    job.keep_to(api)
     estimate(source, hands, missing, job, settings, progress)
     hands.reason[(hands.reason == "") & ~np.isfinite(hands.joints).all((1, 2))] = "no 3D from the estimator"
     hands.reason[(hands.reason == "") & (hands.score.mean(1) < config.min_score)] = "score below --min-score"
-    return {"xy": hands.xy, "joints": hands.joints, "reason": hands.reason.astype(str), "origin": origin.astype(str)}
+    found = {"xy": hands.xy, "joints": hands.joints, "reason": hands.reason.astype(str), "origin": origin.astype(str)}
+    return found | {"api": api}
 
 
 def copy_keypoints(source: File, hands: FoundKeypoints, estimator: str) -> np.ndarray:
@@ -180,10 +185,14 @@ def path_of(model: File | Path | None) -> str | None:
     return None if model is None else str(model.path if isinstance(model, File) else model)
 
 
-def describe_api(source: File, origin: np.ndarray, settings: EstimatorSettings) -> dict[str, str]:
-    """Which of MediaPipe's APIs finds the keypoints; {}: it finds none. Raises HandtoolError for two different ones."""
-    copied = api_attrs(read_attrs(source, CROPS)) if (origin == DETECTED).any() else {}
-    found = describe_estimator(settings.name, settings.model) if (origin == ESTIMATED).any() else {}
+def describe_api(source: File, settings: EstimatorSettings, origins: set[str], looks: bool) -> dict[str, str]:
+    """Which of MediaPipe's APIs finds the points; {}: it finds none. Raises HandtoolError for two different ones.
+
+    origins: "detector", "keypoints": whose points are taken over. looks: whether some are looked for.
+    """
+    tables = {"detector": CROPS, "keypoints": KEYPOINTS}
+    copied = join_apis([api_attrs(read_attrs(source, tables[name])) for name in origins])
+    found = describe_estimator(settings.name, settings.model) if looks else {}
     if differ(copied, found) or is_mixed(copied):
         others = f"; the others would be found by the {name_api(found)}" if found else ""
         raise HandtoolError(

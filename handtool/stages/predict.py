@@ -4,7 +4,7 @@ with --smooth smoothed along each track."""
 import json
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,9 +72,7 @@ def predict(source: File, sink: Sink, config: PredictConfig, progress: Progress 
     return report | {"side_unknown_as_right": int((hands.side == UNKNOWN).sum()), "scale_source": scale_source}
 
 
-def predict_by_estimator(
-    source: File, sink: Sink, config: PredictByEstimatorConfig, found: dict[str, np.ndarray]
-) -> dict:
+def predict_by_estimator(source: File, sink: Sink, config: PredictByEstimatorConfig, found: dict[str, Any]) -> dict:
     """Write /predictions from what an estimator knows of every hand in 3D (`found`: of keypoints.find_joints).
 
     Where the camera is known, a hand is placed on the rays of its keypoints. Raises HandtoolError if no hand was seen,
@@ -90,14 +88,12 @@ def predict_by_estimator(
         told = ", ".join([*accounting.skipped, *accounting.failed])
         message = f"{source.path}: none of {accounting.total} hands could be predicted ({told})"
         raise HandtoolError(message, hint=f"look at them: handtool show {source.path}")
-    report = write(source, sink, columns, scale_source, accounting, config)
+    report = write(source, sink, columns, scale_source, accounting, config, found["api"])
     origins = Counter(found["origin"][columns["valid"]].tolist())
     return report | {"joints_from": dict(sorted(origins.items())), "scale_source": scale_source}
 
 
-def columns_of_estimate(
-    source: File, found: dict[str, np.ndarray], bone: str = "auto"
-) -> tuple[dict[str, np.ndarray], str]:
+def columns_of_estimate(source: File, found: dict[str, Any], bone: str = "auto") -> tuple[dict[str, np.ndarray], str]:
     """The columns of /predictions, and the source of the scale: "estimator" for its own size, "truth" or "given".
 
     bone: "auto" keeps the estimator's size. With "truth" or a length in mm the whole hand gets that size, by one factor
@@ -151,10 +147,11 @@ def write(
     scale_source: str,
     accounting: Accounting,
     config: PredictConfig | PredictByEstimatorConfig,
+    api: dict[str, str] | None = None,
 ) -> dict:
     """Smooth if that is asked for, write /predictions, and return the beginning of the report."""
     smoothed = smooth(source, columns, config) if config.smooth else None
-    attrs = {"scale_source": scale_source} | (describe_filter(config) if config.smooth else {})
+    attrs = {"scale_source": scale_source} | (describe_filter(config) if config.smooth else {}) | (api or {})
     store.write_table(sink, PREDICTIONS, columns, attrs=attrs)
     sink.inherit(source, but=(PREDICTIONS,))
     return {

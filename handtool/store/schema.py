@@ -149,7 +149,7 @@ PREDICTIONS = make_table(
     Column("absolute", "bool"),
     Column("scale", "f4", unit="m"),
     Column("vertices", "f4", (778, 3), unit="m", optional=True),
-    attrs=("scale_source", "smoothing"),
+    attrs=("scale_source", "smoothing", "mediapipe_api", "mediapipe_version", "task_sha256"),
 )
 
 CURVE = make_table(

@@ -12,6 +12,7 @@ from handtool.hands.hand_size import bone_lengths, usual_lengths
 from handtool.store import CROPS, KEYPOINTS, LABELS, PREDICTIONS
 
 NUM = 6
+API = {"mediapipe_api": "solutions", "mediapipe_version": "0.10.21"}
 ESTIMATE = 0.8  # what the estimator takes a hand of length 1 for
 
 
@@ -44,6 +45,7 @@ def looks(monkeypatch):
 
     monkeypatch.setattr("handtool.stages.keypoints.estimate", estimate)
     monkeypatch.setattr("handtool.stages.keypoints.check_settings", lambda *_: None)
+    monkeypatch.setattr("handtool.stages.keypoints.describe_estimator", lambda *_: API)
     return rows
 
 
@@ -71,7 +73,7 @@ def test_hands_are_placed_on_the_rays_at_the_estimators_size_or_stay_relative_to
     assert report["joints_from"] == {"detector": 5} and report["scale_source"] == "estimator"
     assert (report["in_camera_frame"], report["relative_to_wrist"]) == (4, 1)
     with store.open_file(tmp_path / "p.h5") as file:
-        assert store.read_attrs(file, PREDICTIONS)["scale_source"] == "estimator"
+        assert store.read_attrs(file, PREDICTIONS) == {"scale_source": "estimator", **API}
     assert handtool.run("predict", crops, tmp_path / "p.h5", model="mediapipe") == report and looks == [[5]]
 
 
@@ -133,6 +135,19 @@ def test_eval_scores_the_estimator_as_predict_and_eval_do(tmp_path, crops, looks
     np.testing.assert_array_equal(
         read(tmp_path / "r.h5", PREDICTIONS.joints), read(tmp_path / "p.h5", PREDICTIONS.joints)
     )
+
+
+def test_two_apis_in_one_file_of_predictions_are_refused(tmp_path, crops, looks):
+    with store.open_file(crops) as file, store.create_file(tmp_path / "k.h5", record(), [file]) as sink:
+        columns = dict(xy=np.ones((NUM, 21, 2)), score=np.ones((NUM, 21)), valid=np.ones(NUM, bool))
+        columns["joints"] = np.where(np.arange(NUM)[:, None, None] == 5, np.nan, np.ones((NUM, 21, 3)))
+        attrs = {"skeleton": "hand21", "model": "mediapipe", "joints_source": "mediapipe", "mediapipe_version": "1.2.3"}
+        store.write_table(sink, KEYPOINTS, columns, attrs | {"mediapipe_api": "tasks", "task_sha256": "f" * 64})
+        sink.inherit(file)
+        sink.finish({})
+    with pytest.raises(HandtoolError, match="Tasks API of 1.2.3 with task ffffffff; the others") as caught:
+        handtool.run("predict", tmp_path / "k.h5", tmp_path / "q.h5", model="mediapipe")
+    assert "--estimator mediapipe" in caught.value.hint
 
 
 def test_its_hands_are_smoothed_along_their_tracks(tmp_path, crops, looks):
