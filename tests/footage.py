@@ -102,6 +102,16 @@ def add_orientation(path, orientation: int) -> None:
     path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:])
 
 
+def add_focal_length(path, focal_mm: int, order: str = "<") -> None:
+    """Puts an EXIF header behind the JPEG's first marker whose Exif directory states the 35 mm equivalent. order: of
+    the bytes, "<" or ">"."""
+    tiff = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    tiff += struct.pack(order + "HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    tiff += struct.pack(order + "HHHIHHI", 1, 0xA405, 3, 1, focal_mm, 0, 0)
+    body, data = b"Exif\0\0" + tiff, path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:])
+
+
 def make_labelled(folder: Path, count: int = 6, size: int = 224, as_json: bool = False, **changes: object) -> Path:
     """A labelled set of plain pictures; `changes` replaces columns (None: leaves one out). Returns its folder."""
     rng = np.random.default_rng(3)

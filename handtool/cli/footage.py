@@ -17,7 +17,13 @@ Boxes = option(
     str | None, "--boxes FILE", "Known boxes of hands, in place of a detector: COCO json, 100DOH json, or CSV.", PANEL
 )
 Whole = option(bool, "--whole", "Each image already is the crop of one hand.", PANEL)
-Camera = option(str | None, "--camera FILE|fx,fy,cx,cy", "Intrinsics in px, or json {model, K, distortion}.", PANEL)
+Camera = option(
+    str | None,
+    "--camera FILE|fx,fy,cx,cy|fov=DEG|exif",
+    "Intrinsics in px, or json {model, K, distortion}; where nobody knows them, an assumption: the horizontal angle of "
+    "view (fov=65), or the focal length that images and videos state.",
+    PANEL,
+)
 MinScore = option(float, "--min-score SCORE", "Leave out hands whose score (0 to 1) is lower.", PANEL, min=0.0, max=1.0)
 MinHand = option(
     float, "--min-hand PX", "Leave out hands whose box is smaller (larger side, in the frame).", PANEL, min=0.0
@@ -34,5 +40,5 @@ Limit = option(int | None, "--limit N", "Take only the first N videos or images.
 
 
 def find_lens(camera: str | None) -> str | None:
-    """The file that --camera names; None where it gives the numbers."""
-    return camera if camera and "," not in camera else None
+    """The file that --camera names; None where it gives the numbers, or an assumption."""
+    return camera if camera and "," not in camera and not camera.startswith("fov=") and camera != "exif" else None

@@ -44,7 +44,8 @@ class Frame:
 
     name: what a list of boxes calls it (an image: its path; a video's frame 7: `path/clip.mp4#7`). jpeg: the file's own
     bytes where it is a JPEG. hands: those known to the source, None if unknown (then a detector is used). kept: False
-    for frames used only to follow hands from one kept frame to the next.
+    for frames used only to follow hands from one kept frame to the next. focal_35mm: mm, the equivalent on 35 mm film
+    that the file states, NaN: none.
     """
 
     image: np.ndarray
@@ -54,6 +55,7 @@ class Frame:
     jpeg: bytes | None = None
     hands: tuple[KnownHand, ...] | None = None
     kept: bool = True
+    focal_35mm: float = float("nan")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from handtool.sources.focal_length import focal_of_jpeg
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2".split())
@@ -51,7 +52,8 @@ def read_samples(samples: Iterable[Sample], tally: Tally, label: Label) -> Itera
         tally.saw(image)
         tally.decoded += 1
         tally.sampled += 1
-        yield Frame(image, sample.number, float("nan"), sample.name, jpeg, hands=hands)
+        focal = focal_of_jpeg(jpeg) if jpeg else float("nan")
+        yield Frame(image, sample.number, float("nan"), sample.name, jpeg, hands=hands, focal_35mm=focal)
     if not tally.decoded:
         tally.problem = NOTHING_READ
 

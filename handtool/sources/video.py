@@ -7,11 +7,13 @@ processes anyway.
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 
+from handtool.sources.focal_length import focal_of_video
 from handtool.sources.frame import DAMAGED, Frame, Sampling, Tally, Video
 
 SUFFIXES = frozenset(
@@ -42,7 +44,9 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
         stream.thread_count = 1
         tally.fps = float(stream.average_rate or stream.guessed_rate or np.nan)
         tally.duration = stated_duration(container, stream)
-        yield from keep_sampled(decode(container, stream, tally), Path(video.path).as_posix(), sampling, tally)
+        focal = focal_of_video(container.metadata, stream.metadata)
+        for frame in keep_sampled(decode(container, stream, tally), Path(video.path).as_posix(), sampling, tally):
+            yield frame if np.isnan(focal) else replace(frame, focal_35mm=focal)
     if not tally.decoded:
         tally.problem = tally.problem or "no frame could be decoded"
     elif not np.isfinite(tally.duration):

@@ -1,8 +1,9 @@
 """export: tables as csv, json or npz; predictions as a submission for a published data set; weights as safetensors, a
 torch file, or an ONNX model that runs without torch.
 
-Floats are written in the fewest digits that give the same number when read. Unknown values are `nan` in csv, null in
-json. Every table of hands begins with what identifies a hand: video, frame, time, track, side, box and score.
+Floats are written in the fewest digits that give the same number when read. Unknown values are `nan` in csv (a wrist
+without a place in space: empty cells), null in json. Every table of hands begins with what identifies a hand: video,
+frame, time, track, side, box and score.
 """
 
 import csv
@@ -58,6 +59,7 @@ POINTS_IN_CROP = (CROPS.landmarks, KEYPOINTS.xy, LABELS.keypoints, PREDICTIONS.k
 RENAMED = {KEYPOINTS.score: "keypoint_score"}  # `score` is the hand's in every table
 # Columns that are added to predictions:
 WRIST = Column("wrist", "f4", (3,), unit="m")  # NaN if the pose is relative to the wrist
+CAMERA_SOURCE = Column("camera_source", "utf8")  # known, assumed or none
 PALM_ROTATION = Column("palm_rotation", "f4", (3, 3), unit="1")
 SAMPLE_COLUMNS = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key": LABELS.sample_key}
 
@@ -166,7 +168,8 @@ def exported_columns(source: File, table: Table) -> list[Column]:
     if table is CROPS:
         return [column for column in own if column.name not in NOT_EXPORTED]
     hand = HAND if table in ROW_TABLES and source.has(CROPS) else ()
-    return [*hand, *own, *([WRIST, PALM_ROTATION] if table is PREDICTIONS else [])]
+    camera = [CAMERA_SOURCE] if source.has(CROPS) else []
+    return [*hand, *own, *([WRIST, *camera, PALM_ROTATION] if table is PREDICTIONS else [])]
 
 
 def exported_name(column: Column) -> str:
@@ -181,6 +184,11 @@ def read_values(source: File, column: Column, pixels: str | None, rows: slice | 
     if column is WRIST:
         absolute = read_column(source, PREDICTIONS.absolute, rows)
         return np.where(absolute[:, None], read_column(source, PREDICTIONS.joints, rows)[:, 0], np.float32(np.nan))
+    if column is CAMERA_SOURCE:
+        known = np.isfinite(read_column(source, CROPS.camera, rows)).all((1, 2))
+        has = source.has(CROPS.camera_assumed)
+        assumed = read_column(source, CROPS.camera_assumed, rows) if has else np.zeros(len(known), bool)
+        return np.where(known, np.where(assumed, "assumed", "known"), "none").astype(object)
     if column is PALM_ROTATION:
         side = read_column(source, CROPS.side, rows) if source.has(CROPS) else None
         return palm_rotation(read_column(source, PREDICTIONS.joints, rows), side)
@@ -218,6 +226,7 @@ def table_to_csv(source: File, table: Table, target: Path, pixels: str | None, p
                 head = [name for names in cells_of for name in names]
                 writer.writerow((["row"] if table in ROW_TABLES else []) + head)
             cells = [cell_texts(value) for value in values]
+            cells = [np.where(c == "nan", "", c) if column is WRIST else c for c, column in zip(cells, columns)]
             if table in ROW_TABLES:
                 cells.insert(0, np.arange(rows.start, rows.stop).astype(str)[:, None])
             writer.writerows(zip(*(column for block in cells for column in block.T.tolist())))

@@ -34,7 +34,8 @@ from handtool.store import (
     read_column,
     write_table,
 )
-from handtool.store.rows import nothing_known
+from handtool.store.rows import nothing_known, unknown_values
+from handtool.vision.camera_model import is_assumed
 from handtool.vision.contracts import Detection
 from handtool.vision.detectors import describe_detector
 from handtool.vision.hand_finder import FinderSettings, HandFinder
@@ -96,12 +97,22 @@ def extract(
     write_hands(sink, chunks, job, {"size": config.size, "box_scale": box_scale} | api)
     report = make_report(videos, outcomes, found.left_out) | {"box_scale": box_scale}
     report |= {"mediapipe": name_api(api)} if api else {}
+    report |= {"camera_source": count_cameras(outcomes)} if is_assumed(settings.camera) else {}
     if boxes is not None:
         looked_at = sum(
             outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes
         )
         report["boxes_in_the_file"] = {"on frames looked at": looked_at, "in all": in_file}
     return report | ({"shard": config.shard, "videos_of_all_shards": len(found.videos)} if config.shard else {})
+
+
+def count_cameras(outcomes: list[dict]) -> dict[str, int]:
+    """Hands by what is known of their camera."""
+    hands, known, assumed = (
+        sum(outcome.get(name, 0) for outcome in outcomes) for name in ("hands", "with_camera", "with_assumed_camera")
+    )
+    counts = {"known": known - assumed, "assumed": assumed, "none": hands - known}
+    return {name: count for name, count in counts.items() if count}
 
 
 def check_config(config: ExtractConfig, boxes: Path | None, model: Path | None) -> None:
@@ -214,6 +225,7 @@ def open_finder(
                 continue
             if known_video and frame.hands is None:
                 hands = join_truth(video, known_video, frame, [hand for hand, _, _ in hands], joined)
+            rows.focal_35mm = frame.focal_35mm
             rows.add(image, frame.number, frame.time, hands, frame.jpeg if image is frame.image else None)
             if rows.is_full:
                 job.save(part_name(number, chunk, blocks), rows.take_block())
@@ -308,7 +320,10 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
         (video, chunk, outcome) for video, outcomes in enumerate(videos) for chunk, outcome in enumerate(outcomes)
     ]
     known, total = [], sum(outcome["jpeg_bytes"] for _, _, outcome in chunks)
-    joints = any(outcome.get("with_joints") for _, _, outcome in chunks)  # a part of version 0.2.0 does not say
+    used = {  # whether any hand has something in an optional column; a part of version 0.2.0 does not say
+        name: any(outcome.get(count) for _, _, outcome in chunks)
+        for name, count in (("landmarks_joints", "with_joints"), ("camera_assumed", "with_assumed_camera"))
+    }
     with open_table(sink, CROPS, attrs=attrs, jpeg_bytes=total) as crops:
         for video, chunk, outcome in chunks:
             start = 0
@@ -318,8 +333,10 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
                 # known only at the end of the video
                 whole = {"side": outcome["side"][start:end], "track": outcome["tracks"][start:end]}
                 rows = {"video": np.full(end - start, video), "source_row": np.full(end - start, -1)}
-                found = columns.pop("landmarks_joints", np.full((end - start, 21, 3), np.nan, np.float32))
-                crops.append(columns | whole | rows | ({"landmarks_joints": found} if joints else {}))
+                for name, is_used in used.items():
+                    values = columns.pop(name, unknown_values(CROPS.by_name[name], end - start))
+                    rows |= {name: values} if is_used else {}
+                crops.append(columns | whole | rows)
                 known.append((end - start, labels))
                 start = end
     if names := {name for _, labels in known for name in labels}:

@@ -158,7 +158,22 @@ def write(
         "accounting": [each.as_report() for each in (accounting, smoothed) if each],
         "in_camera_frame": int((columns["absolute"] & columns["valid"]).sum()),
         "relative_to_wrist": int((~columns["absolute"] & columns["valid"]).sum()),
+        "camera_source": count_cameras(source),
     }
+
+
+def count_cameras(source: File) -> dict[str, int]:
+    """Hands by what is known of their camera."""
+    known = np.isfinite(store.read_column(source, CROPS.camera)).all((1, 2))
+    assumed = store.read_column(source, CROPS.camera_assumed) if source.has(CROPS.camera_assumed) else known & False
+    counts = {"known": (known & ~assumed).sum(), "assumed": assumed.sum(), "none": (~known).sum()}
+    if counts["none"]:
+        log.info(
+            "%d hands without a camera have no place in space, their joints are relative to the wrist; of videos and "
+            "images one can be assumed: --camera fov=65",
+            counts["none"],
+        )
+    return {name: int(count) for name, count in counts.items() if count}
 
 
 def describe_filter(config: PredictConfig | PredictByEstimatorConfig) -> dict:

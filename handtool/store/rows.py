@@ -51,8 +51,13 @@ class Chosen:
 def nothing_known(table: Table, count: int, names: Iterable[str] = ()) -> dict[str, object]:
     """Fill values for `count` unknown hands: the required columns of a table, and the optional ones among `names`."""
     columns = [column for column in table.columns if not column.optional or column.name in names]
-    filled = {column: np.full((count, *(n or 0 for n in column.shape)), column.fill) for column in columns}
+    filled = {column: unknown_values(column, count) for column in columns}
     return {column.name: array.tolist() if column.dtype == "utf8" else array for column, array in filled.items()}
+
+
+def unknown_values(column: Column, count: int) -> np.ndarray:
+    """(count, ...): the fill value of a column."""
+    return np.full((count, *(n or 0 for n in column.shape)), column.fill)
 
 
 def present_columns(files: list[File], table: Table) -> list[Column]:

@@ -89,6 +89,7 @@ CROPS = make_table(
     Column("landmarks_joints", "f4", (21, 3), unit="m", optional=True, fill=float("nan")),
     Column("crop_from_frame", "f8", (2, 3), unit="px"),
     Column("camera", "f8", (3, 3), unit="px"),
+    Column("camera_assumed", "bool", optional=True, fill=False),
     Column("source_row", "i8"),
     Column("jpeg", "u1", length="B"),
     Column("jpeg_offset", "i8", length="N+1"),

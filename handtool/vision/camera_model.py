@@ -1,4 +1,5 @@
-"""The camera of the footage, in OpenCV's model: its intrinsics, and the removal of lens distortion from pictures."""
+"""The camera of the footage, in OpenCV's model: its intrinsics, and the removal of lens distortion from pictures. Where
+nobody knows the intrinsics, they are assumed: from an angle of view, or from the focal length that a file states."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +11,13 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 
-FORMAT = 'fx,fy,cx,cy in px, or a json file {"model": "pinhole" | "fisheye", "K": 3x3, "distortion": [...]}'
+FORMAT = (
+    'fx,fy,cx,cy in px, a json file {"model": "pinhole" | "fisheye", "K": 3x3, "distortion": [...]}, or an assumption: '
+    "fov=DEGREES (horizontal) or exif (the focal length that a file states)"
+)
+FOV, EXIF = "fov=", "exif"
+NARROWEST, WIDEST = 1.0, 170.0  # horizontal angles of view, degrees
+FILM_DIAGONAL_MM = float(np.hypot(36, 24))
 COUNTS = {"pinhole": (0, 4, 5, 8, 12, 14), "fisheye": (0, 4)}
 
 
@@ -35,8 +42,40 @@ class CameraModel:
         return cv2.remap(image, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def read_camera_model(text: str) -> CameraModel:
-    """text: the value of `--camera`. Raises HandtoolError if it is neither four numbers nor such a file."""
+def is_assumed(text: str | None) -> bool:
+    """Whether the value of `--camera` only assumes a camera."""
+    return text is not None and (text.startswith(FOV) or text == EXIF)
+
+
+def read_fov(text: str) -> float:
+    """Degrees. Raises HandtoolError."""
+    try:
+        degrees = float(text.removeprefix(FOV))
+    except ValueError:
+        degrees = float("nan")
+    if not NARROWEST <= degrees <= WIDEST:
+        raise HandtoolError(f"--camera {text}: no angle of {NARROWEST:g} to {WIDEST:g} degrees", hint="--camera fov=65")
+    return degrees
+
+
+def assume_camera(text: str, width: int, height: int, focal_35mm: float) -> np.ndarray:
+    """(3, 3) K of an upright picture of that size, its axis through the middle; NaN where `exif` is asked for and the
+    file states no focal length. text: a value of `--camera` that `is_assumed`; focal_35mm: mm, NaN unknown."""
+    if text == EXIF:  # the same diagonal angle of view
+        focal = focal_35mm * np.hypot(width, height) / FILM_DIAGONAL_MM
+    else:
+        focal = width / 2 / np.tan(np.radians(read_fov(text)) / 2)
+    known = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    return known if np.isfinite(focal) else np.full((3, 3), np.nan)
+
+
+def read_camera_model(text: str) -> CameraModel | None:
+    """text: the value of `--camera`; None where it only assumes one, which depends on the picture. Raises HandtoolError
+    if it is neither four numbers, nor such a file, nor an assumption."""
+    if is_assumed(text):
+        if text != EXIF:
+            read_fov(text)
+        return None
     try:
         fx, fy, cx, cy = (float(number) for number in text.split(","))
         return check_camera_model(text, "pinhole", [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], [])

@@ -9,6 +9,7 @@ import numpy as np
 from handtool.config import BOX_SCALE, ExtractConfig
 from handtool.hands.boxes import apply_affine, box_of_points, larger_side, whole_image
 from handtool.hands.camera import crop_camera
+from handtool.vision.camera_model import assume_camera, is_assumed
 from handtool.vision.changes import Changes
 from handtool.vision.contracts import Detection
 from handtool.vision.cropping import BadBox, cut_square, encode_jpeg, hand_square, is_stored_upright, whole_square
@@ -27,6 +28,7 @@ TYPES = {
     "landmarks_joints": np.float32,
     "crop_from_frame": np.float64,
     "camera": np.float64,
+    "camera_assumed": bool,
     "labels/joints": np.float32,
     "labels/valid": bool,
     "labels/keypoints": np.float32,
@@ -37,7 +39,7 @@ TYPES = {
     "labels/extrinsics": np.float64,
     "labels/sample_id": np.int64,
 }
-OUTCOME = ("with_hands", "none_kept", "enlarged", "with_joints", "jpeg_bytes")
+OUTCOME = ("with_hands", "none_kept", "enlarged", "with_joints", "with_camera", "with_assumed_camera", "jpeg_bytes")
 # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
 Hand = tuple[Detection, np.ndarray, dict]
 
@@ -61,7 +63,9 @@ class Rows:
         self.changes = Changes(config.min_change)
         self.label_scales = array("f")  # of whole images whose label has all keypoints: crop side / side of their box
         self.with_hands = self.none_kept = 0  # frames
-        self.jpeg_bytes = self.enlarged = self.with_joints = 0  # bytes, hands, hands
+        self.jpeg_bytes = 0
+        self.enlarged = self.with_joints = self.with_camera = self.with_assumed_camera = 0  # hands
+        self.focal_35mm = float("nan")  # mm, as the file of the frame that comes next states it
 
     def add(self, image: np.ndarray, number: int, time: float, hands: list[Hand], jpeg: bytes | None) -> int:
         """The hands of one kept frame. Returns how many became rows.
@@ -110,6 +114,7 @@ class Rows:
         self, image: np.ndarray, region: np.ndarray, number: int, time: float, hand: Hand, jpeg: bytes | None
     ) -> None:
         seen, camera, label = hand
+        camera, assumed = self.assume(image, camera) if not label else (camera, False)
         crop, affine = cut_square(image, region, self.config.size)
         if jpeg is None or not np.array_equal(affine, np.eye(2, 3)) or not is_stored_upright(jpeg, image):
             jpeg = encode_jpeg(crop, self.config.quality)
@@ -127,6 +132,7 @@ class Rows:
             "landmarks_joints": np.full((21, 3), np.nan) if seen.joints is None else seen.joints,
             "crop_from_frame": affine,
             "camera": crop_camera(affine, camera),
+            "camera_assumed": assumed,
         }
         if label:
             if seen.whole and label["keypoints_valid"].all():
@@ -138,6 +144,17 @@ class Rows:
         self.jpeg_bytes += len(self.jpegs[-1])
         self.enlarged += not seen.whole
         self.with_joints += seen.joints is not None
+        self.with_assumed_camera += assumed
+        self.with_camera += bool(np.isfinite(camera).all())
+
+    def assume(self, image: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, bool]:
+        """The camera of a frame, and whether it is only assumed: where nobody knows it and --camera says how."""
+        if np.isfinite(camera).all() or not is_assumed(self.config.camera):
+            return camera, False
+        assert self.config.camera
+        height, width = image.shape[:2]
+        assumed = assume_camera(self.config.camera, width, height, self.focal_35mm)
+        return assumed, bool(np.isfinite(assumed).all())
 
     def as_outcome(self) -> dict:
         """The counts at the end of the video. tracks, side: (hands,); side_turned: hands whose track overruled their

@@ -73,6 +73,7 @@ def test_csv_gives_back_every_float(tmp_path):
         "wrist_x_m",
         "wrist_y_m",
         "wrist_z_m",
+        "camera_source",
         *(f"palm_rotation_{r}_{c}" for r in range(3) for c in range(3)),
     ]
 
@@ -85,13 +86,15 @@ def test_trajectories_say_where_when_and_which_way_each_hand_was(tmp_path, forma
     if format == "csv":
         head, lines = read_csv(tmp_path / "t")
         cells = dict(zip(head, zip(*lines)))
-        wrist = np.array([cells[f"wrist_{axis}_m"] for axis in "xyz"], np.float32).T
+        wrist = np.array([[cell or "nan" for cell in cells[f"wrist_{axis}_m"]] for axis in "xyz"], np.float32).T
+        assert [cells["wrist_x_m"][row] == "" for row in range(5)] == [False, True, True, False, False]
         palm = np.array([cells[f"palm_rotation_{r}_{c}"] for r in range(3) for c in range(3)], np.float32).T.reshape(
             5, 3, 3
         )
         found = {
             "video": cells["video"],
             "side": cells["side"],
+            "camera_source": cells["camera_source"],
             "track": np.array(cells["track"], int),
             "time": np.array(cells["time_s"], float),
         }
@@ -111,6 +114,7 @@ def test_trajectories_say_where_when_and_which_way_each_hand_was(tmp_path, forma
         and list(found["side"]) == np.array(["LEFT", "RIGHT"])[side].tolist()
     )
     np.testing.assert_allclose(np.array(found["time"], float), time)
+    assert list(found["camera_source"]) == ["known"] * 5
     assert list(found["track"]) == [-1] * 5
 
 

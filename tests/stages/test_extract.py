@@ -12,6 +12,7 @@ import pytest
 from comparing import assert_same_bytes as same
 from comparing import reasons
 from footage import (
+    add_focal_length,
     damage,
     make_boxes,
     make_labelled,
@@ -24,6 +25,7 @@ from footage import (
     write_image,
 )
 
+import handtool
 from handtool import store
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
@@ -167,6 +169,45 @@ def test_whole_images_are_padded_and_a_jpeg_of_the_right_size_keeps_its_bytes(tm
         )
 
 
+def test_a_camera_that_nobody_knows_is_assumed_and_the_files_that_follow_say_so(tmp_path):
+    footage, boxes = make_footage(tmp_path / "f")
+    report = run_stage(extract, [footage], tmp_path / "c.h5", ExtractConfig(camera="fov=60", **ONE), boxes=boxes)
+    assert report["camera_source"] == {"assumed": 8}
+    run_stage(extract, [footage / "still"], tmp_path / "n.h5", ExtractConfig(**ONE), boxes=boxes)
+    with store.open_file(tmp_path / "c.h5") as file, store.open_file(tmp_path / "n.h5") as other:
+        affine, camera = store.read_column(file, CROPS.crop_from_frame), store.read_column(file, CROPS.camera)
+        assert store.read_column(file, CROPS.camera_assumed).all() and not other.has(CROPS.camera_assumed)
+    edge = affine[0] @ [-0.5, 63 / 2, 1]  # the left edge of a 96 x 64 picture, half-way down, in the crop
+    ray = np.linalg.inv(camera[0]) @ [*edge, 1]
+    assert np.degrees(np.arctan2(ray[0], ray[2])) == pytest.approx(-30) and abs(ray[1] / ray[2]) < 1e-9
+    handtool.run("cat", [tmp_path / "c.h5", tmp_path / "n.h5"], tmp_path / "all.h5")
+    with store.open_file(tmp_path / "all.h5") as file:
+        assert store.read_column(file, CROPS.camera_assumed).tolist() == [True] * 8 + [False] * 3
+
+
+def test_the_focal_length_that_images_state_makes_a_camera_of_those_that_do(tmp_path):
+    for number in range(3):
+        write_image(tmp_path / "f" / f"{number}.jpg", picture(number, 3, (90, 60)))
+    add_focal_length(tmp_path / "f" / "0.jpg", 36)
+    add_focal_length(tmp_path / "f" / "2.jpg", 72)
+    report = run_stage(extract, [tmp_path / "f"], tmp_path / "c.h5", ExtractConfig(whole=True, camera="exif", **ONE))
+    assert report["camera_source"] == {"assumed": 2, "none": 1}
+    with store.open_file(tmp_path / "c.h5") as file:
+        affine, camera = store.read_column(file, CROPS.crop_from_frame), store.read_column(file, CROPS.camera)
+        assert store.read_column(file, CROPS.camera_assumed).tolist() == [True, False, True]
+    focal = camera[:, 0, 0] / affine[:, 0, 0]
+    assert focal[[0, 2]] == pytest.approx([90, 180]) and np.isnan(focal[1])  # film is 36 mm wide, and as 3:2
+
+
+def test_a_known_camera_is_not_assumed(tmp_path):
+    make_labelled(tmp_path / "set")
+    report = run_stage(extract, [tmp_path / "set"], tmp_path / "c.h5", ExtractConfig(camera="fov=60", **ONE))
+    assert report["camera_source"] == {"known": 6}
+    with store.open_file(tmp_path / "c.h5") as file:
+        assert not file.has(CROPS.camera_assumed)
+        assert np.isclose(store.read_column(file, CROPS.camera)[:, 0, 0], 400).all()
+
+
 def test_the_cameras_numbers_become_those_of_the_crop(tmp_path):
     footage, boxes = make_footage(tmp_path / "f")
     run_stage(
@@ -261,6 +302,7 @@ def test_the_command_says_what_was_done_and_an_empty_folder_is_exit_1(tmp_path, 
         (("absent",), 1, "absent does not exist"),
         ((footage, "--boxes", "absent.json"), 1, "absent.json"),
         ((footage, "--whole", "--camera", "1,2,3"), 1, "--camera 1,2,3"),
+        ((footage, "--whole", "--camera", "fov=wide"), 1, "--camera fov=wide: no angle of 1 to 170 degrees"),
         ((footage, "--whole", "--boxes", boxes), 2, "--boxes does nothing with --whole"),
     ):
         done = handtool("extract", *arguments, "-o", f"{text}.h5")
