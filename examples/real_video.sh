@@ -2,8 +2,8 @@
 # From real videos and a folder of labelled hands to a 3D-pose error, step by step, one file per step.
 #   examples/real_video.sh VIDEOS LABELLED OUT [MORE_SOURCES...]
 # VIDEOS and MORE_SOURCES: videos, or folders of videos or images; at least two videos, since a hand's positive is from another video.
-# LABELLED: hands with known joints (format: handtool/docs/DATA.md). Needs the extra `mediapipe`. Run it again to
-# continue where it stopped.
+# LABELLED: hands with known joints (format: handtool/docs/DATA.md). Needs the extra `mediapipe` and its model (handtool
+# doctor --download). Run it again to continue where it stopped.
 # The defaults suit two CPU cores; for real work set FPS, ARCH, SIZE, EPOCHS, FINETUNE_EPOCHS and GPUS.
 set -euo pipefail
 if [ $# -lt 3 ]; then sed -n '2,7p' "$0" | cut -c3-; exit 2; fi

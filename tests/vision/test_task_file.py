@@ -17,6 +17,7 @@ from handtool.vision import task_file
 from handtool.vision.task_file import RemoteFile, download
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
+ENOUGH = threading.Event()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -29,6 +30,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         body = {"/good": CONTENT, "/cut": CONTENT[:70_000], "/other": CONTENT[::-1]}.get(self.path, b"")
         self.wfile.write(body)
+        if self.path == "/stall":
+            self.wfile.write(CONTENT[:50_000])
+            self.wfile.flush()
+            ENOUGH.wait(10)
 
     def log_message(self, *_):
         pass
@@ -92,6 +97,14 @@ def test_anything_else_leaves_nothing_behind_and_names_what_to_fetch_by_hand(ser
     assert not list(cache.parent.iterdir())
     fetch(monkeypatch, f"{server}/good")  # the next try begins anew
     assert cache.read_bytes() == CONTENT
+
+
+def test_a_server_that_falls_silent_is_given_up(server, cache, monkeypatch):
+    monkeypatch.setattr(task_file, "TIMEOUT_S", 0.3)
+    with pytest.raises(HandtoolError, match=r"could not be read after [\d,]+ bytes \(.*timed out"):
+        fetch(monkeypatch, f"{server}/stall")
+    ENOUGH.set()
+    assert not list(cache.parent.iterdir())
 
 
 def test_a_file_larger_than_the_published_one_is_given_up(server, cache, monkeypatch):
