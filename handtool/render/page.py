@@ -23,9 +23,11 @@ body {
   margin: 0 auto; max-width: 62rem; padding: 2rem 1.2rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
+h1, h2, h3, td { overflow-wrap: anywhere; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+h3, h4 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+h4 { color: var(--faint); font-weight: 500; }
 p { margin: .4rem 0 .8rem; }
 .lead, figcaption, .faint { color: var(--faint); }
 nav a { color: var(--accent); margin-right: .8rem; white-space: nowrap; }
@@ -34,9 +36,14 @@ figure img, figure svg {
   height: auto; display: block; background: var(--card); border: 1px solid var(--rule); border-radius: 6px;
 }
 figure svg { width: 100%; }
+figure.chart { display: inline-block; vertical-align: top; width: 100%; max-width: 28.8rem; margin-right: .8rem; }
 figure img { max-width: 100%; margin: 0 auto; }
 figcaption { font-size: .88rem; margin-top: .35rem; }
 .scroll { overflow-x: auto; }
+.zoom { display: block; overflow-x: auto; }
+.zoom input { position: absolute; opacity: 0; }
+.zoom input:focus-visible + img { outline: 2px solid var(--accent); }
+.hint { display: none; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .34rem .9rem .34rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 th { color: var(--faint); font-weight: 500; }
@@ -45,13 +52,15 @@ pre {
   background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto;
   font: .85rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
 }
-svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
-svg .tick { fill: var(--faint); font-size: 11px; }
+svg text { font: 14px system-ui, sans-serif; fill: var(--ink); }
+svg .tick { fill: var(--faint); font-size: 13px; }
 svg .count { font-weight: 600; }
 svg .note { fill: var(--mark); paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
 svg .grid { stroke: var(--rule); }
 svg .axis { stroke: var(--faint); }
 svg .bar { fill: var(--accent); }
+svg .bar.again { fill: var(--c1); }
+svg .bar.lost { fill: var(--paper); stroke: var(--mark); stroke-dasharray: 3 2; }
 svg .joint { fill: var(--accent); fill-opacity: .75; }
 svg .bone { stroke: var(--faint); stroke-opacity: .5; stroke-width: 3; stroke-linecap: round; }
 svg .mark { stroke: var(--mark); stroke-dasharray: 4 3; }
@@ -63,7 +72,21 @@ svg .c2 { stroke: var(--c2); }
 svg .c3 { stroke: var(--c3); }
 svg .c4 { stroke: var(--c4); }
 svg .c5 { stroke: var(--c5); }
-@media (max-width: 44rem) { figure.chart { overflow-x: auto; } figure.chart svg { min-width: 36rem; } }
+@media (max-width: 44rem) {
+  body { padding: 1.2rem 1rem 3rem; }
+  figure.chart { max-width: none; margin-right: 0; }
+  thead { position: absolute; clip-path: inset(50%); }
+  table, tbody, tr, td, td.n { display: block; }
+  tr { border-bottom: 1px solid var(--rule); padding: .5rem 0; }
+  td, td.n { display: flex; justify-content: space-between; gap: 1.2rem; border: 0; padding: .1rem 0; }
+  td, td.n { text-align: right; white-space: normal; }
+  td::before { content: attr(data-of); color: var(--faint); text-align: left; flex-shrink: 0; max-width: 50%; }
+  td:first-child { font-weight: 600; text-align: left; justify-content: start; }
+  td:first-child::before, td:empty { display: none; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .hint { display: inline; }
+  .zoom input:checked + img { max-width: none; }
+}
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   nav { display: none; }
@@ -96,17 +119,16 @@ def page(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
 
 
 def table(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns of numbers are aligned right; None is a dash; everything is escaped."""
+    """Columns of numbers are aligned right; None is a dash; everything is escaped. On a narrow screen each row is a
+    card whose first cell is its title, and every other cell is named."""
     numeric = [bool(rows) and all(is_number(row[i]) or row[i] is None for row in rows) for i in range(len(columns))]
 
-    def cell(value: object, tag: str, right: bool) -> str:
-        return f"<{tag}{' class=n' if right else ''}>{escape(as_text(value))}</{tag}>"
+    def cell(name: str, value: object, right: bool) -> str:
+        kind = " class=n" if right else ""
+        return f'<td{kind} data-of="{escape(name, True)}">{escape(as_text(value))}</td>'
 
-    head = "".join(cell(name, "th", right) for name, right in zip(columns, numeric, strict=True))
-    body = "".join(
-        "<tr>" + "".join(cell(value, "td", right) for value, right in zip(row, numeric, strict=True)) + "</tr>"
-        for row in rows
-    )
+    head = "".join(f"<th{' class=n' * right}>{escape(name)}</th>" for name, right in zip(columns, numeric, strict=True))
+    body = "".join("<tr>" + "".join(map(cell, columns, row, numeric)) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -125,16 +147,17 @@ def as_text(value: object) -> str:
 
 
 def figure(content: str, caption: str) -> str:
-    """content: SVG or an image element; caption: plain text. On a phone a chart keeps its size and scrolls sideways."""
+    """content: SVG or an image element; caption: plain text. Two charts stand side by side where there is room."""
     kind = " class=chart" if content.startswith("<svg") else ""
-    return f"<figure{kind}>{content}<figcaption>{escape(caption)}</figcaption></figure>"
+    hint = "" if kind else '<span class="hint"> Tap it for its full size.</span>'
+    return f"<figure{kind}>{content}<figcaption>{escape(caption)}{hint}</figcaption></figure>"
 
 
 def picture(jpeg: bytes, width: int, height: int, description: str) -> str:
-    data = base64.b64encode(jpeg).decode()
-    return (
-        f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{escape(description, True)}">'
-    )
+    """As wide as the screen; on a narrow one a tap shows it in its full size, without a script."""
+    data, told = base64.b64encode(jpeg).decode(), escape(description, True)
+    image = f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{told}">'
+    return f'<label class="zoom"><input type="checkbox" aria-label="full size of {told}">{image}</label>'
 
 
 def shell(lines: list[str]) -> str:

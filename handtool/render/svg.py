@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 from handtool.hands.skeleton import BONES, JOINTS
 from handtool.render.plots import bin_counts, nice_ticks, smooth, widen
 
-WIDTH, HEIGHT = 720, 280
-LEFT, TOP, RIGHT, BOTTOM = 62, 26, 16, 40
+WIDTH, HEIGHT = 480, 250  # text of 14 units: legible where a phone shows 480 units on 350 px
+LEFT, TOP, RIGHT, BOTTOM = 58, 28, 16, 44
+LETTER = 7.6  # width of a letter of that text
 MAX_POINTS = 800  # of a line; more cannot be seen
 # Places of the 21 joints in a drawing, as shares of its width and height: a left palm, or the back of a right hand.
 OPEN_HAND = (
@@ -50,15 +52,15 @@ class Chart:
             y = self.y(tick)
             self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             self.parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-        for tick in nice_ticks(*self.x_range, 7):
+        for tick in nice_ticks(*self.x_range, 5):
             x, y = self.x(tick), HEIGHT - BOTTOM + 17
             self.parts.append(f'<text class="tick" x="{x:.1f}" y="{y}" text-anchor="middle">{tick:g}</text>')
         bottom = HEIGHT - BOTTOM
         self.parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
         self.parts.append(
-            f'<text class="name" x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">{escape(x_name)}</text>'
+            f'<text class="name" x="{WIDTH - RIGHT}" y="{HEIGHT - 7}" text-anchor="end">{escape(x_name)}</text>'
         )
-        self.parts.append(f'<text class="name" x="{LEFT - 50}" y="14">{escape(y_name)}</text>')
+        self.parts.append(f'<text class="name" x="{LEFT - 50}" y="16">{escape(y_name)}</text>')
 
     def x(self, value: float) -> float:
         low, high = self.x_range
@@ -80,12 +82,13 @@ class Chart:
 
     def legend(self, names: list[str]) -> None:
         """The colours and their names, below the axes."""
-        across = 3 if max(map(len, names)) < 24 else 1
+        longest = max(map(len, names))
+        across = 3 if longest < 12 else 2 if longest < 20 else 1
         for i, name in enumerate(names):
-            x, y = LEFT + (i % across) * (WIDTH - LEFT) // across, HEIGHT + 12 + 17 * (i // across)
-            self.parts.append(f'<line class="line c{i % 6}" x1="{x}" x2="{x + 22}" y1="{y - 4}" y2="{y - 4}"/>')
-            self.parts.append(f'<text class="name" x="{x + 29}" y="{y}">{escape(cut(name, 85))}</text>')
-        self.height = HEIGHT + 6 + 17 * -(-len(names) // across)
+            x, y = 14 + (i % across) * (WIDTH - 14) // across, HEIGHT + 14 + 19 * (i // across)
+            self.parts.append(f'<line class="line c{i % 6}" x1="{x}" x2="{x + 22}" y1="{y - 5}" y2="{y - 5}"/>')
+            self.parts.append(f'<text class="name" x="{x + 29}" y="{y}">{escape(cut(name, 54))}</text>')
+        self.height = HEIGHT + 8 + 19 * -(-len(names) // across)
 
     def finish(self) -> str:
         return sheet(WIDTH, self.height, self.what, self.parts)
@@ -108,7 +111,7 @@ def curve_chart(step: np.ndarray, loss: np.ndarray, what: str) -> str:
     chart.line(step, np.clip(loss, None, high), "pale")
     mean = np.clip(smooth(loss), None, high)
     chart.line(step, mean, "line")
-    chart.note(f"{loss[0]:.4g} at the start, {mean[-1]:.4g} at the end", WIDTH - RIGHT, 14, "end")
+    chart.note(f"{loss[0]:.4g} at the start, {mean[-1]:.4g} at the end", WIDTH - RIGHT, 16, "end")
     return chart.finish()
 
 
@@ -145,28 +148,27 @@ def shares_chart(curves: dict[str, tuple[np.ndarray, np.ndarray]], x_name: str, 
 
 def intervals_chart(rows: Sequence[tuple[Any, ...]], x_name: str, what: str) -> str:
     """(name, mean, low, high) from top to bottom: a point and its interval, which is left out if unknown."""
-    row, left = 30, min(330, 30 + 7 * max(len(name) for name, *_ in rows))
+    row, left = 44, 16
     values = np.array([row[1:] for row in rows], float)
     low, high = widen(float(np.nanmin(values)), float(np.nanmax(values)))
-    bottom = row * len(rows) + 12
+    bottom = row * len(rows) + 8
 
     def place(value: float) -> float:
-        return left + (value - low) / (high - low) * (WIDTH - left - RIGHT - 50)
+        return left + (value - low) / (high - low) * (WIDTH - left - RIGHT - 64)
 
     parts = []
-    for tick in nice_ticks(low, high, 6):
+    for tick in nice_ticks(low, high, 5):
         parts.append(f'<line class="grid" x1="{place(tick):.1f}" x2="{place(tick):.1f}" y1="6" y2="{bottom}"/>')
         parts.append(f'<text class="tick" x="{place(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
     for i, (name, mean, least, most) in enumerate(rows):
-        y = i * row + 22
-        short = escape(cut(name, (left - 30) // 7))
-        parts.append(f'<text class="name" x="{left - 14}" y="{y + 4}" text-anchor="end">{short}</text>')
+        y = i * row + 34
+        parts.append(f'<text class="name" x="{left}" y="{y - 14}">{escape(cut(name, 50))}</text>')
         if np.isfinite([least, most]).all():
             parts.append(f'<line class="line" x1="{place(least):.1f}" x2="{place(most):.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="joint" cx="{place(mean):.1f}" cy="{y}" r="4.5"/>')
         parts.append(f'<text class="count" x="{WIDTH - RIGHT}" y="{y + 4}" text-anchor="end">{mean:.2f}</text>')
-    parts.append(f'<text class="name" x="{WIDTH - RIGHT}" y="{bottom + 32}" text-anchor="end">{escape(x_name)}</text>')
-    return sheet(WIDTH, bottom + 40, what, parts)
+    parts.append(f'<text class="name" x="{WIDTH - RIGHT}" y="{bottom + 34}" text-anchor="end">{escape(x_name)}</text>')
+    return sheet(WIDTH, bottom + 42, what, parts)
 
 
 def cut(name: str, most: int) -> str:
@@ -174,36 +176,42 @@ def cut(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) + 1 + most // 2 - most :]}"
 
 
-def hands_chart(errors_mm: dict[str, np.ndarray], what: str) -> str:
-    """name -> (21,) mm: a drawn hand each, two in a row; a joint's area is its error relative to the largest."""
-    width, height = WIDTH // 2, 330
-    parts = []
-    for i, (name, values) in enumerate(errors_mm.items()):
-        points = np.array(OPEN_HAND) * (width - 60, height - 60) + (i % 2 * width + 20, i // 2 * height + 36)
-        most = max(float(np.nanmax(values)), 1e-9)
-        parts.append(f'<text class="name" x="{i % 2 * width + 16}" y="{i // 2 * height + 20}">{escape(name)}</text>')
-        for parent, child in BONES:
-            (x1, y1), (x2, y2) = points[parent], points[child]
-            parts.append(f'<line class="bone" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>')
-        for joint, ((x, y), value) in enumerate(zip(points, values, strict=True)):
-            if np.isfinite(value):
-                radius = 11 * (max(value, 0.0) / most) ** 0.5
-                circle = f'<circle class="joint" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
-                parts.append(f"{circle}<title>{JOINTS[joint]}</title></circle>")
-                parts.append(f'<text class="tick" x="{x + radius + 3:.1f}" y="{y + 4:.1f}">{value:.1f}</text>')
-    return sheet(WIDTH, height * -(-len(errors_mm) // 2), what, parts)
+def hand_chart(errors_mm: np.ndarray, what: str) -> str:
+    """(21,) mm on a drawn hand; a joint's area is its error relative to the largest."""
+    height, parts = 400, []
+    points = np.array(OPEN_HAND) * (WIDTH - 130, height - 50) + (50, 26)
+    most = max(float(np.nanmax(errors_mm)), 1e-9)
+    for parent, child in BONES:
+        (x1, y1), (x2, y2) = points[parent], points[child]
+        parts.append(f'<line class="bone" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>')
+    for joint, ((x, y), value) in enumerate(zip(points, errors_mm, strict=True)):
+        if np.isfinite(value):
+            radius = 11 * (max(value, 0.0) / most) ** 0.5
+            circle = f'<circle class="joint" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+            parts.append(f"{circle}<title>{JOINTS[joint]}</title></circle>")
+            parts.append(f'<text class="tick" x="{x + radius + 3:.1f}" y="{y + 4:.1f}">{value:.1f}</text>')
+    return sheet(WIDTH, height, what, parts)
 
 
-def funnel_chart(steps: list[tuple[str, int, str]], what: str) -> str:
-    """(name, count, what happened to the others) from top to bottom; bars by square root, to show small counts."""
-    row, left, most = 46, 190, max((count for _, count, _ in steps), default=1)
-    parts = []
-    for i, (name, count, rest) in enumerate(steps):
-        y = i * row + 6
-        width = max(2.0, (WIDTH - left - 110) * (count / max(most, 1)) ** 0.5)
-        parts.append(f'<text class="name" x="{left - 12}" y="{y + 17}" text-anchor="end">{escape(name)}</text>')
-        parts.append(f'<rect class="bar" x="{left}" y="{y}" width="{width:.1f}" height="24" rx="3"/>')
-        parts.append(f'<text class="count" x="{left + width + 8:.1f}" y="{y + 17}">{count:,}</text>')
-        if rest:
-            parts.append(f'<text class="tick" x="{left}" y="{y + 36}">{escape(rest)}</text>')
-    return sheet(WIDTH, row * len(steps) + 8, what, parts)
+def funnel_chart(steps: list[tuple[str, list[tuple[str, int, str]]]], what: str) -> str:
+    """Steps from top to bottom, each with its bars: (name, count, what happened to the others). Bars by square root,
+    to show small counts."""
+    most = max((count for _, bars in steps for _, count, _ in bars), default=1)
+    parts, y = [], 4.0
+    for title, bars in steps:
+        parts.append(f'<text class="count" x="12" y="{y + 16:.0f}">{escape(title)}</text>')
+        y += 22
+        for name, count, rest in bars:
+            width = max(2.0, (WIDTH - 24 - 90) * (count / max(most, 1)) ** 0.5)
+            if name:
+                parts.append(f'<text class="name" x="12" y="{y + 13:.0f}">{escape(cut(name, 58))}</text>')
+                y += 18
+            parts.append(f'<rect class="bar" x="12" y="{y:.0f}" width="{width:.1f}" height="18" rx="3"/>')
+            parts.append(f'<text class="count" x="{12 + width + 8:.1f}" y="{y + 14:.0f}">{count:,}</text>')
+            y += 22
+            for line in wrap(rest, int((WIDTH - 24) / LETTER * 1.1)):
+                parts.append(f'<text class="tick" x="12" y="{y + 12:.0f}">{escape(line)}</text>')
+                y += 16
+            y += 4
+        y += 8
+    return sheet(WIDTH, round(y), what, parts)

@@ -1,8 +1,10 @@
 """report: one HTML page about one or several files."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,15 @@ import numpy as np
 from handtool import __version__
 from handtool.config import ReportConfig
 from handtool.errors import HandtoolError
+from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.skeleton import JOINTS
 from handtool.render.canvas import encode_jpeg
+from handtool.render.motion_section import Motion, Poses, find_tracks, motion_section
 from handtool.render.page import as_text, figure, page, picture, shell, table
 from handtool.render.scores import pck_curves
-from handtool.render.svg import curve_chart, funnel_chart, hands_chart, histogram_chart, intervals_chart, shares_chart
+from handtool.render.svg import curve_chart, funnel_chart, hand_chart, histogram_chart, intervals_chart, shares_chart
 from handtool.store import (
+    CROPS,
     CURVE,
     EMBEDDINGS,
     KEYPOINTS,
@@ -25,9 +30,11 @@ from handtool.store import (
     PREDICTIONS,
     TABLES,
     File,
+    read_attrs,
     read_column,
     read_metrics,
     rebuild_commands,
+    video_names,
 )
 
 NOT_FIGURES = (
@@ -41,7 +48,7 @@ NOT_FIGURES = (
     "hands_drawn",
 )
 MAIN_FIGURES = ("hands", "mean_mm", "median_mm", "auc_0_50mm")
-COMPARED = ("pa_mpjpe", "mpjpe_root")  # protocols of the comparison and of the errors by joint
+COMPARED = ("pa_mpjpe", "mpjpe_root")  # the main protocols: of the comparison and of the errors by joint, and first
 Draw = Callable[[File, str], np.ndarray]
 Compare = Callable[[list[File], tuple[str, ...], int], list[dict]]
 
@@ -54,11 +61,12 @@ def report(sources: list[File], config: ReportConfig, draw: Draw, compare: Compa
     pictures, left_out = draw_pictures(sources, config, draw)
     sections = [
         ("Files", files_section(sources)),
-        ("From start to end", funnel_chart_of(chain)),
+        ("From start to end", funnel_chart_of(chain, sources)),
         ("Pairs", "".join(map(pairs_section, files_with(sources, PAIRS.group)))),
         ("Training", "".join(map(curve_section, files_with(sources, CURVE.group)))),
         ("Comparison", comparison_section([source for source in sources if source.owns("metrics")], config, compare)),
         ("Results", "".join(map(metrics_section, files_with(sources, "metrics")))),
+        ("Motion", motion_of(sources)),
         ("Pictures", pictures),
         ("How it was made", provenance_section(chain)),
     ]
@@ -105,23 +113,44 @@ def made_by(source: File) -> str:
     return source.provenance[-1]["program"] if source.provenance else "unknown"
 
 
-def funnel_chart_of(chain: list[dict]) -> str:
-    """The counts of each step: done, and not done with the reasons."""
-    steps = []
+def funnel_chart_of(chain: list[dict], sources: list[File]) -> str:
+    """The counts of each step: done, and not done with the reasons; a bar for each file that was made so."""
+    names, steps = output_names(chain, sources), dict[str, dict[tuple[int, str], list[str]]]()
     for entry in chain:
         verb = entry["program"].split()[-1]
-        for item in entry.get("report", {}).get("accounting", []):
-            lost = {**item["skipped"], **item["failed"]}
-            rest = ", ".join(f"{reason}: {count:,}" for reason, count in lost.items())
-            steps.append((f"{verb}: {item['what']}", int(item["done"]), f"not done: {rest}" if rest else ""))
+        counts = [
+            (f"{verb}: {item['what']}", int(item["done"]), {**item["skipped"], **item["failed"]})
+            for item in entry.get("report", {}).get("accounting", [])
+        ]
         if "pairs" in entry.get("report", {}):
-            steps.append((f"{verb}: pairs", int(entry["report"]["pairs"]), ""))
+            counts.append((f"{verb}: pairs", int(entry["report"]["pairs"]), {}))
+        for what, count, lost in counts:
+            rest = ", ".join(f"{reason}: {number:,}" for reason, number in lost.items())
+            bars = steps.setdefault(what, {})
+            bars.setdefault((count, f"not done: {rest}" if rest else ""), []).append(names.get(entry["uuid"], ""))
     if not steps:
         return ""
-    times = Counter(steps)
-    steps = [(name + f", {n} times" * (n > 1), count, rest) for (name, count, rest), n in times.items()]
-    caption = "What each step gave, and what became of the rest. Bar length is the square root of the count."
-    return figure(funnel_chart(steps, "Counts after each step"), caption)
+    shown = [
+        (what, [(", ".join(filter(None, made)), count, rest) for (count, rest), made in bars.items()])
+        for what, bars in steps.items()
+    ]
+    caption = (
+        "What each step gave, file by file, and what became of the rest. Bar length is the square root of the count."
+    )
+    return figure(funnel_chart(shown, "Counts after each step"), caption)
+
+
+def output_names(chain: list[dict], sources: list[File]) -> dict[str, str]:
+    """uuid of what a step made -> the name of its file: as it is here, as another step read it, or as the command wrote
+    it."""
+    names = {}
+    for entry in chain:
+        words = shlex.split(entry.get("command", ""))
+        written = [after for word, after in zip(words, words[1:]) if word in ("-o", "--output")]
+        names[entry["uuid"]] = Path(written[0]).name if len(written) == 1 and written[0] != "-" else ""
+    read = [item for entry in chain for item in entry["inputs"] if item.get("uuid") and item["path"] != "-"]
+    names |= {item["uuid"]: Path(item["path"]).name for item in read}
+    return names | {source.uuid: source.path.name for source in sources}
 
 
 def pairs_section(source: File) -> str:
@@ -220,30 +249,29 @@ def nan_of_none(value: Any) -> float:
 
 
 def metrics_section(source: File) -> str:
-    """A table with a row per protocol, PCK curves, and the errors of the joints on a drawn hand."""
+    """Tables with a row per protocol, the main ones first, PCK curves, and the errors of the joints on a drawn hand."""
     metrics = read_metrics(source)
     protocols = {
         name: values for name, values in metrics.items() if name not in METRIC_ARRAYS and isinstance(values, dict)
     }
-    rows = [metrics_row(name, values) for name, values in protocols.items()]
-    html = f"<h3>{escape(source.path.name)}</h3>"
-    html += table(
-        ["protocol", "alignment", "average", "hands", "mean, mm", "95 %", "median, mm", "AUC 0-50 mm", "further"], rows
-    )
+    first = [metrics_row(name, protocols[name]) for name in COMPARED if name in protocols]
+    rest = [metrics_row(name, values) for name, values in protocols.items() if name not in COMPARED]
+    columns = ["protocol", "mean, mm", "95 %", "median, mm", "AUC 0-50 mm", "hands", "alignment", "average", "further"]
+    html = f"<h3>{escape(source.path.name)}</h3>" + (table(columns, first) if first else "")
+    html += ("<h4>Other protocols</h4>" if first and rest else "") + (table(columns, rest) if rest else "")
     notes = [f"Scale of the predicted hands: {first_known(protocols, 'scale_source') or 'unknown'}."]
     notes += [f"Interval of the mean: {interval}." for interval in [first_known(protocols, "interval")] if interval]
     html += f'<p class="faint">{escape(" ".join(notes))}</p>'
     if curves := pck_curves(metrics.get("pck", {})):
+        curves = {name: curves[name] for name in (*COMPARED, *curves) if name in curves}
         html += figure(
             shares_chart(curves, "error, mm", "PCK"), "Share of joints whose error is at most so large (PCK)."
         )
-    by_joint = {name: np.asarray(metrics.get("per_joint", {}).get(f"{name}_mm", ()), float) for name in COMPARED}
-    if by_joint := {
-        name: values for name, values in by_joint.items() if len(values) == len(JOINTS) and np.isfinite(values).any()
-    }:
-        html += figure(
-            hands_chart(by_joint, "Mean error of each joint"), "Mean error of each joint, mm: the area of its point."
-        )
+    for name in COMPARED:
+        errors_mm = np.asarray(metrics.get("per_joint", {}).get(f"{name}_mm", ()), float)
+        if len(errors_mm) == len(JOINTS) and np.isfinite(errors_mm).any():
+            caption = f"{name}: mean error of each joint, mm: the area of its point."
+            html += figure(hand_chart(errors_mm, f"Mean error of each joint, {name}"), caption)
     return html
 
 
@@ -257,17 +285,8 @@ def metrics_row(name: str, values: dict) -> list[object]:
     words = ", ".join(f"{key} {as_text(v)}" for key, v in further.items() if v not in (None, 0))
     hands, mean, median, auc = (number(values.get(key)) for key in MAIN_FIGURES)
     interval = between(values.get("mean_low_mm"), values.get("mean_high_mm"))
-    return [
-        name,
-        str(values.get("alignment", "")),
-        str(values.get("average", "")),
-        hands,
-        mean,
-        interval,
-        median,
-        auc,
-        words,
-    ]
+    alignment, average = (str(values.get(key, "")) for key in ("alignment", "average"))
+    return [name, mean, interval, median, auc, hands, alignment, average, words]
 
 
 def number(value: Any) -> object:
@@ -276,6 +295,42 @@ def number(value: Any) -> object:
         return value
     value = np.asarray(value).item() if np.ndim(value) == 0 else str(np.asarray(value).tolist())
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def motion_of(sources: list[File]) -> str:
+    """Each file with predictions of tracks, and of the others one for each set of crops."""
+    html, told = "", set[str]()
+    for source in sorted(sources, key=lambda source: not source.owns(PREDICTIONS.group)):
+        if source.has(CROPS) and (source.owns(PREDICTIONS.group) or source.owner(CROPS.group).uuid not in told):
+            motion = read_motion(source)
+            html += motion_section(motion, source.path.name, covered=source.owner(CROPS.group).uuid not in told)
+            told.add(source.owner(CROPS.group).uuid)
+    return html
+
+
+def read_motion(source: File) -> Motion:
+    """The tracks of a file, and of predictions how to read the poses of some rows."""
+    video, track, time, side = (
+        read_column(source, column) for column in (CROPS.video, CROPS.track, CROPS.time, CROPS.side)
+    )
+    found = CROPS.by_name.get("found")
+    again = read_column(source, found) != 0 if found and source.has(found) else np.zeros(len(video), bool)
+    motion = Motion(video_names(source), list(find_tracks(video, track, time, side, again)))
+    if source.has(PREDICTIONS):
+        counted = [entry.get("report", {}).get("still_hands") for entry in source.provenance]
+        motion.counted = next(filter(None, reversed(counted)), None)
+        motion.smoothing = read_attrs(source, PREDICTIONS).get("smoothing")
+        motion.read_poses = lambda rows: read_poses(source, rows)
+    return motion
+
+
+def read_poses(source: File, rows: np.ndarray) -> Poses:
+    joints, keypoints, valid, absolute = (
+        read_column(source, PREDICTIONS.by_name[name], rows) for name in ("joints", "keypoints", "valid", "absolute")
+    )
+    frame_from_crop = invert(read_column(source, CROPS.crop_from_frame, rows))
+    joints = np.where(valid[:, None, None], joints, np.nan).astype(np.float64)
+    return Poses(joints, apply_affine(frame_from_crop, keypoints.astype(np.float64)), valid, absolute)
 
 
 def draw_pictures(sources: list[File], config: ReportConfig, draw: Draw) -> tuple[str, int]:

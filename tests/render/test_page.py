@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from handtool.render.page import as_text, figure, page, picture, shell, table
-from handtool.render.svg import MAX_POINTS, curve_chart, funnel_chart, histogram_chart, shares_chart
+from handtool.render.svg import (
+    LEFT,
+    MAX_POINTS,
+    RIGHT,
+    WIDTH,
+    curve_chart,
+    funnel_chart,
+    hand_chart,
+    histogram_chart,
+    intervals_chart,
+    shares_chart,
+)
 
 NASTY = "<script>alert(\"x\")</script> & 'q'"
 
@@ -21,7 +32,9 @@ def test_charts_are_well_formed_and_name_what_they_show():
     charts = [
         curve_chart(np.arange(3000), rng.normal(size=3000), NASTY),
         histogram_chart(rng.normal(size=500), NASTY, "n", NASTY),
-        funnel_chart([(NASTY, 100, NASTY), ("hands", 0, "")], NASTY),
+        funnel_chart([(NASTY, [(NASTY, 100, NASTY), ("b", 3, "")]), ("hands", [("", 0, "")])], NASTY),
+        intervals_chart([(NASTY, 3.0, 2.0, 5.0), ("b", 4.0, np.nan, np.nan)], NASTY, NASTY),
+        hand_chart(np.arange(21.0), NASTY),
         shares_chart({NASTY: (np.linspace(0, 50, 100), np.linspace(0, 1, 100))}, "mm", NASTY),
     ]
     for chart in charts:
@@ -33,7 +46,7 @@ def test_a_long_curve_is_thinned_and_spans_the_whole_chart():
     lines = parse(curve_chart(np.arange(5000), np.linspace(9, 1, 5000), "loss")).findall("polyline")
     points = [[tuple(map(float, p.split(","))) for p in line.get("points").split()] for line in lines]
     assert all(len(p) == MAX_POINTS for p in points)
-    assert points[0][0][0] == pytest.approx(62) and points[0][-1][0] == pytest.approx(720 - 16)
+    assert points[0][0][0] == pytest.approx(LEFT) and points[0][-1][0] == pytest.approx(WIDTH - RIGHT)
     assert points[0][0][1] < points[0][-1][1], "larger losses stand higher"
 
 
@@ -57,8 +70,24 @@ def test_a_page_escapes_everything_and_asks_for_nothing():
     html = page(NASTY, NASTY, [(NASTY, body)])
     assert "<script" not in html and "alert(&quot;" in html
     assert not re.search(r"(src|href)=[\"']?(https?:|//)", html) and "@import" not in html and "url(" not in html
-    assert "1,234" in html and "<td class=n>–</td>" in html
+    assert "1,234" in html and '<td class=n data-of="n">–</td>' in html
     assert "prefers-color-scheme: dark" in html and "@media print" in html
+
+
+def test_no_chart_is_wider_than_a_narrow_screen_can_show():
+    """Text of 14 units on 480 is 10 px high on the 358 px that a phone leaves."""
+    name = "a-long-name-of-a-result-file-with-its-settings-0.1-and-its-seed-7"
+    charts = [
+        funnel_chart([("extract: hands", [(name, 100, "no hand found: 38, not sampled: 70, " * 4)])], "f"),
+        intervals_chart([(name, 3.0, 2.0, 5.0)], "mm", "i"),
+        shares_chart({name: (np.arange(9), np.arange(9) / 8), "b": (np.arange(9), np.arange(9) / 8)}, "mm", "s"),
+    ]
+    for chart in map(parse, charts):
+        assert chart.get("viewBox").split()[2] == str(WIDTH) == "480"
+        for text in chart.iter("text"):
+            width, x = 7 * len(text.text), float(text.get("x"))
+            start = {"end": x - width, "middle": x - width / 2}.get(text.get("text-anchor"), x)
+            assert start > -15 and start + width < WIDTH + 15, text.text
 
 
 def test_figures_are_written_as_people_read_them():
