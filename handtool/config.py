@@ -13,6 +13,7 @@ OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch
 # Result version of a stage if it is not 1, that of program version 0.1.0. It goes up when a fix changes the result for
 # the same settings and inputs; outputs with a lower one are not `up to date`.
 RESULT_VERSIONS = {
+    "extract": 2,  # frames as they are shown: square pixels, mirrored, tone-mapped, deinterlaced; of the right stream
     "pretrain": 2,  # the fingerprint contains the plan
     "finetune": 2,  # the same; --freeze works with several processes; --val-share: as near as whole groups permit
     "mine": 2,  # FreiHAND's pictures of one hand, and the people of one clip, never pair
@@ -66,6 +67,7 @@ class ExtractConfig:
     min_hand: float = 0.0  # px, larger side of the hand's box in the frame
     min_change: float = 0.0  # mean difference from the last kept picture of the hand, as a share of black to white
     track_fps: float = 0.0  # frames a second that are searched for tracking; 0 = only the kept ones
+    stream: int | None = None  # of each video file, as ffprobe numbers them; None: the recording
     limit: int | None = None  # videos or images
     dataset: str | None = None  # a published data set; None: as the layout of the folder says
     split: str | None = None  # of a published data set, by its own name

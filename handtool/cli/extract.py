@@ -10,7 +10,7 @@ from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
 CROPS, SOURCES = "Crops", "Choice of sources"
 EFFECTS = (
     COMMON
-    | always("every", "camera", "box_scale", "size", "quality", "min_hand", "min_change")
+    | always("every", "stream", "camera", "box_scale", "size", "quality", "min_hand", "min_change")
     | always("listed", "limit", "shard", "dataset", "split", "subset", "cameras", "workers")
     | only("fps", lambda v: not v.every, "with --every, which chooses the frames")
     | only("track_fps", lambda v: v.every != 1, "with --every 1: there are no frames between those kept")
@@ -32,7 +32,9 @@ EFFECTS = (
 def extract(
     sources: argument(list[str] | None, "[SOURCE...]", "Videos, images, folders of them, labelled sets.") = None,
     fps: footage.Fps = ExtractConfig.fps,
-    every: option(int | None, "--every N", "Keep every N-th decoded frame instead.", footage.PANEL, min=1) = None,
+    every: option(
+        int | None, "--every N", "Keep every N-th decoded frame, or image of a folder, instead.", footage.PANEL, min=1
+    ) = None,
     detector: footage.Detector = ExtractConfig.detector,
     boxes: footage.Boxes = None,
     whole: footage.Whole = ExtractConfig.whole,
@@ -47,6 +49,7 @@ def extract(
         max=1.0,
     ) = ExtractConfig.min_change,
     track_fps: footage.TrackFps = ExtractConfig.track_fps,
+    stream: footage.Stream = ExtractConfig.stream,
     camera: footage.Camera = ExtractConfig.camera,
     model: option(str | None, "--model FILE", "The file of the detector.", footage.PANEL) = None,
     onnx: footage.Onnx = None,

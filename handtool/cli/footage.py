@@ -20,9 +20,18 @@ Whole = option(bool, "--whole", "Each image already is the crop of one hand.", P
 Camera = option(
     str | None,
     "--camera FILE|fx,fy,cx,cy|fov=DEG|exif",
-    "Intrinsics in px, or json {model, K, distortion}; where nobody knows them, an assumption: the horizontal angle of "
-    "view (fov=65), or the focal length that images and videos state.",
+    "Intrinsics in px of the frames as they are shown (turned, pixels square), or json {model, K, distortion}; where "
+    "nobody knows them, an assumption: the horizontal angle of view (fov=65), or the focal length that images and "
+    "videos state.",
     PANEL,
+)
+Stream = option(
+    int | None,
+    "--stream N",
+    "Read video stream N of each file, as ffprobe numbers them.",
+    PANEL,
+    min=0,
+    unset="the longest, then largest",
 )
 MinScore = option(float, "--min-score SCORE", "Leave out hands whose score (0 to 1) is lower.", PANEL, min=0.0, max=1.0)
 MinHand = option(

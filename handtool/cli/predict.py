@@ -50,7 +50,7 @@ EFFECTS = (
         "--model pose.h5",
     )
     | only("min_cutoff beta derivative_cutoff", lambda v: v.smooth, "without --smooth", "--smooth")
-    | only("fps whole camera min_hand limit", has_footage, ON_CROPS)
+    | only("fps stream whole camera min_hand limit", has_footage, ON_CROPS)
     | only("detector", needs_detector, f"{ON_CROPS}, or with --whole or --boxes, which say where the hands are")
     | only("boxes", lambda v: has_footage(v) and not v.whole, f"{ON_CROPS}, or with --whole")
     | only("min_score", lambda v: has_footage(v) and not v.whole, f"{ON_CROPS}, or with --whole: no hand has a score")
@@ -123,6 +123,7 @@ def predict(
     detector: footage.Detector = PredictFootageConfig.detector,
     boxes: footage.Boxes = None,
     whole: footage.Whole = PredictFootageConfig.whole,
+    stream: footage.Stream = PredictFootageConfig.stream,
     camera: footage.Camera = PredictFootageConfig.camera,
     limit: footage.Limit = PredictFootageConfig.limit,
     min_score: footage.MinScore = PredictFootageConfig.min_score,

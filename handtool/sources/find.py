@@ -66,7 +66,7 @@ def find_one_file(path: Path, left_out: Counter, seen: set[str], choice: Choice)
         return
     if path.name in labelled.NAMES:
         yield from labelled.find_labelled(path, name=path.resolve().parent.name)
-    elif path.suffix.lower() in images.SUFFIXES:
+    elif path.suffix.lower() in images.SUFFIXES and not images.is_clip(path):
         yield Video(readable(path.name), readable(path), "images", (str(path),))
     else:
         yield Video(readable(path.name), str(path), "video")
@@ -98,14 +98,18 @@ def find_in_folder(root: Path, left_out: Counter, seen: set[str], choice: Choice
             below.clear()
             yield from labelled.find_labelled(one_of(here, labels), title)
             continue
-        pictures = tuple(str(here / name) for name in names if Path(name).suffix.lower() in images.SUFFIXES)
+        clips = {name for name in names if images.is_clip(here / name)}
+        pictures = tuple(
+            str(here / name) for name in names if Path(name).suffix.lower() in images.SUFFIXES and name not in clips
+        )
         if pictures:
             yield Video(readable(title), readable(here), "images", pictures)
         for name in names:
             suffix = Path(name).suffix.lower()
-            if suffix in video.SUFFIXES and not named_before(here / name, left_out, seen):
+            is_film = suffix in video.SUFFIXES or name in clips
+            if is_film and not named_before(here / name, left_out, seen):
                 yield Video(readable(f"{title}/{name}"), str(here / name), "video")
-            elif suffix not in video.SUFFIXES and suffix not in images.SUFFIXES and name not in truth.COMPANIONS:
+            elif not is_film and suffix not in images.SUFFIXES and name not in truth.COMPANIONS:
                 left_out["not a video or image by its ending"] += 1
 
 

@@ -12,7 +12,7 @@ from handtool.sources.frame import Tally, Video
 from handtool.sources.images import NOTHING_READ
 
 CHUNK_IMAGES = 2048  # images
-SUMS = "decoded sampled followed corrupt with_hands none_kept enlarged jpeg_bytes hands side_turned".split()
+SUMS = "decoded sampled followed unread corrupt with_hands none_kept enlarged jpeg_bytes hands side_turned".split()
 COUNTS = ("failed", "refused", "left_out")
 ARRAYS = ("side", "tracks")
 
@@ -38,6 +38,7 @@ def join_outcomes(chunks: list[dict]) -> dict:
     # outcomes of an older version lack it
     joined["label_scales"] = np.concatenate([chunk.get("label_scales", np.zeros(0)) for chunk in chunks])
     joined["sides"] = np.sum([chunk["sides"] for chunk in chunks], axis=0).tolist()
+    joined["notes"] = list(dict.fromkeys(note for chunk in chunks for note in chunk.get("notes", ())))
     problems = dict.fromkeys(chunk["problem"] for chunk in chunks if chunk["problem"])
     if joined["decoded"]:
         problems.pop(NOTHING_READ, None)  # of one chunk, whose images are counted one by one

@@ -66,7 +66,8 @@ class Video:
     chunk of them that begins at place `first`. rows: the labels of it (kind "labelled"), as row numbers of the labels
     file at `path`; of a published data set, of its `split`, and `path` is its root. labels: what is known of each of
     the rows, by column; it travels to the process that reads them, where the files of labels are too large to be read
-    by each. tables: what the labels point into, of the whole video.
+    by each. tables: what the labels point into, of the whole video. stream: which one of a video file, None: the
+    recording as `streams` finds it.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Video:
     split: str = ""
     labels: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     tables: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    stream: int | None = None
 
     def of_rows(self, part: slice) -> "Video":
         """The same video with some of its rows, and their labels."""
@@ -98,7 +100,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th one. All images.
+    """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th one. Images: every
+    N-th, else all.
+
 
     track_fps: between them, so many frames a second come out too, not kept; 0: none.
     """
@@ -116,8 +120,8 @@ class Tally:
     """The counts of one video's frames. A frame is decoded (whole), or failed: refused or marked damaged.
 
     duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed:
-    looked at between them. reached: s, the end of the last frame, whole or damaged. `heartbeat` is called for every
-    frame, so that a slow video is not taken for a stuck one.
+    looked at between them; unread: images passed over. reached: s, the end of the last frame, whole or damaged.
+    `heartbeat` is called for every frame, so that a slow video is not taken for a stuck one.
     """
 
     fps: float = float("nan")
@@ -127,19 +131,25 @@ class Tally:
     decoded: int = 0
     sampled: int = 0
     followed: int = 0
+    unread: int = 0
     reached: float = 0.0
     failed: Counter = field(default_factory=Counter)
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
+    stream: int = -1  # number in the file of the stream that was read; -1: not a video file
+    notes: dict[str, None] = field(default_factory=dict)  # how its pictures were made, where that needs saying
     heartbeat: Callable[[], None] = lambda: None
 
     def saw(self, image: np.ndarray) -> None:
         if not self.width:
             self.height, self.width = image.shape[:2]
 
+    def note(self, text: str) -> None:
+        self.notes[text] = None
+
     def as_outcome(self) -> dict:
         """The counts at the end of the video."""
-        kept = ("fps", "duration", "width", "height", "decoded", "sampled", "followed", "problem", "status")
-        counts = {"failed": dict(self.failed), "corrupt": self.failed[DAMAGED]}
+        kept = "fps duration width height decoded sampled followed unread problem status stream".split()
+        counts = {"failed": dict(self.failed), "corrupt": self.failed[DAMAGED], "notes": list(self.notes)}
         return {name: getattr(self, name) for name in kept} | counts
 
     @property

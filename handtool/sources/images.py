@@ -1,5 +1,6 @@
 """Frames from image files of any depth and channels, as upright 8-bit RGB."""
 
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -8,12 +9,16 @@ import cv2
 import numpy as np
 
 from handtool.sources.focal_length import focal_of_jpeg
-from handtool.sources.frame import Frame, KnownHand, Tally, Video
+from handtool.sources.frame import Frame, KnownHand, Sampling, Tally, Video
+from handtool.sources.heif import BadHeif, is_heif, is_sequence, read_heif
+from handtool.sources.image_ends import JPEG_START, PNG_START, is_cut_short
+from handtool.sources.plain_file import HEAD, stand_in
+from handtool.sources.shown import EXIF_TURNS, Note, turned
+from handtool.sources.webp import is_animated, is_webp, orientation_of
 
-SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2".split())
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2 .heic .heif .hif .avif".split())
+MAYBE_CLIPS = frozenset(".webp .heic .heif .hif .avif".split())  # endings of images that a clip may have too
 NOTHING_READ = "no image could be read"
-PNG_START, PNG_END = b"\x89PNG", b"IEND"
 
 
 class BadImage(Exception):
@@ -32,10 +37,12 @@ class Sample(NamedTuple):
 Label = Callable[[int, Sample, np.ndarray], tuple[KnownHand, ...] | None]
 
 
-def read_images(video: Video, tally: Tally) -> Iterator[Frame]:
-    """Every image of a folder, in its order. `number`: the place among all of them; unreadable ones are counted."""
-    files = enumerate(map(Path, video.files), start=video.first)
-    samples = (Sample(path, path.as_posix(), number) for number, path in files)
+def read_images(video: Video, tally: Tally, sampling: Sampling = Sampling()) -> Iterator[Frame]:
+    """Every image of a folder, or every N-th, in its order. `number`: the place among all of them; unreadable ones are
+    counted."""
+    files = [each for each in enumerate(video.files, start=video.first) if each[0] % (sampling.every or 1) == 0]
+    tally.unread += len(video.files) - len(files)
+    samples = (Sample(Path(file), Path(file).as_posix(), number) for number, file in files)
     return read_samples(samples, tally, lambda place, sample, image: None)
 
 
@@ -44,7 +51,7 @@ def read_samples(samples: Iterable[Sample], tally: Tally, label: Label) -> Itera
     for place, sample in enumerate(samples):
         tally.heartbeat()
         try:
-            image, jpeg = read_image(sample.path)
+            image, jpeg = read_image(sample.path, tally.note)
             hands = label(place, sample, image)
         except BadImage as bad:
             tally.failed[str(bad)] += 1
@@ -58,36 +65,66 @@ def read_samples(samples: Iterable[Sample], tally: Tally, label: Label) -> Itera
         tally.problem = NOTHING_READ
 
 
-def read_image(path: Path) -> tuple[np.ndarray, bytes | None]:
-    """(h, w, 3) uint8 RGB, turned as EXIF says, and the file's bytes if it is a JPEG. Raises BadImage.
-
-    Alpha is dropped, grey repeated, 16 bits reduced to their upper 8.
-    """
+def is_clip(path: Path) -> bool:
+    """Whether a file with the ending of an image is an animation, by its first bytes."""
+    if path.suffix.lower() not in MAYBE_CLIPS:
+        return False
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadImage(f"images not readable ({error.strerror})") from None
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError:
+        return False
+    return is_animated(head) or is_sequence(head)
+
+
+def read_image(path: Path, note: Note = str) -> tuple[np.ndarray, bytes | None]:
+    """(h, w, 3) uint8 RGB as it is shown, and the file's bytes if it is a JPEG. Raises BadImage.
+
+    Alpha is dropped, grey repeated, 16 bits reduced to their upper 8. `note` is told what needs saying (`as_shown`).
+    """
+    data = read_bytes(path)
     if not data:
         raise BadImage("images of zero bytes")
+    if instead := stand_in(data[:HEAD]):
+        raise BadImage(instead)
     if is_cut_short(data):
         raise BadImage("images cut short")
-    image = decode_image(data)
-    return image, data if data.startswith(JPEG_START) else None
+    if data.startswith(PNG_START) and b"acTL" in data[: max(data.find(b"IDAT"), 0)]:
+        raise BadImage("animated PNGs (read as clips where they end in .apng)")
+    return decode_image(data, note), data if data.startswith(JPEG_START) else None
 
 
-def decode_image(data: bytes) -> np.ndarray:
-    """(h, w, 3) uint8 RGB from the bytes of an image file."""
+def read_bytes(path: Path) -> bytes:
+    """Never waits: a pipe or a device is not opened."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # for one: more pixels than OpenCV agrees to decode
-        image = None
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadImage("names of images that are no plain files")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImage(f"images not readable ({error.strerror})") from None
+
+
+def decode_image(data: bytes, note: Note) -> np.ndarray:
+    """(h, w, 3) uint8 RGB from the bytes of an image file, whatever its name."""
+    try:
+        if is_heif(data):
+            return read_heif(data, note)
+        if is_webp(data):  # whose orientation OpenCV 5 obeys, and OpenCV 4 does not
+            image = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            return turned(image, EXIF_TURNS[orientation_of(data)])
+        return decode(data, cv2.IMREAD_COLOR)
+    except (MemoryError, BadImage):
+        raise
+    except BadHeif as bad:
+        raise BadImage(str(bad)) from None
+    except Exception:  # whatever a damaged file makes a decoder raise
+        raise BadImage("images that cannot be decoded") from None
+
+
+def decode(data: bytes, flags: int) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise BadImage("images that cannot be decoded")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def is_cut_short(data: bytes) -> bool:
-    """OpenCV silently fills the missing part of a cut JPEG or PNG with grey, so their end marks are checked."""
-    if data.startswith(JPEG_START):
-        return JPEG_END not in data[max(data.rfind(JPEG_SCAN), 0) :]
-    return data.startswith(PNG_START) and PNG_END not in data[-64:]

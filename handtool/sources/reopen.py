@@ -1,7 +1,7 @@
 """Footage that was read once, found again and read again: by the path noted then, and frame numbers."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 from math import gcd
@@ -13,12 +13,14 @@ from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.read import read_frames
 
 
-def find_again(name: str, noted: str, folders: list[Path], roots: list[Path]) -> Video | None:
+def find_again(
+    name: str, noted: str, folders: list[Path], roots: list[Path], stream: int | None = None
+) -> Video | None:
     """A video by its `name` and the path `noted` when it was read; None if it is not there any more.
 
     folders: a relative path is looked for below each. roots: what was read then, absolute; `noted` goes on from one of
     them. The tail of the path counts too, so that `videos/day1/clip.mp4` is found in a folder that holds
-    `day1/clip.mp4` or `clip.mp4`.
+    `day1/clip.mp4` or `clip.mp4`. stream: the one that was read then, None: not noted.
     """
     if not noted:
         return None
@@ -26,7 +28,7 @@ def find_again(name: str, noted: str, folders: list[Path], roots: list[Path]) ->
     tails = [Path(*path.parts[start:]) for start in range(len(path.parts))]
     for place in [path, *continued(path, roots), *(folder / tail for folder in folders for tail in tails)]:
         if place.exists() and (video := pick_video(place, name)):
-            return video
+            return replace(video, stream=stream)
     return None
 
 

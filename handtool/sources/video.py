@@ -1,13 +1,13 @@
-"""Frames of a video file, by PyAV: sampled by time stamp, turned upright, every damaged frame counted.
+"""Frames of a video file, by PyAV: sampled by time stamp, as they are shown, every damaged frame counted.
 
 FFmpeg goes on where a packet is damaged; we do too, and never keep a frame that it marks as damaged. One decoding
 thread: with several, what is salvaged from a damaged stream depends on the machine, and videos are spread over
 processes anyway.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -15,38 +15,40 @@ import numpy as np
 
 from handtool.sources.focal_length import focal_of_video
 from handtool.sources.frame import DAMAGED, Frame, Sampling, Tally, Video
+from handtool.sources.plain_file import check_plain
+from handtool.sources.shown import as_shown, deinterlace
+from handtool.sources.streams import choose_stream
 
 SUFFIXES = frozenset(
     ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .wmv .flv .3gp .ogv .gif .mjpeg .mjpg "
-    ".h264 .264 .hevc .y4m".split()
+    ".h264 .264 .hevc .y4m .apng .heics .avifs".split()
 )
 REFUSED = "packets refused by the decoder"
-ATTACHED_PICTURE = 1024  # AV_DISPOSITION_ATTACHED_PIC
 MISSING_S = 1.0  # of what a file states; less may be the last frame's own length, or sound that goes on
 USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg takes it for raw streams
 
 
 def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """The kept frames of a video, in order. Problems are recorded in `tally`; nothing is raised for a bad file."""
-    problem = unreadable(Path(video.path))
-    if problem:
-        tally.problem = problem
+    """The kept frames of a video, in order. Problems are recorded in `tally`; nothing is raised for a bad file,
+    whatever it makes the decoder raise."""
+    tally.problem = check_plain(Path(video.path))
+    if tally.problem:
         return
     try:
-        container = av.open(os.fspath(video.path), options={"protocol_whitelist": "file"})
-    except (av.FFmpegError, UnicodeEncodeError) as error:
+        # its texts may be in any encoding
+        container = av.open(f"file:{video.path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except MemoryError:
+        raise
+    except Exception as error:
         tally.problem = f"cannot be opened as a video: {reason(error)}"
         return
     with container:
-        stream = find_pictures(container, tally)
-        if stream is None:
-            return
-        stream.thread_count = 1
-        tally.fps = float(stream.average_rate or stream.guessed_rate or np.nan)
-        tally.duration = stated_duration(container, stream)
-        focal = focal_of_video(container.metadata, stream.metadata)
-        for frame in keep_sampled(decode(container, stream, tally), Path(video.path).as_posix(), sampling, tally):
-            yield frame if np.isnan(focal) else replace(frame, focal_35mm=focal)
+        try:
+            yield from read_container(container, video, sampling, tally)
+        except (MemoryError, AssertionError):
+            raise
+        except Exception as error:
+            tally.problem = f"the decoder gave up: {reason(error)}"
     if not tally.decoded:
         tally.problem = tally.problem or "no frame could be decoded"
     elif not np.isfinite(tally.duration):
@@ -57,13 +59,17 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
         tally.problem = f"pictures end after {tally.reached:.1f} of {tally.duration:.1f} s"
 
 
-def find_pictures(container, tally: Tally):
-    """The first video stream, not the cover of a song; None if there is none, and the tally lists the streams."""
-    streams = [stream for stream in container.streams.video if not getattr(stream, "disposition", 0) & ATTACHED_PICTURE]
-    if streams:
-        return streams[0]
-    tally.problem = "no picture in it (audio only)" if container.streams.audio else "no video stream"
-    return None
+def read_container(container, video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
+    stream = choose_stream(container, video.stream, tally)
+    if stream is None:
+        return
+    tally.stream = stream.index
+    stream.thread_count = 1
+    tally.fps = float(stream.average_rate or stream.guessed_rate or np.nan)
+    tally.duration = stated_duration(container, stream)
+    focal, name = focal_of_video(container.metadata, stream.metadata), Path(video.path).as_posix()
+    for frame in keep_sampled(decode(container, stream, tally), stream, name, sampling, tally):
+        yield frame if np.isnan(focal) else replace(frame, focal_35mm=focal)
 
 
 def stated_duration(container, stream) -> float:
@@ -77,15 +83,8 @@ def stated_duration(container, stream) -> float:
     return (container.duration - start) / av.time_base
 
 
-def unreadable(path: Path) -> str:
-    try:
-        return "" if path.stat().st_size else "empty file"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-
-
 def reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.VideoFrame]]:
@@ -154,16 +153,20 @@ class Ticks:
         return True
 
 
-def keep_sampled(frames, name: str, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """frames: (number, time s, frame) each, in order. Returns those that are kept or followed, upright."""
+def keep_sampled(frames, stream, name: str, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
+    """frames: (number, time s, frame) each, in order, of `stream`. Returns those that are kept or followed, as they are
+    shown."""
     kept, followed = Ticks(sampling.fps, sampling.every), Ticks(sampling.track_fps)
-    for number, time, frame in frames:
+    for before, (number, time, frame), after in with_neighbours(frames):
         is_kept = kept.meets(number, time)
         is_followed = sampling.track_fps > 0 and followed.meets(number, time)
         if not is_kept and not is_followed:
             continue
         try:
-            image = upright(frame)
+            if frame.interlaced_frame:
+                tally.note("interlaced, deinterlaced")
+                frame = deinterlace(like(before, frame), frame, like(after, frame))
+            image = as_shown(frame, stream.sample_aspect_ratio, stream.codec_context.color_trc, tally.note)
         except (av.FFmpegError, ValueError):
             tally.failed["frames in a pixel format that cannot be converted"] += 1
             tally.decoded -= 1
@@ -174,8 +177,16 @@ def keep_sampled(frames, name: str, sampling: Sampling, tally: Tally) -> Iterato
         yield Frame(image, number, time, f"{name}#{number}", kept=is_kept)
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
-    """(h, w, 3) uint8 RGB, turned as the file's display matrix says (degrees, counter-clockwise); decoders do not."""
-    image = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+def with_neighbours(frames) -> Iterator[tuple]:
+    """Each with the one before and the one after it, None at an end."""
+    before = now = None
+    for after in chain(frames, [None]):
+        if now is not None:
+            yield before, now, after
+        before, now = now, after
+
+
+def like(other, frame: av.VideoFrame) -> av.VideoFrame | None:
+    """The frame of a neighbour; None where it has another size or format."""
+    kinds = [(each.width, each.height, each.format.name) for each in (frame, other[2] if other else frame)]
+    return other[2] if other and kinds[0] == kinds[1] else None

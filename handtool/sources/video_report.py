@@ -34,6 +34,7 @@ def video_columns(videos: list[Video], outcomes: list[dict], ordinals: list[int]
         "frames_decoded": [outcome["decoded"] for outcome in outcomes],
         "frames_failed": [sum(outcome["failed"].values()) for outcome in outcomes],
         "frames_corrupt": [outcome["corrupt"] for outcome in outcomes],
+        "stream": [outcome.get("stream", -1) for outcome in outcomes],
     }
 
 
@@ -46,7 +47,7 @@ def account(outcomes: list[dict]) -> list[Accounting]:
         else:
             films.fail(outcome["problem"].partition(":")[0])
         frames.done += outcome["with_hands"]
-        frames.skip("not sampled", outcome["decoded"] - outcome["sampled"])
+        frames.skip("not sampled", outcome["decoded"] - outcome["sampled"] + outcome["unread"])
         frames.skip("hands found, none kept", outcome["none_kept"])
         frames.skip("no hand found", outcome["sampled"] - outcome["with_hands"] - outcome["none_kept"])
         for reason, count in outcome["failed"].items():
@@ -73,6 +74,8 @@ def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) ->
     lines = [line_of(video, outcome) for video, outcome in zip(videos, outcomes, strict=True)]
     if 0 < len(videos) <= MAX_LISTED:
         report["per_video"] = lines
+    if notes := Counter(note for outcome in outcomes for note in outcome.get("notes", ())):
+        report["videos_with_a_note"] = dict(notes.most_common(MAX_LISTED))
     bad = [line for line in lines if line["status"] != "ok"]
     if bad:
         report["videos_not_read_whole"] = bad

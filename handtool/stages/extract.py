@@ -67,6 +67,8 @@ def extract(
     choice = Choice(config.dataset, config.split, config.subset, config.cameras)
     found = find_videos(sources, config.limit, listed or (), choice)
     check_found(found.videos, choice, camera=config.camera is not None)
+    check_sampling(found.videos, config)
+    found.videos = [replace(video, stream=config.stream) for video in found.videos]
     asked_scale = config.box_scale
     config = config if asked_scale else replace(config, box_scale=box_scale_of(found.videos))
     settings = FinderSettings(
@@ -125,6 +127,20 @@ def check_config(config: ExtractConfig, boxes: Path | None, model: Path | None) 
         )
     if config.every is not None and config.fps != ExtractConfig.fps:
         raise WrongCommand("--fps and --every are two ways to choose the frames", hint="give one of them")
+
+
+def check_sampling(videos: list[Video], config: ExtractConfig) -> None:
+    """Raises WrongCommand for an option that none of the videos heeds."""
+    kinds = {video.kind for video in videos}
+    timed = {
+        "--fps": config.fps != ExtractConfig.fps,
+        "--track-fps": config.track_fps > 0,
+        "--stream": config.stream is not None,
+    }
+    for option in (name for name, given in timed.items() if given and "video" not in kinds):
+        raise WrongCommand(f"{option} does nothing: no video file is given, and images have no time", hint="--every N")
+    if config.every not in (None, 1) and kinds == {"labelled"}:
+        raise WrongCommand("--every does nothing: labelled frames are all kept", hint="leave it out, or --limit N")
 
 
 def check_truth(videos: list[Video], settings: FinderSettings) -> None:

@@ -108,7 +108,11 @@ def find_footage(source: File, folders: list[Path]) -> list[Video | None]:
     inputs = [Path(item["path"]) for entry in source.provenance for item in entry["inputs"] if not item.get("uuid")]
     beside = [*folders, Path(), source.owner(VIDEOS.group).path.parent]
     names, paths = read_column(source, VIDEOS.name), read_column(source, VIDEOS.path)
-    found = [find_again(name, path, beside, inputs) for name, path in zip(names, paths, strict=True)]
+    streams = read_column(source, VIDEOS.stream) if source.has(VIDEOS.stream) else np.full(len(names), -1)
+    found = [
+        find_again(name, path, beside, inputs, int(stream) if stream >= 0 else None)
+        for name, path, stream in zip(names, paths, streams, strict=True)
+    ]
     missing = [name for name, path, video in zip(names, paths, found, strict=True) if path and video is None]
     if missing:
         gone = f"{len(missing)} of {len(names)} videos are not where they were ({missing[0]})"

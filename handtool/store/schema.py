@@ -72,6 +72,7 @@ VIDEOS = make_table(
     Column("frames_failed", "i8", length="V"),
     Column("frames_corrupt", "i8", length="V", optional=True, fill=-1),
     Column("duration", "f8", unit="s", length="V", optional=True, fill=float("nan")),
+    Column("stream", "i4", length="V", optional=True, fill=-1),
 )
 
 CROPS = make_table(

@@ -80,6 +80,7 @@ predict: --beta 2             | a.mp4                                 | a.mp4 --
 predict: --derivative-cutoff 2 | c.h5                                 | c.h5 --smooth
 predict: --fps 2              | c.h5                                  | a.mp4
 predict: --whole              | -                                     | images
+predict: --stream 1           | c.h5                                  | a.mp4
 predict: --camera 9,9,9,9     | c.h5                                  | images
 predict: --min-hand 20        | c.h5                                  | images
 predict: --limit 2            | c.h5                                  | images

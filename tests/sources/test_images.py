@@ -2,6 +2,7 @@
 folders."""
 
 import os
+import struct
 
 import cv2
 import numpy as np
@@ -10,8 +11,8 @@ from footage import add_orientation, make_video, picture, write_image
 
 from handtool.errors import HandtoolError
 from handtool.sources.find import find_videos
-from handtool.sources.frame import Tally, Video
-from handtool.sources.images import BadImage, read_image, read_images
+from handtool.sources.frame import Sampling, Tally, Video
+from handtool.sources.images import BadImage, is_cut_short, read_image, read_images
 
 COLOUR = np.array([200, 120, 40])  # RGB
 
@@ -67,6 +68,44 @@ def test_an_image_cut_short_is_refused_and_not_filled_with_grey(tmp_path, suffix
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(BadImage, match="cut short"):
         read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_image_with_something_behind_it_is_whole_and_a_cut_one_with_a_thumbnail_is_not(tmp_path, suffix):
+    """A Motion Photo: a film behind the end mark, whose bytes hold every marker by chance."""
+    rng, image = np.random.default_rng(1), picture(0, 1, (200, 200))
+    data = write_image(tmp_path / f"a{suffix}", image).read_bytes()
+    film = rng.integers(0, 256, 300_000, dtype=np.uint8).tobytes() + b"\xff\xda\xff\xd9"
+    (tmp_path / f"a{suffix}").write_bytes(data + film)
+    read, _ = read_image(tmp_path / f"a{suffix}")
+    assert np.abs(read.astype(int) - image).mean() < 8
+    for cut in rng.integers(len(data) // 10, len(data) - 12, 40):
+        assert is_cut_short(data[:cut])
+    if suffix == ".jpg":
+        thumbnail = b"\xff\xe1" + struct.pack(">H", 2 + 6 + len(data) // 2) + b"Exif\0\0"
+        small = write_image(tmp_path / "b.jpg", image[::8, ::8]).read_bytes().ljust(len(data) // 2, b"\0")
+        held = data[:2] + thumbnail + small + data[2:]
+        assert not is_cut_short(held) and is_cut_short(held[: -len(data) // 3])
+
+
+def test_what_is_no_image_costs_itself_without_waiting(tmp_path):
+    (tmp_path / "a.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    (tmp_path / "b.jpg").write_text("<!DOCTYPE html><html></html>")
+    os.mkfifo(tmp_path / "c.jpg")
+    write_image(tmp_path / "d.jpg", picture(0, 1))
+    tally = Tally()
+    (video,) = find_videos([tmp_path]).videos
+    assert [frame.number for frame in read_images(video, tally)] == [3]
+    assert "1 git-lfs pointers" in tally.status and "1 html pages" in tally.status and "no plain files" in tally.status
+
+
+def test_every_n_takes_every_nth_image_of_a_folder_also_where_it_is_read_in_chunks(tmp_path):
+    files = tuple(str(write_image(tmp_path / f"{n}.png", picture(n, 9))) for n in range(9))
+    tally = Tally()
+    for video in (Video("v", "v", "images", files[:5]), Video("v", "v", "images", files[5:], first=5)):
+        frames = list(read_images(video, tally, Sampling(every=3)))
+        assert [frame.number for frame in frames] == ([0, 3] if not video.first else [6])
+    assert (tally.decoded, tally.sampled, tally.unread) == (3, 3, 6)
 
 
 def test_bad_images_of_a_folder_are_counted_and_the_others_keep_their_places(tmp_path):

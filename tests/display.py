@@ -1,0 +1,125 @@
+"""Films and images that say how they are shown: made for the tests and the trial of `sources/shown.py`."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def write_film(
+    path: Path, pictures: list, codec: str = "libx264", aspect=None, options: dict | None = None, rate=10, **context
+) -> Path:
+    """pictures: (h, w, 3) uint8 RGB each. context: attributes of the codec context."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options={"crf": "4"} if options is None else options)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = context.pop("pix_fmt", "yuv420p")
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+        for name, value in context.items():
+            setattr(stream.codec_context, name, value)
+        for image in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def set_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """The display matrix of an mp4 (ISO 14496-12, 8.3.2): stored (x, y) is shown at (a x + c y, b x + d y)."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44
+    data[place : place + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def write_heif(path: Path, image: np.ndarray, codec: str, tile: int = 0, extra: list | tuple = ()) -> Path:
+    """image: (h, w, 3) uint8 RGB. codec: hvc1 or av01. tile: side of the tiles, px, even (0: one picture). extra:
+    (name, content) of further properties of the whole picture, in their order."""
+    height, width = image.shape[:2]
+    side = (tile, tile) if tile else (height, width)
+    rows, columns = -(-height // side[0]), -(-width // side[1])
+    padded = np.pad(image, [(0, rows * side[0] - height), (0, columns * side[1] - width), (0, 0)], "edge")
+    tiles = [
+        padded[y * side[0] : (y + 1) * side[0], x * side[1] : (x + 1) * side[1]]
+        for y in range(rows)
+        for x in range(columns)
+    ]
+    coded = [code_still(path.with_suffix(".mp4"), each, codec) for each in tiles]
+    grid = struct.pack(">4B2H", 0, 0, rows - 1, columns - 1, width, height) if tile else b""
+    kinds = [codec] * len(tiles) + (["grid"] if tile else [])
+    contents = [packet for _, packet in coded] + ([grid] if tile else [])
+    known = [
+        box("ispe", struct.pack(">3I", 0, side[1], side[0])),
+        box({"hvc1": "hvcC", "av01": "av1C"}[codec], coded[0][0]),
+        box("ispe", struct.pack(">3I", 0, width, height)),
+        *(box(name, content) for name, content in extra),
+    ]
+    own = [3 + n for n in range(len(extra) + 1)]
+    links = [[1, 2] for _ in tiles] + [own] if tile else [[1, 2, *own[1:]]]
+    count, last = len(kinds), len(kinds)
+    meta = [
+        box("hdlr", struct.pack(">II4s12xB", 0, 0, b"pict", 0)),
+        box("pitm", struct.pack(">IH", 0, last)),
+        box(
+            "iinf",
+            struct.pack(">IH", 0, count),
+            *(
+                box("infe", struct.pack(">IHH4sB", 2 << 24 | (n < last), n, 0, kind.encode(), 0))
+                for n, kind in enumerate(kinds, start=1)
+            ),
+        ),
+        box(
+            "iprp",
+            box("ipco", *known),
+            box(
+                "ipma",
+                struct.pack(">II", 0, count),
+                *(struct.pack(f">HB{len(each)}B", n, len(each), *each) for n, each in enumerate(links, start=1)),
+            ),
+        ),
+    ]
+    if tile:
+        parts = range(1, count)
+        meta.append(box("iref", bytes(4), box("dimg", struct.pack(f">HH{len(parts)}H", last, len(parts), *parts))))
+    head = box("ftyp", b"heic" if codec == "hvc1" else b"avif", bytes(4), b"mif1")
+    size = len(head) + len(box("meta", bytes(4), *meta)) + 8 + 8 + 14 * count + 8
+    starts = size + np.cumsum([0, *map(len, contents[:-1])])
+    places = [
+        struct.pack(">HHHII", n, 0, 1, start, len(each))
+        for n, (start, each) in enumerate(zip(starts, contents, strict=True), start=1)
+    ]
+    meta.append(box("iloc", struct.pack(">IHH", 0, 0x4400, count), *places))
+    path.write_bytes(head + box("meta", bytes(4), *meta) + box("mdat", *contents))
+    return path
+
+
+def box(name: str, *content: bytes) -> bytes:
+    body = b"".join(content)
+    return struct.pack(">I4s", 8 + len(body), name.encode()) + body
+
+
+def code_still(path: Path, image: np.ndarray, codec: str) -> tuple[bytes, bytes]:
+    """The configuration (hvcC, av1C) and the coded picture. path: of an mp4 that is written by the way."""
+    if codec == "av01":
+        write_film(path, [image], "libsvtav1", options={"crf": "2"})
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            packet = next(each for each in container.demux(stream) if each.size)
+            coded = bytes(stream.codec_context.extradata), bytes(packet)
+        path.unlink()
+        return coded
+    context = av.CodecContext.create("libx265", "w")
+    context.height, context.width = image.shape[:2]
+    context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 10)
+    context.options = {"crf": "2", "x265-params": "log-level=none:info=0"}
+    packets = [*context.encode(av.VideoFrame.from_ndarray(image, format="rgb24")), *context.encode(None)]
+    units = [unit.rstrip(b"\0") for unit in b"".join(map(bytes, packets)).split(b"\0\0\1")[1:]]
+    sets = [unit for unit in units if unit[0] >> 1 in (32, 33, 34)]
+    profile = next(unit for unit in sets if unit[0] >> 1 == 33).replace(b"\0\0\3", b"\0\0")[3:15]
+    head = b"\1" + profile + bytes([0xF0, 0, 0xFC, 0xFD, 0xF8, 0xF8, 0, 0, 0x0F, len(sets)])  # ISO/IEC 14496-15, 8.3.3
+    arrays = b"".join(struct.pack(">BHH", 0x80 | each[0] >> 1, 1, len(each)) + each for each in sets)
+    pictures = [unit for unit in units if unit not in sets]
+    return head + arrays, b"".join(struct.pack(">I", len(unit)) + unit for unit in pictures)
