@@ -80,6 +80,11 @@ def crop_affine(box: np.ndarray, size: int, box_scale: float = 1.3) -> np.ndarra
     return affine
 
 
+def middle(box: np.ndarray) -> np.ndarray:
+    """(..., 4) px -> (..., 2) px, the centre by the edges."""
+    return (box[..., :2] + box[..., 2:]) / 2
+
+
 def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
     """affine: (..., 2, 3), points: (..., k, 2) px. Returns (..., k, 2) px."""
     return points @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]

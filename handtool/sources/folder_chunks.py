@@ -37,7 +37,8 @@ def join_outcomes(chunks: list[dict]) -> dict:
     joined |= {name: np.concatenate([chunk[name] for chunk in chunks]) for name in ARRAYS}
     # outcomes of an older version lack it
     joined["label_scales"] = np.concatenate([chunk.get("label_scales", np.zeros(0)) for chunk in chunks])
-    joined["sides"] = np.sum([chunk["sides"] for chunk in chunks], axis=0).tolist()
+    for name in ("sides", "found"):
+        joined[name] = np.sum([chunk[name] for chunk in chunks], axis=0).tolist()
     joined["notes"] = list(dict.fromkeys(note for chunk in chunks for note in chunk.get("notes", ())))
     problems = dict.fromkeys(chunk["problem"] for chunk in chunks if chunk["problem"])
     if joined["decoded"]:

@@ -65,6 +65,7 @@ def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) ->
     report: dict[str, object] = {"accounting": [each.as_report() for each in account(outcomes)]}
     for name, side in (("left", LEFT), ("right", RIGHT), ("side_unknown", UNKNOWN)):
         report[name] = sum(outcome["sides"][side] for outcome in outcomes)
+    report |= count_found(outcomes)
     joined = sum((Counter(outcome.get("joined", {})) for outcome in outcomes), Counter())
     if joined:
         report["truth"] = {LABELLED: 0} | dict(joined)
@@ -82,6 +83,14 @@ def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) ->
     if left_out:
         report["files_left_out"] = dict(left_out)
     return report
+
+
+def count_found(outcomes: list[dict]) -> dict:
+    """Tracks, and hands by the way they were found; {} where there are no tracks, and all were found at once."""
+    tracks = sum(int(outcome["tracks"].max(initial=-1)) + 1 for outcome in outcomes)
+    at_once, again, whole = (sum(outcome["found"][how] for outcome in outcomes) for how in range(3))
+    found = {"at the first look": at_once, "looked again": again, "the whole picture as a hand": whole}
+    return ({"tracks": tracks} if tracks else {}) | ({"found": found} if again or whole else {})
 
 
 def line_of(video: Video, outcome: dict) -> dict:

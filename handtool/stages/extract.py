@@ -40,8 +40,13 @@ from handtool.vision.contracts import Detection
 from handtool.vision.detectors import describe_detector
 from handtool.vision.hand_finder import FinderSettings, HandFinder
 from handtool.vision.rows import Hand, Rows, open_block
+from handtool.vision.second_look import follow
 
 log = logging.getLogger(__name__)
+KNOWN_TO_MISS = {  # by detector
+    "mediapipe": "MediaPipe is known to miss hands in gloves, hands that hold something, and egocentric close-ups; "
+    "another detector may find them: --detector hands.onnx (docs/ONNX.md)"
+}
 
 
 def extract(
@@ -100,6 +105,8 @@ def extract(
     report = make_report(videos, outcomes, found.left_out) | {"box_scale": box_scale}
     report |= {"mediapipe": name_api(api)} if api else {}
     report |= {"camera_source": count_cameras(outcomes)} if is_assumed(settings.camera) else {}
+    if settings.looks:
+        warn_about_empty_frames(videos, outcomes, config)
     if boxes is not None:
         looked_at = sum(
             outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes
@@ -233,16 +240,19 @@ def open_finder(
             0,
         )
         known_video = read_truth(video)
-        for frame, image, hands in finder.find_in(
-            read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)
-        ):
+        frames = read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)
+        for sight in follow(finder.find_in(frames), rows.tracks, finder.look_again):
+            frame, hands = sight.frame, sight.hands
             if not frame.kept:
-                rows.follow(image, frame.time, hands)
+                rows.follow(sight.hands, sight.tracks)
                 continue
             if known_video and frame.hands is None:
                 hands = join_truth(video, known_video, frame, [hand for hand, _, _ in hands], joined)
             rows.focal_35mm = frame.focal_35mm
-            rows.add(image, frame.number, frame.time, hands, frame.jpeg if image is frame.image else None)
+            jpeg = frame.jpeg if sight.image is frame.image else None
+            if sight.doubles:
+                rows.left_out["the same hand once more"] += sight.doubles
+            rows.add(sight.image, frame.number, frame.time, hands, sight.tracks, jpeg)
             if rows.is_full:
                 job.save(part_name(number, chunk, blocks), rows.take_block())
                 blocks += 1
@@ -300,6 +310,16 @@ def join_truth(
     ]
 
 
+def warn_about_empty_frames(videos: list[Video], outcomes: list[dict], config: ExtractConfig) -> None:
+    """Says so if the detector found no hand on more than half of the frames that it looked at."""
+    searched = [outcome for video, outcome in zip(videos, outcomes, strict=True) if video.kind != "labelled"]
+    looked = sum(outcome["sampled"] for outcome in searched)
+    empty = looked - sum(outcome["with_hands"] + outcome["none_kept"] for outcome in searched)
+    if 2 * empty > looked:
+        reason = KNOWN_TO_MISS.get(config.detector)
+        log.warning("no hand found on %d of %d frames%s", empty, looked, f": {reason}" if reason else "")
+
+
 def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
     looked, bad = (
         sum(outcome["sampled"] for outcome in outcomes),
@@ -315,7 +335,7 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
     return HandtoolError(
         f"no hands in {len(videos)} videos ({looked} frames looked at{unread})",
         hint="where each image is a hand already: --whole; where boxes are known: --boxes FILE; else look at more "
-        "frames (--fps 5)",
+        "frames (--fps 5), or with another detector (--detector hands.onnx)",
     )
 
 

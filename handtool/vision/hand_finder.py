@@ -1,18 +1,25 @@
 """The hands on the frames of a video: from the source's labels, else from a detector on the undistorted picture."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from handtool.config import ExtractConfig
+from handtool.hands.boxes import apply_affine, apply_affine_to_box, larger_side, invert, whole_image
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import read_camera_model
-from handtool.vision.contracts import Detection, Detector
+from handtool.vision.contracts import WHOLE_PICTURE, Detection, Detector
+from handtool.vision.cropping import BadBox, cut_square, hand_square
 from handtool.vision.detectors import check_detector, open_detector
 from handtool.vision.rows import Hand
+from handtool.vision.second_look import Sight
+
+# side of the picture / of the hand's box, of the further looks one after the other
+CONTEXTS, WHOLE_CONTEXTS = (2.7, 1.95, 3.5), (1.95, 2.7, 1.6)
+LARGEST_PX = 640  # side of such a picture
+MIN_SHARE = 0.3  # of the larger side of an image: a smaller hand is not what the image is a picture of
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,11 @@ class FinderSettings:
     boxes: str | None = None
     camera: str | None = None
     model: str | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether a detector looks for hands: not where a file or the user says where they are."""
+        return self.boxes is None and not self.config.whole
 
     def check(self, needs_detector: bool) -> int:
         """Opens everything that opens quickly, so that mistakes are reported before the work begins. Returns the
@@ -48,25 +60,58 @@ class HandFinder:
     def detector(self) -> Detector:
         return open_detector(self.settings.config, self.settings.boxes, self.settings.model)
 
-    def find_in(self, frames: Iterable) -> Iterator[tuple[Any, np.ndarray, list[Hand]]]:
+    def find_in(self, frames: Iterable) -> Iterator[Sight]:
         """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was
         looked at and its hands, in order; the detector is given as many pictures at once as it takes."""
-        waiting: list[tuple[Any, np.ndarray]] = []
+        waiting: list[Sight] = []
         for frame in frames:
             if frame.hands is not None:
-                yield frame, frame.image, [as_labelled(known) for known in frame.hands]
+                yield Sight(frame, frame.image, self.camera, [as_labelled(known) for known in frame.hands])
                 continue
-            waiting.append((frame, self.camera_model.undistort(frame.image) if self.camera_model else frame.image))
+            image = self.camera_model.undistort(frame.image) if self.camera_model else frame.image
+            waiting.append(Sight(frame, image, self.camera, [], again=self.settings.looks))
             if len(waiting) >= self.detector.batch:
                 yield from self.look(waiting)
                 waiting.clear()
         if waiting:
             yield from self.look(waiting)
 
-    def look(self, waiting: list[tuple[Any, np.ndarray]]) -> Iterator[tuple[Any, np.ndarray, list[Hand]]]:
-        found = self.detector.find_hands([image for _, image in waiting], [frame.name for frame, _ in waiting])
-        for (frame, image), hands in zip(waiting, found, strict=True):
-            yield frame, image, [(hand, self.camera, {}) for hand in hands]
+    def look(self, waiting: list[Sight]) -> Iterator[Sight]:
+        found = self.detector.find_hands([sight.image for sight in waiting], [sight.frame.name for sight in waiting])
+        for sight, hands in zip(waiting, found, strict=True):
+            if not hands and sight.again and np.isnan(sight.time):
+                hands = self.look_at_whole(sight)
+            sight.hands = [(hand, self.camera, {}) for hand in hands]
+            yield sight
+
+    def look_again(
+        self, sight: Sight, box: np.ndarray, contexts: tuple[float, ...] = CONTEXTS
+    ) -> Iterator[list[Detection]]:
+        """The hands near a box (4,) px of the picture: of one cut-out after the other, from the frame around it."""
+        height, width = sight.image.shape[:2]
+        for context in contexts:
+            try:
+                region = hand_square(box, context, width, height)
+            except BadBox:  # for one: the track has left the picture
+                return
+            cut, affine = cut_square(sight.image, region, min(LARGEST_PX, int(region[2] - region[0])))
+            (hands,) = self.detector.find_hands([cut], [sight.frame.name])
+            yield [move(hand, invert(affine)) for hand in hands]
+
+    def look_at_whole(self, sight: Sight) -> list[Detection]:
+        """An image on which nothing was found may be the close picture of one hand: the best one that fills it."""
+        size = max(sight.image.shape[:2])
+        for hands in self.look_again(sight, whole_image(*sight.image.shape[1::-1]), WHOLE_CONTEXTS):
+            large = [hand for hand in hands if larger_side(hand.box) >= MIN_SHARE * size]
+            if large:
+                return [replace(max(large, key=lambda hand: hand.score), found=WHOLE_PICTURE)]
+        return []
+
+
+def move(hand: Detection, affine: np.ndarray) -> Detection:
+    """affine: (2, 3) from the picture that the hand was found on to the frame."""
+    landmarks = None if hand.landmarks is None else apply_affine(affine, hand.landmarks)
+    return replace(hand, box=apply_affine_to_box(affine, hand.box), landmarks=landmarks)
 
 
 def as_labelled(known) -> Hand:

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from handtool.vision.camera_model import assume_camera, is_assumed
 from handtool.vision.changes import Changes
 from handtool.vision.contracts import Detection
 from handtool.vision.cropping import BadBox, cut_square, encode_jpeg, hand_square, is_stored_upright, whole_square
-from handtool.vision.tracks import Linker
+from handtool.vision.tracks import Tracks
 
 BLOCK_ROWS = 64  # larger ones make the memory grow with the length of the video
 TYPES = {
@@ -39,14 +40,13 @@ TYPES = {
     "labels/extrinsics": np.float64,
     "labels/sample_id": np.int64,
 }
-OUTCOME = ("with_hands", "none_kept", "enlarged", "with_joints", "with_camera", "with_assumed_camera", "jpeg_bytes")
+OUTCOME = ("with_hands", "none_kept", "enlarged", "with_joints", "with_camera", "with_assumed_camera", "jpeg_bytes", "found")
 # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
 Hand = tuple[Detection, np.ndarray, dict]
 
 
 class Rows:
-    """Grows hand by hand; `take_block` empties it. Counts what it refused or left out, and links what follows closely
-    in time.
+    """Grows hand by hand; `take_block` empties it. Counts what it refused or left out, and keeps the tracks.
 
     sure_sides: whether the sides are known; a detector's guesses are corrected by their tracks. Those of labelled hands
     are always known.
@@ -59,7 +59,12 @@ class Rows:
         self.jpegs: list[bytes] = []
         self.refused: Counter = Counter()
         self.left_out: Counter = Counter()
-        self.linker = Linker(1 / config.track_fps if config.track_fps else 0.0)
+        self.tracks = Tracks(1 / config.track_fps if config.track_fps else 0.0)
+        # arrays that grow: an object for each hand, left between large pictures, would keep their memory from reuse
+        self.numbers = array("q")  # the track of every kept hand so far, in order
+        self.seen = bytearray()  # its side, as it was given
+        self.sure = bytearray()  # and whether that is known, rather than a detector's guess
+        self.found = [0, 0, 0]  # kept hands by the way they were found
         self.changes = Changes(config.min_change)
         self.label_scales = array("f")  # of whole images whose label has all keypoints: crop side / side of their box
         self.with_hands = self.none_kept = 0  # frames
@@ -67,31 +72,40 @@ class Rows:
         self.enlarged = self.with_joints = self.with_camera = self.with_assumed_camera = 0  # hands
         self.focal_35mm = float("nan")  # mm, as the file of the frame that comes next states it
 
-    def add(self, image: np.ndarray, number: int, time: float, hands: list[Hand], jpeg: bytes | None) -> int:
-        """The hands of one kept frame. Returns how many became rows.
+    def add(
+        self,
+        image: np.ndarray,
+        number: int,
+        time: float,
+        hands: list[Hand],
+        tracks: Sequence[int],
+        jpeg: bytes | None = None,
+    ) -> int:
+        """The hands of one kept frame, and the track of each. Returns how many became rows.
 
         jpeg: the image's own bytes, stored as they are where the crop is the image.
         """
-        sound, kept, sure = [], [], []
+        kept = 0
         self.changes.next_frame()
-        for hand in hands:
+        for hand, track in zip(hands, tracks, strict=True):
             try:
                 region = self.find_region(image, hand[0])
-                kept.append(self.is_wanted(image, region, hand[0]))
-                sound.append(hand[0])
-                sure.append(self.sure_sides or hand[2].get("sample_id", -1) >= 0)
-                if kept[-1]:
+                self.tracks.vote(track, hand[0])
+                if self.is_wanted(image, region, hand[0]):
                     self.add_row(image, region, number, time, hand, jpeg)
+                    self.numbers.append(track)
+                    kept += 1
             except BadBox as bad:
                 self.refused[str(bad)] += 1
-        self.linker.add(time, sound, kept, sure)
-        self.with_hands += any(kept)
-        self.none_kept += bool(hands) and not any(kept)
-        return sum(kept)
+        self.with_hands += kept > 0
+        self.none_kept += bool(hands) and not kept
+        return kept
 
-    def follow(self, image: np.ndarray, time: float, hands: list[Hand]) -> None:
-        """The hands of a frame between kept ones: used only to continue their tracks."""
-        self.linker.add(time, [hand for hand, _, _ in hands if is_sound(image, hand)])
+    def follow(self, hands: list[Hand], tracks: Sequence[int]) -> None:
+        """The hands of a frame between kept ones: they have a say in the sides of their tracks."""
+        for (hand, _, _), track in zip(hands, tracks, strict=True):
+            if track >= 0:
+                self.tracks.vote(track, hand)
 
     def find_region(self, image: np.ndarray, hand: Detection) -> np.ndarray:
         height, width = image.shape[:2]
@@ -143,6 +157,9 @@ class Rows:
             self.columns.setdefault(name, []).append(value)
         self.jpeg_bytes += len(self.jpegs[-1])
         self.enlarged += not seen.whole
+        self.found[seen.found] += 1
+        self.seen.append(seen.side)
+        self.sure.append(self.sure_sides or label.get("sample_id", -1) >= 0)
         self.with_joints += seen.joints is not None
         self.with_assumed_camera += assumed
         self.with_camera += bool(np.isfinite(camera).all())
@@ -160,14 +177,15 @@ class Rows:
         """The counts at the end of the video. tracks, side: (hands,); side_turned: hands whose track overruled their
         side. label_scales: of some hands."""
         kept = {name: getattr(self, name) for name in OUTCOME}
-        side, seen = self.linker.sides(), np.frombuffer(bytes(self.linker.seen), np.int8)
+        seen, sure = np.frombuffer(bytes(self.seen), np.int8), np.frombuffer(bytes(self.sure), bool)
+        tracks, side = self.tracks.finish(self.numbers, seen, sure)
         kept |= {
             "sides": np.bincount(side, minlength=3).tolist(),
             "side": side,
             "side_turned": int((side != seen).sum()),
         }
         kept |= {"hands": len(side), "refused": dict(self.refused), "left_out": dict(self.left_out)}
-        return {**kept, "tracks": self.linker.tracks(), "label_scales": np.array(self.label_scales, np.float32)}
+        return {**kept, "tracks": tracks, "label_scales": np.array(self.label_scales, np.float32)}
 
     @property
     def is_full(self) -> bool:

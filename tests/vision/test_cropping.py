@@ -85,8 +85,8 @@ def test_a_jpeg_that_is_the_crop_already_keeps_its_bytes(tmp_path):
     data = path.read_bytes()
     image = decode_jpeg(data)
     rows = Rows(ExtractConfig(size=224))
-    rows.add(image, 0, np.nan, [(Detection(np.zeros(4), whole=True), CAMERA, {})], data)
-    rows.add(image, 1, np.nan, [(Detection(np.array([0.0, 0, 200, 200])), CAMERA, {})], data)
+    rows.add(image, 0, np.nan, [(Detection(np.zeros(4), whole=True), CAMERA, {})], [0], data)
+    rows.add(image, 1, np.nan, [(Detection(np.array([0.0, 0, 200, 200])), CAMERA, {})], [1], data)
     block = rows.take_block()
     assert block["jpeg"][: len(data)] == data and block["jpeg_length"][0] == len(data)
     assert np.array_equal(block["crop_from_frame"][0], np.eye(2, 3)) and block["box"][0].tolist() == [0, 0, 224, 224]
@@ -115,7 +115,7 @@ def test_landmarks_labels_and_camera_move_with_the_crop():
     }
     label |= {"scale": np.nan, "sample_id": 7, "sample_key": "a"}
     hand = Detection(np.array([100.0, 100, 200, 200]), landmarks=points, landmarks_score=0.9, joints=np.ones((21, 3)))
-    rows.add(frame, 5, 0.5, [(hand, CAMERA, label)], None)
+    rows.add(frame, 5, 0.5, [(hand, CAMERA, label)], [0])
     block = rows.take_block()
     expected = apply_affine(block["crop_from_frame"][0], points)
     assert (block["landmarks_joints"] == 1).all() and rows.as_outcome()["with_joints"] == 1
@@ -132,7 +132,7 @@ def test_landmarks_labels_and_camera_move_with_the_crop():
 def test_refused_boxes_are_counted_and_the_other_hands_of_the_frame_kept():
     rows = Rows(ExtractConfig(size=64))
     hands = [(Detection(np.array(box, float)), CAMERA, {}) for box in ((500, 500, 600, 600), (10, 10, 60, 60))]
-    assert rows.add(np.zeros((100, 100, 3), np.uint8), 0, 0.0, hands, None) == 1
+    assert rows.add(np.zeros((100, 100, 3), np.uint8), 0, 0.0, hands, [-1, 0]) == 1
     assert len(rows.jpegs) == 1 and rows.refused == {"boxes outside their frame": 1}
 
 

@@ -1,4 +1,4 @@
-"""Boxes from a file, lenses, tracks: everything that stands beside a detector."""
+"""Boxes from a file, lenses: everything that stands beside a detector."""
 
 import json
 
@@ -12,8 +12,6 @@ from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import read_camera_model
 from handtool.vision.changes import Changes
-from handtool.vision.contracts import Detection
-from handtool.vision.tracks import Linker
 
 IMAGE = np.zeros((100, 100, 3), np.uint8)
 K = [[400.0, 0, 159.5], [0, 400.0, 119.5], [0, 0, 1]]
@@ -169,85 +167,6 @@ def test_a_camera_file_that_is_none_is_refused(tmp_path, content, message):
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(HandtoolError, match=message):
         read_camera_model(str(tmp_path / "c.json"))
-
-
-def hands_at(*boxes, side=UNKNOWN, score=1.0) -> list[Detection]:
-    return [Detection(np.array(box, float), side, score) for box in boxes]
-
-
-def link(linker: Linker, time: float, hands: list[Detection], kept: bool = True, sure: bool = False) -> None:
-    linker.add(time, hands, [kept] * len(hands), [sure] * len(hands))
-
-
-LEFT_BOX, RIGHT_BOX = np.array([0.0, 0, 50, 50]), np.array([200.0, 0, 250, 50])
-
-
-def test_hands_are_linked_by_overlap_and_lonely_ones_get_no_track():
-    linker = Linker()
-    link(linker, 0.0, hands_at(LEFT_BOX, RIGHT_BOX))
-    link(linker, 0.2, hands_at(RIGHT_BOX + 10, LEFT_BOX + 5))
-    link(linker, 0.4, hands_at(LEFT_BOX + 10, LEFT_BOX + 500))
-    assert linker.tracks().tolist() == [0, 1, 1, 0, 0, -1]
-
-
-def test_a_hand_that_is_missed_on_a_frame_is_linked_across_it_though_another_was_seen():
-    linker = Linker()
-    for time, hands in ((0.0, hands_at(LEFT_BOX, RIGHT_BOX)), (0.1, hands_at(RIGHT_BOX)), (0.2, hands_at(LEFT_BOX))):
-        link(linker, time, hands)
-    assert linker.tracks().tolist() == [0, 1, 1, 0]
-
-
-def test_hands_further_apart_in_time_or_without_time_are_not_linked():
-    for times in ((0.0, 0.25, 1.0), (np.nan,) * 3):
-        linker = Linker()
-        for time in times:
-            link(linker, time, hands_at(LEFT_BOX))
-        assert linker.tracks().tolist() == [-1, -1, -1]
-
-
-def test_frames_between_kept_ones_carry_a_track_and_one_of_them_may_miss_the_hand():
-    """At 29.97 fps the frame after a tick comes up to one frame late, so that five looks a second are 0.2336 s
-    apart."""
-    for rate, late, missed, expected in (
-        (5, 1 / 29.97, (3,), [0, 0, 0, 0]),
-        (2, 0.0, (), [0, 0, 0, 0]),
-        (5, 0.0, (6, 7), [0, 0, 1, 1]),
-    ):
-        linker = Linker(1 / rate)
-        for place in range(3 * rate + 1):
-            hands = hands_at(LEFT_BOX + place) if place not in missed else []
-            link(linker, place / rate + late * (place % 2), hands, kept=place % rate == 0)
-        assert linker.tracks().tolist() == expected
-
-
-def test_a_side_that_flickers_becomes_that_of_its_track_and_known_sides_stay():
-    sides = [RIGHT, LEFT, RIGHT, UNKNOWN, RIGHT]
-    for sure, expected in ((False, [RIGHT] * 5), (True, [RIGHT, LEFT, RIGHT, RIGHT, RIGHT])):
-        linker = Linker()
-        for place, side in enumerate(sides):
-            link(linker, 0.1 * place, hands_at(LEFT_BOX + place, side=side, score=0.8), sure=sure)
-        assert linker.tracks().tolist() == [0] * 5 and linker.sides().tolist() == expected
-
-
-def test_a_side_counts_with_its_score_and_frames_between_have_a_say():
-    linker = Linker()
-    link(linker, 0.0, hands_at(LEFT_BOX, side=LEFT, score=0.6))
-    link(linker, 0.1, hands_at(LEFT_BOX, side=RIGHT, score=0.5), kept=False)
-    assert linker.sides().tolist() == [LEFT]
-    link(linker, 0.2, hands_at(LEFT_BOX, side=RIGHT, score=0.5), kept=False)
-    assert linker.sides().tolist() == [RIGHT]
-
-
-def test_hands_that_cross_keep_their_own_tracks_by_their_sides():
-    """Left and right swap places within a frame: each overlaps the other's last box more than its own."""
-    linker = Linker()
-    for time, left, right in ((0.0, 0, 40), (0.1, 18, 22), (0.2, 24, 16)):
-        link(
-            linker,
-            time,
-            hands_at(LEFT_BOX + (left, 0, left, 0), side=LEFT) + hands_at(LEFT_BOX + (right, 0, right, 0), side=RIGHT),
-        )
-    assert linker.tracks().tolist() == [0, 1, 0, 1, 0, 1]
 
 
 def test_a_resting_hand_is_kept_once_and_again_when_it_has_changed():
