@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from footage import make_boxes
 
+from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
+from handtool.sources.frame import Frame
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import read_camera_model
 from handtool.vision.changes import Changes
+from handtool.vision.contracts import FOUND, WHOLE_PICTURE, Detection
+from handtool.vision.hand_finder import FinderSettings, HandFinder
 
 IMAGE = np.zeros((100, 100, 3), np.uint8)
 K = [[400.0, 0, 159.5], [0, 400.0, 119.5], [0, 0, 1]]
@@ -202,3 +206,68 @@ def test_a_hand_long_unseen_is_forgotten():
     for _ in range(11):
         changes.next_frame()
     assert changes.is_new(image, region) and len(changes.hands) == 1
+
+
+class BrightSpots:
+    """A detector of what is bright, if it is at most half as large as the picture, as a palm detector wants it."""
+
+    batch = 2
+
+    def find_hands(self, images, names):
+        return [self.look(image) for image in images]
+
+    def look(self, image) -> list[Detection]:
+        rows, columns = np.nonzero(image[..., 0] > 128)
+        if not len(rows) or max(np.ptp(rows), np.ptp(columns)) + 1 > max(image.shape[:2]) / 2:
+            return []
+        box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], float)
+        points = np.linspace(box[:2], box[2:] - 1, 21)
+        return [Detection(box, RIGHT, 0.9, points, 0.9)]
+
+
+def open_finder(**settings) -> HandFinder:
+    finder = HandFinder(FinderSettings(ExtractConfig(**settings)))
+    finder.detector = BrightSpots()
+    return finder
+
+
+def frame_with(box, size=(400, 300), time=np.nan) -> Frame:
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image[box[1] : box[3], box[0] : box[2]] = 255
+    return Frame(image, 0, time, "a.png")
+
+
+def test_a_close_picture_of_one_hand_is_found_by_looking_at_the_whole_picture_and_marked():
+    large, small = (40, 20, 350, 280), (100, 100, 140, 150)
+    sights = list(open_finder().find_in([frame_with(large), frame_with(small), frame_with((0, 0, 0, 0))]))
+    (hand, _, _), (other, _, _) = sights[0].hands[0], sights[1].hands[0]
+    assert hand.found == WHOLE_PICTURE and np.abs(hand.box - large).max() < 2
+    assert np.abs(hand.landmarks - np.linspace(large[:2], np.array(large[2:]) - 1, 21)).max() < 2
+    assert other.found == FOUND and other.box.tolist() == list(small) and not sights[2].hands
+
+
+def test_frames_of_a_film_are_not_looked_at_as_one_hand():
+    (sight,) = open_finder().find_in([frame_with((40, 20, 350, 280), time=0.0)])
+    assert not sight.hands
+
+
+@pytest.mark.parametrize("box", [(100, 100, 140, 150), (0, 0, 30, 40), (370, 260, 400, 300)])
+def test_a_second_look_finds_the_hand_at_its_place_on_the_frame_also_at_the_border(box):
+    (sight,) = open_finder().find_in([frame_with(box, time=0.0)])
+    looks = list(open_finder().look_again(sight, np.array(box, float) + (5, -4, 8, 3)))
+    assert len(looks) == 3
+    for (hand,) in looks:
+        assert np.abs(hand.box - box).max() < 2
+        assert np.abs(hand.landmarks - np.linspace(box[:2], np.array(box[2:]) - 1, 21)).max() < 2
+
+
+def test_there_is_no_second_look_outside_the_frame():
+    (sight,) = open_finder().find_in([frame_with((100, 100, 140, 150), time=0.0)])
+    assert list(open_finder().look_again(sight, np.array([500.0, 100, 540, 150]))) == []
+
+
+def test_where_a_file_or_the_user_says_where_the_hands_are_nothing_is_looked_at_again(tmp_path):
+    boxes = make_boxes(tmp_path / "b.json", {"a.png": [[1, 2, 30, 40]]})
+    for settings in (FinderSettings(ExtractConfig(), str(boxes)), FinderSettings(ExtractConfig(whole=True))):
+        (sight,) = HandFinder(settings).find_in([frame_with((100, 100, 140, 150), time=0.0)])
+        assert len(sight.hands) == 1 and not sight.again

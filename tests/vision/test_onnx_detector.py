@@ -4,21 +4,24 @@ import dataclasses
 import re
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'handtool[onnx]'")
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'handtool[onnx]'")
-from footage import run_stage, write_image
+from footage import run_stage, tables_of, write_image
 from onnx_models import make_onnx
 
 from handtool import store
 from handtool import vision as handtool_vision
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.boxes import iou
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.stages.extract import extract
 from handtool.store import CROPS
+from handtool.vision.contracts import LOOKED_AGAIN
 from handtool.vision.onnx_detector import OnnxDetector, as_detection, hand_classes, keep_best, letterbox
 from handtool.vision.onnx_layouts import Candidates, decode_end2end, decode_yolov8
 from handtool.vision.onnx_settings import CHOICES, DetectorSettings, KeypointSettings, read_settings
@@ -165,6 +168,54 @@ def test_extract_cuts_out_what_an_onnx_detector_found_whatever_the_number_of_wor
         np.testing.assert_array_equal(
             store.read_column(one, CROPS.jpeg_crc32), store.read_column(two, CROPS.jpeg_crc32)
         )
+
+
+def make_film(path: Path, faint: set[int], frames: int = 30) -> Path:
+    """10 frames a second, without loss: a red hand that travels to the right. On `faint` frames only every other pair
+    of its columns is red, which a look at the whole frame does not resolve."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "bgr0"
+        for number in range(frames):
+            image = frame(320, 320, hand_at(number))
+            if number in faint:
+                image[:, np.arange(320) % 4 < 2] = 30
+            shown = av.VideoFrame.from_ndarray(image, format="rgb24")
+            shown.pts = number
+            container.mux(stream.encode(shown.reformat(format="bgr0")))
+        container.mux(stream.encode())
+    return path
+
+
+def hand_at(number: int) -> tuple[int, int, int, int]:
+    return 20 + 4 * number, 100, 60 + 4 * number, 150
+
+
+def test_hands_that_it_missed_along_a_film_are_found_again_whatever_the_number_of_workers(tmp_path):
+    model, faint = make_onnx(tmp_path / "d.onnx", "yolov8"), {0, 1, 2, 12, 13, 14, 29}
+    films = tmp_path / "films"
+    films.mkdir()
+    make_film(films / "a.mkv", faint), make_film(films / "b.mkv", {7}, frames=15)
+    for workers in (1, 2):
+        config = ExtractConfig(detector="onnx", every=1, workers=workers)
+        report = run_stage(extract, [films], tmp_path / f"{workers}.h5", config, model=model)
+        assert report["found"] == {"at the first look": 37, "looked again": 8, "the whole picture as a hand": 0}
+        assert report["tracks"] == 2
+    one, two = (tables_of(tmp_path / f"{workers}.h5") for workers in (1, 2))
+    assert all(np.array_equal(one[name], two[name], equal_nan=one[name].dtype.kind == "f") for name in one)
+    first = one["crops/video"] == 0
+    assert one["crops/frame"][first].tolist() == list(range(30)) and set(one["crops/track"]) == {0}
+    assert set(np.flatnonzero(one["crops/found"][first] == LOOKED_AGAIN)) == faint
+    truth = np.array([hand_at(number) for number in range(30)])
+    assert iou(one["crops/box"][first], truth).min() > 0.6
+
+
+def test_frames_between_the_kept_ones_show_where_to_look_again(tmp_path):
+    model, film = make_onnx(tmp_path / "d.onnx", "yolov8"), make_film(tmp_path / "a.mkv", {10, 20})
+    for track_fps, frames in ((0.0, [0]), (10.0, [0, 10, 20])):
+        config = ExtractConfig(detector="onnx", fps=1.0, track_fps=track_fps, workers=1)
+        run_stage(extract, [film], tmp_path / f"{track_fps}.h5", config, model=model)
+        assert tables_of(tmp_path / f"{track_fps}.h5")["crops/frame"].tolist() == frames
 
 
 def test_a_detector_beside_hands_that_are_known_is_a_wrong_command(tmp_path):
