@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from handtool.config import ExtractConfig
-from handtool.hands.boxes import apply_affine, apply_affine_to_box, larger_side, invert, whole_image
+from handtool.hands.boxes import apply_affine, apply_affine_to_box, invert, larger_side, whole_image
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import read_camera_model
 from handtool.vision.contracts import WHOLE_PICTURE, Detection, Detector

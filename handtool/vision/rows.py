@@ -40,7 +40,16 @@ TYPES = {
     "labels/extrinsics": np.float64,
     "labels/sample_id": np.int64,
 }
-OUTCOME = ("with_hands", "none_kept", "enlarged", "with_joints", "with_camera", "with_assumed_camera", "jpeg_bytes", "found")
+OUTCOME = (
+    "with_hands",
+    "none_kept",
+    "enlarged",
+    "with_joints",
+    "with_camera",
+    "with_assumed_camera",
+    "jpeg_bytes",
+    "found",
+)
 # with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
 Hand = tuple[Detection, np.ndarray, dict]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from handtool.hands.boxes import larger_side, iou, middle
+from handtool.hands.boxes import iou, larger_side, middle
 from handtool.vision.contracts import LOOKED_AGAIN, Detection
 from handtool.vision.rows import Hand, is_sound
 from handtool.vision.tracks import OpenTrack, Tracks, closeness

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handtool.hands.boxes import larger_side, iou, middle
+from handtool.hands.boxes import iou, larger_side, middle
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.vision.contracts import Detection
 from handtool.vision.track_ends import TrackEnds

@@ -115,7 +115,7 @@ def test_landmarks_labels_and_camera_move_with_the_crop():
     }
     label |= {"scale": np.nan, "sample_id": 7, "sample_key": "a"}
     hand = Detection(np.array([100.0, 100, 200, 200]), landmarks=points, landmarks_score=0.9, joints=np.ones((21, 3)))
-    rows.add(frame, 5, 0.5, [(hand, CAMERA, label)], [0])
+    rows.add(frame, 5, 0.5, [(hand, CAMERA, label)], rows.tracks.add(0.5, [hand]))
     block = rows.take_block()
     expected = apply_affine(block["crop_from_frame"][0], points)
     assert (block["landmarks_joints"] == 1).all() and rows.as_outcome()["with_joints"] == 1

@@ -207,7 +207,7 @@ def test_hands_that_it_missed_along_a_film_are_found_again_whatever_the_number_o
     assert one["crops/frame"][first].tolist() == list(range(30)) and set(one["crops/track"]) == {0}
     assert set(np.flatnonzero(one["crops/found"][first] == LOOKED_AGAIN)) == faint
     truth = np.array([hand_at(number) for number in range(30)])
-    assert iou(one["crops/box"][first], truth).min() > 0.6
+    assert iou(one["crops/box"][first], truth).min() > 0.5
 
 
 def test_frames_between_the_kept_ones_show_where_to_look_again(tmp_path):
