@@ -111,6 +111,7 @@ def extract(
 ) -> None:
     """Find the hands in videos and images, and cut them out.
 
+    Along a film, hands that the detector missed are looked for again where their tracks say that they must be.
     Labelled data sets bring their own hands, and a truth.h5 beside videos brings their labels. The same command
     continues after an interruption, video by video (not with -o -). `handtool cat` joins shards.
 
