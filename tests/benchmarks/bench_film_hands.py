@@ -68,7 +68,8 @@ def run_bare(path: str) -> Film:
     import av
     import mediapipe
 
-    from handtool.vision.mediapipe import SOLUTION_SIDES, best_first, native_stderr_closed
+    from handtool.hands.skeleton import LEFT, RIGHT
+    from handtool.vision.mediapipe import native_stderr_closed
 
     with native_stderr_closed():
         hands = mediapipe.solutions.hands.Hands(static_image_mode=False, max_num_hands=2)
@@ -81,13 +82,12 @@ def run_bare(path: str) -> Film:
             with native_stderr_closed():
                 seen = hands.process(image)
             spent += time.process_time() - start
-            told = zip(seen.multi_hand_landmarks or (), seen.multi_handedness or ())
-            told = [(marks.landmark, said.classification[0]) for marks, said in told]
-            hands_here = best_first((marks, SOLUTION_SIDES[said.label], said.score, image) for marks, said in told)
-            rows += [(number, hand) for hand in hands_here]
+            for marks, said in zip(seen.multi_hand_landmarks or (), seen.multi_handedness or ()):
+                relative = np.array([(point.x, point.y) for point in marks.landmark])
+                side = {"Left": RIGHT, "Right": LEFT}[said.classification[0].label]  # it assumes a mirrored selfie
+                rows.append((number, relative * image.shape[1::-1] - 0.5, side))
     none = np.full(len(rows), -1)
-    side, points = np.array([hand.side for _, hand in rows]), np.array([hand.xy for _, hand in rows])
-    frames = np.array([frame for frame, _ in rows])
+    frames, points, side = (np.array(column) for column in zip(*rows))
     return Film(frames, points, side, none, np.zeros(len(rows)), number + 1, number + 1, spent)
 
 

@@ -14,8 +14,9 @@ from footage import make_boxes, make_video, picture, run_stage, tables_of, write
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError
 from handtool.sources import folder_chunks
+from handtool.sources.frame import Video
 from handtool.stages import extract as stage
-from handtool.stages.extract import extract, open_finder
+from handtool.stages.extract import extract, open_finder, warn_about_empty_frames
 from handtool.store import CROPS, LEFT, RIGHT, VIDEOS
 
 ONE = {"workers": 1}
@@ -213,3 +214,13 @@ def open_finder_that_crashes_at_ten(settings, folder):
         yield from read_one(item, lambda: os.kill(os.getpid(), signal.SIGSEGV) if item[2].first == 10 else None)
 
     return read_or_die
+
+
+@pytest.mark.parametrize("empty, said", [(5, False), (6, True)])
+def test_extract_says_where_more_than_half_of_the_frames_have_no_hand_and_what_may_find_them(caplog, empty, said):
+    outcome = {"sampled": 10, "with_hands": 9 - empty, "none_kept": 1}
+    labelled = {"sampled": 90, "with_hands": 0, "none_kept": 0}
+    videos = [Video("a.mp4", "a.mp4", "video"), Video("set", "set", "labelled")]
+    warn_about_empty_frames(videos, [outcome, labelled], ExtractConfig())
+    told = "no hand found on 6 of 10 frames: MediaPipe is known to miss hands in gloves"
+    assert (told in caplog.text and "--detector hands.onnx" in caplog.text) == said == bool(caplog.text)
