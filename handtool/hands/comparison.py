@@ -49,14 +49,10 @@ def keep_common(results: list[ScoredHands]) -> list[ScoredHands]:
     found = [hands.vertices for hands in results if hands.vertices]
     if len(found) == len(results):
         meshes = common & np.logical_and.reduce([np.isfinite(predicted).all(axis=(1, 2)) for predicted, _ in found])
-    return [
-        replace(
-            hands,
-            valid=hands.valid & common[:, None],
-            absolute=absolute,
-            vertices=None
-            if meshes is None or hands.vertices is None
-            else (hands.vertices[0], np.where(meshes[:, None, None], hands.vertices[1], np.nan)),
-        )
-        for hands in results
-    ]
+    kept = []
+    for hands in results:
+        vertices = None
+        if meshes is not None and hands.vertices:
+            vertices = hands.vertices[0], np.where(meshes[:, None, None], hands.vertices[1], np.nan)
+        kept.append(replace(hands, valid=hands.valid & common[:, None], absolute=absolute, vertices=vertices))
+    return kept

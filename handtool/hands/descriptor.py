@@ -73,10 +73,8 @@ def _knuckles_up(points: np.ndarray) -> np.ndarray:
     x, y = points[:, KNUCKLES].mean(axis=1).T
     length = np.hypot(x, y)
     known = length > 1e-9
-    sine, cosine = (
-        np.where(known, x / np.where(known, length, 1), 0.0),
-        np.where(known, -y / np.where(known, length, 1), 1.0),
-    )
+    safe = np.where(known, length, 1)
+    sine, cosine = np.where(known, x / safe, 0.0), np.where(known, -y / safe, 1.0)
     rotation = np.stack([np.stack([cosine, sine], axis=1), np.stack([-sine, cosine], axis=1)], axis=1)
     return points @ np.swapaxes(rotation, 1, 2)
 

@@ -33,6 +33,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,12 +90,8 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     views = read_views(calib, of_sequence, rows, names["camera"])
     poses = read_poses(joint_3d, of_sequence, rows) if joint_3d.is_file() else {}
     if not any(np.isfinite(joints).any() for joints, _, _ in poses.values()):
-        log.warning(
-            "%s withholds the truth of %s: images and boxes come out, no joint is valid (the public figures are those "
-            "of val)",
-            TITLE,
-            split,
-        )
+        told = "images and boxes come out, no joint is valid (the public figures are those of val)"
+        log.warning(f"%s withholds the truth of %s: {told}", TITLE, split)
     rows["file"] = np.char.add(find_prefix(root, split, rows["file"]).encode(), rows["file"])
     videos = []
     for sequence, of_it in of_sequence.items():
@@ -125,17 +122,9 @@ def make_video(
     labels = {name: values[number] for name, values in labels.items()} | {"number": number}
     labels["hands"] = np.isfinite(labels["box"]).all(axis=2)
     subject = SUBJECT.search(sequence)
-    return Video(
-        f"{title}/{sequence}",
-        str(root),
-        "labelled",
-        rows=tuple(labels["id"].tolist()),
-        subject=subject[1] if subject else "",
-        dataset=NAME,
-        split=title.rpartition("/")[2],
-        labels=labels,
-        tables={"joints": joints},
-    )
+    about: dict[str, Any] = {"subject": subject[1] if subject else "", "split": title.rpartition("/")[2]}
+    about |= {"rows": tuple(labels["id"].tolist()), "labels": labels, "tables": {"joints": joints}, "dataset": NAME}
+    return Video(f"{title}/{sequence}", str(root), "labelled", **about)
 
 
 def bare_camera(name: str) -> str:

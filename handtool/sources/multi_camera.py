@@ -82,13 +82,8 @@ def find_missing_folders(root: Path, videos: list[Video], hint: str) -> None:
         raise missing_error(root / folders[0], f"{images:,} images in {len(folders):,} folders", hint)
     if missing:
         named = ", ".join(missing[:MOST_NAMED]) + (" …" if len(missing) > MOST_NAMED else "")
-        log.warning(
-            "%s: %d of %d folders of images are not there (%s); what the labels name there is counted as failed",
-            root,
-            len(missing),
-            len(folders),
-            named,
-        )
+        told = "%s: %d of %d folders of images are not there (%s); what the labels name there is counted as failed"
+        log.warning(told, root, len(missing), len(folders), named)
 
 
 def flat_mask(values: object, path: Path, what: str) -> bytes:

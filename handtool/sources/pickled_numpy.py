@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 TYPE_CODE = re.compile(r"[?]|[biufcSUO]\d{1,6}|[biufcSU]")
-ORDERS = ("<", ">", "|", "=")
 MOST_AXES = 16
 CORE = ("numpy.core.multiarray", "numpy._core.multiarray")
 NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
@@ -89,14 +88,10 @@ def finish(unfinished: Unfinished, state: object) -> np.ndarray | np.dtype:
 
 def make_dtype(code: str, state: object) -> np.dtype:
     """code: "f8", "U5"; state: (version, byte order, subarray, names, fields, …), only the order may be set."""
-    if (
-        not isinstance(state, tuple)
-        or len(state) < 5
-        or state[1] not in ORDERS
-        or any(part is not None for part in state[2:5])
-    ):
-        raise Broken(f"it has a dtype {code} with fields or of an unknown kind")
-    return np.dtype(code).newbyteorder(state[1])
+    match state:
+        case (_, "<" | ">" | "|" | "=" as order, None, None, None, *_):
+            return np.dtype(code).newbyteorder(order)
+    raise Broken(f"it has a dtype {code} with fields or of an unknown kind")
 
 
 def make_array(shape: tuple, dtype: np.dtype, raw: object, fortran: bool) -> np.ndarray:

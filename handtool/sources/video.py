@@ -53,9 +53,7 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
         tally.problem = tally.problem or "no frame could be decoded"
     elif not np.isfinite(tally.duration):
         tally.duration = tally.reached
-    elif (
-        tally.duration - tally.reached > MISSING_S and not tally.problem
-    ):  # some containers say nothing where they are cut off
+    elif tally.duration - tally.reached > MISSING_S and not tally.problem:  # not all containers tell where they are cut
         tally.problem = f"pictures end after {tally.reached:.1f} of {tally.duration:.1f} s"
 
 
@@ -117,11 +115,8 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.Vid
         for frame in frames:
             tally.heartbeat()
             time = frame.time - start if frame.time is not None else number * interval
-            lasts = (
-                float(frame.duration * frame.time_base)
-                if getattr(frame, "duration", None) and frame.time_base
-                else interval
-            )
+            stated = getattr(frame, "duration", None) and frame.time_base
+            lasts = float(frame.duration * frame.time_base) if stated else interval
             tally.reached = max(tally.reached, time + lasts)
             if frame.is_corrupt:
                 tally.failed[DAMAGED] += 1

@@ -119,17 +119,8 @@ def add_finger(cones: Builder, subject: Subject, finger: int, joints: np.ndarray
     start, end = joints[:, first + skip], joints[:, first + skip + 1]
     low, high = radius[skip], radius[skip + 1]
     root = low * 0.93, low + 0.55 * (high - low) - 0.0012
-    cones.add(
-        PROXIMAL,
-        PALM_GROUP,
-        start,
-        start + 0.55 * (end - start),
-        *root,
-        frames[:, first + skip],
-        finger,
-        start,
-        subject.bones[finger, skip],
-    )
+    piece = start, start + 0.55 * (end - start), *root, frames[:, first + skip]
+    cones.add(PROXIMAL, PALM_GROUP, *piece, finger, start, subject.bones[finger, skip])
 
 
 def add_ring(

@@ -63,13 +63,8 @@ def forward(subject: Subject, angles: np.ndarray) -> tuple[np.ndarray, np.ndarra
             bends = a[:, 2:4]
         else:
             base = rotation(1, CUP_SHARE[finger] * angles[:, CUPPING])
-            first = (
-                base
-                @ rotation(2, subject.yaw[finger])
-                @ rotation(0, ROLL[finger])
-                @ rotation(2, a[:, 1])
-                @ rotation(1, a[:, 0])
-            )
+            first = base @ rotation(2, subject.yaw[finger]) @ rotation(0, ROLL[finger])
+            first = first @ rotation(2, a[:, 1]) @ rotation(1, a[:, 0])
             bends = a[:, 2:4]
         chain, turned = follow_chain(base @ subject.roots[finger], first, bends, subject.bones[finger])
         joints[:, 4 * finger + 1 : 4 * finger + 5] = chain

@@ -96,11 +96,8 @@ def paint(xp, look: Look, cone, point, normal, in_hand) -> tuple:
     dark, red = wrinkles(xp, look.bone[cone], kind, along, in_hand, dorsal, palmar)
     shade = (1 - look.wrinkles * dark) * (1 + 0.045 * pattern)
     red = red + 0.05 * pattern
-    albedo = (
-        (look.back + (look.palm - look.back) * palmar)
-        * shade
-        * xp.stack([1 + 0.12 * red, 1 - 0.20 * red, 1 - 0.16 * red])
-    )
+    tint = xp.stack([1 + 0.12 * red, 1 - 0.20 * red, 1 - 0.16 * red])
+    albedo = (look.back + (look.palm - look.back) * palmar) * shade * tint
     shine = look.shine + 0 * shade
     add_nails(xp, look, cone, kind, along, sideways, dorsal, albedo, shine)
     skin = kind < SLEEVE

@@ -131,11 +131,8 @@ def surface(solids: Solids, rays: Rays, t: torch.Tensor) -> tuple[torch.Tensor, 
 def pixel_rays(cameras: np.ndarray, width: int, height: int, device: str) -> torch.Tensor:
     """cameras (B, 3, 3) -> unit rays (3, B * H * W)."""
     inverse = torch.tensor(np.linalg.inv(cameras).astype(np.float32), device=device)
-    v, u = torch.meshgrid(
-        torch.arange(height, device=device, dtype=torch.float32),
-        torch.arange(width, device=device, dtype=torch.float32),
-        indexing="ij",
-    )
+    sides = (torch.arange(side, device=device, dtype=torch.float32) for side in (height, width))
+    v, u = torch.meshgrid(*sides, indexing="ij")
     pixels = torch.stack([u, v, torch.ones_like(u)]).reshape(3, -1)
     rays = (inverse @ pixels).permute(1, 0, 2).reshape(3, -1)
     return rays / torch.sqrt((rays**2).sum(0))

@@ -30,15 +30,8 @@ def is_usable(device: str) -> bool:
     if triton is None:
         return False
     try:
-        sample_views(
-            torch.zeros(1, 1, 1, 3, dtype=torch.uint8, device=device),
-            torch.eye(3)[None],
-            1,
-            1,
-            None,
-            (0.0,) * 3,
-            (1.0,) * 3,
-        )
+        black = torch.zeros(1, 1, 1, 3, dtype=torch.uint8, device=device)
+        sample_views(black, torch.eye(3)[None], 1, 1, None, (0.0,) * 3, (1.0,) * 3)
     except Exception as error:  # a compiler or driver error of any kind: views.render works without
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("views are made without Triton, which takes longer: %s", reason)
@@ -59,18 +52,8 @@ def sample_views(
     rows = crop_from_view[:, :2].reshape(num, 6).float()
     numbers = torch.cat((rows, torch.ones(num, 4) if gains is None else gains.float()), 1).contiguous()
     grid = (num, triton.cdiv(size * size, PIXELS_AT_ONCE))
-    _sample_kernel[grid](
-        crops.contiguous(),
-        send(numbers, crops.device),
-        out,
-        side,
-        size,
-        *mean,
-        *std,
-        oversample,
-        gains is not None,
-        PIXELS_AT_ONCE,
-    )
+    arrays = crops.contiguous(), send(numbers, crops.device), out
+    _sample_kernel[grid](*arrays, side, size, *mean, *std, oversample, gains is not None, PIXELS_AT_ONCE)
     return out.permute(0, 3, 1, 2)
 
 
