@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from making import make_file, make_hands, record, write_crops, write_labels, write_videos
-from training import assert_same_weights, weights_of
-from training import run_finetune as run
+from training import TinyEncoder, assert_same_weights, run_finetune, weights_of
 
 from handtool import store
 from handtool.errors import HandtoolError, Terminated, WrongCommand
@@ -17,9 +16,21 @@ from handtool.nn.files.inference import predict_batch
 from handtool.nn.files.pose_weights import read_pose
 from handtool.nn.files.weights import write_encoder
 from handtool.nn.models import heatmap_head as heatmap
-from handtool.nn.models.encoder import make_encoder, make_projection_head
+from handtool.nn.models.encoder import ENCODERS, make_encoder, make_projection_head
 from handtool.nn.training import loop
 from handtool.store import CROPS, CURVE, LABELS
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "tiny", TinyEncoder)
+
+
+def run(source, out, **changes):
+    """With a tiny encoder, where no other is asked for; also in a fork."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ENCODERS, "tiny", TinyEncoder)
+        return run_finetune(source, out, **{"arch": "tiny"} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +51,8 @@ def test_a_few_hands_are_learnt_by_heart(tmp_path):
         tmp_path / "pose.h5",
         input_size=32,
         batch_size=8,
-        steps=80,
-        learning_rate=1e-3,
+        steps=200,
+        learning_rate=1e-2,
         rotation_deg=0.0,
         shift=0.0,
         zoom=0.0,
@@ -80,7 +91,8 @@ def kill_at_step(monkeypatch, step):
 
 def test_killed_and_run_again_ends_in_the_same_bits(labelled, tmp_path, monkeypatch):
     monkeypatch.setattr(heatmap, "WIDTH", 16)  # smaller checkpoints
-    settings = {"val_share": 0.3, "rotation_deg": 30.0, "head": "heatmap", "layer_decay": 0.7, "blur_px": 0.5}
+    settings = {"arch": "tiny", "val_share": 0.3, "rotation_deg": 30.0, "head": "heatmap", "layer_decay": 0.7}
+    settings |= {"blur_px": 0.5}
     straight = run(labelled, tmp_path / "straight.h5", **settings)
     with monkeypatch.context() as patched, pytest.raises(Terminated):
         kill_at_step(patched, 4)
@@ -104,13 +116,13 @@ def test_another_seed_gives_another_model(labelled, tmp_path):
     run(labelled, tmp_path / "one.h5", steps=1)
     run(labelled, tmp_path / "two.h5", steps=1, seed=6)
     one, two = (weights_of(tmp_path / name) for name in ("one.h5", "two.h5"))
-    assert not np.array_equal(one["encoder.conv1.weight"], two["encoder.conv1.weight"])
+    assert not np.array_equal(one["encoder.conv.weight"], two["encoder.conv.weight"])
 
 
-def test_two_processes_end_where_one_does(labelled, tmp_path):
+def test_two_processes_end_where_one_does(labelled, tmp_path, run_forked):
     settings = {"steps": 2, "val_share": 0.3, "rotation_deg": 30.0, "learning_rate": 1e-4}
     one = run(labelled, tmp_path / "one.h5", **settings)
-    two = run(labelled, tmp_path / "two.h5", processes=2, **settings)
+    two = run_forked(run, labelled, tmp_path / "two.h5", processes=2, **settings)
     assert (one["processes"], two["processes"]) == (1, 2)
     with store.open_file(tmp_path / "one.h5") as first, store.open_file(tmp_path / "two.h5") as second:
         np.testing.assert_allclose(
@@ -176,7 +188,7 @@ def test_a_frozen_encoder_stays_as_it_was_to_the_last_bit(labelled, tmp_path, he
 def test_an_encoder_of_another_architecture_is_refused(labelled, tmp_path):
     torch.save(make_encoder("resnet34").state_dict(), tmp_path / "w.pth")
     with pytest.raises(HandtoolError, match="holds a resnet34, and the encoder is a resnet18"):
-        run(labelled, tmp_path / "pose.h5", encoder=tmp_path / "w.pth")
+        run(labelled, tmp_path / "pose.h5", arch="resnet18", encoder=tmp_path / "w.pth")
 
 
 def test_the_weights_that_are_kept_are_those_of_the_best_validation(labelled, tmp_path):

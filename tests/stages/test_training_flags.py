@@ -22,7 +22,7 @@ from handtool.nn.training.launch import launch, train_as_one_of_many
 from handtool.progress import silent
 from handtool.stages import finetune, pretrain
 
-TINY = {"arch": "resnet18", "init": "scratch", "input_size": 32, "batch_size": 4, "steps": 2, "gpus": 0, "workers": 1}
+TINY = {"arch": "tiny", "init": "scratch", "input_size": 32, "batch_size": 4, "steps": 2, "gpus": 0, "workers": 1}
 # Beside these: gpus and processes, which are two CPU processes here, and what no flag sets.
 ELSEWHERE = {"gpus", "processes", "checkpoint_seconds", "batch_size_cuda", "batch_size_cpu", "base_rate"}
 PRETRAIN = [
@@ -31,7 +31,7 @@ PRETRAIN = [
     {"method": "peclr", "inverse": "published", "precision": "fp16", "optimizer": "lars-adam", "tensorboard": "board"}
     | {"learning_rate": 1e-3, "seed": 6},
     {"weights": "sigmoid", "lambda_pos": 0.1, "lambda_neg": 0.5, "weight_side": "pos", "positives": "all"}
-    | {"epochs": 1, "steps": None, "batch_size": 8, "input_size": 48, "arch": "tiny", "compile": True},
+    | {"epochs": 1, "steps": None, "batch_size": 8, "input_size": 48, "compile": True},
     {
         "weight_keypoints": "original",
         "positives": "sample",
@@ -46,7 +46,7 @@ FINETUNE = [
     {"head": "regression", "precision": "fp16", "optimizer": "lars-adam", "layer_decay": 0.7, "label_fraction": 0.8}
     | {"label_choice": "head", "learning_rate": 1e-4, "warmup": 0.5, "checkpoint_every": 1},
     {"head": "heatmap", "loss": "published", "normalization": "published", "compile": True, "weight_decay": 0.1}
-    | {"val_share": 0.2, "val_by": "row", "tensorboard": "board", "arch": "tiny"},
+    | {"val_share": 0.2, "val_by": "row", "tensorboard": "board"},
     {"head": "regression", "freeze": True, "precision": "bf16", "init": "weights.pth", "arch": "resnet18", "seed": 6}
     | {"epochs": 1, "steps": None, "input_size": 64, "workers": 2, "batch_size": 8},
 ]
@@ -88,7 +88,7 @@ class Opened(Reopen):
 
 def train_all(folder: Path, progress=silent) -> None:
     """In each of two processes: one training after the other."""
-    ENCODERS["tiny"] = TinyEncoder  # a ResNet takes 10 s to trace
+    ENCODERS["tiny"] = TinyEncoder  # of a ResNet, eight trainings take half a minute
     distributed.leave_process_group = lambda: None  # the next training needs the same processes
     loop.torch.compile = partial(torch.compile, backend="eager")  # without the minute that machine code takes
     for kind, (_, _, read, stage) in STAGES.items():
@@ -103,7 +103,7 @@ def tiny(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(tmp_path_factory, run_forked) -> Path:
     """A folder for each stage, with the last checkpoint of each group of flags as two processes made it."""
     folder = tmp_path_factory.mktemp("flags")
     for kind in STAGES:
@@ -111,7 +111,7 @@ def trained(tmp_path_factory) -> Path:
         start_weights(folder / kind / "weights.pth")
     add_pairs(make_file(folder / "keypoints.h5", (9, 8)), folder / "pretrain" / "source.h5")
     make_file(folder / "finetune" / "source.h5", (7, 6, 6), ("labels",))
-    launch(train_all, 2, (folder,), silent)
+    run_forked(launch, train_all, 2, (folder,), silent)
     return folder
 
 
