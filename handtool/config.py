@@ -13,9 +13,7 @@ OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch
 # Result version of a stage if it is not 1, that of program version 0.1.0. It goes up when a fix changes the result for
 # the same settings and inputs; outputs with a lower one are not `up to date`.
 RESULT_VERSIONS = {
-    # frames as they are shown: square pixels, mirrored, tone-mapped, deinterlaced; of the right stream; looks again along
-    # a film, joins tracks, looks at whole images
-    "extract": 2,
+    "extract": 2,  # frames as they are shown, of the right stream; looks again along a film and at whole images
     "pretrain": 2,  # the fingerprint contains the plan
     "finetune": 2,  # the same; --freeze works with several processes; --val-share: as near as whole groups permit
     "mine": 2,  # FreiHAND's pictures of one hand, and the people of one clip, never pair
