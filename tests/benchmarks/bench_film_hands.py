@@ -22,7 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve()
 SHOWN = 48  # frames of a sheet
 TILE_PX, COLUMNS = 240, 8
-COLOURS = np.random.default_rng(4).integers(90, 256, (64, 3)).tolist()
+COLOURS = [(0, 255, 0), (0, 140, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255), (255, 120, 60), (60, 60, 255)]
 TWICE = 0.3  # mean distance of the landmarks of two hands, as a share of their size, below which they are one
 
 
@@ -131,10 +131,10 @@ def draw(image: np.ndarray, number: int, film: Film) -> np.ndarray:
     scale = TILE_PX / image.shape[1]
     tile = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     for row in np.flatnonzero(film.frame == number):
-        points, colour = (film.points[row] * scale).round().astype(int), COLOURS[int(film.track[row]) % 64]
+        points, colour = (film.points[row] * scale).round().astype(int), COLOURS[int(film.track[row]) % len(COLOURS)]
         for finger in range(5):
             chain = points[[0, *range(4 * finger + 1, 4 * finger + 5)]]
-            cv2.polylines(tile, [chain.reshape(-1, 1, 2).astype(np.int32)], False, colour, 1, cv2.LINE_AA)
+            cv2.polylines(tile, [chain.reshape(-1, 1, 2).astype(np.int32)], False, colour, 2, cv2.LINE_AA)
         low, high = points.min(0), points.max(0)
         cv2.rectangle(tile, low.tolist(), high.tolist(), colour, 1)
         text = f"{'LR?'[int(film.side[row])]}{film.track[row]}{'*' if film.found[row] else ''}"
