@@ -210,6 +210,21 @@ def test_hands_that_it_missed_along_a_film_are_found_again_whatever_the_number_o
     assert iou(one["crops/box"][first], truth).min() > 0.5
 
 
+def test_a_run_that_was_killed_within_a_film_finds_the_same_hands_again(tmp_path):
+    """A finished block of the film is there, what was found along its first part is not."""
+    model, film = make_onnx(tmp_path / "d.onnx", "yolov8"), make_film(tmp_path / "a.mkv", {3, 40, 64, 65, 66}, 72)
+    config = ExtractConfig(detector="onnx", every=1, workers=1)
+    run_stage(extract, [film], tmp_path / "whole.h5", config, model=model)
+    run_stage(extract, [film], tmp_path / "c.h5", config, keep_job=True, model=model)
+    (tmp_path / "c.h5.partial" / "video-0000000.part.h5").unlink()
+    (tmp_path / "c.h5.partial" / "video-0000000-00001.part.h5").unlink()
+    (tmp_path / "c.h5").unlink()
+    run_stage(extract, [film], tmp_path / "c.h5", config, model=model)
+    one, two = (tables_of(tmp_path / name, CROPS) for name in ("whole.h5", "c.h5"))
+    assert len(one["crops/frame"]) == 72 and (one["crops/found"] == LOOKED_AGAIN).sum() == 5
+    assert all(np.array_equal(one[name], two[name], equal_nan=one[name].dtype.kind == "f") for name in one)
+
+
 def test_frames_between_the_kept_ones_show_where_to_look_again(tmp_path):
     model, film = make_onnx(tmp_path / "d.onnx", "yolov8"), make_film(tmp_path / "a.mkv", {10, 20})
     for track_fps, frames in ((0.0, [0]), (10.0, [0, 10, 20])):
