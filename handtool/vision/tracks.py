@@ -27,15 +27,20 @@ NEWEST = 0.5  # share of the newest step in a track's speed
 
 @dataclass(eq=False)
 class OpenTrack:
-    """A track that may go on. time: s, of its last sighting `hand`. speed: (2,) px/s, of its centre. side: the one with
-    more votes so far. misses: second looks in vain since the last sighting."""
+    """A track that may go on. time: s, of its last sighting `hand`. speed: (2,) px/s, of its centre. scores: of its
+    left, its right and its other sightings so far. misses: second looks in vain since the last sighting."""
 
     number: int
     time: float
     hand: Detection
     speed: np.ndarray
-    side: int = UNKNOWN
+    scores: np.ndarray
     misses: int = 0
+
+    @property
+    def side(self) -> int:
+        left, right = self.scores[:2]
+        return UNKNOWN if left == right else LEFT if left > right else RIGHT
 
     def box_at(self, time: float) -> np.ndarray:
         """(4,) px: where the hand must be at a time, s, if it keeps its speed."""
@@ -46,6 +51,7 @@ class OpenTrack:
             step = (middle(hand.box) - middle(self.hand.box)) / (time - self.time)
             self.speed = NEWEST * step + (1 - NEWEST) * self.speed
         self.time, self.hand, self.misses = time, hand, 0
+        self.scores[hand.side] += hand.score
 
 
 class Tracks:
@@ -81,7 +87,7 @@ class Tracks:
     def begin(self, time: float, hand: Detection) -> int:
         number = self.ends.begin(time, hand.box)
         self.votes.extend((0.0, 0.0))
-        self.open.append(OpenTrack(number, time, hand, np.zeros(2), hand.side))
+        self.open.append(OpenTrack(number, time, hand, np.zeros(2), hand.score * np.eye(3)[hand.side]))
         return number
 
     def go_on(self, track: OpenTrack, time: float, hand: Detection) -> None:
