@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_extract_mediapipe.py VIDEO [EVERY [ROUNDS]]
 
-Needs the extra `mediapipe`. extract also cuts out, encodes, links and saves the hands; opening the detector is left out
-on both sides.
+Needs the extra `mediapipe-solutions`. extract also cuts out, encodes, links and saves the hands; opening the detector
+is left out on both sides.
 """
 
 import statistics

@@ -3,9 +3,9 @@ model.
 
     python tests/benchmarks/bench_keypoints.py CROPS.h5 [MODEL.onnx] [ROUNDS]
 
-CROPS.h5: of `handtool extract`, with hands that MediaPipe finds. The bare loop decodes the JPEG with OpenCV, pads (or
-resizes and normalises) it and calls the library, on one thread; ours is the loop of one worker, start of the process
-left out. Wanted: 0.9.
+CROPS.h5: of `handtool extract`, with hands that MediaPipe finds (extra `mediapipe-solutions`). The bare loop decodes
+the JPEG with OpenCV, pads (or resizes and normalises) it and calls the library, on one thread; ours is the loop of one
+worker, start of the process left out. Wanted: 0.9.
 """
 
 import statistics
