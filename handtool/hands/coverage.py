@@ -33,13 +33,3 @@ def collect_tracks(track: np.ndarray, side: np.ndarray, frame: np.ndarray, box: 
         sides, counts = np.unique(side[rows], return_counts=True)
         tracks.append(Track(int(number), int(sides[counts.argmax()]), frame[rows], box[rows]))
     return tracks
-
-
-def find_gaps(time: np.ndarray, interval_s: float) -> np.ndarray:
-    """time: (t,) s, rising, of the sightings of a track; interval_s: between two frames that are looked at. Returns
-    (g, 2) s: where the track lost its hand, from the first frame without it to the last.
-
-    A frame comes at a tick of the clock or up to one frame later, so a gap is longer than 1.5 intervals.
-    """
-    before = np.flatnonzero(np.diff(time) > 1.5 * interval_s)
-    return np.stack([time[before] + interval_s, time[before + 1] - interval_s], axis=1)

@@ -1,5 +1,7 @@
 """How a hand moves along its track: which way the palm turns, and how much a still hand trembles."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 STILL_WINDOW_S = 0.5
@@ -44,43 +46,46 @@ def find_still(keypoints: np.ndarray, time: np.ndarray) -> np.ndarray:
     """keypoints: (t, 21, 2) px of the frame, of one track; time: (t,) s, rising. Returns (t,) bool: whether the hand is
     at rest: the mean keypoints of the quarter second before and after differ by less than STILL_SHARE of the hand's
     size. False where one side has no frames."""
-    size = np.ptp(keypoints, axis=1).max(axis=1)
-    still = np.zeros(len(time), bool)
-    for row, now in enumerate(time):
-        before = (time < now) & (time >= now - STILL_WINDOW_S / 2 - 1e-6)
-        after = (time > now) & (time <= now + STILL_WINDOW_S / 2 + 1e-6)
-        if before.any() and after.any():
-            moved = keypoints[after].mean(axis=0) - keypoints[before].mean(axis=0)
-            still[row] = np.linalg.norm(moved, axis=1).mean() < STILL_SHARE * size[row]
-    return still
+    if not len(time):
+        return np.zeros(0, bool)
+    half, here = STILL_WINDOW_S / 2 + 1e-6, np.arange(len(time))
+    sums = np.concatenate([np.zeros_like(keypoints[:1]), np.cumsum(keypoints, axis=0)])
+    first, end = np.searchsorted(time, time - half), np.searchsorted(time, time + half, "right")
+    before, after = here - first, end - here - 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        moved = (sums[end] - sums[here + 1]) / after[:, None, None] - (sums[here] - sums[first]) / before[:, None, None]
+        moved = np.linalg.norm(moved, axis=2).mean(axis=1)
+        return (before > 0) & (after > 0) & (moved < STILL_SHARE * np.ptp(keypoints, axis=1).max(axis=1))
 
 
 def second_differences(points: np.ndarray, time: np.ndarray, still: np.ndarray) -> np.ndarray:
     """points: (t, k, d) of one track; time: (t,) s, rising; still: (t,). Returns (s, k, d): of every still frame with
-    its two neighbours at even distances in time, before - 2 now + after. 0 for steady motion, noise of standard
-    deviation e on every axis gives sqrt(6) e."""
+    its two neighbours at even distances in time, before - 2 now + after. 0 for steady motion; noise of standard
+    deviation e gives sqrt(6) e."""
     before, after = np.diff(time)[:-1], np.diff(time)[1:]
     even = (np.abs(after - before) < 0.25 * np.minimum(before, after)) & still[1:-1]
     return (points[:-2] - 2 * points[1:-1] + points[2:])[even]
 
 
-def root_mean_square(differences: list[np.ndarray]) -> float:
-    """(s, k, d) each -> the root of the mean squared length of all s x k vectors; NaN if there are none."""
-    lengths = [np.square(each).sum(axis=-1).ravel() for each in differences]
-    squares = np.concatenate(lengths) if lengths else np.zeros(0)
-    squares = squares[np.isfinite(squares)]
-    return float(np.sqrt(squares.mean())) if len(squares) else float("nan")
+@dataclass
+class Trembling:
+    """How much still hands tremble: the root mean square second difference, of the wrist and of the other joints
+    relative to it; counted track by track. Sums are of squares, m^2."""
 
+    frames: int = 0
+    wrist: float = 0.0
+    pose: float = 0.0
 
-def still_jitter_mm(joints: list[np.ndarray], time: list[np.ndarray], still: list[np.ndarray]) -> dict[str, float]:
-    """joints: (t, 21, 3) m of each track. Returns the root mean square second difference of still hands in mm, of the
-    wrist and of the other joints relative to it, and the number of frames."""
-    wrist = [second_differences(each[:, :1], *more) for each, *more in zip(joints, time, still, strict=True)]
-    pose = [
-        second_differences(each[:, 1:] - each[:, :1], *more) for each, *more in zip(joints, time, still, strict=True)
-    ]
-    return {
-        "frames": sum(map(len, pose)),
-        "wrist_mm": 1000 * root_mean_square(wrist),
-        "pose_mm": 1000 * root_mean_square(pose),
-    }
+    def add(self, joints: np.ndarray, time: np.ndarray, still: np.ndarray) -> None:
+        """joints: (t, 21, 3) m of one track, finite; time: (t,) s, rising; still: (t,), of `find_still`."""
+        if len(joints) > 2:
+            wrist = second_differences(joints[:, :1], time, still)
+            pose = second_differences(joints[:, 1:] - joints[:, :1], time, still)
+            self.frames += len(wrist)
+            self.wrist += float(np.square(wrist).sum())
+            self.pose += float(np.square(pose).sum()) / (joints.shape[1] - 1)
+
+    def as_report(self) -> dict[str, float]:
+        count = max(self.frames, 1)
+        millimetres = {"wrist_mm": 1000 * (self.wrist / count) ** 0.5, "pose_mm": 1000 * (self.pose / count) ** 0.5}
+        return {"frames": self.frames} | {name: round(mm, 4) for name, mm in millimetres.items()}

@@ -17,14 +17,14 @@ AXES = ("x", "y", "z")
 
 @dataclass(frozen=True, eq=False)
 class TrackOverTime:
-    """One track. time: (t,) s, rising; again: (t,) bool, found only at a second look; gaps: (g, 2) s, where it lost its
-    hand; interval_s: between two frames."""
+    """One track. time: (t,) s, rising; tick: (t,) number of the frame among those that were looked at; again: (t,)
+    bool, found only at a second look; interval_s: between two frames."""
 
     number: int
     side: int
     time: np.ndarray
+    tick: np.ndarray
     again: np.ndarray
-    gaps: np.ndarray
     interval_s: float
 
     @property
@@ -34,7 +34,7 @@ class TrackOverTime:
     @property
     def lost(self) -> int:
         """Frames on which the hand is missing."""
-        return int(np.round((self.gaps[:, 1] - self.gaps[:, 0]) / self.interval_s + 1).sum())
+        return int((np.diff(self.tick) - 1).clip(0).sum())
 
     @property
     def coverage(self) -> float:
@@ -43,7 +43,7 @@ class TrackOverTime:
 
     def runs(self) -> list[tuple[float, float, bool]]:
         """(begin s, end s, whether found at a second look): sightings of one kind without a gap between them."""
-        apart = np.diff(self.time) > 1.5 * self.interval_s
+        apart = np.diff(self.tick) > 1
         starts = np.flatnonzero(np.concatenate([[True], apart | (np.diff(self.again.astype(int)) != 0)]))
         ends = np.concatenate([starts[1:], [len(self.time)]]) - 1
         return [
@@ -51,9 +51,14 @@ class TrackOverTime:
             for a, b in zip(starts, ends, strict=True)
         ]
 
+    def gaps(self) -> list[tuple[float, float]]:
+        """(begin s, end s): where the track has lost its hand."""
+        before = np.flatnonzero(np.diff(self.tick) > 1)
+        return list(zip((self.time[before] + self.interval_s).tolist(), self.time[before + 1].tolist(), strict=True))
+
     def split(self) -> list[slice]:
         """The rows between the gaps."""
-        cuts = np.flatnonzero(np.diff(self.time) > 1.5 * self.interval_s) + 1
+        cuts = np.flatnonzero(np.diff(self.tick) > 1) + 1
         edges = [0, *cuts.tolist(), len(self.time)]
         return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
@@ -78,10 +83,10 @@ def coverage_chart(tracks: Sequence[TrackOverTime], what: str) -> str:
     for i, track in enumerate(tracks):
         y = 28 + i * ROW
         share = f"{len(track.time)} frames" + (f", {track.lost} lost" if track.lost else "")
-        parts.append(f'<text class="name" x="{left}" y="{y + 11}">{escape(track.name)}</text>')
-        parts.append(f'<text class="tick" x="{right}" y="{y + 11}" text-anchor="end">{share}</text>')
-        parts += [bar(begin, end + track.interval_s, y + 16, " lost") for begin, end in track.gaps]
+        parts.append(f'<text class="name over" x="{left}" y="{y + 11}">{escape(track.name)}</text>')
+        parts.append(f'<text class="tick over" x="{right}" y="{y + 11}" text-anchor="end">{share}</text>')
         parts += [bar(begin, end, y + 16, " again" * again) for begin, end, again in track.runs()]
+        parts += [bar(begin, end, y + 16, " lost") for begin, end in track.gaps()]
     parts.append(f'<text class="name" x="{right}" y="{bottom + 34}" text-anchor="end">time, s</text>')
     again = any(track.again.any() for track in tracks)
     for number, (kind, name) in enumerate(

@@ -9,8 +9,7 @@ from html import escape
 import numpy as np
 
 from handtool.config import PredictConfig
-from handtool.hands.coverage import find_gaps
-from handtool.hands.motion import find_still, still_jitter_mm, turn_from_mean
+from handtool.hands.motion import Trembling, find_still, turn_from_mean
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import WRIST
 from handtool.hands.smoothing import OneEuro
@@ -49,27 +48,38 @@ class Motion:
         return sorted(self.tracks, key=lambda each: -len(each[1]))[:most]
 
 
-def find_tracks(
-    video: np.ndarray, track: np.ndarray, time: np.ndarray, side: np.ndarray, again: np.ndarray
-) -> Iterator[tuple[int, np.ndarray, TrackOverTime]]:
-    """Columns of n hands: video, track (-1: none), time s (NaN: images), side, and whether it took a second look to
-    find them. Yields the tracks video by video."""
-    for v in np.unique(video[(track >= 0) & np.isfinite(time)]):
-        here = (video == v) & np.isfinite(time)
-        interval = float(np.quantile(np.diff(np.unique(time[here])), 0.1))  # frames without a hand make larger steps
-        for number in np.unique(track[here & (track >= 0)]):
-            rows = np.flatnonzero(here & (track == number))
-            rows = rows[np.argsort(time[rows], kind="stable")]
-            gaps, most = find_gaps(time[rows], interval), int(np.bincount(side[rows]).argmax())
-            yield int(v), rows, TrackOverTime(int(number), most, time[rows], again[rows], gaps, interval)
+@dataclass
+class Sightings:
+    """Columns of the n hands of one video that have a time: row of the file, track (-1: none), time s, tick (number of
+    the frame among those that were looked at), side, and whether it took a second look to find them; interval_s:
+    between two frames."""
+
+    row: np.ndarray
+    track: np.ndarray
+    time: np.ndarray
+    tick: np.ndarray
+    side: np.ndarray
+    again: np.ndarray
+    interval_s: float
+
+    def tracks(self) -> Iterator[tuple[np.ndarray, TrackOverTime]]:
+        """Rows by time and what is known of each track."""
+        for number in np.unique(self.track[self.track >= 0]):
+            own = np.flatnonzero(self.track == number)
+            own = own[np.argsort(self.time[own], kind="stable")]
+            side = int(np.bincount(self.side[own]).argmax())
+            columns = self.time[own], self.tick[own], self.again[own]
+            yield self.row[own], TrackOverTime(int(number), side, *columns, self.interval_s)
 
 
 def motion_section(motion: Motion, name: str, covered: bool = True) -> str:
     """HTML; empty without tracks. covered: also when each track has its hand."""
     if not motion.tracks:
         return ""
-    html = f"<h3>{escape(name)}</h3>" + (coverage_figures(motion) if covered else "")
-    return html + (path_figures(motion) + trembling(motion) if motion.read_poses else "")
+    html = f"<h3>{escape(name)}</h3><div>" + (coverage_figures(motion) if covered else "")
+    tables = (coverage_table(motion) if covered else "") + (trembling(motion) if motion.read_poses else "")
+    html += f'<div class="beside">{tables}</div>' if tables else ""
+    return html + "</div>" + (path_figures(motion) if motion.read_poses else "")
 
 
 def coverage_figures(motion: Motion) -> str:
@@ -84,11 +94,17 @@ def coverage_figures(motion: Motion) -> str:
         html += figure(chart, told)
     if len(counts) > MAX_VIDEOS:
         html += f'<p class="faint">{len(counts) - MAX_VIDEOS} more videos, with fewer tracks, are not shown.</p>'
+    return html
+
+
+def coverage_table(motion: Motion) -> str:
     tracks = [track for *_, track in motion.tracks]
     found, lost = sum(len(track.time) for track in tracks), sum(track.lost for track in tracks)
     again = sum(int(track.again.sum()) for track in tracks)
-    row = [len(tracks), found - again, again, lost, f"{100 * found / max(found + lost, 1):.1f} %"]
-    return html + table(["tracks", "hands found at once", "looked again", "lost", "coverage of the tracks"], [row])
+    rows = [["tracks", len(tracks)], ["hands found at the first look", found - again]]
+    rows += [["hands found at a second look", again]] if again else []
+    rows += [["hands lost between", lost], ["coverage, %", round(100 * found / max(found + lost, 1), 1)]]
+    return table(["all tracks", "number"], rows)
 
 
 def path_figures(motion: Motion) -> str:
@@ -102,15 +118,17 @@ def path_figures(motion: Motion) -> str:
             unit, least, told = "m", LEAST_M, "seen from the camera"
         else:
             wrist, unit, least, told = poses.keypoints[:, WRIST], "px", LEAST_PX, "in the picture"
-        axes = ("x, right", "y, down", "z, away")[: wrist.shape[1]]
+        axes = ("x", "y", "z")[: wrist.shape[1]]
         turn = turn_from_mean(palm_rotation(poses.joints, np.full(len(rows), track.side)))
-        about, turned = ("about x, right", "about y, down", "about z, away"), "turn of the palm from its mean direction"
+        about, turned = ("about x", "about y", "about z"), "turn of the palm from its mean direction"
         path = f"path of the wrist, {told}"
+        html += "<div>"
         for chart, what in (
             (time_chart(track, wrist, axes, f"wrist, {unit}", f"{name}: {path}", least), path),
             (time_chart(track, turn, about, "palm, degrees", f"{name}: {turned}", LEAST_DEG), turned),
         ):
-            html += figure(chart, f"{name}: {what}.") if chart else ""
+            html += figure(chart, f"{name}: {what} (x right, y down, z away).") if chart else ""
+        html += "</div>"
     return html
 
 
@@ -132,22 +150,22 @@ def trembling(motion: Motion) -> str:
         for name, key in (("fingers about the wrist", "pose_mm"), ("wrist", "wrist_mm"))
         if before[key]  # a pose about its wrist has no path
     ]
-    html = table(["trembling of still hands", "before smoothing, mm", "after smoothing, mm"], rows)
+    html = table(["how much still hands tremble", "before smoothing, mm", "after it, mm"], rows)
     told = f"Root mean square second difference from frame to frame, {before['frames']:,} frames. One-Euro filter at "
     told += f"{settings['min_cutoff_hz']:g} Hz + {settings['beta_hz_per_m_per_s']:g} Hz per m/s, {kind}."
     return html + f'<p class="faint">{escape(told)}</p>'
 
 
 def measure_trembling(motion: Motion) -> tuple[dict, dict, dict]:
-    """still_jitter_mm of the joints as they are, and after the usual filter; and the settings of that."""
+    """The trembling of the joints as they are, and after the usual filter; and the settings of that."""
     assert motion.read_poses is not None
-    config, joints, times, still = PredictConfig(), [], [], []
+    config, before, after = PredictConfig(), Trembling(), Trembling()
+    euro = OneEuro(config.min_cutoff, config.beta, config.derivative_cutoff)
     for _, rows, track in motion.longest(MAX_STILL):
         poses = motion.read_poses(rows)
-        times.append(track.time[poses.valid])
-        joints.append(poses.joints[poses.valid])
-        still.append(find_still(poses.keypoints[poses.valid], times[-1]))
-    euro = OneEuro(config.min_cutoff, config.beta, config.derivative_cutoff)
-    smoothed = [euro.filter_hand(each, time) for each, time in zip(joints, times, strict=True)]
+        joints, time = poses.joints[poses.valid], track.time[poses.valid]
+        still = find_still(poses.keypoints[poses.valid], time)
+        before.add(joints, time, still)
+        after.add(euro.filter_hand(joints, time), time, still)
     settings = {"min_cutoff_hz": config.min_cutoff, "beta_hz_per_m_per_s": config.beta}
-    return still_jitter_mm(joints, times, still), still_jitter_mm(smoothed, times, still), settings
+    return before.as_report(), after.as_report(), settings

@@ -23,23 +23,26 @@ body {
   margin: 0 auto; max-width: 62rem; padding: 2rem 1.2rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
-h1, h2, h3, td { overflow-wrap: anywhere; }
+h1, h2, h3, figcaption { overflow-wrap: anywhere; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; }
 h3, h4 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 h4 { color: var(--faint); font-weight: 500; }
 p { margin: .4rem 0 .8rem; }
 .lead, figcaption, .faint { color: var(--faint); }
+.faint { font-size: .88rem; }
 nav a { color: var(--accent); margin-right: .8rem; white-space: nowrap; }
 figure { margin: 1rem 0; }
 figure img, figure svg {
   height: auto; display: block; background: var(--card); border: 1px solid var(--rule); border-radius: 6px;
 }
 figure svg { width: 100%; }
-figure.chart { display: inline-block; vertical-align: top; width: 100%; max-width: 28.8rem; margin-right: .8rem; }
+figure.chart, .beside {
+  display: inline-block; vertical-align: top; width: 100%; max-width: 28.8rem; margin: 1rem .8rem 1rem 0;
+}
 figure img { max-width: 100%; margin: 0 auto; }
 figcaption { font-size: .88rem; margin-top: .35rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin-bottom: 1.2rem; }
 .zoom { display: block; overflow-x: auto; }
 .zoom input { position: absolute; opacity: 0; }
 .zoom input:focus-visible + img { outline: 2px solid var(--accent); }
@@ -47,7 +50,8 @@ figcaption { font-size: .88rem; margin-top: .35rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .34rem .9rem .34rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 th { color: var(--faint); font-weight: 500; }
-td.n, th.n { text-align: right; white-space: nowrap; }
+td.n, th.n { text-align: right; }
+td.n { white-space: nowrap; }
 pre {
   background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto;
   font: .85rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
@@ -55,7 +59,8 @@ pre {
 svg text { font: 14px system-ui, sans-serif; fill: var(--ink); }
 svg .tick { fill: var(--faint); font-size: 13px; }
 svg .count { font-weight: 600; }
-svg .note { fill: var(--mark); paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
+svg .note { fill: var(--mark); }
+svg .note, svg .over { paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
 svg .grid { stroke: var(--rule); }
 svg .axis { stroke: var(--faint); }
 svg .bar { fill: var(--accent); }
@@ -74,15 +79,18 @@ svg .c4 { stroke: var(--c4); }
 svg .c5 { stroke: var(--c5); }
 @media (max-width: 44rem) {
   body { padding: 1.2rem 1rem 3rem; }
-  figure.chart { max-width: none; margin-right: 0; }
-  thead { position: absolute; clip-path: inset(50%); }
-  table, tbody, tr, td, td.n { display: block; }
-  tr { border-bottom: 1px solid var(--rule); padding: .5rem 0; }
-  td, td.n { display: flex; justify-content: space-between; gap: 1.2rem; border: 0; padding: .1rem 0; }
-  td, td.n { text-align: right; white-space: normal; }
-  td::before { content: attr(data-of); color: var(--faint); text-align: left; flex-shrink: 0; max-width: 50%; }
-  td:first-child { font-weight: 600; text-align: left; justify-content: start; }
-  td:first-child::before, td:empty { display: none; }
+  figure.chart, .beside { max-width: none; margin-right: 0; }
+  .cards thead { display: none; }
+  .cards, .cards tbody, .cards tr { display: block; }
+  .cards tr { border-bottom: 1px solid var(--rule); padding: .5rem 0; }
+  .cards td, .cards td.n {
+    display: flex; justify-content: space-between; gap: 1.2rem; border: 0; padding: .1rem 0;
+    text-align: right; white-space: normal;
+  }
+  .cards td { overflow-wrap: anywhere; }
+  .cards td::before { content: attr(data-of); color: var(--faint); text-align: left; flex-shrink: 0; max-width: 50%; }
+  .cards td:first-child { font-weight: 600; text-align: left; justify-content: start; }
+  .cards td:first-child::before, .cards td:empty { display: none; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   .hint { display: inline; }
   .zoom input:checked + img { max-width: none; }
@@ -119,8 +127,8 @@ def page(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
 
 
 def table(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns of numbers are aligned right; None is a dash; everything is escaped. On a narrow screen each row is a
-    card whose first cell is its title, and every other cell is named."""
+    """Columns of numbers are aligned right; None is a dash; everything is escaped. On a narrow screen each row of more
+    than three columns is a card whose first cell is its title, and every other cell is named."""
     numeric = [bool(rows) and all(is_number(row[i]) or row[i] is None for row in rows) for i in range(len(columns))]
 
     def cell(name: str, value: object, right: bool) -> str:
@@ -129,7 +137,8 @@ def table(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
 
     head = "".join(f"<th{' class=n' * right}>{escape(name)}</th>" for name, right in zip(columns, numeric, strict=True))
     body = "".join("<tr>" + "".join(map(cell, columns, row, numeric)) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    cards = " class=cards" * (len(columns) > 3)
+    return f'<div class="scroll"><table{cards}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def is_number(value: object) -> bool:

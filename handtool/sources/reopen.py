@@ -7,6 +7,9 @@ from itertools import takewhile
 from math import gcd
 from pathlib import Path
 
+import numpy as np
+
+from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError
 from handtool.sources.find import find_videos, readable
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
@@ -76,6 +79,25 @@ class Lost:
 
     time: float
     reason: str
+
+
+def sampling_of(chain: list[dict]) -> Sampling | None:
+    """How the frames of the footage were chosen, by the provenance of the crops; None if that does not say, or if the
+    file has only some of the hands that were found on them."""
+    made = [entry["config"] for entry in chain if {"fps", "every"} <= set(entry.get("config", {}))]
+    chosen = {(config["fps"], config["every"]) for config in made}
+    if len(chosen) != 1 or any(entry["program"] == "handtool split" for entry in chain):
+        return None
+    fps, every = chosen.pop()
+    return Sampling(fps or ExtractConfig.fps, every)
+
+
+def tick_of(sampling: Sampling, fps: float, frame: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """frame: (n,) numbers, time: (n,) s, of kept frames of a video with so many frames a second. Returns (n,) int:
+    the ticks that they met (`Ticks`); where every tick has a frame, kept frames one after another differ by 1."""
+    if sampling.every is not None:
+        return frame // sampling.every
+    return np.floor(time * sampling.fps + 1e-6).astype(int) if sampling.fps < fps else frame
 
 
 def interval_of(sampling: Sampling, fps: float) -> float:

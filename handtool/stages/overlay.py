@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from handtool.accounting import Accounting
-from handtool.config import ExtractConfig, OverlayConfig
+from handtool.config import OverlayConfig
 from handtool.errors import HandtoolError
 from handtool.hands.align import wrist_error
 from handtool.hands.boxes import apply_affine_to_box, invert
@@ -22,7 +22,7 @@ from handtool.render.film import DEFAULT_FPS, Clock, Picture
 from handtool.render.mp4 import Mp4Writer, read_note
 from handtool.render.overlay import HandInPicture, Panels, draw_picture, hand_reach, mp4_size, shows_crop
 from handtool.sources.frame import Sampling, Video
-from handtool.sources.reopen import Lost, find_again, interval_of, read_again, read_looked_at
+from handtool.sources.reopen import Lost, find_again, interval_of, read_again, read_looked_at, sampling_of
 from handtool.store import (
     CROPS,
     KEYPOINTS,
@@ -128,18 +128,6 @@ def choose_rows(source: File, footage: list[Video | None], most: int) -> np.ndar
     alone = np.array([item is None for item in footage], bool)[video]
     picture = np.cumsum(alone | np.concatenate([[True], (np.diff(video) != 0) | (np.diff(frame) != 0)]))
     return order[picture <= most] if most else order
-
-
-def sampling_of(source: File) -> Sampling | None:
-    """How the frames of the footage were chosen; None if the provenance does not say, or if the file has only some of
-    the hands that were found on them."""
-    chain = source.owner(CROPS.group).provenance
-    made = [entry["config"] for entry in chain if {"fps", "every"} <= set(entry["config"])]
-    chosen = {(config["fps"], config["every"]) for config in made}
-    if len(chosen) != 1 or any(entry["program"] == "handtool split" for entry in chain):
-        return None
-    fps, every = chosen.pop()
-    return Sampling(fps or ExtractConfig.fps, every)
 
 
 def picture_sizes(source: File, rows: np.ndarray, footage: list[Video | None]) -> list[tuple[int, int]]:
@@ -303,7 +291,7 @@ def read_film(source: File) -> Film:
     )
     hands = tuple(read_column(source, column) for column in (CROPS.track, CROPS.side, CROPS.frame, CROPS.box))
     return Film(
-        sampling_of(source),
+        sampling_of(source.owner(CROPS.group).provenance),
         open_jpegs(source),
         int(read_attrs(source, CROPS)["size"]),
         video_names(source),

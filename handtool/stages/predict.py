@@ -16,6 +16,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.camera import place_robustly
 from handtool.hands.hand_size import CHILD, PARENT, REFERENCE, bone_lengths, read_length_m, size_factor, usual_lengths
+from handtool.hands.motion import Trembling, find_still
 from handtool.hands.skeleton import bone_length
 from handtool.hands.smoothing import OneEuro, metres_per_pixel, trajectories
 from handtool.progress import Progress, silent
@@ -150,7 +151,7 @@ def write(
     api: dict[str, str] | None = None,
 ) -> dict:
     """Smooth if that is asked for, write /predictions, and return the beginning of the report."""
-    smoothed = smooth(source, columns, config) if config.smooth else None
+    smoothed, still = smooth(source, columns, config) if config.smooth else (None, {})
     attrs = {"scale_source": scale_source} | (describe_filter(config) if config.smooth else {}) | (api or {})
     store.write_table(sink, PREDICTIONS, columns, attrs=attrs)
     sink.inherit(source, but=(PREDICTIONS,))
@@ -159,7 +160,7 @@ def write(
         "in_camera_frame": int((columns["absolute"] & columns["valid"]).sum()),
         "relative_to_wrist": int((~columns["absolute"] & columns["valid"]).sum()),
         "camera_source": count_cameras(source),
-    }
+    } | ({"still_hands": still} if still else {})
 
 
 def count_cameras(source: File) -> dict[str, int]:
@@ -187,23 +188,27 @@ def describe_filter(config: PredictConfig | PredictByEstimatorConfig) -> dict:
 
 def smooth(
     source: File, columns: dict[str, np.ndarray], config: PredictConfig | PredictByEstimatorConfig
-) -> Accounting:
+) -> tuple[Accounting, dict]:
     """Smooths joints and keypoints of each track, in place; the keypoints in frame coordinates, since the crop moves
     with the hand.
 
-    A hand without a prediction is skipped, as if its frame did not exist. Returns the accounting of the hands.
+    A hand without a prediction is skipped, as if its frame did not exist. Returns the accounting of the hands, and how
+    much still hands tremble before and after.
     """
     euro = OneEuro(config.min_cutoff, config.beta, config.derivative_cutoff)
     time, track, video, side = (
         store.read_column(source, column) for column in (CROPS.time, CROPS.track, CROPS.video, CROPS.side)
     )
     crop_from_frame, valid = store.read_column(source, CROPS.crop_from_frame), columns["valid"]
-    counts = Accounting("hands smoothed")
+    counts, before, after = Accounting("hands smoothed"), Trembling(), Trembling()
     for rows in trajectories(time, track, video, side, columns["absolute"]):
         rows = rows[valid[rows]]
         on_frame = apply_affine(invert(crop_from_frame[rows]), columns["keypoints"][rows].astype(np.float64))
         joints = columns["joints"][rows].astype(np.float64)
         columns["joints"][rows] = euro.filter_hand(joints, time[rows])
+        still = find_still(on_frame, time[rows])
+        before.add(joints, time[rows], still)
+        after.add(columns["joints"][rows].astype(np.float64), time[rows], still)
         moved = euro.filter_hand(on_frame, time[rows], metres_per_pixel(joints, on_frame))
         columns["keypoints"][rows] = apply_affine(crop_from_frame[rows], moved)
         counts.done += len(rows)
@@ -215,4 +220,4 @@ def smooth(
             "no hand is part of a track, nothing was smoothed: look at more frames a second, or extract with "
             "--track-fps"
         )
-    return counts
+    return counts, {"before": before.as_report(), "after": after.as_report()} if before.frames else {}

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,23 @@ from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.skeleton import JOINTS
 from handtool.render.canvas import encode_jpeg
-from handtool.render.motion_section import Motion, Poses, find_tracks, motion_section
+from handtool.render.motion_section import Motion, Poses, Sightings, motion_section
 from handtool.render.page import as_text, figure, page, picture, shell, table
 from handtool.render.scores import pck_curves
 from handtool.render.svg import curve_chart, funnel_chart, hand_chart, histogram_chart, intervals_chart, shares_chart
+from handtool.sources.reopen import interval_of, sampling_of, tick_of
 from handtool.store import (
     CROPS,
     CURVE,
     EMBEDDINGS,
+    FOUND,
     KEYPOINTS,
     LABELS,
     METRIC_ARRAYS,
     PAIRS,
     PREDICTIONS,
     TABLES,
+    VIDEOS,
     File,
     read_attrs,
     read_column,
@@ -209,7 +212,8 @@ def comparison_section(results: list[File], config: ReportConfig, compare: Compa
     for protocol in protocols:
         for name, each in zip(names[1:], (each for each in differences if each["protocol"] == protocol), strict=True):
             interval = between(each["difference_low_mm"], each["difference_high_mm"], "+")
-            rows.append([protocol, name, each["hands"], each["difference_mm"], interval, each["difference_percent"]])
+            differs = (round(float(each[f"difference_{unit}"]), 3) + 0.0 for unit in ("mm", "percent"))  # + 0: no -0
+            rows.append([protocol, name, each["hands"], next(differs), interval, next(differs)])
     html += f"<h3>Against {escape(names[0])}</h3>" + table(
         ["protocol", "result", "hands", "difference, mm", "95 %", "%"], rows
     )
@@ -310,18 +314,31 @@ def motion_of(sources: list[File]) -> str:
 
 def read_motion(source: File) -> Motion:
     """The tracks of a file, and of predictions how to read the poses of some rows."""
-    video, track, time, side = (
-        read_column(source, column) for column in (CROPS.video, CROPS.track, CROPS.time, CROPS.side)
-    )
-    found = CROPS.by_name.get("found")
-    again = read_column(source, found) != 0 if found and source.has(found) else np.zeros(len(video), bool)
-    motion = Motion(video_names(source), list(find_tracks(video, track, time, side, again)))
+    tracks = [(v, *each) for v, sightings in read_sightings(source) for each in sightings.tracks()]
+    motion = Motion(video_names(source), tracks)
     if source.has(PREDICTIONS):
         counted = [entry.get("report", {}).get("still_hands") for entry in source.provenance]
         motion.counted = next(filter(None, reversed(counted)), None)
         motion.smoothing = read_attrs(source, PREDICTIONS).get("smoothing")
         motion.read_poses = lambda rows: read_poses(source, rows)
     return motion
+
+
+def read_sightings(source: File) -> Iterator[tuple[int, Sightings]]:
+    """Each video that has tracks, and its hands."""
+    video, track, time, frame, side = (
+        read_column(source, column) for column in (CROPS.video, CROPS.track, CROPS.time, CROPS.frame, CROPS.side)
+    )
+    again = read_column(source, CROPS.found) != FOUND if source.has(CROPS.found) else np.zeros(len(video), bool)
+    sampling, fps = sampling_of(source.owner(CROPS.group).provenance), read_column(source, VIDEOS.fps)
+    for v in np.unique(video[(track >= 0) & np.isfinite(time)]):
+        rows = np.flatnonzero((video == v) & np.isfinite(time))
+        if sampling and fps[v] > 0:
+            interval, tick = interval_of(sampling, float(fps[v])), tick_of(sampling, fps[v], frame[rows], time[rows])
+        else:
+            interval = float(np.quantile(np.diff(np.unique(time[rows])), 0.1))  # frames without a hand: larger steps
+            tick = np.round((time[rows] - time[rows].min()) / interval).astype(int)
+        yield int(v), Sightings(rows, track[rows], time[rows], tick, side[rows], again[rows], interval)
 
 
 def read_poses(source: File, rows: np.ndarray) -> Poses:
@@ -367,7 +384,7 @@ def provenance_section(chain: list[dict]) -> str:
             entry["version"],
             entry["started"].replace("T", " ")[:19],
             float(entry["seconds"]),
-            str(entry["seed"]),
+            str(entry["seed"]) if entry["seed"] >= 0 else None,
             entry["host"],
         ]
         for n, entry in enumerate(chain, 1)

@@ -164,8 +164,29 @@ def test_keypoints_are_smoothed_on_the_frame_not_in_the_crop_that_moves_along(tm
         lambda file, column, *rows: affine if column is CROPS.crop_from_frame else real(file, column, *rows),
     )
     with store.open_file(path, trusted=True) as file:
-        predict_stage.smooth(file, columns, PredictConfig(smooth=True))
+        still = predict_stage.smooth(file, columns, PredictConfig(smooth=True))[1]
+    assert still["before"]["frames"] == still["after"]["frames"] == 12, "all but the ends of both tracks"
+    assert max(still["before"]["pose_mm"], still["after"]["wrist_mm"]) < 1e-3
     np.testing.assert_allclose(columns["keypoints"], in_crop, atol=1e-9)
+
+
+def test_the_report_says_how_much_still_hands_tremble_before_and_after(tmp_path, pose_path):
+    path, hands = make_tracks(tmp_path / "crops.h5", np.random.default_rng(3))
+    noise = np.random.default_rng(4).normal(0, 0.001, (17, 21, 3))
+    columns = {
+        "joints": hands["joints"][:1] + noise,
+        "keypoints": np.repeat(hands["xy"][:1], 17, axis=0),
+        "valid": np.ones(17, bool),
+        "absolute": np.ones(17, bool),
+        "scale": np.full(17, 0.025),
+    }
+    with store.open_file(path, trusted=True) as file:
+        still = predict_stage.smooth(file, columns, PredictConfig(smooth=True))[1]
+    wrist = [np.diff(noise[rows, 0], 2, axis=0) for rows in (slice(0, 8), slice(8, 16))]
+    expected_mm = 1000 * np.sqrt(np.square(wrist).sum(-1).mean())
+    assert still["before"]["wrist_mm"] == pytest.approx(expected_mm, rel=1e-3)
+    assert still["after"]["wrist_mm"] < still["before"]["wrist_mm"]
+    assert still["after"]["pose_mm"] < still["before"]["pose_mm"]
 
 
 def test_without_tracks_smoothing_says_that_it_did_nothing(tmp_path, pose_path, caplog):

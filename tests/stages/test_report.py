@@ -1,7 +1,11 @@
 """report: one page from real files, with everything that they hold and nothing from outside."""
 
+import json
 import re
+import zlib
+from xml.etree.ElementTree import fromstring as parse
 
+import h5py
 import numpy as np
 import pytest
 from making import make_file, record
@@ -9,8 +13,12 @@ from making import make_file, record
 from handtool import store
 from handtool.config import EvalConfig, ReportConfig
 from handtool.errors import HandtoolError
+from handtool.render.motion_charts import TrackOverTime, coverage_chart
 from handtool.render.scores import pck_curves
 from handtool.render.svg import cut
+from handtool.sources.frame import Sampling
+from handtool.sources.reopen import interval_of, tick_of
+from handtool.sources.video import Ticks
 from handtool.stages.eval import compare_results, evaluate
 from handtool.stages.report import join_chains, report
 from handtool.store import CURVE, LABELS, PAIRS, PREDICTIONS
@@ -239,3 +247,159 @@ def test_the_command_writes_the_page(handtool, tmp_path):
     assert page.startswith("<!doctype html>") and page.count("data:image/jpeg") == 2
     assert handtool("report", "a.h5").returncode == 0
     assert handtool("report", "missing.h5", "-o", "x.html").returncode == 1
+
+
+# frames of the tracks 0 and 1 of the first video, and of 0 of the second
+FRAMES = ((0, 1, 2, 3, 6, 7, 8, 9, 10, 11), (2, 3, 5, 6), (4, 5, 6))
+
+
+def overwrite(path, **columns):
+    """Other values in some columns of crops and videos (`videos_fps`), with their checksums."""
+    with h5py.File(path, "r+") as file:
+        for name, values in columns.items():
+            dataset = file["videos/fps" if name == "videos_fps" else f"crops/{name}"]
+            dataset[...] = values
+            dataset.attrs["crc32"] = np.uint32(zlib.crc32(dataset[...].tobytes()))
+
+
+def make_motion(path, smoothing=None, report=None, every=1):
+    """Three tracks of a hand that moves evenly to the right at 10 frames/s, its palm turning about y by 3 degrees a
+    frame, with predictions of them."""
+    counts = [len(frames) for frames in FRAMES]
+    crops = make_file(path.with_suffix(".crops.h5"), (counts[0] + counts[1], counts[2]), every=every, fps=1.0)
+    frame = np.concatenate(FRAMES)
+    track = np.repeat([0, 1, 0], counts)
+    overwrite(crops, frame=frame, time=frame / 10, track=track, side=np.repeat([0, 1, 0], counts), videos_fps=10)
+    hand = np.random.default_rng(5).uniform(-0.05, 0.05, (21, 3))
+    hand -= hand[0]
+    angle = np.deg2rad(3.0 * frame)
+    turn = np.zeros((len(frame), 3, 3))
+    turn[:, 0, 0], turn[:, 0, 2], turn[:, 2, 0], turn[:, 2, 2] = (
+        np.cos(angle),
+        np.sin(angle),
+        -np.sin(angle),
+        np.cos(angle),
+    )
+    turn[:, 1, 1] = 1
+    joints = hand @ turn.swapaxes(1, 2) + np.stack([0.01 * frame, 0 * frame, 0 * frame + 0.5], 1)[:, None]
+    with store.open_file(crops) as source, store.create_file(path, record("handtool predict"), [source]) as sink:
+        keypoints = np.random.default_rng(6).uniform(10, 50, (1, 21, 2)) + np.zeros((len(frame), 1, 1))
+        columns = dict(
+            joints=joints,
+            keypoints=keypoints,
+            valid=np.ones(len(frame), bool),
+            absolute=np.ones(len(frame), bool),
+            scale=np.full(len(frame), 0.03),
+        )
+        attrs = {"scale_source": "mean"} | ({"smoothing": smoothing} if smoothing else {})
+        store.write_table(sink, PREDICTIONS, columns, attrs)
+        sink.inherit(source)
+        sink.finish(report or {})
+    return path
+
+
+def motion_of(path) -> str:
+    with store.open_file(path) as file:
+        html, told = report([file], ReportConfig(), grey, alone)
+    assert "Motion" in told["sections"]
+    return html[html.index('id="motion"') : html.index('id="pictures"')]
+
+
+def test_the_coverage_of_every_track_is_drawn_over_time_and_counted(tmp_path):
+    part = motion_of(make_motion(tmp_path / "hands.h5"))
+    charts = [parse(svg) for svg in re.findall(r"<svg.*?</svg>", part)]
+    assert [chart.get("aria-label") for chart in charts[:2]] == [f"Tracks of video {v} over time" for v in (0, 1)]
+    bars = [(bar.get("class"), float(bar.get("x")), float(bar.get("width"))) for bar in charts[0].iter("rect")][:-2]
+    second = (480 - 24) / 1.2  # the chart spans 0 to 1.2 s
+    expected = [("bar", 0.0, 0.4), ("bar", 0.6, 0.6), ("bar lost", 0.4, 0.2)]
+    expected += [("bar", 0.2, 0.2), ("bar", 0.5, 0.2), ("bar lost", 0.4, 0.1)]
+    for (kind, x, width), (known, begin, lasts) in zip(bars, expected, strict=True):
+        assert kind == known and x == pytest.approx(12 + begin * second, abs=0.2)
+        assert width == pytest.approx(lasts * second, abs=0.2)
+    words = [text.text for text in charts[0].iter("text")]
+    assert {"#0 left", "10 frames, 2 lost", "#1 right", "4 frames, 1 lost"} < set(words)
+    cells = dict(re.findall(r"<td[^>]*>([^<]*)</td><td class=n[^>]*>([^<]*)</td>", part))
+    assert cells["tracks"] == "3" and cells["hands found at the first look"] == "17"
+    assert cells["hands lost between"] == "3" and cells["coverage, %"] == "85"
+
+
+def test_a_hand_found_at_a_second_look_has_its_own_colour(tmp_path):
+    found = np.zeros(10, bool)
+    found[3:5] = True
+    track = TrackOverTime(0, 0, np.arange(10) / 10, np.arange(10), found, 0.1)
+    assert [(round(a, 2), round(b, 2), again) for a, b, again in track.runs()] == [
+        (0, 0.3, False),
+        (0.3, 0.5, True),
+        (0.5, 1.0, False),
+    ]
+    kinds = [bar.get("class") for bar in parse(coverage_chart([track], "c")).iter("rect")]
+    assert kinds.count("bar again") == 2 and "looked again" in coverage_chart([track], "c")
+
+
+def test_paths_and_turns_are_plotted_and_broken_where_the_hand_was_lost(tmp_path):
+    part = motion_of(make_motion(tmp_path / "hands.h5"))
+    charts = {svg.get("aria-label"): svg for svg in map(parse, re.findall(r"<svg.*?</svg>", part))}
+    name = "video 0, #0 left: "
+    path = charts[name + "path of the wrist, seen from the camera"]
+    lines = [[tuple(map(float, p.split(","))) for p in line.get("points").split()] for line in path.iter("polyline")]
+    assert [len(line) for line in lines] == [4, 6] * 3, "three axes, before and after the gap"
+    steps = np.diff([x for x, _ in lines[0]])
+    assert np.allclose(steps, steps[0], atol=0.15) and np.ptp([y for _, y in lines[2]]) < 0.2, "y does not change"
+    rises = -np.diff([y for _, y in lines[0]])
+    assert (rises > 0).all() and np.allclose(rises, rises.mean(), atol=0.15)
+    turn = charts[name + "turn of the palm from its mean direction"]
+    lines = [[tuple(map(float, p.split(","))) for p in line.get("points").split()] for line in turn.iter("polyline")]
+    about_x, about_y = (np.concatenate([lines[i], lines[i + 1]]) for i in (0, 2))
+    ticks = {
+        float(t.text): float(t.get("y"))
+        for t in turn.iter("text")
+        if t.get("text-anchor") == "end" and t.get("class") == "tick"
+    }
+    (low, y_low), *_, (high, y_high) = sorted(ticks.items())
+    degrees = (about_y[:, 1] - (y_low - 4)) / (y_high - y_low) * (high - low) + low
+    expected = 3.0 * np.array(FRAMES[0])
+    np.testing.assert_allclose(degrees - degrees.mean(), expected - expected.mean(), atol=0.3)
+    assert np.ptp(about_x[:, 1]) < 0.3
+
+
+def test_trembling_is_told_as_the_smoothing_step_counted_it_or_as_it_would_be(tmp_path):
+    settings = json.dumps({"min_cutoff_hz": 1.0, "beta_hz_per_m_per_s": 30.0, "derivative_cutoff_hz": 1.0})
+    counted = {
+        "before": {"frames": 40, "wrist_mm": 4.5, "pose_mm": 2.25},
+        "after": {"frames": 40, "wrist_mm": 1.125, "pose_mm": 0.75},
+    }
+    part = motion_of(make_motion(tmp_path / "smooth.h5", settings, {"still_hands": counted}))
+    assert all(f">{mm}<" in part for mm in ("4.5", "2.25", "1.125", "0.75"))
+    assert "40 frames. One-Euro filter at 1 Hz + 30 Hz per m/s, as predict --smooth applied it" in part
+    assert "is not recorded" in motion_of(make_motion(tmp_path / "old.h5", settings))
+    assert "as predict --smooth would apply it" in motion_of(make_motion(tmp_path / "raw.h5"))
+
+
+def test_the_main_protocols_come_first(results):
+    html, _ = report(results[:1], ReportConfig(), grey, alone)
+    part = html[html.index('id="results"') :]
+    tables = [re.findall(r"<tr><td[^>]*>([^<]*)</td>", table) for table in re.findall(r"<table.*?</table>", part)]
+    assert tables[0] == ["pa_mpjpe", "mpjpe_root"] and len(tables[1]) > 2 and not set(tables[0]) & set(tables[1])
+
+
+def test_every_bar_of_joined_runs_has_the_name_of_its_file(tmp_path, handtool):
+    for name, count in (("first", 3), ("second", 4)):
+        make_file(tmp_path / f"{name}.h5", (count, count))
+        done = handtool("embed", f"{name}.h5", "--dim", "4", "-o", f"{name}-embedded.h5")
+        assert done.returncode == 0, done.stderr
+    opened = [store.open_file(tmp_path / f"{name}-embedded.h5") for name in ("first", "second")]
+    html, _ = report(opened, ReportConfig(), grey, alone)
+    for file in opened:
+        file.close()
+    funnel = parse(re.search(r"<svg[^>]*Counts after each step.*?</svg>", html).group())
+    words = [text.text for text in funnel.iter("text")]
+    assert words == ["embed: hands", "first-embedded.h5", "6", "second-embedded.h5", "8"]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(every=3), Sampling(fps=4.0), Sampling(fps=12.0), Sampling(fps=60.0)])
+def test_ticks_number_the_frames_that_were_looked_at(sampling):
+    fps, frames = 25.0, np.arange(200)
+    ticks = Ticks(sampling.fps, sampling.every)
+    kept = np.array([number for number in frames if ticks.meets(number, number / fps)])
+    assert (np.diff(tick_of(sampling, fps, kept, kept / fps)) == 1).all()
+    assert interval_of(sampling, fps) == pytest.approx(np.diff(kept / fps).mean(), rel=0.02)
