@@ -23,13 +23,14 @@ LEAST_PX, LEAST_M, LEAST_DEG = 20.0, 0.02, 20.0  # the smallest ranges of the pl
 
 @dataclass
 class Poses:
-    """n predictions: joints (n, 21, 3) m, NaN where not valid; keypoints (n, 21, 2) px of the frame; valid, absolute
-    (n,) bool."""
+    """n predictions: joints (n, 21, 3) m, NaN where not valid; keypoints (n, 21, 2) px of the frame; valid, absolute,
+    assumed (n,) bool: the last says that the camera is a guess."""
 
     joints: np.ndarray
     keypoints: np.ndarray
     valid: np.ndarray
     absolute: np.ndarray
+    assumed: np.ndarray
 
 
 @dataclass
@@ -115,7 +116,7 @@ def path_figures(motion: Motion) -> str:
         poses, name = motion.read_poses(rows), f"{motion.videos[v]}, {track.name}"
         if poses.absolute.any():
             wrist = np.where(poses.absolute[:, None], poses.joints[:, WRIST], np.nan)
-            unit, least, told = "m", LEAST_M, "seen from the camera"
+            unit, least, told = "m", LEAST_M, f"seen from {'an assumed' if poses.assumed.any() else 'the'} camera"
         else:
             wrist, unit, least, told = poses.keypoints[:, WRIST], "px", LEAST_PX, "in the picture"
         axes = ("x", "y", "z")[: wrist.shape[1]]

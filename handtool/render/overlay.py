@@ -227,7 +227,7 @@ def draw_in_place(picture: np.ndarray, points: np.ndarray, single: tuple | None 
 def draw_chip(picture: np.ndarray, hand: HandInPicture, x: int, y: int) -> None:
     """In place: side, track and error, or that the hand is lost, on a background of its colour."""
     words = [SIDE_NAMES.get(hand.side, "side?")]
-    words += [f"#{hand.track}"] if hand.track >= 0 else []
+    words += [f"track {hand.track}"] if hand.track >= 0 else []
     words += ["lost"] if hand.lost else []
     words += [f"{hand.error_mm:.0f} mm"] if np.isfinite(hand.error_mm) else []
     text = "  ".join(words)

@@ -347,7 +347,8 @@ def read_poses(source: File, rows: np.ndarray) -> Poses:
     )
     frame_from_crop = invert(read_column(source, CROPS.crop_from_frame, rows))
     joints = np.where(valid[:, None, None], joints, np.nan).astype(np.float64)
-    return Poses(joints, apply_affine(frame_from_crop, keypoints.astype(np.float64)), valid, absolute)
+    assumed = read_column(source, CROPS.camera_assumed, rows) if source.has(CROPS.camera_assumed) else absolute & False
+    return Poses(joints, apply_affine(frame_from_crop, keypoints.astype(np.float64)), valid, absolute, assumed)
 
 
 def draw_pictures(sources: list[File], config: ReportConfig, draw: Draw) -> tuple[str, int]:
