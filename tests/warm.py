@@ -1,14 +1,13 @@
-"""`handtool` in a fork of a process that has loaded the libraries once: importing torch takes 2 to 4 s, most tests of a
-command need none of it.
+"""Python in a fork of a process that has loaded the libraries and handtool once: importing torch takes 2 to 4 s, the
+others and a command up to 1 s.
 
-`Server` is what the fixture `handtool` starts, once for each pytest process. `python -I -S tests/warm.py SOCKET
-ARGUMENTS…` is the command: its working directory, environment and first three descriptors are those of the run, its
-exit status is the run's. handtool itself is imported anew in every run. What only a fresh interpreter shows (which
-modules a command loads, signals, terminals) is tested with `python -m handtool`.
+A `Server` is what the fixture `handtool` starts, for each pytest process one without and one with torch. `python -I -S
+tests/warm_client.py SOCKET -m MODULE ARGUMENTS…` or `SOCKET -c CODE` is then the command. What only a fresh interpreter
+shows (which modules a command loads, signals, terminals) is tested with `python -m handtool`.
 """
 
+import ast
 import contextlib
-import json
 import os
 import select
 import signal
@@ -18,45 +17,31 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-LIBRARIES = "av cv2 h5py hnswlib numpy rich.progress scipy.spatial torch torch._dynamo torchvision typer"
-TORCH_WORDS = {
-    "pretrain",
-    "finetune",
-    "predict",
-    "export",
-    "--model",
-    "--encoder",
-    "--processes",
-}  # of a command that needs torch
+CLIENT = Path(__file__).with_name("warm_client.py")
+LIBRARIES = "av cv2 h5py hnswlib numpy rich.progress scipy.spatial typer"
+TORCH = "torch torch._dynamo torchvision"
+TORCH_STAGES = {"pretrain", "finetune", "predict"}
+TORCH_WORDS = {*TORCH_STAGES, "export", "--model", "--encoder", "--processes"}  # of a command that needs torch
 
 
 class Server:
     """A process of its own, which ends with its standard input: with `close`, or with the process that started it."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.socket = folder / "s"
+    def __init__(self, folder: Path, environment: dict[str, str], with_torch: bool) -> None:
+        path = folder / ("torch" if with_torch else "light")
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", self.socket],
+            [sys.executable, __file__, path, TORCH if with_torch else ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
         )
         assert self.process.stdout.readline() == b"ready\n"
-        self.command = [sys.executable, "-I", "-S", __file__, str(self.socket)]
+        self.python = [sys.executable, "-I", "-S", str(CLIENT), str(path)]
+        self.command = [*self.python, "-m", "handtool"]
 
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
-
-
-def ask(path: str, words: list[str]) -> int:
-    """In the command: has the server run it; returns the exit status, negative for a signal."""
-    request = json.dumps({"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
-    with socket.socket(socket.AF_UNIX) as channel:
-        channel.connect(path)
-        socket.send_fds(channel, [len(request).to_bytes(4, "big")], [0, 1, 2])
-        channel.sendall(request)
-        return int(channel.recv(16))
 
 
 def serve(path: str) -> dict:
@@ -90,7 +75,7 @@ def serve(path: str) -> dict:
 def receive(channel: socket.socket) -> tuple[dict, list[int]]:
     head, descriptors, _, _ = socket.recv_fds(channel, 4, 3)
     with channel.makefile("rb") as stream:
-        return json.loads(stream.read(int.from_bytes(head, "big"))), descriptors
+        return ast.literal_eval(stream.read(int.from_bytes(head, "big")).decode()), descriptors
 
 
 def answer(ended: int, child: int, channel: socket.socket) -> None:
@@ -113,36 +98,49 @@ def be_fresh(request: dict) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.path[0] = request["folder"]
-    sys.argv = ["handtool", *request["words"]]
+    sys.argv = [request["words"][0], *request["words"][2:]]
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
     sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)
     sys.modules["numpy"].random.seed()
 
 
-def run_command() -> NoReturn:
-    """As `python -m handtool`, but that nothing is taken down at the end, which takes longer than most commands."""
+def run_command(how: str, what: str) -> NoReturn:
+    """As `python -m` or `-c`, but that nothing is taken down at the end, which takes longer than most commands."""
     code: object = 1
     try:
-        runpy.run_module("handtool", run_name="__main__", alter_sys=True)
+        if how == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            exec(what, {"__name__": "__main__"})
+        code = 0
     except SystemExit as end:
         code = end.code
     except BaseException:
         sys.excepthook(*sys.exc_info())
-    sys.modules["handtool.cli.app"].leave(code)
+    importlib.import_module("handtool.cli.app").leave(code)
 
 
-if __name__ == "__main__" and sys.argv[1] != "--serve":
-    code = ask(sys.argv[1], sys.argv[2:])
-    if code < 0:
-        os.kill(os.getpid(), -code)
-    sys.exit(code)
-elif __name__ == "__main__":
+def load(torch: str) -> None:
+    """`torch`: the libraries of the stages that train and predict, else ""."""
+    for name in [*LIBRARIES.split(), *torch.split()]:
+        importlib.import_module(name)
+    for room in ("handtool.cli", "handtool.stages"):
+        for module in pkgutil.iter_modules(importlib.import_module(room).__path__):
+            if torch or module.name not in TORCH_STAGES:
+                importlib.import_module(f"{room}.{module.name}")
+
+
+if __name__ == "__main__":
     import gc
     import importlib
+    import multiprocessing
+    import pkgutil
     import runpy
 
-    for name in LIBRARIES.split():
-        importlib.import_module(name)
+    fork = multiprocessing.get_context("fork")
+    multiprocessing.get_context = lambda *_: fork  # for the workers of stages, which would load the libraries again
+    load(sys.argv[2])
     gc.freeze()
-    be_fresh(serve(sys.argv[2]))
-    run_command()
+    request = serve(sys.argv[1])
+    be_fresh(request)
+    run_command(*request["words"][:2])

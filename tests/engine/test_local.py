@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from handtool.engine import local
 from handtool.engine.local import count_workers, run_in_processes
 from handtool.errors import HandtoolError
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def new_interpreters(monkeypatch):
+    monkeypatch.setattr(local, "get_context", multiprocessing.get_context)
 
 
 def open_squares(offset: int):

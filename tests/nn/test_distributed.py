@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import pytest
 import torch
 from making import make_hands
 from torch import nn
+from torch.distributed.run import main as torchrun
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 from training import TinyEncoder
 
-import handtool
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.nn.models import collectives
 from handtool.nn.models.batch_norm import SharedBatchNorm, share_batch_norm
@@ -27,7 +26,6 @@ from handtool.nn.training.launch import launch
 from handtool.nn.views.augmentation import LabelledHands
 from handtool.progress import silent
 
-HERE = Path(__file__).resolve().parent
 PAIRS, SIDE, KINDS = 8, 6, ("none", "linear", "sigmoid")
 
 
@@ -101,9 +99,9 @@ def do_all(folder: Path, progress=silent) -> None:
 
 
 @pytest.fixture(scope="module")
-def by_four(tmp_path_factory):
+def by_four(tmp_path_factory, run_forked):
     folder = tmp_path_factory.mktemp("four")
-    launch(do_all, 4, (folder,), silent)
+    run_forked(launch, do_all, 4, (folder,), silent)
     return folder
 
 
@@ -111,19 +109,14 @@ def test_four_processes_have_loss_and_gradient_of_one_on_the_joined_batch(by_fou
     assert_one_process_did_the_same(by_four)
 
 
-def test_two_processes_that_torchrun_starts_have_them_too(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        f"import sys; from pathlib import Path\nsys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
-        "from test_distributed import distributed, place_from_environment, train_one_step\n"
-        'place = place_from_environment("cpu")\n'
-        f"with distributed.process_group(place):\n    train_one_step(Path({str(tmp_path)!r}), place)\n"
-        "from handtool.cli.app import leave\nleave(0)\n"
+def test_two_processes_that_torchrun_starts_have_them_too(tmp_path, warm_server, run_forked):
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}\nfrom test_distributed import *\n"
+        "place = place_from_environment('cpu')\n"
+        f"with distributed.process_group(place):\n    train_one_step(Path({str(tmp_path)!r}), place)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(handtool.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    words = ["--standalone", "--nproc-per-node=2", "--no-python", *warm_server(True).python, "-c", code]
+    run_forked(torchrun, words)
     assert_one_process_did_the_same(tmp_path)
 
 

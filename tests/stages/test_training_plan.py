@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -110,8 +109,9 @@ def test_an_unfinished_run_of_another_plan_is_not_continued(pairs, handtool, tmp
 
 def test_rank_0_decides_whether_to_train_and_the_others_hear_of_it(pairs, tmp_path, warm_server):
     """Finished, begun anew, made by force, refused: no run hangs, one report a run, and a refusal ends all."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    start = [*torchrun, "-m", "handtool"]
+    warm = warm_server(True)  # new processes would import torch for most of a minute
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    start = [*warm.python, *torchrun, *warm.command]
     environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
     def run(*more: str) -> subprocess.CompletedProcess:
@@ -122,7 +122,6 @@ def test_rank_0_decides_whether_to_train_and_the_others_hear_of_it(pairs, tmp_pa
         done = run(*more)
         assert done.returncode == 0 and done.stderr.count(said) == 1 and done.stdout.count("pairs per step") == 1, done
         assert not (tmp_path / "e.h5.partial").exists()
-        start = [*torchrun, "--no-python", *warm_server().command]  # the same in forks, which start sooner
     other = run("--batch-size", "6")
     assert other.returncode == 1 and other.stderr.count("made with batch_size 4 instead of 6") == 1 and not other.stdout
     done = run("--batch-size", "6", "--force")

@@ -23,6 +23,8 @@ from handtool.nn.files.reopen import Reopen
 from handtool.nn.training.distributed import Place, find_place, place_from_environment, wait_for_rank_0
 from handtool.progress import Progress, silent
 
+START = "spawn"  # never a fork: it would have the threads and the CUDA of this process, and can use neither
+
 
 def train_in_processes(
     place: Place, read: Callable, train: Callable, reopen: Reopen, config: TrainingConfig, progress: Progress
@@ -66,7 +68,7 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     failures: list[Exception] = []
-    queue = torch.multiprocessing.get_context("spawn").Queue()
+    queue = torch.multiprocessing.get_context(START).Queue()
     listener = threading.Thread(target=listen, args=(queue, progress, failures), daemon=True)
     config = LaunchConfig(
         min_nodes=1,
@@ -77,7 +79,7 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
         run_id="handtool",
         max_restarts=0,
         monitor_interval=0.1,
-        start_method="spawn",
+        start_method=START,
     )
     listener.start()
     for name in [
