@@ -4,16 +4,15 @@
 #   tests/run.sh --fast [ROOM ...]    In the environment of $PYTHON as it is: all checks, and the tests of some rooms (nn, store, ...) or
 #                                     stages (stages/mine). Without a room: the tests of all files that differ from branch main.
 # The first environment takes the newest of everything, with MediaPipe's Tasks API; the second one MediaPipe's solutions API (numpy < 2, OpenCV 4.11).
-# A third one, on Python 3.13 where that is there, has no torch and runs the tests of MediaPipe.
+# A third one, on Python 3.13 where that is there, has no torch and runs the tests of MediaPipe. These two are made and tested beside the tests of the
+# first, so that no core waits; what they print comes last.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 parallel=(-n auto --maxprocesses 8 --dist worksteal) # each worker may need 2 GB
 
 check() { # check PYTHON
-    "$1" -m ruff check handtool tests examples
-    "$1" -m ruff format --check handtool tests examples
-    "$1" -m mypy
+    "$1" -m ruff check handtool tests examples && "$1" -m ruff format --check handtool tests examples && "$1" -m mypy
 }
 
 install() { # install NAME EXTRAS
@@ -69,28 +68,37 @@ if [ "${1:-}" = --fast ]; then
     exec "$python" -m pytest "${parallel[@]}" tests/test_house.py "${chosen[@]}"
 fi
 
-if [ $# -gt 0 ]; then mkdir -p "$1"; folder=$(cd "$1" && pwd); else folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT; fi
+if [ $# -gt 0 ]; then mkdir -p "$1"; folder=$(cd "$1" && pwd); else folder=$(mktemp -d); fi
+others=
+trap '[ -z "$others" ] || kill "$others" 2> /dev/null || true; [ $# -gt 0 ] || rm -rf "$folder"' EXIT
 
 export HANDTOOL_CACHE=$folder/cache
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 -d "$folder" mediapipe==0.10.21
 install newest test,onnx,datasets,mediapipe
 "$folder/newest/bin/python" tests/assembling.py "$folder"/mediapipe-0.10.21-*.whl "$HANDTOOL_CACHE/hand_landmarker.task"
-check "$folder/newest/bin/python"
-"$folder/newest/bin/pytest" "${parallel[@]}" tests
 
 of_mediapipe=(tests/vision/test_mediapipe.py tests/synth/test_synth_mediapipe.py tests/stages/test_doctor.py -m mediapipe)
-if "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
-    install solutions test,mediapipe-solutions
-    "$folder/solutions/bin/pytest" "${parallel[@]}" "${of_mediapipe[@]}"
-    "$folder/solutions/bin/pytest" "${parallel[@]}" tests/{store,hands,search} tests/stages/test_{embed,mine}.py # numpy < 2
-else
-    echo "MediaPipe 0.10.21 needs Python < 3.13: its tests are left out"
-fi
-
-newer=$(find_newer)
-if [ -n "$newer" ]; then
-    "$newer" -m venv "$folder/newer"
-    without_torch "$newer" | "$folder/newer/bin/pip" install --quiet --disable-pip-version-check -r /dev/stdin
-    "$folder/newer/bin/pip" install --quiet --disable-pip-version-check --no-deps .
-    "$folder/newer/bin/pytest" "${parallel[@]}" "${of_mediapipe[@]}"
-fi
+test_others() {
+    if "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
+        install solutions test,mediapipe-solutions
+        "$folder/solutions/bin/pytest" "${of_mediapipe[@]}"
+        "$folder/solutions/bin/pytest" tests/{store,hands,search} tests/stages/test_{embed,mine}.py # numpy < 2
+    else
+        echo "MediaPipe 0.10.21 needs Python < 3.13: its tests are left out"
+    fi
+    newer=$(find_newer)
+    if [ -n "$newer" ]; then
+        "$newer" -m venv "$folder/newer"
+        without_torch "$newer" | "$folder/newer/bin/pip" install --quiet --disable-pip-version-check -r /dev/stdin
+        "$folder/newer/bin/pip" install --quiet --disable-pip-version-check --no-deps .
+        "$folder/newer/bin/pytest" "${of_mediapipe[@]}"
+    fi
+}
+test_others > "$folder/others.log" 2>&1 &
+others=$!
+failed=0
+check "$folder/newest/bin/python" && "$folder/newest/bin/pytest" "${parallel[@]}" tests || failed=$?
+wait "$others" || failed=$?
+others=
+cat "$folder/others.log"
+exit "$failed"

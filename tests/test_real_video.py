@@ -11,12 +11,12 @@ from handtool import store
 from handtool.store import CROPS, CURVE, KEYPOINTS, PAIRS, RIGHT, VIDEOS
 
 pytestmark = pytest.mark.mediapipe
-QUICK = {"EPOCHS": "10", "FINETUNE_EPOCHS": "4", "SIZE": "32", "FPS": "3"}
+QUICK = {"EPOCHS": "16", "FINETUNE_EPOCHS": "4", "SIZE": "32", "FPS": "3"}
 
 
 @pytest.fixture(scope="module")
 def chain(samples, tmp_path_factory, run_script):
-    """Runs the whole chain on two real videos, ten folders of eight images and 300 labelled hands, with few epochs."""
+    """Runs the whole chain on two real videos, ten folders of twelve images and 300 labelled hands, with few epochs."""
     if why_not():
         pytest.skip(why_not())
     folder = tmp_path_factory.mktemp("real video")
@@ -25,7 +25,7 @@ def chain(samples, tmp_path_factory, run_script):
         shutil.copy(samples / "videos" / video, folder / "videos")
     for digit in sorted((samples / "sign_digits").glob("[0-9]")):
         (folder / "digits" / digit.name).mkdir(parents=True)
-        for image in sorted(digit.iterdir())[:8]:
+        for image in sorted(digit.iterdir())[:12]:
             shutil.copy(image, folder / "digits" / digit.name)
     sources = ("videos", samples / "realworld3d", "out", "digits")
     return lambda: (folder / "out", run_script("real_video.sh", *sources, folder=folder, **QUICK))
