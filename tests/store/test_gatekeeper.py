@@ -116,7 +116,7 @@ def test_looking_while_other_threads_are_inside_libhdf5(tmp_path, monkeypatch):
     for thread in threads:
         thread.start()
     try:
-        for _ in range(40):
+        for _ in range(10):  # nearly always, one of them holds it
             assert [verdict["problem"] for verdict in gatekeeper.examine(path)] == [None]
     finally:
         over.set()
