@@ -121,13 +121,14 @@ def run_command(how: str, what: str) -> NoReturn:
 
 
 def load(torch: str) -> None:
-    """`torch`: the libraries of the stages that train and predict, else ""."""
-    for name in [*LIBRARIES.split(), *torch.split()]:
-        importlib.import_module(name)
+    """`torch`: the libraries of the stages that train and predict, else "". What is not installed is left out."""
+    names = [*LIBRARIES.split(), *torch.split()]
     for room in ("handtool.cli", "handtool.stages"):
-        for module in pkgutil.iter_modules(importlib.import_module(room).__path__):
-            if torch or module.name not in TORCH_STAGES:
-                importlib.import_module(f"{room}.{module.name}")
+        modules = pkgutil.iter_modules(importlib.import_module(room).__path__)
+        names += [f"{room}.{module.name}" for module in modules if torch or module.name not in TORCH_STAGES]
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 if __name__ == "__main__":
