@@ -343,7 +343,7 @@ def scale_of_crops(outcomes: list[dict], config: ExtractConfig, asked_scale: flo
     """The box scale of the crops. If no box was enlarged (each image is one hand): --box-scale if given, else as the
     labels say: the median of crop side / larger side of the box of the labelled keypoints; 1 where they say nothing."""
     if not any(outcome["enlarged"] for outcome in outcomes):
-        measured = np.concatenate([outcome.get("label_scales", np.zeros(0)) for outcome in outcomes])
+        measured = np.concatenate([np.zeros(0), *(outcome.get("label_scales", np.zeros(0)) for outcome in outcomes)])
         return asked_scale or (round(float(np.median(measured)), 2) if len(measured) else 1.0)
     assert config.box_scale is not None
     return config.box_scale
