@@ -43,7 +43,7 @@ ESTIMATORS = {  # vision/estimators.py; labels and landmarks of the file first, 
     "onnx": ModelFile((".onnx",), "hands.onnx"),
     "model": ModelFile((".h5", ".hdf5"), "pose.h5"),
 }
-ESTIMATORS_3D = ("mediapipe",)  # those that predict and eval take as --model
+ESTIMATORS_3D = ("mediapipe", "onnx")  # those that predict and eval take as --model
 DATASETS = ("freihand", "dexycb", "ho3d", "interhand", "assemblyhands", "rhd", "youtube3d")  # sources/NAME.py
 ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # torchvision's names; nn/models/encoder.py
 WEIGHT_KINDS = ("none", "linear", "sigmoid")  # nn/models/losses/adaptive_weights.py
@@ -250,6 +250,8 @@ class PredictByEstimatorConfig:
     """`predict` by an estimator that knows 3D, without labels."""
 
     estimator: str = "mediapipe"
+    model_onnx: tuple[str, ...] = ()  # KEY=VALUE, as of `keypoints`, of an ONNX model that puts out joints
+    device: str = KeypointsConfig.device  # of an ONNX model
     bone: str = "auto"  # the estimator's own size; or truth, or a length in mm
     workers: int = 0  # 0 = one per core
     timeout_s: float = KeypointsConfig.timeout_s

@@ -3,6 +3,7 @@ that is asked for."""
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 HEAD = """<ir_version: 8, opset_import: ["" : 17]>
@@ -104,6 +105,7 @@ def make_onnx(
     threshold: float = 0.7,
     bgr: bool = False,
     batch: int | None = None,
+    joints: np.ndarray | None = None,
     **metadata: object,
 ) -> Path:
     """batch: None, as many pictures as are given. metadata: KEY=VALUE, written as handtool.KEY; `names` as it is."""
@@ -120,6 +122,13 @@ def make_onnx(
     first, last = ("two", "three") if bgr else ("zero", "one")
     head = HEAD.format(**sizes, outputs=outputs.format(**sizes), threshold=threshold, first=first, last=last)
     model = onnx.parser.parse_model(head + body.format(**sizes) + "\n}")
+    if joints is not None:  # (21, 3), whatever is seen
+        model.graph.initializer.append(
+            onnx.helper.make_tensor("known", onnx.TensorProto.FLOAT, [1, 63], joints.ravel())
+        )
+        model.graph.node.append(onnx.helper.make_node("Mul", ["x_centre", "zero_float"], ["nothing"]))
+        model.graph.node.append(onnx.helper.make_node("Add", ["nothing", "known"], ["world"]))
+        model.graph.output.append(onnx.helper.make_tensor_value_info("world", onnx.TensorProto.FLOAT, ["N", 63]))
     if layout == "regression":
         offsets = [number for joint in range(21) for number in (0.0, float(joint))]
         model.graph.initializer.append(onnx.helper.make_tensor("below", onnx.TensorProto.FLOAT, [21, 2], offsets))

@@ -35,6 +35,14 @@ def has_footage(values: Values) -> bool:
     return any(is_footage(name) for name in values.sources or ["-"])
 
 
+def of_model(values: Values) -> bool:
+    return kind_of(values.model or "", None) == "onnx"
+
+
+def of_detector(values: Values) -> bool:
+    return needs_detector(values) and kind_of(values.detector, None) == "onnx"
+
+
 def needs_detector(values: Values) -> bool:
     return has_footage(values) and not (values.whole or values.boxes)
 
@@ -45,7 +53,7 @@ EFFECTS = (
     | only("flip batch_size precision", lambda v: not knows_3d(v.model), "with an estimator", "--model pose.h5")
     | only(
         "device",
-        lambda v: not knows_3d(v.model) or (needs_detector(v) and kind_of(v.detector, None) == "onnx"),
+        lambda v: not knows_3d(v.model) or of_model(v) or of_detector(v),
         "with an estimator that runs on the CPU",
         "--model pose.h5",
     )
@@ -56,9 +64,10 @@ EFFECTS = (
     | only("min_score", lambda v: has_footage(v) and not v.whole, f"{ON_CROPS}, or with --whole: no hand has a score")
     | only(
         "onnx",
-        lambda v: needs_detector(v) and kind_of(v.detector, None) == "onnx",
-        "without videos or images and an ONNX detector",
-        "--detector hands.onnx",
+        lambda v: of_model(v) != of_detector(v),
+        "without an ONNX model or an ONNX detector that looks at videos or images; with both it would not be clear "
+        "which one it is of",
+        "--detector hands.onnx, or metadata to the models",
     )
     | only("track_fps", lambda v: has_footage(v) and v.fps, "where every frame is looked at", "--fps 10 for a video")
     | only(
@@ -79,7 +88,8 @@ def predict(
     model: option(
         str | None,
         "--model FILE|mediapipe",
-        "A pose model, made by finetune; or mediapipe (or its .task file), which knows 3D without labels.",
+        "A pose model, made by finetune; or mediapipe (or its .task file), which knows 3D without labels; "
+        "or an ONNX model of keypoints that knows 3D.",
     ) = None,
     bone: option(
         str,
@@ -187,13 +197,16 @@ def run_estimator(filmed: bool, values: dict) -> dict:
     estimator, model = name_and_file("--model", chosen.model, None, ESTIMATORS)
     how = {"force": chosen.force, "restart": chosen.restart}
     if not filmed:
-        config = make_config(PredictByEstimatorConfig, values, estimator=estimator)
+        config = make_config(PredictByEstimatorConfig, values, estimator=estimator, model_onnx=tuple(chosen.onnx or ()))
         return run_stage(estimate, chosen.sources, chosen.output, config, extra={"model": model}, **how)
     if chosen.detector == estimator and not (chosen.whole or chosen.boxes):
         chosen.detector = model or estimator  # hands are found by the file that they are predicted by
     detector, file = name_and_file("--detector", chosen.detector, None, DETECTORS)
     every = None if chosen.fps else PredictFootageByEstimatorConfig.every
-    config = make_config(PredictFootageByEstimatorConfig, values, every=every, estimator=estimator, detector=detector)
+    named = {"estimator": estimator, "detector": detector, "every": every}
+    if estimator == "onnx":  # --onnx is of the model
+        named |= {"model_onnx": tuple(chosen.onnx or ()), "onnx": ()}
+    config = make_config(PredictFootageByEstimatorConfig, values, **named)
     lens = footage.find_lens(chosen.camera)
     extra = {"model": model, "boxes": chosen.boxes, "lens": lens, "detector": file}
     return run_stage(
@@ -281,7 +294,8 @@ def estimate(
     from handtool.stages.keypoints import find_joints
     from handtool.stages.predict import predict_by_estimator
 
-    settings = KeypointsConfig(config.estimator, workers=config.workers, timeout_s=config.timeout_s)
+    names = {"onnx": config.model_onnx, "device": config.device, "workers": config.workers}
+    settings = KeypointsConfig(config.estimator, timeout_s=config.timeout_s, **names)
     return predict_by_estimator(source, sink, config, find_joints(source, settings, progress, job=job, model=model))
 
 

@@ -88,7 +88,8 @@ def predict_by_estimator(source: File, sink: Sink, config: PredictByEstimatorCon
     if not accounting.done:
         told = ", ".join([*accounting.skipped, *accounting.failed])
         message = f"{source.path}: none of {accounting.total} hands could be predicted ({told})"
-        raise HandtoolError(message, hint=f"look at them: handtool show {source.path}")
+        look = f"look at them: handtool show {source.path}"
+        raise HandtoolError(message, hint="--onnx joints=NAME" if reasons["no 3D from the estimator"] else look)
     report = write(source, sink, columns, scale_source, accounting, config, found["api"])
     origins = Counter(found["origin"][columns["valid"]].tolist())
     return report | {"joints_from": dict(sorted(origins.items())), "scale_source": scale_source}

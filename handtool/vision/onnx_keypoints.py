@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from handtool.errors import HandtoolError
+from handtool.hands.align import relative_to
 from handtool.hands.boxes import apply_affine, as_3x3, invert
-from handtool.hands.camera import mirror_camera, mirror_points
+from handtool.hands.camera import mirror_camera, mirror_joints, mirror_points
 from handtool.hands.skeleton import LEFT, NUM_JOINTS, RIGHT
 from handtool.vision.contracts import EstimatedHand, HandCrop
 from handtool.vision.onnx_session import Network, metadata_of, open_session, shape_text
@@ -40,7 +41,8 @@ class OnnxKeypoints:
         pictures = [resample(self.turned(crop), width, height, self.scale(crop)) for crop in crops]
         found = self.network.run(np.stack(pictures), self.cameras(crops))
         points, scores = self.decode(found)
-        return [self.as_seen(crop, xy, score) for crop, xy, score in zip(crops, points, scores, strict=True)]
+        joints = self.decode_joints(found) if self.settings.joints else np.full((len(crops), 21, 3), np.nan)
+        return [self.as_seen(*each) for each in zip(crops, points, scores, joints, strict=True)]
 
     def decode(self, found: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(n, 21, 2) px of the input and (n, 21) in 0..1, in standard order."""
@@ -58,7 +60,14 @@ class OnnxKeypoints:
         order = list(settings.order)
         return points[:, order], np.clip(score[:, order], 0, 1)
 
-    def as_seen(self, crop: HandCrop, xy: np.ndarray, score: np.ndarray) -> EstimatedHand | None:
+    def decode_joints(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(n, 21, 3) m relative to the wrist, of the hand as the network sees it, in standard order."""
+        assert self.settings.joints
+        values = found[self.settings.joints].astype(float)
+        joints = values.reshape(len(values), NUM_JOINTS, 3)[:, list(self.settings.order)]
+        return self.settings.joints_scale * relative_to(joints)
+
+    def as_seen(self, crop: HandCrop, xy: np.ndarray, score: np.ndarray, joints: np.ndarray) -> EstimatedHand | None:
         """Input px -> px of the crop as it is stored; None where the model gave no numbers."""
         side = crop.image.shape[0]
         xy = apply_affine(
@@ -66,7 +75,10 @@ class OnnxKeypoints:
         )
         if not (np.isfinite(xy).all() and np.isfinite(score).all()):
             return None
-        return EstimatedHand(mirror_points(xy, side) if self.is_mirrored(crop) else xy, score)
+        seen = joints if np.isfinite(joints).all() else None
+        if not self.is_mirrored(crop):
+            return EstimatedHand(xy, score, seen)
+        return EstimatedHand(mirror_points(xy, side), score, None if seen is None else mirror_joints(seen))
 
     def is_mirrored(self, crop: HandCrop) -> bool:
         return crop.side == OTHER_SIDE[self.settings.side]
@@ -186,7 +198,9 @@ def find_layout(
     picture allow."""
     named = {name: outputs[name].shape for name in settings.output or outputs if name in outputs}
     if missing := [
-        name for name in (*(settings.output or ()), settings.score) if name is not None and name not in outputs
+        name
+        for name in (*(settings.output or ()), settings.score, settings.joints)
+        if name is not None and name not in outputs
     ]:
         raise HandtoolError(
             f"{network.path} has no output {missing[0]!r}; it gives {', '.join(outputs)}", hint="--onnx output=NAME"
@@ -197,6 +211,11 @@ def find_layout(
             f"{network.path}: the output {settings.score} ({shape}) is no score of a hand or of 21 keypoints",
             hint="--onnx score=NAME",
         )
+    if settings.joints is not None and outputs[settings.joints][0].size != 3 * NUM_JOINTS:
+        shape = shape_text(outputs[settings.joints].shape)
+        raise HandtoolError(
+            f"{network.path}: the output {settings.joints} ({shape}) is no 21 joints in 3D", hint="--onnx joints=NAME"
+        )
     found = [
         (layout, names)
         for layout, choose in (
@@ -206,7 +225,9 @@ def find_layout(
         )
         if settings.layout in ("auto", layout)
         for names in choose(
-            {name: shape for name, shape in named.items() if name != settings.score}, network, settings.output
+            {name: shape for name, shape in named.items() if name not in (settings.score, settings.joints)},
+            network,
+            settings.output,
         )
     ]
     if len(found) == 1:

@@ -50,6 +50,8 @@ class KeypointSettings:
         None  # names of the outputs with the keypoints (simcc: x, then y); None: by their shapes
     )
     score: str | None = None  # name of the output with the score, of each keypoint or of the hand
+    joints: str | None = None  # name of an output (n, 21, 3) or (n, 63): 3D, x right, y down, z forward
+    joints_scale: float = 1.0  # metres per unit of that output
     activation: str = "none"  # of scores and heat maps: none or sigmoid
     units: str = "px"  # of regression: px of the input (centres at integers), fraction (0..1), signed (-1..1)
     grid: str = "centres"  # of heat maps: where cell i lies: centres (i+.5)s-.5, stride i s, corners i (W-1)/(w-1)
@@ -107,7 +109,7 @@ def read_value(kind: type, key: str, text: str) -> object:
     match key:
         case "output":
             return tuple(text.split(","))
-        case "score" | "camera":
+        case "score" | "camera" | "joints":
             return text
         case "hand":
             return tuple(numbers(text, int))
@@ -122,7 +124,7 @@ def read_value(kind: type, key: str, text: str) -> object:
             return values
         case "order":
             return permutation(numbers(text, int, (21,)))
-        case _:  # fill, iou, context, focal
+        case _:  # fill, iou, context, focal, joints_scale
             return numbers(text, float, (1,))[0]
 
 

@@ -16,7 +16,7 @@ from handtool.nn.models.encoder import make_encoder, make_projection_head
 from handtool.nn.models.pose_model import Contract, PoseModel
 from handtool.stages.export import export
 from handtool.stages.keypoints import keypoints, warn_about_box_scale
-from handtool.store import CROPS, KEYPOINTS
+from handtool.store import CROPS, KEYPOINTS, PREDICTIONS
 
 NUM = 11
 
@@ -125,6 +125,24 @@ def test_the_exported_model_finds_the_same_keypoints_to_a_thousandth_of_a_pixel(
     )
     theirs, ours = read(folder / "o.h5"), read(by_model[0])
     assert np.abs(theirs[0] - ours[0]).max() < 1e-3 and theirs[2].all() and report["hands_by_origin"] == {"onnx": NUM}
+
+
+def test_the_exported_model_gives_its_joints_too_and_predicts_with_them_as_the_model_does(folder, exported, tmp_path):
+    import handtool
+
+    files = {"crops": folder / "crops.h5", "onnx": folder / "pose.onnx"}
+    handtool.run("keypoints", files["crops"], tmp_path / "k.h5", estimator=files["onnx"], workers=1)
+    handtool.run("predict", files["crops"], tmp_path / "p.h5", model=folder / "pose.h5", device="cpu", workers=1)
+    handtool.run("predict", tmp_path / "k.h5", tmp_path / "o.h5", model=files["onnx"])
+    with store.open_file(tmp_path / "k.h5") as file, store.open_file(tmp_path / "p.h5") as predicted:
+        wanted = store.read_column(predicted, PREDICTIONS.joints)
+        wanted -= wanted[:, :1]
+        np.testing.assert_allclose(store.read_column(file, KEYPOINTS.joints), wanted, atol=1e-6)
+        assert store.read_attrs(file, KEYPOINTS)["joints_source"] == "onnx"
+    with store.open_file(tmp_path / "o.h5") as file:
+        joints, absolute = (store.read_column(file, column) for column in (PREDICTIONS.joints, PREDICTIONS.absolute))
+        np.testing.assert_allclose(joints - joints[:, :1], wanted, atol=1e-6)
+        assert absolute.sum() == NUM - 2 and store.read_attrs(file, PREDICTIONS)["scale_source"] == "estimator"
 
 
 def test_the_number_of_workers_and_a_restart_in_between_change_nothing(folder, exported, tmp_path, monkeypatch):

@@ -62,6 +62,21 @@ def test_a_model_of_right_hands_sees_left_ones_mirrored_and_they_come_back_as_se
     )
 
 
+@pytest.mark.parametrize("side, sign", [(LEFT, -1), (RIGHT, 1)])
+def test_a_model_that_knows_3d_says_so_and_left_hands_are_mirrored_back(tmp_path, side, sign):
+    known = np.random.default_rng(5).normal(0, 50, (21, 3)).astype(np.float32)
+    model = make_onnx(tmp_path / "k.onnx", "regression", joints=known)
+    options = (*PLAIN, "side=right", "joints=world", "joints_scale=0.001", "order=" + ",".join(map(str, FROM_MANO)))
+    [(_, _, joints)] = OnnxKeypoints(model, options).find_keypoints([HandCrop(spot(40, 60).image, side=side)])
+    expected = known[list(FROM_MANO)] - known[FROM_MANO[0]]
+    np.testing.assert_allclose(joints, expected * [sign, 1, 1] / 1000, atol=1e-6)
+    [(*_, joints)] = OnnxKeypoints(model, (*PLAIN, "output=points")).find_keypoints([spot(40, 60)])
+    assert joints is None
+    for name, message in (("points", "is no 21 joints in 3D"), ("gone", "has no output 'gone'")):
+        with pytest.raises(HandtoolError, match=message):
+            OnnxKeypoints(model, (*PLAIN, f"joints={name}"))
+
+
 def test_a_model_that_wants_more_context_gets_black_around_the_crop_and_the_points_are_the_same(tmp_path):
     model = make_onnx(tmp_path / "k.onnx", "regression")
     for context in (1.3, 2.0, 3.0, 1.0):

@@ -101,6 +101,8 @@ def read_deployed(file: Any) -> tuple[DeployedPose | DeployedEncoder, dict[str, 
     meaning = {"layout": "regression", "units": "px", "output": "keypoints", "camera": "camera"}
     meaning |= {"head": model.contract.head, "side": model.contract.side.lower()}
     meaning |= {name: repr(float(getattr(model.contract, name))) for name in ("focal", "bone_m")}
+    if np.isfinite(model.contract.bone_m):
+        meaning |= {"joints": "joints", "joints_scale": meaning["bone_m"]}
     return DeployedPose(model), contract | picture | meaning, model.contract.size
 
 
