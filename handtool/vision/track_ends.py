@@ -10,8 +10,9 @@ from handtool.hands.boxes import larger_side, middle
 from handtool.hands.skeleton import UNKNOWN
 
 FIRST, LAST, NUMBERS = 0, 5, 10  # of each track: time s and box px of its first sighting, and of its last
-MAX_PAUSE_S = 1.0
-REACH, REACH_PER_S = 1.0, 3.0  # hand sizes between the end of one track and the beginning of the next
+MAX_PAUSE_S = 2.0
+# hand sizes between the end of one track and the beginning of the next: without a pause, for each second, at most
+REACH, REACH_PER_S, FARTHEST = 1.0, 3.0, 2.5
 GROWTH = 2.0  # of the hand in between, at most
 OFTEN = 3  # sightings
 CLEAR = 1.5  # a track has a side where the votes for it are so many times those against it
@@ -52,8 +53,8 @@ class TrackEnds:
         """(tracks,): the first track of the same hand. Tracks of several sightings that follow each other after a short
         pause, near each other and not of different sides, become one: those that were seen often first, since a short
         one may be a mistake, then the nearest. votes: (tracks, 2), for left and right."""
-        numbers, often = np.array(self.numbers).reshape(-1, NUMBERS), np.minimum(self.sightings, OFTEN)
-        pauses = [(min(often[a], often[b]), cost, a, b) for cost, a, b in find_pauses(numbers, sides_of(votes))]
+        numbers, often, votes = self.sum_up(votes)
+        pauses = [(min(often[a], often[b], OFTEN), cost, a, b) for cost, a, b in find_pauses(numbers, sides_of(votes))]
         has_next, has_before = set(), set()
         for _, _, before, after in sorted((-seen, *rest) for seen, *rest in pauses if seen > 1):
             if before not in has_next and after not in has_before:
@@ -61,6 +62,22 @@ class TrackEnds:
                 has_next.add(before)
                 has_before.add(after)
         return np.array([self.first_of(track) for track in range(len(numbers))], np.int64)
+
+    def sum_up(self, votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The numbers (tracks, 10), sightings and votes of the tracks, those that were united as the first of them; the
+        times of the others are NaN."""
+        numbers, often, votes = np.array(self.numbers).reshape(-1, NUMBERS), np.array(self.sightings), votes.copy()
+        for track in range(len(numbers)):
+            first = self.first_of(track)
+            if first != track:
+                if numbers[track, LAST] > numbers[first, LAST]:
+                    numbers[first, LAST : LAST + 5] = numbers[track, LAST : LAST + 5]
+                if numbers[track, FIRST] < numbers[first, FIRST]:
+                    numbers[first, FIRST : FIRST + 5] = numbers[track, FIRST : FIRST + 5]
+                often[first] += often[track]
+                votes[first] += votes[track]
+                numbers[track] = np.nan
+        return numbers, often, votes
 
 
 def sides_of(votes: np.ndarray) -> np.ndarray:
@@ -80,6 +97,6 @@ def find_pauses(numbers: np.ndarray, side: np.ndarray) -> Iterator[tuple[float, 
         sizes = np.sort([larger_side(before), np.broadcast_to(larger_side(np.array(box)), len(near))], axis=0)
         apart = np.linalg.norm(middle(before) - middle(np.array(box)), axis=1) / sizes.mean(0)
         differ = (side[near] != side[after]) & (side[near] != UNKNOWN) & (side[after] != UNKNOWN)
-        fit = (apart <= REACH + REACH_PER_S * pause) & (sizes[1] <= GROWTH * sizes[0]) & ~differ
+        fit = (apart <= np.minimum(REACH + REACH_PER_S * pause, FARTHEST)) & (sizes[1] <= GROWTH * sizes[0]) & ~differ
         for place in np.flatnonzero(fit):
             yield float(apart[place] + REACH_PER_S * pause[place]), int(near[place]), after

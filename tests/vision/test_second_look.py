@@ -64,6 +64,8 @@ class World:
         number, side = tracks.finish(numbers, np.array(seen, np.int8), np.zeros(len(seen), bool))
         found, place = {name: {} for name in self.hands}, 0
         for sight in sights:
+            here = number[place : place + len(sight.hands)]
+            assert len(set(here[here >= 0])) == (here >= 0).sum(), "two hands of a frame have one track"
             for hand, _, _ in sight.hands:
                 boxes = {name: known.box for name, known in self.see(sight.frame.number).items()}
                 (name,) = [name for name, box in boxes.items() if np.array_equal(box, hand.box)]

@@ -73,7 +73,8 @@ def test_tracks_that_go_on_from_each_other_after_a_pause_become_one():
         (0.5, LEFT_BOX + 20, LEFT, 1),
         (0.5, LEFT_BOX + 300, RIGHT, 1),
         (0.5, 3 * LEFT_BOX, RIGHT, 1),
-        (1.5, LEFT_BOX + 20, RIGHT, 1),
+        (2.5, LEFT_BOX + 20, RIGHT, 1),
+        (1.5, LEFT_BOX + 150, RIGHT, 1),
     ):
         link = Link()
         for time in (0.0, 0.1, 0.2):
@@ -90,6 +91,18 @@ def test_a_track_goes_on_from_one_other_only_and_often_seen_ones_come_before_wha
     for time in (0.7, 0.8, 0.9):
         link.add(time, hands_at(LEFT_BOX + 40))
     assert link.finish()[0] == [0, 0, 0, -1, 0, 0, 0]
+
+
+def test_a_hand_that_goes_on_elsewhere_is_not_joined_to_what_begins_where_it_was():
+    """Two tracks are united along the film; a third begins where the first ended, while the second lasts."""
+    link = Link()
+    for place in range(12):
+        time = 0.1 * place
+        hands = hands_at(LEFT_BOX if place < 3 else LEFT_BOX + 300) + (hands_at(LEFT_BOX + 5) if place > 6 else [])
+        link.add(time, hands)
+        if place == 3:
+            link.tracks.unite(link.numbers[0], link.numbers[-1])
+    assert link.finish()[0] == [0] * 7 + [0, 1] * 5
 
 
 def test_frames_between_kept_ones_carry_a_track_and_one_of_them_may_miss_the_hand():
