@@ -142,7 +142,7 @@ def check_same_api(source: File, described: Descriptors, basis: File) -> None:
     if differ(described.attrs, theirs):
         raise HandtoolError(
             f"MediaPipe's {name_api(described.attrs)} found the keypoints of {source.path}, its {name_api(theirs)} "
-            f"those of {basis.path}: they differ by 2.5 % of a hand's extent",
+            f"those of {basis.path}: they differ by 2 % of a hand's extent",
             hint=f"find both by one API: handtool keypoints {source.path} --estimator mediapipe (or FILE.task)",
         )
 

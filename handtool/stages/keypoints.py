@@ -197,7 +197,7 @@ def describe_api(source: File, settings: EstimatorSettings, origins: set[str], l
         others = f"; the others would be found by the {name_api(found)}" if found else ""
         raise HandtoolError(
             f"the landmarks in {source.path} were found by MediaPipe's {name_api(copied)}{others}: these differ by "
-            "2.5 % of a hand's extent",
+            "2 % of a hand's extent",
             hint=f"one for all: handtool keypoints {source.path} --estimator mediapipe",
         )
     return join_apis([copied, found])

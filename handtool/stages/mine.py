@@ -179,7 +179,7 @@ def check_same_space(source: File, pool: File) -> None:
     if differ(mine, theirs):
         raise HandtoolError(
             f"MediaPipe's {name_api(mine)} found the keypoints of {source.path}, its {name_api(theirs)} those of "
-            f"{pool.path}: they differ by 2.5 % of a hand's extent",
+            f"{pool.path}: they differ by 2 % of a hand's extent",
             hint="find both by one API: handtool keypoints CROPS --estimator mediapipe (or FILE.task), then embed anew",
         )
 

@@ -2,7 +2,7 @@
 not imported here, which takes seconds.
 
 The solutions API (up to 0.10.21, Python < 3.13) carries its models. The Tasks API (all that 1.x has) needs a task
-file, and finds a hand's points 2.5 % of its extent (median) beside those of the solutions API. So the API and the task
+file, and finds a hand's points 2 % of its extent (median) beside those of the solutions API. So the API and the task
 file are recorded with the points.
 """
 
