@@ -331,8 +331,12 @@ def read_sightings(source: File) -> Iterator[tuple[int, Sightings]]:
     )
     again = read_column(source, CROPS.found) != FOUND if source.has(CROPS.found) else np.zeros(len(video), bool)
     sampling, fps = sampling_of(source.owner(CROPS.group).provenance), read_column(source, VIDEOS.fps)
-    for v in np.unique(video[(track >= 0) & np.isfinite(time)]):
-        rows = np.flatnonzero((video == v) & np.isfinite(time))
+    timed = np.flatnonzero(np.isfinite(time))
+    timed = timed[np.argsort(video[timed], kind="stable")]
+    for rows in np.split(timed, np.flatnonzero(np.diff(video[timed])) + 1):
+        if not (track[rows] >= 0).any():
+            continue
+        v = video[rows[0]]
         if sampling and fps[v] > 0:
             interval, tick = interval_of(sampling, float(fps[v])), tick_of(sampling, fps[v], frame[rows], time[rows])
         else:

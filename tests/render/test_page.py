@@ -90,5 +90,19 @@ def test_no_chart_is_wider_than_a_narrow_screen_can_show():
             assert start > -15 and start + width < WIDTH + 15, text.text
 
 
+def test_a_wide_table_becomes_cards_in_which_every_figure_is_named():
+    rows = [["pa", 1.5, "1 to 2", 9], ["root", 3.0, "", 8]]
+    html = table(["protocol", "mean, mm", "95 %", "hands"], rows)
+    wide = parse(re.sub(r"class=(\w+)", r"class='\1'", html))
+    cards = wide.find("table")
+    assert cards.get("class") == "cards"
+    for row in cards.find("tbody"):
+        assert [cell.get("data-of") for cell in row] == ["protocol", "mean, mm", "95 %", "hands"]
+    narrow = table(["axis", "before, mm", "after, mm"], [["x", 1.0, 2.0]])
+    assert "cards" not in narrow, "three columns fit on 390 px"
+    style = page("t", "l", []).split("@media (max-width: 44rem)")[1]
+    assert "content: attr(data-of)" in style and ".cards thead { display: none; }" in style
+
+
 def test_figures_are_written_as_people_read_them():
     assert [as_text(v) for v in (True, 12345, 3.14159, None, "a")] == ["yes", "12,345", "3.142", "–", "a"]
