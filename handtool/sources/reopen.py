@@ -82,14 +82,21 @@ class Lost:
 
 
 def sampling_of(chain: list[dict]) -> Sampling | None:
-    """How the frames of the footage were chosen, by the provenance of the crops; None if that does not say, or if the
-    file has only some of the hands that were found on them."""
-    made = [entry["config"] for entry in chain if {"fps", "every"} <= set(entry.get("config", {}))]
-    chosen = {(config["fps"], config["every"]) for config in made}
-    if len(chosen) != 1 or any(entry["program"] == "handtool split" for entry in chain):
-        return None
-    fps, every = chosen.pop()
-    return Sampling(fps or ExtractConfig.fps, every)
+    """How the frames of the footage were chosen, by the provenance of the file with the crops (oldest step first); None
+    if that does not say, or if the file has only some of the hands that were found on them."""
+    steps = {entry["uuid"]: entry for entry in chain}
+
+    def choices(entry: dict) -> set[tuple]:
+        if {"fps", "every"} <= set(entry["config"]):
+            return {(entry["config"]["fps"] or ExtractConfig.fps, entry["config"]["every"])}
+        if entry["program"].split()[-1] in ("split", "synth"):
+            return {()}
+        before = [steps[uuid] for uuid in entry["parents"].split() if uuid in steps]
+        crops = [step for step in before if step["program"].split()[-1] not in ("pretrain", "finetune")]
+        return set().union(*map(choices, crops))
+
+    chosen = choices(chain[-1]) if chain else set()
+    return Sampling(*chosen.pop()) if len(chosen) == 1 and () not in chosen else None
 
 
 def tick_of(sampling: Sampling, fps: float, frame: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from handtool.render.motion_charts import TrackOverTime, coverage_chart
 from handtool.render.scores import pck_curves
 from handtool.render.svg import cut
 from handtool.sources.frame import Sampling
-from handtool.sources.reopen import interval_of, tick_of
+from handtool.sources.reopen import interval_of, sampling_of, tick_of
 from handtool.sources.video import Ticks
 from handtool.stages.eval import compare_results, evaluate
 from handtool.stages.report import join_chains, report
@@ -403,3 +403,22 @@ def test_ticks_number_the_frames_that_were_looked_at(sampling):
     kept = np.array([number for number in frames if ticks.meets(number, number / fps)])
     assert (np.diff(tick_of(sampling, fps, kept, kept / fps)) == 1).all()
     assert interval_of(sampling, fps) == pytest.approx(np.diff(kept / fps).mean(), rel=0.02)
+
+
+def step(verb, uuid, parents="", **config):
+    return {"program": f"handtool {verb}", "uuid": uuid, "parents": parents, "config": config}
+
+
+def test_the_choice_of_frames_is_that_of_the_step_that_cut_the_hands_out():
+    train = [step("extract", "t", fps=1.0, every=None), step("finetune", "m", "t")]
+    filmed = step("predict", "p", "m", fps=None, every=1)
+    assert sampling_of([*train, filmed]) == Sampling(every=1), "not that of the model's training hands"
+    crops = step("extract", "c", fps=5.0, every=None)
+    assert sampling_of([crops]) == Sampling(fps=5.0)
+    assert sampling_of([*train, crops, step("predict", "q", "c m", bone="auto")]) == Sampling(fps=5.0), "by pipe"
+    joined = step("cat", "j", "c d", link=False)
+    assert sampling_of([crops, crops | {"uuid": "d"}, joined]) == Sampling(fps=5.0)
+    assert sampling_of([crops, step("extract", "d", fps=2.0, every=None), joined]) is None
+    assert sampling_of([crops, step("split", "s", "c", by="row")]) is None
+    assert sampling_of([crops, step("split", "s", "c", by="row"), step("cat", "j", "c s", link=False)]) is None
+    assert sampling_of([]) is None and sampling_of([step("synth", "y", fps=25.0)]) is None
