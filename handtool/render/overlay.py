@@ -45,7 +45,7 @@ class HandInPicture:
     track: -1 none.
 
     joints, truth: (21, 3) m, None unknown. error_mm: NaN unknown. lost: not seen on this picture; the box is where it
-    must be.
+    must be. again: seen only at a second look.
     """
 
     side: int
@@ -57,6 +57,7 @@ class HandInPicture:
     truth: np.ndarray | None = None
     error_mm: float = float("nan")
     lost: bool = False
+    again: bool = False
 
     @property
     def colour(self) -> tuple[int, int, int]:
@@ -228,7 +229,7 @@ def draw_chip(picture: np.ndarray, hand: HandInPicture, x: int, y: int) -> None:
     """In place: side, track and error, or that the hand is lost, on a background of its colour."""
     words = [SIDE_NAMES.get(hand.side, "side?")]
     words += [f"track {hand.track}"] if hand.track >= 0 else []
-    words += ["lost"] if hand.lost else []
+    words += ["lost"] * hand.lost + ["looked again"] * hand.again
     words += [f"{hand.error_mm:.0f} mm"] if np.isfinite(hand.error_mm) else []
     text = "  ".join(words)
     x = max(0, min(x, picture.shape[1] - text_width(text, 8) - 10))

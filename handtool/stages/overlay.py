@@ -25,6 +25,7 @@ from handtool.sources.frame import Sampling, Video
 from handtool.sources.reopen import Lost, find_again, interval_of, read_again, read_looked_at, sampling_of
 from handtool.store import (
     CROPS,
+    FOUND,
     KEYPOINTS,
     LABELS,
     PREDICTIONS,
@@ -152,6 +153,7 @@ class OverlayScene:
     track: np.ndarray
     box: np.ndarray
     affine: np.ndarray  # crop from frame
+    again: np.ndarray  # bool, found only at a second look
     points: np.ndarray
     true_points: np.ndarray | None = None
     joints: np.ndarray | None = None
@@ -166,7 +168,8 @@ class OverlayScene:
             for name in ("true_points", "joints", "truth", "error_mm")
             if getattr(self, name) is not None
         }
-        return HandInPicture(int(self.side[i]), int(self.track[i]), box, self.points[i], **more)
+        again = bool(self.again[i])
+        return HandInPicture(int(self.side[i]), int(self.track[i]), box, self.points[i], again=again, **more)
 
 
 def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
@@ -180,7 +183,8 @@ def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
 
     columns = (CROPS.video, CROPS.frame, CROPS.time, CROPS.side, CROPS.track, CROPS.box)
     base: dict[str, Any] = {column.name: read_column(source, column, rows) for column in columns}
-    base |= {"rows": rows, "affine": read_column(source, CROPS.crop_from_frame, rows)}
+    found = read_column(source, CROPS.found, rows) if source.has(CROPS.found) else np.full(len(rows), FOUND)
+    base |= {"rows": rows, "affine": read_column(source, CROPS.crop_from_frame, rows), "again": found != FOUND}
     match kind:
         case "keypoints":
             return OverlayScene(**base, points=read(KEYPOINTS.xy, KEYPOINTS.valid))

@@ -5,10 +5,12 @@ import io
 import json
 import subprocess
 import sys
+import zlib
 from types import SimpleNamespace
 
 import av
 import cv2
+import h5py
 import numpy as np
 import pytest
 from footage import damage, make_boxes, make_labelled, make_video, number_of, picture, run_stage, write_image
@@ -36,7 +38,7 @@ from handtool.render.space import draw_space
 from handtool.sources.reopen import find_again, read_again
 from handtool.stages.extract import extract
 from handtool.stages.overlay import find_footage, overlay
-from handtool.store import CROPS
+from handtool.store import CROPS, FOUND, LOOKED_AGAIN
 
 SIZE = (192, 128)
 BOXES = {"left": [20, 40, 40, 40], "right": [120, 60, 50, 40]}  # x, y, width, height
@@ -306,6 +308,18 @@ def test_a_track_keeps_its_colour_and_a_hand_without_one_has_that_of_its_side():
             lost = count_coloured(HandInPicture(side, track, box + 20, lost=True), colour)
             assert whole > lost > 200, "the box of a lost hand is dashed"
     assert len({*TRACK_COLOURS, *SIDE_COLOURS.values()}) == len(TRACK_COLOURS) + 2
+
+
+def test_a_hand_that_took_a_second_look_says_so(tmp_path):
+    data, _ = make_scene(tmp_path, "clip.mp4", 4, [(frame, 60) for frame in range(4)])
+    with h5py.File(tmp_path / "crops.h5", "r+") as file:
+        found = file["crops/found"]
+        found[...] = np.array([FOUND, LOOKED_AGAIN, FOUND, FOUND])
+        found.attrs["crc32"] = np.uint32(zlib.crc32(found[...].tobytes()))
+    again, _ = film_data(tmp_path / "crops.h5")
+    for frame, (one, other) in enumerate(zip(read_film(data), read_film(again), strict=True)):
+        changed = (np.abs(one.astype(int) - other).max(2) > 60).sum()
+        assert (changed > 300) == (frame == 1), "the label of the hand is longer"
 
 
 def test_a_hand_keeps_its_panel_and_its_scale():
