@@ -26,6 +26,36 @@ def write_film(
     return path
 
 
+def write_streams(path: Path, streams: list[list], codecs=("mjpeg", "libx264")) -> Path:
+    """streams: the pictures (h, w, 3) uint8 RGB of each."""
+    with av.open(str(path), "w") as container:
+        made = []
+        for pictures, codec in zip(streams, codecs, strict=True):
+            stream = container.add_stream(codec, rate=30)
+            stream.height, stream.width = pictures[0].shape[:2]
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            made.append(stream)
+        for stream, pictures in zip(made, streams, strict=True):
+            for image in pictures:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+    return path
+
+
+def as_hdr(colours: np.ndarray, transfer: int) -> np.ndarray:
+    """colours: (…, 3) levels of 255 on a BT.1886 screen of 203 cd/m2. Returns 0..1: the same light in BT.2020, coded by
+    HLG (18) or PQ (16) by the formulas of ITU-R BT.2100."""
+    to_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+    light = 203 * (colours / 255) ** 2.4 @ to_2020.T  # cd/m2
+    if transfer == 16:
+        power = (light / 10000) ** 0.1593017578125
+        return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    shown = light / 1000
+    scene = shown * np.maximum(shown @ [0.2627, 0.678, 0.0593], 1e-9)[..., None] ** ((1 - 1.2) / 1.2)
+    bright = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), bright)
+
+
 def set_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
     """The display matrix of an mp4 (ISO 14496-12, 8.3.2): stored (x, y) is shown at (a x + c y, b x + d y)."""
     data = bytearray(path.read_bytes())

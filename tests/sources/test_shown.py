@@ -8,12 +8,12 @@ import av
 import cv2
 import numpy as np
 import pytest
-from display import set_matrix, write_film
+from display import as_hdr, set_matrix, write_film, write_streams
 from footage import make_video, picture
 
 from handtool.sources.frame import Sampling, Tally, Video
 from handtool.sources.plain_file import check_plain
-from handtool.sources.tone_mapping import HLG, PQ, light_to_pq, tone_map
+from handtool.sources.tone_mapping import HLG, PQ, tone_map
 from handtool.sources.video import read_video
 
 
@@ -64,24 +64,10 @@ def test_hdr_white_skin_and_black_look_as_they_do_without_hdr(transfer):
     """What ITU-R BT.2408 puts where: a BT.1886 screen of 203 cd/m2, its colours in BT.2020, coded by the formulas of
     BT.2100."""
     colours = np.array([[235, 235, 235], [224, 172, 140], [120, 120, 120], [60, 30, 20], [0, 0, 0]], float)
-    light = 203 * (colours / 255) ** 2.4
-    to_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
-    code = encode(light @ to_2020.T, transfer)
-    image = np.round(65535 * code).astype(np.uint16)[None]
+    image = np.round(65535 * as_hdr(colours, transfer)).astype(np.uint16)[None]
     shown = tone_map(image, transfer)[0].astype(int)
     assert np.abs(shown - colours).max() <= 20, "the roll-off darkens what is bright"
     assert np.abs(shown[2:] - colours[2:]).max() <= 3, "and nothing else"
-
-
-def encode(light: np.ndarray, transfer: int) -> np.ndarray:
-    """light: (n, 3) cd/m2, BT.2020. Returns 0..1."""
-    if transfer == PQ:
-        return light_to_pq(light)
-    shown = light / 1000
-    scene = shown * np.maximum(shown @ [0.2627, 0.678, 0.0593], 1e-9)[:, None] ** ((1 - 1.2) / 1.2)
-    return np.where(
-        scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
-    )
 
 
 def test_hdr_greys_rise_from_black_to_white_and_stay_grey():
@@ -121,19 +107,7 @@ def test_interlaced_frames_show_one_moment(tmp_path):
 
 
 def two_streams(path, sizes, counts, codecs=("mjpeg", "libx264")):
-    with av.open(str(path), "w") as container:
-        streams = []
-        for (width, height), codec in zip(sizes, codecs, strict=True):
-            stream = container.add_stream(codec, rate=30)
-            stream.width, stream.height = width, height
-            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-            streams.append(stream)
-        for stream, size, count in zip(streams, sizes, counts, strict=True):
-            for number in range(count):
-                frame = av.VideoFrame.from_ndarray(picture(number, count, size), format="rgb24")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-    return path
+    return write_streams(path, [[picture(n, k, size) for n in range(k)] for size, k in zip(sizes, counts)], codecs)
 
 
 @pytest.mark.parametrize("name", ["a.mov", "a.mp4", "a.mkv"])
