@@ -3,8 +3,10 @@
 The chunks depend on the folder alone, so the result does not depend on the number of workers.
 """
 
+import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from handtool.sources.frame import Tally, Video
 from handtool.sources.images import NOTHING_READ
 
 CHUNK_IMAGES = 2048  # images
+MAX_DEADLY = 8  # images that end the process that reads them; a chunk with more is given up
 SUMS = "decoded sampled followed unread corrupt with_hands none_kept enlarged jpeg_bytes hands side_turned".split()
 COUNTS = ("failed", "refused", "left_out")
 ARRAYS = ("side", "tracks")
@@ -25,6 +28,28 @@ def split_into_chunks(video: Video) -> list[Video]:
         return [video]
     starts = range(0, len(video.files), CHUNK_IMAGES)
     return [replace(video, files=video.files[at : at + CHUNK_IMAGES], first=at) for at in starts]
+
+
+class ReadingMark:
+    """A file that holds the number of the image being read: what ended the process, should it end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.disk = path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+
+    def write(self, number: int) -> None:
+        os.pwrite(self.disk, number.to_bytes(8, "little"), 0)
+
+    def remove(self) -> None:
+        os.close(self.disk)
+        self.path.unlink(missing_ok=True)
+
+
+def without_deadly(video: Video, mark: Path) -> Video | None:
+    """A folder whose process has ended, without the image that `mark` holds; None where that is not known."""
+    number = mark.read_bytes() if video.kind == "images" and mark.exists() else b""
+    if not number or len(video.skip) >= MAX_DEADLY:
+        return None
+    return replace(video, skip=(*video.skip, int.from_bytes(number, "little")))
 
 
 def join_outcomes(chunks: list[dict]) -> dict:

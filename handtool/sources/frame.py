@@ -67,7 +67,7 @@ class Video:
     file at `path`; of a published data set, of its `split`, and `path` is its root. labels: what is known of each of
     the rows, by column; it travels to the process that reads them, where the files of labels are too large to be read
     by each. tables: what the labels point into, of the whole video. stream: which one of a video file, None: the
-    recording as `streams` finds it.
+    recording as `streams` finds it. skip: numbers of images that ended or stopped the process that read them.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Video:
     labels: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     tables: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     stream: int | None = None
+    skip: tuple[int, ...] = ()
 
     def of_rows(self, part: slice) -> "Video":
         """The same video with some of its rows, and their labels."""
@@ -138,6 +139,7 @@ class Tally:
     stream: int = -1  # number in the file of the stream that was read; -1: not a video file
     notes: dict[str, None] = field(default_factory=dict)  # how its pictures were made, where that needs saying
     heartbeat: Callable[[], None] = lambda: None
+    reading: Callable[[int], object] = lambda number: None  # told the number of each image before it is read
 
     def saw(self, image: np.ndarray) -> None:
         if not self.width:

@@ -18,6 +18,7 @@ from handtool.sources.webp import is_animated, is_webp, orientation_of
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2 .heic .heif .hif .avif".split())
 MAYBE_CLIPS = frozenset(".webp .heic .heif .hif .avif".split())  # endings of images that a clip may have too
+DEADLY = "images that ended or stopped the process that read them"
 NOTHING_READ = "no image could be read"
 
 
@@ -42,7 +43,9 @@ def read_images(video: Video, tally: Tally, sampling: Sampling = Sampling()) -> 
     counted."""
     files = [each for each in enumerate(video.files, start=video.first) if each[0] % (sampling.every or 1) == 0]
     tally.unread += len(video.files) - len(files)
-    samples = (Sample(Path(file), Path(file).as_posix(), number) for number, file in files)
+    if video.skip:
+        tally.failed[DEADLY] += len(video.skip)
+    samples = (Sample(Path(file), Path(file).as_posix(), number) for number, file in files if number not in video.skip)
     return read_samples(samples, tally, lambda place, sample, image: None)
 
 
@@ -50,6 +53,7 @@ def read_samples(samples: Iterable[Sample], tally: Tally, label: Label) -> Itera
     """The image of each sample with its hands. One with a bad image or label is skipped and counted."""
     for place, sample in enumerate(samples):
         tally.heartbeat()
+        tally.reading(sample.number)
         try:
             image, jpeg = read_image(sample.path, tally.note)
             hands = label(place, sample, image)

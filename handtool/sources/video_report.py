@@ -13,6 +13,7 @@ from handtool.sources.find import readable
 from handtool.sources.frame import Video
 from handtool.sources.truth import LABELLED
 
+MAX_NAMED = 5  # videos with the same note
 MAX_LISTED = 20  # videos that a report lists one by one, besides the bad ones
 
 
@@ -75,8 +76,13 @@ def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) ->
     lines = [line_of(video, outcome) for video, outcome in zip(videos, outcomes, strict=True)]
     if 0 < len(videos) <= MAX_LISTED:
         report["per_video"] = lines
-    if notes := Counter(note for outcome in outcomes for note in outcome.get("notes", ())):
-        report["videos_with_a_note"] = dict(notes.most_common(MAX_LISTED))
+    notes: dict[str, list[str]] = {}
+    for video, outcome in zip(videos, outcomes, strict=True):
+        for note in outcome["notes"]:
+            notes.setdefault(note, []).append(video.name)
+    if notes:
+        said = sorted(notes.items(), key=lambda each: -len(each[1]))[:MAX_LISTED]
+        report["notes"] = {note: names if len(names) <= MAX_NAMED else f"{len(names)} videos" for note, names in said}
     bad = [line for line in lines if line["status"] != "ok"]
     if bad:
         report["videos_not_read_whole"] = bad

@@ -15,7 +15,7 @@ from handtool.errors import HandtoolError, WrongCommand
 from handtool.progress import Progress, silent
 from handtool.sources.datasets import box_scale_of, check_found
 from handtool.sources.find import find_videos
-from handtool.sources.folder_chunks import join_outcomes, split_into_chunks
+from handtool.sources.folder_chunks import ReadingMark, join_outcomes, split_into_chunks, without_deadly
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.read import read_frames
 from handtool.sources.shards import divide_into_shards, largest_first, size_of
@@ -171,6 +171,10 @@ def part_name(number: int, chunk: int = 0, block: int | None = None) -> str:
     return name if block is None else f"{name}-{block:05d}"
 
 
+def mark_of(folder: Path, number: int, chunk: int) -> Path:
+    return folder / f"{part_name(number, chunk)}.reading"
+
+
 def read_videos(
     videos: list[Video], job: Job, settings: FinderSettings, progress: Progress
 ) -> dict[tuple[int, int], dict]:
@@ -193,27 +197,34 @@ def read_videos(
         log.info("%d of %d videos are done already", finished, len(videos))
     config = settings.config
     progress("videos", finished, len(videos))
-    for event in run_in_processes(open_finder, (settings, job.folder), items, config.workers, config.timeout_s):
-        number, chunk, video = items[event.item]
-        if event.kind == "heartbeat":
-            frames += event.value
-            progress("frames", frames)
-            continue
-        if event.kind == "result":
-            status, hands = event.value["status"], hands + event.value["hands"]
-        if event.kind == "lost":
-            status = str(event.value)
-            outcome = outcome_of_lost(video, status, config)
-            if is_lasting(status):
-                job.save(part_name(number, chunk), outcome)
-            else:
-                lost[number, chunk] = outcome
-        if event.kind != "result":  # lost or done
-            waiting[number] -= 1
-            finished += not waiting[number]
-            progress("videos", finished, len(videos), hands=hands)
-        if event.kind != "done" and status != "ok":
-            log.warning("%s: %s", video.name, status)
+    while items:
+        again = []  # folders without the image that ended their process
+        for event in run_in_processes(open_finder, (settings, job.folder), items, config.workers, config.timeout_s):
+            number, chunk, video = items[event.item]
+            if event.kind == "heartbeat":
+                frames += event.value
+                progress("frames", frames)
+                continue
+            if event.kind == "result":
+                status, hands = event.value["status"], hands + event.value["hands"]
+            if event.kind == "lost":
+                status = str(event.value)
+                lasting = is_lasting(status)
+                if lasting and (rest := without_deadly(video, mark_of(job.folder, number, chunk))):
+                    again.append((number, chunk, rest))
+                    continue
+                outcome = outcome_of_lost(video, status, config)
+                if lasting:
+                    job.save(part_name(number, chunk), outcome)
+                else:
+                    lost[number, chunk] = outcome
+            if event.kind != "result":  # lost or done
+                waiting[number] -= 1
+                finished += not waiting[number]
+                progress("videos", finished, len(videos), hands=hands)
+            if event.kind != "done" and status != "ok":
+                log.warning("%s: %s", video.name, status)
+        items = again
     return lost
 
 
@@ -239,6 +250,8 @@ def open_finder(
             Counter[str](),
             0,
         )
+        mark = ReadingMark(mark_of(folder, number, chunk))
+        tally.reading = mark.write
         known_video = read_truth(video)
         frames = read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)
         for sight in follow(finder.find_in(frames), rows.tracks, finder.look_again):
@@ -264,6 +277,7 @@ def open_finder(
         )
         outcome = {**tally.as_outcome(), **rows.as_outcome(), **about, "blocks": blocks}
         job.save(part_name(number, chunk), outcome)
+        mark.remove()
         yield outcome
 
     return read_one
@@ -343,7 +357,7 @@ def scale_of_crops(outcomes: list[dict], config: ExtractConfig, asked_scale: flo
     """The box scale of the crops. If no box was enlarged (each image is one hand): --box-scale if given, else as the
     labels say: the median of crop side / larger side of the box of the labelled keypoints; 1 where they say nothing."""
     if not any(outcome["enlarged"] for outcome in outcomes):
-        measured = np.concatenate([np.zeros(0), *(outcome.get("label_scales", np.zeros(0)) for outcome in outcomes)])
+        measured = np.concatenate([np.zeros(0), *(outcome.get("label_scales", ()) for outcome in outcomes)])
         return asked_scale or (round(float(np.median(measured)), 2) if len(measured) else 1.0)
     assert config.box_scale is not None
     return config.box_scale

@@ -224,3 +224,34 @@ def test_extract_says_where_more_than_half_of_the_frames_have_no_hand_and_what_m
     warn_about_empty_frames(videos, [outcome, labelled], ExtractConfig())
     told = "no hand found on 6 of 10 frames: MediaPipe is known to miss hands in gloves"
     assert (told in caplog.text and "--detector hands.onnx" in caplog.text) == said == bool(caplog.text)
+
+
+def open_finder_whose_decoder_dies(settings, folder):
+    """Of two images: the decoder crashes at one and never comes back from the other."""
+    from handtool.sources import images
+
+    decode = images.decode_image
+
+    def die(data, note):
+        image = decode(data, note)
+        if np.abs(image.mean() - 30) < 3:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        while np.abs(image.mean() - 220) < 3:
+            pass
+        return image
+
+    images.decode_image = die
+    return open_finder(settings, folder)
+
+
+def test_an_image_that_crashes_or_stops_its_decoder_costs_itself_and_not_its_folder(tmp_path, monkeypatch):
+    for number in range(9):
+        grey = {3: 30, 6: 220}.get(number, 100)
+        write_image(tmp_path / "f" / f"{number}.png", np.full((64, 64, 3), grey, np.uint8))
+    monkeypatch.setattr(stage, "open_finder", open_finder_whose_decoder_dies)
+    config = ExtractConfig(whole=True, timeout_s=2.0, **ONE)
+    report = run_stage(extract, [tmp_path / "f"], tmp_path / "c.h5", config, keep_job=True)
+    assert tables_of(tmp_path / "c.h5", CROPS)["crops/frame"].tolist() == [0, 1, 2, 4, 5, 7, 8]
+    status = "2 images that ended or stopped the process that read them"
+    assert report["per_video"][0]["status"] == status and reasons(report, "frames")["failed"] == {status[2:]: 2}
+    assert not list((tmp_path / "c.h5.partial").glob("*.reading"))
