@@ -120,21 +120,40 @@ class MineConfig:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ContrastiveMethod:
-    """What makes a method; PretrainConfig overrides weights and inverse."""
+class PretrainMethod:
+    """What makes a method; PretrainConfig overrides what it has under the same name."""
 
-    mined: bool  # the partner is a mined neighbour, else a second view of the same crop
+    mined: bool  # with a contrast, the partner is a mined neighbour, else a second view of the same crop
     rotation_deg: int  # views turn by whole degrees in [-rotation, rotation]
     shift_px: float  # and move by [-shift, shift), px where a crop has 224 of them
     inverse: str
     weights: str
-    loss: str = "nt_xent"  # nn/models/contrastive.py
+    loss: str = "nt_xent"  # of a hard contrast: nn/models/objectives/hard_contrast.py
+    contrast: str = "hard"  # or soft, none: nn/models/objectives
+    keypoint_weight: float = 0.0  # of the estimator's keypoints, regressed: 10 weighs as in fine-tuning
+    depth_weight: float = 0.0  # of its depth, where it knows any: 0.45 weighs as in fine-tuning
 
 
 METHODS = {
-    "simclr": ContrastiveMethod(mined=False, rotation_deg=0, shift_px=0.0, inverse="none", weights="none"),
-    "peclr": ContrastiveMethod(mined=False, rotation_deg=45, shift_px=15.0, inverse="exact", weights="none"),
-    "simhand": ContrastiveMethod(mined=True, rotation_deg=45, shift_px=15.0, inverse="exact", weights="linear"),
+    "simclr": PretrainMethod(mined=False, rotation_deg=0, shift_px=0.0, inverse="none", weights="none"),
+    "peclr": PretrainMethod(mined=False, rotation_deg=45, shift_px=15.0, inverse="exact", weights="none"),
+    "simhand": PretrainMethod(mined=True, rotation_deg=45, shift_px=15.0, inverse="exact", weights="linear"),
+    "keypoints": PretrainMethod(
+        mined=True, rotation_deg=45, shift_px=15.0, inverse="exact", weights="none", contrast="none", keypoint_weight=10
+    ),
+    "softhand": PretrainMethod(
+        mined=True, rotation_deg=45, shift_px=15.0, inverse="exact", weights="none", contrast="soft"
+    ),
+    "handtool": PretrainMethod(
+        mined=True,
+        rotation_deg=45,
+        shift_px=15.0,
+        inverse="exact",
+        weights="none",
+        contrast="none",
+        keypoint_weight=10,
+        depth_weight=0.45,
+    ),
 }
 
 
@@ -178,6 +197,11 @@ class PretrainConfig(TrainingConfig):
     negatives: str = "global"
     positives: str = "1"  # the K-th mined neighbour, "sample" or "all"
     temperature: float = 0.5
+    contrast: str | None = None  # none, hard, soft; None: the method's own, and so the two weights below
+    keypoint_weight: float | None = None
+    depth_weight: float | None = None
+    soft_sigma: float = 1.0  # of a soft contrast: scale of the targets, in median distances of the batch's pairs
+    pretrain_head: str = "regression"  # what learns the estimator's pose; or heatmap
     arch: str = "resnet50"
 
 
@@ -210,6 +234,7 @@ class FinetuneConfig(TrainingConfig):
     normalization: str = "encoder"  # of the input: as the encoder was trained, or published (0..1 less 0.5)
     layer_decay: float = 1.0  # of the learning rate: layer4 x decay, layer3 x decay^2, ..., stem x decay^5
     freeze: bool = False  # train the head alone
+    fresh_head: bool = False  # do not start from the head in the file of weights
     rotation_deg: float | None = None  # augmentation: turns within [-rotation, rotation]; None: the head's own
     shift: float = 0.1  # of the crop's side, either way
     zoom: float = 0.1  # the window's side times 1 +- 0.1
@@ -220,7 +245,22 @@ class FinetuneConfig(TrainingConfig):
     label_choice: str = "random"  # or head: the first ones
     val_share: float = 0.0  # of the labelled hands, held out
     val_by: str = "video"  # or subject, row
+    pool: str | None = None  # a file of unlabelled hands with keypoints, that train beside the labelled ones
+    pool_share: float = 0.5  # of each batch
+    pool_weight: float = 1.0  # of a keypoint of the pool, at a score of 1, against one of the labels
+    pool_depth_weight: float = 1.0  # of a depth of the pool, where the estimator knows it, likewise
     patience: int = 0  # epochs without a better validation error before training ends; 0: never
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CorrectConfig:
+    """`finetune --correct`: regression of an estimator's errors instead of a network."""
+
+    correct: str = "mediapipe"  # the estimator, whose joints the file has
+    label_fraction: float = FinetuneConfig.label_fraction
+    label_choice: str = FinetuneConfig.label_choice
+    seed: int = FinetuneConfig.seed  # of the fraction, and of the choice below
+    most: int = 1500  # hands; of more, so many are drawn
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -98,7 +98,8 @@ def make_file(
     seed: int = 0,
     **config,
 ) -> Path:
-    """A file with videos and crops, and of "keypoints", "labels", "embeddings" those that are asked for."""
+    """A file with videos and crops, and of "keypoints", "labels", "embeddings" those that are asked for. With "joints"
+    the keypoints have these too, and scores that differ."""
     rng = np.random.default_rng(seed)
     video = np.repeat(np.arange(len(hands_per_video)), hands_per_video)
     n = len(video)
@@ -108,6 +109,8 @@ def make_file(
         write_crops(sink, video, side, hands, rng)
         if "keypoints" in tables:
             columns = dict(xy=hands["xy"], score=np.ones((n, 21)), valid=np.ones(n, bool))
+            if "joints" in tables:
+                columns |= dict(joints=hands["joints"] - hands["joints"][:, :1], score=rng.uniform(0.5, 1, (n, 21)))
             store.write_table(sink, KEYPOINTS, columns, {"skeleton": "hand21", "model": "drawn"})
         if "labels" in tables:
             write_labels(sink, hands)

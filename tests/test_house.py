@@ -108,8 +108,9 @@ def test_no_file_lies_outside_the_rooms():
 
 def test_every_name_on_a_command_line_stands_for_something():
     from handtool import config
-    from handtool.nn.models import contrastive, encoder, pose_model
+    from handtool.nn.models import encoder, pose_model
     from handtool.nn.models.losses.adaptive_weights import KINDS
+    from handtool.nn.models.objectives import hard_contrast
     from handtool.sources import datasets
     from handtool.vision import detectors, estimators
 
@@ -118,7 +119,7 @@ def test_every_name_on_a_command_line_stands_for_something():
     assert set(config.DATASETS) == set(datasets.SETS) and set(config.ARCHS) == set(encoder.ENCODERS)
     assert set(config.WEIGHT_KINDS) == {"none", *KINDS}
     assert set(config.HEAD_PRESETS) == set(pose_model.HEADS)
-    assert {method.loss for method in config.METHODS.values()} <= set(contrastive.LOSSES)
+    assert {method.loss for method in config.METHODS.values()} <= set(hard_contrast.LOSSES)
 
 
 def files_of_a_circle(graph: dict[str, set[str]]) -> list[str]:

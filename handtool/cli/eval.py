@@ -100,7 +100,7 @@ def eval(
     """
     from handtool.stages import eval as stage
 
-    score, config = stage.evaluate, make_config(EvalConfig, locals(), protocols=protocol or ())
+    score, config = evaluate_model, make_config(EvalConfig, locals(), protocols=protocol or ())
     if by_estimator := knows_3d(model):
         estimator, model = name_and_file("--model", model, None, ESTIMATORS)
         score, config = evaluate_estimator, EvalEstimatorConfig(**vars(config), estimator=estimator)
@@ -116,6 +116,33 @@ def eval(
         check=(lambda: stage.check_machine(config)) if model and not by_estimator else None,
         table=partial(lay_out_scores, **shown, asked=bool(protocol)),
     )
+
+
+def evaluate_model(
+    sources: "list[File]",
+    sink: "Sink | None",
+    config: EvalConfig,
+    progress: Progress = silent,
+    *,
+    model: "File | Path | None" = None,
+) -> dict:
+    """Score the predictions of the sources, or of a pose model, or of the correction of an estimator."""
+    from handtool.stages.correct import apply_correction, find_estimator, resolve_bone
+    from handtool.stages.eval import evaluate
+    from handtool.stages.keypoints import find_joints
+    from handtool.stages.predict import columns_of_estimate
+    from handtool.store import Record, open_job
+
+    def estimate(source: "File") -> tuple[dict, str, str]:
+        with open_job(None, Record("handtool eval", {})) as job:
+            found = find_joints(source, KeypointsConfig(estimator, workers=config.workers), progress, job=job)
+        corrected = apply_correction(source, model, found)
+        columns, scale_source = columns_of_estimate(source, corrected, resolve_bone(model, config.bone))
+        return columns, model.path.name, scale_source
+
+    estimator = find_estimator(model)
+    by = {"estimate": estimate} if estimator else {"model": model}
+    return evaluate(sources, sink, config, progress, **by)
 
 
 def evaluate_estimator(

@@ -1,35 +1,77 @@
 """handtool finetune: a pose model from labelled hands."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from handtool.cli import training
-from handtool.cli.effects import COMMON, always, only
+from handtool.cli.effects import COMMON, Effects, Values, always, only, writes_file
 from handtool.cli.options import Force, Moved, NamedOutput, Restart, Seed, Source, Workers, option
-from handtool.cli.runner import make_config
-from handtool.config import ARCHS, HEAD_PRESETS, FinetuneConfig
+from handtool.cli.runner import make_config, run_stage
+from handtool.config import ARCHS, HEAD_PRESETS, CorrectConfig, FinetuneConfig, KeypointsConfig
+from handtool.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from handtool.store import File, Sink
+
+
+def from_file(values: Values) -> bool:
+    return bool(values.encoder) or values.init not in ("imagenet", "scratch")
+
+
+def trains(values: Values) -> bool:
+    return not values.correct
+
+
+def only_training(names: str, when: Callable[[Values], object], why: str, add: str | None = None) -> Effects:
+    """As `only`, for options of the network that --correct does without."""
+    return only(names, lambda v: trains(v) and when(v), why, add)
+
 
 EFFECTS = (
     COMMON
-    | always("encoder", "arch", "head", "normalization", "freeze", "input_size", "label_fraction", "val_share")
-    | always("rotation_deg", "shift", "zoom", "colour", "blur_px", "mirror", "batch_size", "steps", "learning_rate")
-    | always("precision", "seed", "gpus", "workers", "accumulate", "checkpoint_every", "compile", "tensorboard")
-    | always("optimizer", "dry_run")
-    | only("init", lambda v: not v.encoder, "with --encoder, which says where the encoder starts")
-    | only("loss", lambda v: v.head == "heatmap", "with --head regression", "--head heatmap")
+    | always("correct", "label_fraction", "seed")
+    | only(
+        "encoder arch head normalization freeze input_size val_share pool rotation_deg shift zoom colour blur_px "
+        "mirror batch_size steps learning_rate precision gpus workers accumulate checkpoint_every compile tensorboard "
+        "optimizer dry_run",
+        trains,
+        "with --correct, which trains no network",
+    )
+    | only(
+        "restart",
+        lambda v: trains(v) and writes_file(v),
+        "without a training whose unfinished work is kept in a file",
+        "-o FILE",
+    )
+    | only_training(
+        "pool_share pool_weight pool_depth_weight", lambda v: v.pool, "without a pool", "--pool keypoints.h5"
+    )
+    | only_training("fresh_head", from_file, "where the head is new anyway", "--encoder encoder.h5")
+    | only_training("init", lambda v: not v.encoder, "with --encoder, which says where the encoder starts")
+    | only_training("loss", lambda v: v.head == "heatmap", "without a heat-map head", "--head heatmap")
     | only(
         "label_choice", lambda v: v.label_fraction < 1, "without --label-fraction: all hands", "--label-fraction 0.1"
     )
-    | only("val_by patience", lambda v: v.val_share, "without --val-share: no hands are held out", "--val-share 0.1")
-    | only("epochs", lambda v: not v.steps, "with --steps, which says how long to train")
-    | only("layer_decay", lambda v: not v.freeze, "with --freeze: the encoder is not trained")
-    | only("processes", lambda v: not v.gpus, "with --gpus: each GPU has a process of its own", "--gpus 0")
+    | only_training(
+        "val_by patience", lambda v: v.val_share, "without --val-share: no hands are held out", "--val-share 0.1"
+    )
+    | only_training("epochs", lambda v: not v.steps, "with --steps, which says how long to train")
+    | only_training("layer_decay", lambda v: not v.freeze, "with --freeze: the encoder is not trained")
+    | only_training("processes", lambda v: not v.gpus, "with --gpus: each GPU has a process of its own", "--gpus 0")
 )
-LABELS, VIEWS, DETAILS = "Labelled hands", "Augmentation", "Head and input"
+LABELS, POOL, VIEWS, DETAILS = "Labelled hands", "Unlabelled hands", "Augmentation", "Head and input"
 
 
 def finetune(
     source: Source = "-",
     encoder: option(str | None, "--encoder FILE", "The encoder.h5 to start from (the same as --init FILE).") = None,
+    correct: option(
+        Literal["mediapipe"] | None,
+        "--correct ESTIMATOR",
+        "Train no network: learn from 10 labelled hands or more, in seconds, what this estimator's 3D gets wrong. "
+        "The model then needs the estimator.",
+        unset=False,
+    ) = None,
     head: option(
         Literal[tuple(HEAD_PRESETS)],
         "--head",
@@ -50,6 +92,9 @@ def finetune(
     ) = FinetuneConfig.batch_size,
     learning_rate: option(float, "--learning-rate RATE", "Peak learning rate.", min=0.0) = FinetuneConfig.learning_rate,
     freeze: option(bool, "--freeze", "Train the head alone; the encoder stays as it is.") = FinetuneConfig.freeze,
+    fresh_head: option(
+        bool, "--fresh-head", "Begin with a new head, even if the file of weights has one of this kind."
+    ) = FinetuneConfig.fresh_head,
     init: training.Init = FinetuneConfig.init,
     arch: option(
         Literal[ARCHS] | None,
@@ -71,6 +116,21 @@ def finetune(
     val_by: option(
         Literal["video", "subject", "row"], "--val-by", "Hands that --val-share never divides.", LABELS
     ) = FinetuneConfig.val_by,
+    pool: option(
+        str | None,
+        "--pool FILE",
+        "Unlabelled hands with keypoints, which train beside the labelled ones; maybe the film to be predicted.",
+        POOL,
+    ) = FinetuneConfig.pool,
+    pool_share: option(
+        float, "--pool-share SHARE", "Of each batch, from 0.05 to 0.95.", POOL, min=0.05, max=0.95
+    ) = FinetuneConfig.pool_share,
+    pool_weight: option(
+        float, "--pool-weight W", "Of the pool's keypoints, times their scores, against labels.", POOL, min=0.0
+    ) = FinetuneConfig.pool_weight,
+    pool_depth_weight: option(
+        float, "--pool-depth-weight W", "Of its depths, where the estimator knows 3D, likewise.", POOL, min=0.0
+    ) = FinetuneConfig.pool_depth_weight,
     patience: option(
         int,
         "--patience EPOCHS",
@@ -161,12 +221,26 @@ def finetune(
     force: Force = False,
     restart: Restart = False,
 ) -> None:
-    """Train a pose model on labelled hands, on top of an encoder.
+    """Train a pose model on labelled hands, on top of an encoder; or correct an estimator.
 
     Example: handtool finetune train.h5 --encoder encoder.h5 -o pose.h5
     """
+    if correct:
+        run_stage(correct_estimator, [source], output, make_config(CorrectConfig, locals()), force=force)
+        return
     from handtool.stages import finetune as stage
 
     config = make_config(FinetuneConfig, locals(), init=encoder or init)
     how = {"dry_run": dry_run, "force": force, "restart": restart}
-    training.run_training(stage, stage.finetune, source, output, config, "encoder", **how)
+    training.run_training(stage, stage.finetune, source, output, config, "encoder", more={"pool": pool}, **how)
+
+
+def correct_estimator(source: "File", sink: "Sink", config: CorrectConfig, progress: Progress = silent) -> dict:
+    """Ask the estimator about the labelled hands, unless the file has its answers, and fit its correction."""
+    from handtool.stages.correct import correct
+    from handtool.stages.keypoints import find_joints
+    from handtool.store import Record, open_job
+
+    with open_job(None, Record("handtool finetune", {})) as job:
+        found = find_joints(source, KeypointsConfig(config.correct), progress, job=job)
+    return correct(source, sink, config, found, progress)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -168,12 +169,11 @@ def predict(
         return run_estimator(filmed, locals())
     from handtool.cli.printing import lay_out_videos
     from handtool.stages.predict import check_machine
-    from handtool.stages.predict import predict as stage
 
     shared = {"force": force, "check": lambda: check_machine(config)}
     if not filmed:
         config = make_config(PredictConfig, locals())
-        return run_stage(stage, sources, output, config, extra={"model": model}, **shared)
+        return run_stage(predict_crops, sources, output, config, extra={"model": model}, **shared)
     detector, file = name_and_file("--detector", detector, None, DETECTORS)
     config = make_config(PredictFootageConfig, locals(), every=None if fps else PredictFootageConfig.every)
     run_stage(
@@ -229,6 +229,33 @@ def refuse_mixture(sources: list[str]) -> bool:
     return bool(filmed)
 
 
+def predict_crops(
+    source: "File",
+    sink: "Sink",
+    config: PredictConfig,
+    progress: Progress = silent,
+    *,
+    model: "File",
+    job: "Job | None" = None,
+) -> dict:
+    """Predict with a pose model, or with the correction of an estimator, which is asked first. Errors: of the stages.
+
+    job: keeps what the estimator found; None: nothing is kept.
+    """
+    from handtool.stages.correct import apply_correction, find_estimator, resolve_bone
+    from handtool.stages.keypoints import find_joints
+    from handtool.stages.predict import predict, predict_by_estimator
+    from handtool.store import Record, open_job
+
+    if not (estimator := find_estimator(model)):
+        return predict(source, sink, config, progress, model=model)
+    with nullcontext(job) if job else open_job(None, Record("handtool predict", {})) as kept:
+        found = find_joints(source, KeypointsConfig(estimator, workers=config.workers), progress, job=kept)
+    values = vars(config) | {"estimator": estimator, "bone": resolve_bone(model, config.bone)}
+    settings = make_config(PredictByEstimatorConfig, values)
+    return predict_by_estimator(source, sink, settings, apply_correction(source, model, found))
+
+
 def predict_footage(
     sources: list[Path],
     sink: "Sink",
@@ -245,14 +272,14 @@ def predict_footage(
 
     Errors: those of the two stages.
     """
-    from handtool.stages.predict import predict, read_contract
+    from handtool.stages.predict import read_contract
     from handtool.store import open_file
 
     contract = read_contract(model, config)  # before hours of video are looked at
     box_scale = config.box_scale or (None if config.whole else contract.box_scale)
     find_hands(sources, dataclasses.replace(config, box_scale=box_scale), progress, job, known)
     with open_file(job.path("crops"), carried=True, trusted=True) as crops:
-        return join_reports(crops.report, predict(crops, sink, config, progress, model=model))
+        return join_reports(crops.report, predict_crops(crops, sink, config, progress, model=model, job=job))
 
 
 def find_hands(

@@ -1,4 +1,4 @@
-"""handtool pretrain: an encoder from unlabelled hands, by contrastive learning."""
+"""handtool pretrain: an encoder from unlabelled hands, by contrast, by what the estimator sees, or by both."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from handtool.cli import training
 from handtool.cli.effects import COMMON, Values, always, only
 from handtool.cli.options import Force, Moved, NamedOutput, Restart, Seed, Source, Workers, option
 from handtool.cli.runner import make_config
-from handtool.config import METHODS, WEIGHT_KINDS
+from handtool.config import HEAD_PRESETS, METHODS, WEIGHT_KINDS
 from handtool.config import PretrainConfig as Default
 
 
@@ -14,36 +14,55 @@ def kind_of_weights(values: Values) -> str:
     return values.weights or METHODS[values.method].weights
 
 
-def turns_views(values: Values) -> bool:
-    return bool(METHODS[values.method].rotation_deg or METHODS[values.method].shift_px)
+def contrast_of(values: Values) -> str:
+    return values.contrast or METHODS[values.method].contrast
+
+
+def undoes_views(values: Values) -> bool:
+    turns = METHODS[values.method].rotation_deg or METHODS[values.method].shift_px
+    return bool(turns) and contrast_of(values) != "none"
+
+
+def is_taught(values: Values) -> bool:
+    """Whether a head learns the estimator's pose."""
+    method = METHODS[values.method]
+    weights = (values.keypoint_weight, method.keypoint_weight), (values.depth_weight, method.depth_weight)
+    return any(own if given is None else given for given, own in weights)
+
+
+def weighs(values: Values) -> bool:
+    return contrast_of(values) == "hard" and kind_of_weights(values) != "none"
 
 
 EFFECTS = (
     COMMON
-    | always("method", "arch", "init", "input_size", "weights", "temperature", "negatives", "batch_size", "accumulate")
+    | always("method", "arch", "init", "input_size", "batch_size", "accumulate")
+    | always("contrast", "keypoint_weight", "depth_weight")
     | always(
         "steps", "learning_rate", "warmup", "optimizer", "weight_decay", "precision", "checkpoint_every", "compile"
     )
     | always("tensorboard", "dry_run", "seed", "gpus", "workers")
-    | only("inverse", turns_views, "with --method simclr, whose views are neither turned nor shifted", "--method peclr")
+    | only("temperature negatives", lambda v: contrast_of(v) != "none", "without a contrast", "--contrast soft")
+    | only("weights", lambda v: contrast_of(v) == "hard", "without a hard contrast", "--contrast hard")
+    | only("soft_sigma", lambda v: contrast_of(v) == "soft", "without a soft contrast", "--contrast soft")
+    | only("pretrain_head", is_taught, "where no pose is learnt", "--keypoint-weight 10")
+    | only("inverse", undoes_views, "without views that are turned or shifted, and compared", "--method peclr")
     | only(
         "positives",
-        lambda v: METHODS[v.method].mined,
-        "with --method simclr or peclr, which pair a hand with itself",
+        lambda v: METHODS[v.method].mined and contrast_of(v) != "none",
+        "where a hand is paired with itself",
         "--method simhand",
     )
-    | only(
-        "weight_side weight_keypoints", lambda v: kind_of_weights(v) != "none", "without weights", "--weights linear"
-    )
+    | only("weight_side weight_keypoints", weighs, "without weights", "--weights linear")
     | only(
         "lambda_pos",
-        lambda v: kind_of_weights(v) == "sigmoid" and v.weight_side != "neg",
+        lambda v: weighs(v) and kind_of_weights(v) == "sigmoid" and v.weight_side != "neg",
         "without sigmoid weights of the numerator",
         "--weights sigmoid",
     )
     | only(
         "lambda_neg",
-        lambda v: kind_of_weights(v) == "sigmoid" and v.weight_side != "pos",
+        lambda v: weighs(v) and kind_of_weights(v) == "sigmoid" and v.weight_side != "pos",
         "without sigmoid weights of the denominator",
         "--weights sigmoid",
     )
@@ -51,12 +70,16 @@ EFFECTS = (
     | only("processes", lambda v: not v.gpus, "with --gpus: each GPU has a process of its own", "--gpus 0")
 )
 
-PAIRS, LOSS = "Pairs and views", "Loss"
+PAIRS, LOSS, POSE = "Pairs and views", "Contrast", "Pose of the estimator"
+METHOD_HELP = (
+    "The recipe to start from. Published: simclr, peclr, simhand. Ours: keypoints (regressed, no pairs needed), "
+    "softhand (soft contrast), handtool (keypoints and, where the estimator knows it, depth)."
+)
 
 
 def pretrain(
     source: Source = "-",
-    method: option(Literal[tuple(METHODS)], "--method", "The published recipe to start from.") = Default.method,
+    method: option(Literal[tuple(METHODS)], "--method", METHOD_HELP) = Default.method,
     gpus: training.Gpus = Default.gpus,
     epochs: option(int, "--epochs N", "Passes over the pairs.", min=1) = Default.epochs,
     steps: training.Steps = Default.steps,
@@ -82,7 +105,7 @@ def pretrain(
     positives: option(
         str,
         "--positives K|sample|all",
-        "simhand: the K-th mined neighbour, one drawn each epoch, or the mean over all.",
+        "Mined pairs: the K-th neighbour, one drawn each epoch, or the mean over all.",
         PAIRS,
     ) = Default.positives,
     inverse: option(
@@ -92,6 +115,20 @@ def pretrain(
         PAIRS,
         unset="simclr: none, else exact",
     ) = Default.inverse,
+    contrast: option(
+        Literal["none", "hard", "soft"] | None,
+        "--contrast",
+        "hard: all hands of the batch but the partner are pushed away; soft: the less the nearer their keypoints.",
+        LOSS,
+        unset="the method's own",
+    ) = Default.contrast,
+    soft_sigma: option(
+        float,
+        "--soft-sigma FACTOR",
+        "Soft contrast: how far near poses reach, in median distances of the pairs; 0.01 at least.",
+        LOSS,
+        min=0.01,
+    ) = Default.soft_sigma,
     weights: option(
         Literal[WEIGHT_KINDS] | None,
         "--weights",
@@ -126,6 +163,28 @@ def pretrain(
         "Compare with the views of all processes, or of each one alone.",
         LOSS,
     ) = Default.negatives,
+    keypoint_weight: option(
+        float | None,
+        "--keypoint-weight W",
+        "Regress the keypoints of each view, with this weight; 0: do not.",
+        POSE,
+        min=0.0,
+        unset="keypoints, handtool: 10, else 0",
+    ) = Default.keypoint_weight,
+    depth_weight: option(
+        float | None,
+        "--depth-weight W",
+        "Regress the depth of each joint, where the estimator knows 3D, with this weight; 0: do not.",
+        POSE,
+        min=0.0,
+        unset="handtool: 0.45, else 0",
+    ) = Default.depth_weight,
+    pretrain_head: option(
+        Literal[tuple(HEAD_PRESETS)],
+        "--pretrain-head",
+        "The head that learns them; finetune --head of the same kind goes on with it.",
+        POSE,
+    ) = Default.pretrain_head,
     accumulate: training.Accumulate = Default.accumulate,
     warmup: option(
         float,
@@ -154,7 +213,7 @@ def pretrain(
     force: Force = False,
     restart: Restart = False,
 ) -> None:
-    """Train an encoder on unlabelled hands, so that alike hands come close together.
+    """Train an encoder on unlabelled hands: alike hands come close together, or it learns what the estimator sees.
 
     Example: handtool pretrain pairs.h5 --gpus 4
     """

@@ -49,9 +49,11 @@ def run_training(
     dry_run: bool,
     force: bool,
     restart: bool,
+    more: dict[str, str | None] | None = None,
 ) -> dict:
-    """Run a stage's `train` on all ranks, or its dry run. weights: the keyword that takes the file named by --init."""
-    extra = {weights: None if config.init in ("imagenet", "scratch") else config.init}
+    """Run a stage's `train` on all ranks, or its dry run. weights: the keyword that takes the file named by --init.
+    more: further files by keyword."""
+    extra = {weights: None if config.init in ("imagenet", "scratch") else config.init, **(more or {})}
     if (code := stage.run_other_rank(source, config, state.moved or [], dry_run)) is not None:
         raise typer.Exit(code)
     if dry_run:

@@ -39,6 +39,11 @@ def size_factor(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.divide(wanted, found, out=np.full(len(found), np.nan), where=found > 0)
 
 
+def usual_reference(joints: np.ndarray) -> np.ndarray:
+    """joints: (n, 21, 3), any unit. Returns (n,), same unit: the reference bone of an adult hand of this size."""
+    return bone_lengths(joints).sum(axis=-1) / PROPORTIONS.sum()
+
+
 def read_length_m(text: str) -> float:
     try:
         length_mm = float(text)

@@ -9,6 +9,7 @@ from handtool.render.plots import Axes, plot_curve, smooth
 LINES = (ACCENT, CONTRAST, (44, 150, 70), (200, 120, 20), (130, 80, 180), (90, 90, 96), (20, 160, 170), (180, 60, 130))
 PANELS = (  # title, columns of /curve, running mean
     ("similarity of projections", ("positive_similarity", "negative_similarity"), True),
+    ("losses of the estimator's pose", ("keypoint_loss", "depth_loss"), True),
     ("alignment and uniformity", ("alignment", "uniformity"), True),
     ("validation, mm", ("validation_mm",), False),
     ("learning rate", ("learning_rate",), False),

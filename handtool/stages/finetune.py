@@ -10,10 +10,10 @@ import torch
 
 from handtool import store
 from handtool.config import HEAD_PRESETS, FinetuneConfig
-from handtool.errors import WrongCommand
-from handtool.nn.files.data import Crops
+from handtool.errors import HandtoolError, WrongCommand
 from handtool.nn.files.draws import LabelledDraws
 from handtool.nn.files.labelled_hands import TrainingHands, read_labelled
+from handtool.nn.files.pool_hands import join_crops
 from handtool.nn.files.pose_weights import init_pose, write_pose
 from handtool.nn.files.reopen import Reopen
 from handtool.nn.files.weights import read_attrs_of
@@ -41,16 +41,17 @@ def finetune(
     job: Job,
     progress: Progress = silent,
     encoder: File | Path | None = None,
+    pool: File | Path | None = None,
 ) -> dict:
     """Train a pose model on the labelled crops of `source`; write its weights and the curve.
 
-    `encoder`: the file that config.init names, if it names one. Resumes from the checkpoint in `job`. Raises
-    HandtoolError if labels, GPUs or weights are missing, or the loss is not finite; Terminated on SIGTERM, after a
-    checkpoint.
+    `encoder`, `pool`: the files that config.init and config.pool name, if they name one. Resumes from the checkpoint
+    in `job`. Raises HandtoolError if labels, GPUs or weights are missing, or the loss is not finite; Terminated on
+    SIGTERM, after a checkpoint.
     """
-    config, (place, starts_ranks) = resolve_defaults(config, encoder), find_place(config, COMMAND)
+    config, (place, starts_ranks) = resolve_defaults(config, encoder, pool), find_place(config, COMMAND)
     hands = read_labelled(source, config)
-    plan = make_plan(len(hands.train), "hands", config, place)
+    plan = plan_for(hands, config, place)
     if starts_ranks and place.processes > 1:
         launch.train_in_processes(place, read_labelled, train, Reopen(source.path, job.folder), config, progress)
     else:
@@ -70,11 +71,13 @@ def train(
     place: Place, source: File, hands: TrainingHands, config: FinetuneConfig, job: Job | None, progress: Progress
 ) -> None:
     """In each process of the run: set up model, data and objective, and run the loop. Only rank 0 has the job."""
-    plan, contract = make_plan(len(hands.train), "hands", config, place), find_contract(hands, config)
+    plan, contract = plan_for(hands, config, place), find_contract(hands, config)
     if place.rank == 0:
         plan.log_summary(f"{config.head} head on an encoder from {config.init}, {len(hands.held)} hands held out,")
-    crops, own = Crops(source), place.share(plan.batch_size)
-    data = LabelledDraws(crops, hands, plan.schedule, own, augmentation(config), config.input_size)
+    crops, own = join_crops(source, hands.pool), place.share(plan.schedule.batch_size)
+    pool_own = place.share(plan.pool.batch_size if plan.pool else 0)
+    pooled = (plan.pool, pool_own, (config.pool_weight, config.pool_depth_weight))
+    data = LabelledDraws(crops, hands, plan.schedule, own, augmentation(config), config.input_size, *pooled)
     half = plan.precision == "bf16"
     held_out = Validation(crops, hands, place, config.workers, half, config.patience) if len(hands.held) else None
     make = partial(make_objective, config, contract, plan)
@@ -100,7 +103,7 @@ def make_model(config: FinetuneConfig, contract: Contract) -> PoseModel:
 
 
 def init_weights(config: FinetuneConfig, model: PoseModel) -> dict:
-    return init_pose(model, config.init)
+    return init_pose(model, config.init, config.fresh_head)
 
 
 def find_contract(hands: TrainingHands, config: FinetuneConfig) -> Contract:
@@ -126,15 +129,25 @@ def augmentation(config: FinetuneConfig) -> AugmentRanges:
     return AugmentRanges(turn, config.zoom, config.shift, colour, hue=0.3 * colour, blur=blur, mirror=config.mirror)
 
 
-def resolve_defaults(config: FinetuneConfig, encoder: File | Path | None = None) -> FinetuneConfig:
+def plan_for(hands: TrainingHands, config: FinetuneConfig, place: Place) -> Plan:
+    num_pool = len(hands.pool.usable) if hands.pool else 0
+    return make_plan(len(hands.train), "hands", config, place, num_pool, config.pool_share)
+
+
+def resolve_defaults(
+    config: FinetuneConfig, encoder: File | Path | None = None, pool: File | Path | None = None
+) -> FinetuneConfig:
     """The config with defaults from the head and the encoder file for settings that the user left open. Raises
     WrongCommand if settings contradict."""
     if config.loss != FinetuneConfig.loss and config.head != "heatmap":
         raise WrongCommand(f"--loss {config.loss} is a choice of the heat-map head", hint="--head heatmap")
+    if pool is not None and not isinstance(pool, File):
+        raise HandtoolError(f"{pool} is not a handtool file", hint="handtool keypoints crops.h5 -o keypoints.h5")
     preset, init = HEAD_PRESETS[config.head], encoder.path if isinstance(encoder, File) else encoder or config.init
     return replace(
         config,
         init=str(init),
+        pool=str(pool.path) if pool else config.pool,
         arch=config.arch or read_attrs_of(init).get("architecture", "resnet50"),
         epochs=config.epochs or preset.epochs,
         rotation_deg=preset.rotation_deg if config.rotation_deg is None else config.rotation_deg,
@@ -142,11 +155,13 @@ def resolve_defaults(config: FinetuneConfig, encoder: File | Path | None = None)
     )
 
 
-def plan(source: File, config: FinetuneConfig, encoder: File | Path | None = None) -> dict:
+def plan(
+    source: File, config: FinetuneConfig, encoder: File | Path | None = None, pool: File | Path | None = None
+) -> dict:
     """The settings of the run for its fingerprint: by the names of FinetuneConfig, with all defaults resolved."""
-    config = resolve_defaults(config, encoder)
+    config = resolve_defaults(config, encoder, pool)
     hands = read_labelled(source, config)
-    chosen = make_plan(len(hands.train), "hands", config, find_place(config, COMMAND)[0]).as_config()
+    chosen = plan_for(hands, config, find_place(config, COMMAND)[0]).as_config()
     return chosen | {"arch": config.arch, "rotation_deg": config.rotation_deg, "blur_px": config.blur_px}
 
 
@@ -172,24 +187,27 @@ def run_other_rank(path: str, config: FinetuneConfig, moved: list[Path], dry_run
 
 
 def dry_run(
-    source: File, sink: None, config: FinetuneConfig, progress: Progress = silent, encoder: File | Path | None = None
+    source: File,
+    sink: None,
+    config: FinetuneConfig,
+    progress: Progress = silent,
+    encoder: File | Path | None = None,
+    pool: File | Path | None = None,
 ) -> dict:
     """The report of what `finetune` checks and decides before its first step, and of the memory of a step; nothing is
     trained or written.
 
     A file of weights is loaded, so that one that does not fit is an error here. Raises what `finetune` raises.
     """
-    config, (place, _) = resolve_defaults(config, encoder), find_place(config, COMMAND)
+    config, (place, _) = resolve_defaults(config, encoder, pool), find_place(config, COMMAND)
     hands = read_labelled(source, config)
-    plan, contract = make_plan(len(hands.train), "hands", config, place), find_contract(hands, config)
+    plan, contract = plan_for(hands, config, place), find_contract(hands, config)
     make = partial(make_objective, config, contract, plan)
     if config.init != "imagenet":  # "imagenet" may have to be downloaded
         init_weights(config, make().model)
     size, crop_size = config.input_size, hands.hands.size
     return {
-        "accounting": [hands.accounting.as_report()],
-        "trained_on": len(hands.train),
-        "held_out": len(hands.held),
+        **count_hands(hands),
         "head": config.head,
         "encoder": f"{config.arch} from {config.init}",
         "crops": (len(hands.labels), crop_size, crop_size, 3),
@@ -199,18 +217,25 @@ def dry_run(
     }
 
 
+def count_hands(hands: TrainingHands) -> dict:
+    counts = {
+        "accounting": [each.accounting.as_report() for each in (hands, hands.pool) if each],
+        "trained_on": len(hands.train),
+        "held_out": len(hands.held),
+    }
+    return counts | ({"pool_hands": len(hands.pool.usable), "pool_hands_in_3d": hands.pool.in_3d} if hands.pool else {})
+
+
 def summarise(hands: TrainingHands, model: PoseModel, curve: dict[str, np.ndarray], started: dict, plan: Plan) -> dict:
     few = max(1, len(curve["loss"]) // 20)  # one step's loss is noisy: means of the first and the last twentieth
     cameras = torch.isfinite(hands.labels.camera[hands.train]).flatten(1).all(1)
     report = {
-        "accounting": [hands.accounting.as_report()],
-        "trained_on": len(hands.train),
-        "held_out": len(hands.held),
+        **count_hands(hands),
         "without_camera": int((~cameras).sum()),
         "side_unknown_as_right": int((hands.hands.side[hands.train] == UNKNOWN).sum()),
         "head": model.contract.head,
         "architecture": model.encoder.arch,
-        "started_from": f"{started['init']} ({started['loaded']} weights)",
+        "started_from": f"{started['init']} ({started['loaded']} weights{', and its head' * started['head']})",
         "mean_bone_mm": 1000 * model.contract.bone_m,
         "hands_per_step": plan.items_per_step,
         "steps": len(curve["step"]),

@@ -138,7 +138,7 @@ def find_joints(
         origin[rows] = "detector"
     rows = copy_keypoints(source, hands, config.estimator)
     origin[rows] = "keypoints"
-    missing = np.flatnonzero(~np.isfinite(hands.joints).all((1, 2)))
+    missing = np.flatnonzero((hands.reason == "") & ~np.isfinite(hands.joints).all((1, 2)))
     if len(missing):
         check_settings(settings, model)
     api = describe_api(source, settings, {"detector", "keypoints"} & set(origin), len(missing) > 0)
@@ -160,6 +160,8 @@ def copy_keypoints(source: File, hands: FoundKeypoints, estimator: str) -> np.nd
     xy, score = (read_column(source, column, rows) for column in (KEYPOINTS.xy, KEYPOINTS.score))
     hands.put(rows, xy, score, joints[rows])
     hands.reason[rows[~valid[rows]]] = "keypoints not valid"
+    if str(read_attrs(source, KEYPOINTS).get("model")) == estimator:  # it has seen every hand
+        hands.reason[~np.isfinite(joints).all((1, 2))] = NOT_FOUND.get(estimator, "no 3D from the estimator")
     return rows
 
 

@@ -43,9 +43,9 @@ def read_contract(model: File, config: PredictConfig) -> "Contract":
         )
     model.need("weights", hint="handtool finetune train.h5 -o pose.h5")
     from handtool.nn.files.inference import check_flip
-    from handtool.nn.files.pose_weights import read_pose
+    from handtool.nn.files.pose_weights import read_contract
 
-    contract = read_pose(model).contract
+    contract = read_contract(model)
     check_flip(contract, config)
     return contract
 

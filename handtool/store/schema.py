@@ -164,6 +164,8 @@ CURVE = make_table(
     Column("negative_similarity", "f4", unit="1", length="T", optional=True),
     Column("alignment", "f4", unit="1", length="T", optional=True),
     Column("uniformity", "f4", unit="1", length="T", optional=True),
+    Column("keypoint_loss", "f4", unit="1", length="T", optional=True),
+    Column("depth_loss", "f4", unit="1", length="T", optional=True),
     Column("validation_mm", "f4", unit="mm", length="T", optional=True),
 )
 

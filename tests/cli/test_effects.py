@@ -46,6 +46,11 @@ mine: --seed 5                | e.h5 --index exact                    | e.h5
 mine: --threads 2             | e.h5 --index exact --device cuda      | e.h5 --index exact
 mine: --all                   | e.h5 --json                           | e.h5
 pretrain: --inverse exact     | p.h5 --method simclr                  | p.h5 --method peclr
+pretrain: --temperature 0.2   | p.h5 --method keypoints               | p.h5 --method softhand
+pretrain: --negatives local   | p.h5 --method keypoints               | p.h5 --method keypoints --contrast soft
+pretrain: --weights none      | p.h5 --method softhand                | p.h5
+pretrain: --soft-sigma 2      | p.h5                                  | p.h5 --method softhand
+pretrain: --pretrain-head heatmap | p.h5                              | p.h5 --method keypoints
 pretrain: --positives all     | p.h5 --method peclr                   | p.h5
 pretrain: --weight-side pos   | p.h5 --weights none                   | p.h5
 pretrain: --weight-keypoints original | p.h5 --method peclr           | p.h5 --method peclr --weights linear
@@ -54,6 +59,37 @@ pretrain: --lambda-neg 0.1    | p.h5 --weights sigmoid --weight-side pos | p.h5 
 pretrain: --epochs 100        | p.h5 --steps 10                       | p.h5
 pretrain: --processes 2       | p.h5 --gpus 2                         | p.h5 --gpus 0
 finetune: --init imagenet     | t.h5 --encoder e.h5                   | t.h5
+finetune: --encoder e.h5           | t.h5 --correct mediapipe                | t.h5
+finetune: --arch resnet18          | t.h5 --correct mediapipe                | t.h5
+finetune: --head heatmap           | t.h5 --correct mediapipe                | t.h5
+finetune: --normalization encoder  | t.h5 --correct mediapipe                | t.h5
+finetune: --freeze                 | t.h5 --correct mediapipe                | t.h5
+finetune: --input-size 64          | t.h5 --correct mediapipe                | t.h5
+finetune: --val-share 0.1          | t.h5 --correct mediapipe                | t.h5
+finetune: --pool k.h5              | t.h5 --correct mediapipe                | t.h5
+finetune: --rotation 9             | t.h5 --correct mediapipe                | t.h5
+finetune: --shift 0.2              | t.h5 --correct mediapipe                | t.h5
+finetune: --zoom 0.2               | t.h5 --correct mediapipe                | t.h5
+finetune: --colour 0.2             | t.h5 --correct mediapipe                | t.h5
+finetune: --blur 1                 | t.h5 --correct mediapipe                | t.h5
+finetune: --mirror 0.5             | t.h5 --correct mediapipe                | t.h5
+finetune: --batch-size 8           | t.h5 --correct mediapipe                | t.h5
+finetune: --steps 9                | t.h5 --correct mediapipe                | t.h5
+finetune: --learning-rate 0.1      | t.h5 --correct mediapipe                | t.h5
+finetune: --precision bf16         | t.h5 --correct mediapipe                | t.h5
+finetune: --gpus 0                 | t.h5 --correct mediapipe                | t.h5
+finetune: --workers 2              | t.h5 --correct mediapipe                | t.h5
+finetune: --accumulate 2           | t.h5 --correct mediapipe                | t.h5
+finetune: --checkpoint-every 2     | t.h5 --correct mediapipe                | t.h5
+finetune: --compile                | t.h5 --correct mediapipe                | t.h5
+finetune: --tensorboard b          | t.h5 --correct mediapipe                | t.h5
+finetune: --optimizer adam         | t.h5 --correct mediapipe                | t.h5
+finetune: --dry-run                | t.h5 --correct mediapipe                | t.h5
+finetune: --restart           | t.h5 --correct mediapipe -o p.h5      | t.h5 -o p.h5
+finetune: --pool-share 0.3    | t.h5                                  | t.h5 --pool k.h5
+finetune: --pool-weight 2     | t.h5                                  | t.h5 --pool k.h5
+finetune: --pool-depth-weight 0 | t.h5                                | t.h5 --pool k.h5
+finetune: --fresh-head        | t.h5 --init scratch                   | t.h5 --encoder e.h5
 finetune: --loss hand         | t.h5 --head regression                | t.h5
 finetune: --label-choice head | t.h5                                  | t.h5 --label-fraction 0.5
 finetune: --val-by row        | t.h5                                  | t.h5 --val-share 0.1
@@ -119,7 +155,7 @@ def read_cases() -> list[tuple[str, list[str], list[str], list[str]]]:
         cases.append((command, option.split(), idle.split(), useful.split()))
     for command in COMMANDS:
         for name, words in COMMON_CASES.items():
-            if name in parameters(command) and not (command, name) == ("predict", "restart"):
+            if name in parameters(command) and (command, name) not in (("predict", "restart"), ("finetune", "restart")):
                 option, idle, useful = (word.split() for word in words)
                 if command == "split" and name == "force":
                     idle = []

@@ -22,8 +22,10 @@ from handtool.nn.files.transfer import move_ahead
 from handtool.nn.files.weights import write_encoder
 from handtool.nn.models import collectives
 from handtool.nn.models.batch_norm import share_batch_norm
-from handtool.nn.models.contrastive import BatchLoss, ContrastiveModel, similarity_figures
 from handtool.nn.models.encoder import make_encoder, make_projection_head
+from handtool.nn.models.objectives.hard_contrast import BatchLoss
+from handtool.nn.models.objectives.similarity import similarity_figures
+from handtool.nn.models.pretraining import PretrainModel
 from handtool.nn.training import distributed
 from handtool.nn.views.equivariance import undo_views
 from handtool.nn.views.views import ViewRanges, render, view_kernel
@@ -182,15 +184,15 @@ def test_the_parts_of_several_processes_run_with_nccl(tmp_path):
     dist.init_process_group("cpu:gloo,cuda:nccl", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
         torch.manual_seed(0)
-        alone = ContrastiveModel("resnet18").cuda().train()
-        shared = ContrastiveModel("resnet18")
+        alone = PretrainModel("resnet18", True, None, 64, False).cuda().train()
+        shared = PretrainModel("resnet18", True, None, 64, False)
         share_batch_norm(shared, "cuda")
         shared = shared.to("cuda", memory_format=torch.channels_last).train()
         shared.load_state_dict(alone.state_dict())
         images, xy = torch.randn(16, 3, 64, 64, device="cuda"), 64 * torch.rand(16, 21, 2, device="cuda")
         outputs = []
         for network in (alone, DistributedDataParallel(shared)):
-            z = torch.nn.functional.normalize(network(images), dim=1)
+            z = torch.nn.functional.normalize(network(images)[0], dim=1)
             loss = BatchLoss()(z[:8], z[8:], xy[:8], xy[8:])
             loss.backward()
             outputs.append(torch.cat((loss.detach()[None], similarity_figures(z[:8], z[8:]))))

@@ -15,16 +15,21 @@ from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 from training import TinyEncoder
 
+from handtool.config import PretrainConfig
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
-from handtool.nn.models import collectives
+from handtool.nn.models import collectives, pretraining
 from handtool.nn.models.batch_norm import SharedBatchNorm, share_batch_norm
-from handtool.nn.models.contrastive import BatchLoss
+from handtool.nn.models.objectives.estimated_pose import EstimatedHands
+from handtool.nn.models.objectives.hard_contrast import BatchLoss
 from handtool.nn.models.pose_model import Contract, PoseLosses, PoseModel
+from handtool.nn.models.pretraining import PairBatch, PretrainObjective, make_pretrain_model
 from handtool.nn.training import distributed
 from handtool.nn.training.distributed import Place, find_devices, find_init_method, place_from_environment
 from handtool.nn.training.launch import launch
 from handtool.nn.views.augmentation import LabelledHands
+from handtool.nn.views.views import DRAWS, render
 from handtool.progress import silent
+from handtool.stages.pretrain import resolve_defaults
 
 PAIRS, SIDE, KINDS = 8, 6, ("none", "linear", "sigmoid")
 
@@ -95,6 +100,7 @@ def do_all(folder: Path, progress=silent) -> None:
     with distributed.process_group(place):
         train_one_step(folder, place)
         fine_tune_one_step(folder, place)
+        pretrain_one_step(folder, place)
         add_up(folder)
 
 
@@ -306,3 +312,70 @@ def test_four_processes_fine_tune_as_one_on_the_joined_batch(by_four):
             assert (found["gradients"][name] - value.grad).abs().max() <= 1e-6 * largest, (kind, name)
         for name, value in losses.named_buffers():
             assert torch.allclose(found["buffers"][name].double(), value.double(), rtol=0, atol=1e-9), (kind, name)
+
+
+SUMS = {
+    "softhand": {"method": "softhand", "temperature": 0.3},
+    "keypoints": {"method": "keypoints"},
+    "handtool": {"method": "handtool", "contrast": "soft"},
+    "heatmap": {"method": "handtool", "contrast": "hard", "weights": "linear", "pretrain_head": "heatmap"},
+}
+
+
+def make_sum(kind: str) -> PretrainObjective:
+    """The objective in float64, with an encoder of one layer, and views of float64 too."""
+    config = resolve_defaults(PretrainConfig(input_size=32, **SUMS[kind]))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pretraining, "make_encoder", lambda arch: TinyEncoder())
+        torch.manual_seed(3)
+        model = make_pretrain_model(config).double()
+    return PretrainObjective(model, config, None)
+
+
+def make_pairs(own: slice) -> tuple[PairBatch, torch.Tensor]:
+    """The share of a process, and its crops. Of the second half of the hands the joints are unknown, and scores are
+    lower, so that processes know unequally much."""
+    rng = np.random.default_rng(6)
+    xy = torch.from_numpy(rng.uniform(4, 28, (2, PAIRS, 21, 2)))
+    score = torch.from_numpy(rng.uniform(0.2, 1, (2, PAIRS, 21)))
+    joints, bone = torch.from_numpy(rng.normal(0, 0.05, (2, PAIRS, 21, 3))), torch.full((2, PAIRS), 0.03)
+    half = PAIRS // 2
+    joints[:, half:], bone[:, half:] = torch.nan, torch.nan
+    score[:, half:] /= 3
+    crops = torch.from_numpy(rng.integers(0, 256, (2, PAIRS, 32, 32, 3), dtype=np.uint8))
+    shares = [of[:, own].flatten(0, 1) for of in (xy, score, joints, bone, crops)]
+    estimated = EstimatedHands(*shares[1:4])
+    drawn = rng.random((2, PAIRS, DRAWS))[:, own]
+    return PairBatch(shares[0], torch.zeros(len(shares[0]), dtype=torch.bool), drawn, False, estimated), shares[4]
+
+
+def sum_loss(objective: PretrainObjective, network: nn.Module, own: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pretraining, "render", lambda *given: render(*given).double())
+        return objective(network, *make_pairs(own))
+
+
+def pretrain_one_step(folder: Path, place: Place) -> None:
+    for kind in SUMS:
+        objective = make_sum(kind)
+        network = DistributedDataParallel(share_batch_norm(objective.network, "cpu"))
+        loss, figures = sum_loss(objective, network, place.share(PAIRS))
+        loss.backward()
+        numbers = collectives.total(torch.cat((loss.detach()[None], figures))) / place.processes
+        if place.rank == 0:
+            gradients = {name: value.grad for name, value in objective.model.named_parameters()}
+            torch.save({"numbers": numbers, "gradients": gradients}, folder / f"sum-{kind}.pt")
+
+
+@pytest.mark.parametrize("kind", SUMS)
+def test_four_processes_pretrain_by_any_sum_of_objectives_as_one(by_four, kind):
+    found, objective = torch.load(by_four / f"sum-{kind}.pt"), make_sum(kind)
+    loss, figures = sum_loss(objective, objective.network, slice(None))
+    loss.backward()
+    assert found["numbers"][0].item() == pytest.approx(loss.item(), rel=1e-6)
+    of_pose = [objective.figures.index(name) for name in objective.figures if name.endswith("_loss")]
+    assert found["numbers"][1:][of_pose].tolist() == pytest.approx(figures[of_pose].tolist(), rel=1e-6)
+    trained = {name: value for name, value in objective.model.named_parameters() if value.requires_grad}
+    largest = max(value.grad.abs().max() for value in trained.values())
+    for name, value in trained.items():
+        assert (found["gradients"][name] - value.grad).abs().max() <= 1e-5 * largest, name

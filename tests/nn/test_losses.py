@@ -11,8 +11,9 @@ import torch
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from handtool.nn.models.contrastive import BatchLoss, similarity_figures
 from handtool.nn.models.losses import adaptive_weights, nt_xent
+from handtool.nn.models.objectives.hard_contrast import BatchLoss
+from handtool.nn.models.objectives.similarity import similarity_figures
 
 WEIGHTS = {
     "linear": {"kind": "linear"},

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from handtool.config import FinetuneConfig, PretrainConfig
-from handtool.nn.models.contrastive import BatchLoss, ContrastiveModel, ContrastiveObjective
+from handtool.nn.models.objectives.hard_contrast import BatchLoss
 from handtool.nn.models.pose_model import Contract
+from handtool.nn.models.pretraining import PretrainObjective, make_pretrain_model
 from handtool.nn.training.distributed import Place
 from handtool.nn.training.plan import make_plan
 from handtool.nn.training.step_memory import LiveBytes, StepMemory, count_peak, measure_step, pass_through
@@ -49,9 +50,8 @@ def test_backward_lives_from_what_forward_kept():
 def test_real_steps_allocate_what_was_foretold(images):
     """Against every allocation and release that torch's own profiler records; when it is released differs a little
     from run to run."""
-    objective = ContrastiveObjective(
-        ContrastiveModel("resnet18"), resolve_defaults(PretrainConfig(input_size=SIZE)), None
-    )
+    config = resolve_defaults(PretrainConfig(arch="resnet18", input_size=SIZE))
+    objective = PretrainObjective(make_pretrain_model(config), config, None)
     pass_through(objective, 8)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         pass_through(objective, images)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from making import make_file, make_hands, record, write_crops, write_labels, write_videos
-from training import TinyEncoder, assert_same_weights, run_finetune, weights_of
+from training import TinyEncoder, assert_same_weights, run_finetune, run_pretrain, weights_of
 
 from handtool import store
 from handtool.errors import HandtoolError, Terminated, WrongCommand
@@ -183,6 +183,21 @@ def test_a_frozen_encoder_stays_as_it_was_to_the_last_bit(labelled, tmp_path, he
         attrs["architecture"] == "resnet18" and attrs["mean"].tolist() == mean.tolist()
     )  # both are the encoder file's
     assert report["started_from"].endswith("encoder.h5 (120 weights)")
+
+
+@pytest.mark.parametrize("head", ["regression", "heatmap"])
+def test_fine_tuning_goes_on_with_the_head_of_pre_training(tmp_path, monkeypatch, labelled, head):
+    monkeypatch.setattr(heatmap, "WIDTH", 16)
+    known = make_file(tmp_path / "known.h5", (6, 6), ("keypoints", "joints"))
+    run_pretrain(known, tmp_path / "encoder.h5", arch="tiny", method="handtool", pretrain_head=head, steps=2)
+    settings = {"head": head, "steps": 1, "learning_rate": 0.0}
+    with store.open_file(tmp_path / "encoder.h5") as file:
+        report = run(labelled, tmp_path / "kept.h5", encoder=file, **settings)
+        run(labelled, tmp_path / "fresh.h5", encoder=file, fresh_head=True, **settings)
+    learnt, kept, fresh = (weights_of(tmp_path / f"{name}.h5") for name in ("encoder", "kept", "fresh"))
+    last = {"regression": "head.fc.weight", "heatmap": "head.location.3.weight"}[head]
+    assert np.array_equal(kept[last], learnt[last]) and not np.array_equal(fresh[last], learnt[last])
+    assert report["started_from"].endswith("weights, and its head)")
 
 
 def test_an_encoder_of_another_architecture_is_refused(labelled, tmp_path):

@@ -28,12 +28,13 @@ from handtool.config import METHODS, PretrainConfig
 from handtool.errors import HandtoolError, Terminated, WrongCommand
 from handtool.nn.files import loader
 from handtool.nn.files.weights import read_encoder
-from handtool.nn.models import contrastive
+from handtool.nn.models import heatmap_head, pretraining
+from handtool.nn.models.objectives import hard_contrast, similarity
 from handtool.nn.training import curve, loop
 from handtool.stages.pretrain import dry_run
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
-CURVE_COLUMNS = curve.ALWAYS.keys() | contrastive.ContrastiveObjective.figures
+CURVE_COLUMNS = curve.ALWAYS.keys() | set(similarity.FIGURES)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,12 @@ def keypoints(folder):
 @pytest.fixture(scope="module")
 def pairs(folder, keypoints):
     return add_pairs(keypoints, folder / "pairs.h5")
+
+
+@pytest.fixture(scope="module")
+def known_pairs(folder):
+    """Pairs of hands whose estimator knows 3D, and is surer of some points than of others."""
+    return add_pairs(make_file(folder / "known.h5", (9, 8), ("keypoints", "joints")), folder / "known-pairs.h5")
 
 
 def assert_same_result(one, other):
@@ -70,17 +77,21 @@ class SmallEncoder(nn.Sequential):
             nn.Conv2d(3, 24, 5, 4, bias=False), nn.BatchNorm2d(24), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         )
 
+    def features(self, images):
+        """A map of one cell for every 32 px."""
+        return nn.functional.avg_pool2d(self[2](self[1](self[0](images))), 7, 8, 3)
+
 
 @pytest.fixture
 def small(monkeypatch):
     """A small network, and crops decoded in this process."""
-    monkeypatch.setattr(contrastive, "make_encoder", SmallEncoder)
+    monkeypatch.setattr(pretraining, "make_encoder", SmallEncoder)
     monkeypatch.setattr(loader, "fit_workers", lambda *_: 0)
 
 
 def run_small(*arguments, **changes):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(contrastive, "make_encoder", SmallEncoder)
+        patched.setattr(pretraining, "make_encoder", SmallEncoder)
         return run(*arguments, **changes)
 
 
@@ -135,6 +146,13 @@ def test_the_loss_falls_on_a_world_that_can_be_learnt(small, tmp_path):
     )
     assert report["loss_last"] < report["loss_first"] - 0.2
     assert report["positive_similarity"] > report["negative_similarity"] + 0.05
+
+
+def test_keypoints_are_learnt_on_such_a_world(tmp_path):
+    make_poses(tmp_path)
+    settings = {"method": "keypoints", "steps": 40, "batch_size": 16, "learning_rate": 1e-3}
+    report = run(tmp_path / "keypoints.h5", tmp_path / "e.h5", **settings)
+    assert report["keypoint_loss"] < 0.6 * curve_of(tmp_path / "e.h5", CURVE.keypoint_loss)[0]
 
 
 def test_the_product_is_an_encoder_that_knows_what_it_wants_to_see(trained):
@@ -210,6 +228,57 @@ def test_a_run_killed_ends_in_the_same_last_bit_whatever_was_chosen(pairs, small
     assert_same_result(tmp_path / "e.h5", tmp_path / "whole.h5")
 
 
+OURS = [
+    {"method": "keypoints"},
+    {"method": "softhand", "soft_sigma": 0.5},
+    {"method": "handtool"},
+    {"method": "handtool", "contrast": "soft", "pretrain_head": "heatmap"},
+    {"method": "simhand", "keypoint_weight": 3.0},
+]
+
+
+@pytest.mark.parametrize("choices", OURS)
+def test_our_methods_end_where_they_would_when_killed_and_two_processes_train_as_one(
+    known_pairs, small, tmp_path, monkeypatch, choices
+):
+    monkeypatch.setattr(heatmap_head, "WIDTH", 8)
+    run(known_pairs, tmp_path / "whole.h5", **choices)
+    saves, save = itertools.count(1), store.Job.save
+
+    def save_or_die(job, name, values, attrs=None):
+        if next(saves) == 3:
+            raise Killed
+        save(job, name, values, attrs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(store.Job, "save", save_or_die)
+        run(known_pairs, tmp_path / "e.h5", checkpoint_every=2, **choices)
+    run(known_pairs, tmp_path / "e.h5", checkpoint_every=2, **choices)
+    assert weights_of(tmp_path / "e.h5").keys() == weights_of(tmp_path / "whole.h5").keys()
+    for name, value in weights_of(tmp_path / "whole.h5").items():
+        assert np.array_equal(value, weights_of(tmp_path / "e.h5")[name]), name
+    assert curve_of(tmp_path / "e.h5") == curve_of(tmp_path / "whole.h5")
+
+
+def test_keypoints_need_no_pairs_and_encoder_h5_carries_the_head(keypoints, known_pairs, small, tmp_path):
+    report = run(keypoints, tmp_path / "e.h5", method="keypoints")
+    parts = {name.split(".")[0] for name in weights_of(tmp_path / "e.h5")}
+    assert parts == {"encoder", "head"} and "positive_similarity" not in report
+    run(known_pairs, tmp_path / "b.h5", method="simhand", keypoint_weight=1.0, steps=1)
+    assert {name.split(".")[0] for name in weights_of(tmp_path / "b.h5")} == {"encoder", "projection_head", "head"}
+
+
+def test_depth_is_learnt_only_where_the_estimator_knows_it(pairs, known_pairs, small, tmp_path):
+    assert "depth_loss" in run(known_pairs, tmp_path / "with.h5", method="handtool", steps=2)
+    run(pairs, tmp_path / "without.h5", method="handtool", steps=2)
+    assert max(curve_of(tmp_path / "with.h5", CURVE.depth_loss)) > 0
+    assert max(curve_of(tmp_path / "without.h5", CURVE.depth_loss)) == 0
+    with pytest.raises(HandtoolError, match="no hand to train on has joints"):
+        run(pairs, tmp_path / "e.h5", method="keypoints", keypoint_weight=0.0, depth_weight=1.0)
+    with pytest.raises(WrongCommand, match="learns nothing"):
+        run(pairs, tmp_path / "f.h5", method="keypoints", keypoint_weight=0.0)
+
+
 @pytest.fixture
 def gradients(monkeypatch):
     """Every step's gradients as the optimiser sees them, of the first kernel."""
@@ -261,9 +330,9 @@ def test_accumulation_makes_the_learning_rate_of_the_pairs_of_a_step(pairs, smal
 
 def test_weights_of_original_keypoints_do_not_know_the_views(pairs, small, tmp_path, monkeypatch):
     """Distances of the crops' own keypoints, in px of the input: what the loss is given, against the file."""
-    seen, call = [], contrastive.BatchLoss.__call__
+    seen, call = [], hard_contrast.BatchLoss.__call__
     monkeypatch.setattr(
-        contrastive.BatchLoss,
+        hard_contrast.BatchLoss,
         "__call__",
         lambda self, z1, z2, xy1, xy2: seen.append((xy1, xy2)) or call(self, z1, z2, xy1, xy2),
     )
@@ -346,13 +415,22 @@ OPTIONS = [
     {"optimizer": "adamw", "weight_decay": 0.5},
     {"optimizer": "lars-adam", "learning_rate": 0.02},
     {"precision": "fp16"},
+    *OURS,
+    {"method": "softhand"},
+    {"method": "softhand", "temperature": 0.1},
+    {"method": "handtool", "depth_weight": 2.0},
+    {"method": "handtool", "keypoint_weight": 2.0},
+    {"method": "handtool", "contrast": "hard"},
+    {"method": "handtool", "contrast": "soft"},
+    {"method": "handtool", "pretrain_head": "heatmap"},
 ]
 
 
-def test_every_option_changes_the_training_and_no_two_alike(pairs, small, tmp_path):
+def test_every_option_changes_the_training_and_no_two_alike(known_pairs, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(heatmap_head, "WIDTH", 8)
     curves = {}
     for number, change in enumerate([{}, *OPTIONS]):
-        run(pairs, tmp_path / f"{number}.h5", steps=4, **change)
+        run(known_pairs, tmp_path / f"{number}.h5", steps=4, **change)
         assert curves.setdefault(tuple(curve_of(tmp_path / f"{number}.h5")), change) is change
 
 
@@ -393,7 +471,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(keypoints, smal
     with pytest.raises(HandtoolError, match="has no /keypoints") as caught:
         run(crops, tmp_path / "e.h5", method=method)
     assert caught.value.hint == f"handtool keypoints {crops} -o keypoints.h5"
-    if METHODS[method].mined:
+    if METHODS[method].mined and METHODS[method].contrast != "none":
         with pytest.raises(HandtoolError, match="has no /pairs") as caught:
             run(keypoints, tmp_path / "f.h5", method=method)
         assert caught.value.hint.startswith("handtool mine")
@@ -417,7 +495,7 @@ def test_a_collapse_is_said_once_and_can_be_read_off_the_curve(
         nn.init.normal_(head.weight, std=1e-4)
         return head
 
-    monkeypatch.setattr(contrastive, "make_projection_head", faint_head)
+    monkeypatch.setattr(pretraining, "make_projection_head", faint_head)
     run(pairs, tmp_path / "e.h5", steps=40, method="simclr", learning_rate=1e-6)
     said = [line.getMessage() for line in caplog.records if "collapse" in line.getMessage()]
     assert len(said) == 1 and "mean similarity 1.000 of different hands" in said[0]
@@ -437,7 +515,7 @@ def test_projections_that_are_all_zero_are_a_collapse_too(pairs, small, tmp_path
         nn.init.zeros_(head.weight), nn.init.zeros_(head.bias)
         return head
 
-    monkeypatch.setattr(contrastive, "make_projection_head", dead_head)
+    monkeypatch.setattr(pretraining, "make_projection_head", dead_head)
     run(pairs, tmp_path / "e.h5", steps=2, method="simclr", learning_rate=0.0)
     said = [line.getMessage() for line in caplog.records if "collapse" in line.getMessage()]
     assert len(said) == 1 and "all projections are 0" in said[0]
@@ -488,14 +566,14 @@ def test_a_network_that_cannot_be_compiled_ends_the_run_with_the_reason(pairs, s
 
 def test_out_of_memory_is_one_line_and_its_batch_size_fits(pairs, small, tmp_path, monkeypatch):
     """A device that takes 8 crops at once."""
-    forward = contrastive.ContrastiveObjective.__call__
+    forward = pretraining.PretrainObjective.__call__
 
     def take_eight(self, network, batch, crops):
         if len(crops) > 8:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         return forward(self, network, batch, crops)
 
-    monkeypatch.setattr(contrastive.ContrastiveObjective, "__call__", take_eight)
+    monkeypatch.setattr(pretraining.PretrainObjective, "__call__", take_eight)
     with pytest.raises(
         HandtoolError, match=r"^out of memory on the CPU: 6 pairs on each process need about \d+\.\d GiB$"
     ) as told:

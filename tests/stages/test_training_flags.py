@@ -15,7 +15,7 @@ from handtool.config import FinetuneConfig, PretrainConfig
 from handtool.nn.files.labelled_hands import read_labelled
 from handtool.nn.files.paired_hands import read_paired
 from handtool.nn.files.reopen import Reopen
-from handtool.nn.models.encoder import ENCODERS
+from handtool.nn.models.encoder import ENCODERS, make_encoder
 from handtool.nn.training import distributed, loop
 from handtool.nn.training.distributed import Place
 from handtool.nn.training.launch import launch, train_as_one_of_many
@@ -39,6 +39,8 @@ PRETRAIN = [
         "init": "weights.pth",
         "arch": "resnet18",
     },
+    {"method": "handtool", "contrast": "soft", "soft_sigma": 0.5, "pretrain_head": "heatmap"},
+    {"method": "keypoints", "keypoint_weight": 5.0, "depth_weight": 1.0, "precision": "bf16"},
 ]
 FINETUNE = [
     {"head": "heatmap", "freeze": True, "precision": "bf16", "accumulate": 2, "val_share": 0.3, "patience": 1}
@@ -48,7 +50,9 @@ FINETUNE = [
     {"head": "heatmap", "loss": "published", "normalization": "published", "compile": True, "weight_decay": 0.1}
     | {"val_share": 0.2, "val_by": "row", "tensorboard": "board"},
     {"head": "regression", "freeze": True, "precision": "bf16", "init": "weights.pth", "arch": "resnet18", "seed": 6}
-    | {"epochs": 1, "steps": None, "input_size": 64, "workers": 2, "batch_size": 8},
+    | {"fresh_head": True, "epochs": 1, "steps": None, "input_size": 64, "workers": 2, "batch_size": 8},
+    {"head": "regression", "pool": "pool.h5", "pool_share": 0.4, "pool_weight": 0.5, "batch_size": 10},
+    {"head": "heatmap", "pool": "pool.h5", "pool_depth_weight": 0.5, "batch_size": 8},
 ]
 STAGES = {
     "pretrain": (PretrainConfig, PRETRAIN, read_paired, pretrain),
@@ -60,7 +64,7 @@ def configs_of(kind: str, folder: Path) -> list:
     """The groups of flags as settled configs, files in `folder`."""
     make, groups, _, stage = STAGES[kind]
     named = [
-        {key: str(folder / value) if key in ("init", "tensorboard") else value for key, value in group.items()}
+        {key: str(folder / value) if key in ("init", "tensorboard", "pool") else value for key, value in group.items()}
         for group in groups
     ]
     return [stage.resolve_defaults(make(**TINY | group)) for group in named]
@@ -109,8 +113,9 @@ def trained(tmp_path_factory, run_forked) -> Path:
     for kind in STAGES:
         (folder / kind).mkdir()
         start_weights(folder / kind / "weights.pth")
-    add_pairs(make_file(folder / "keypoints.h5", (9, 8)), folder / "pretrain" / "source.h5")
+    add_pairs(make_file(folder / "keypoints.h5", (9, 8), ("keypoints", "joints")), folder / "pretrain" / "source.h5")
     make_file(folder / "finetune" / "source.h5", (7, 6, 6), ("labels",))
+    make_file(folder / "finetune" / "pool.h5", (7, 6), ("keypoints", "joints"), seed=1)
     run_forked(launch, train_all, 2, (folder,), silent)
     return folder
 
@@ -148,7 +153,7 @@ def test_every_flag_trains_with_two_processes_as_with_one(kind, trained):
 
 def start_weights(path: Path | None = None) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    weights = pretrain.ContrastiveModel("resnet18").encoder.state_dict()
+    weights = make_encoder("resnet18").state_dict()
     if path:
         torch.save(weights, path)
     return weights

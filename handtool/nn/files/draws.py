@@ -14,14 +14,16 @@ import torch
 from handtool.nn.files.data import Crops, Schedule, step_rng
 from handtool.nn.files.labelled_hands import TrainingHands
 from handtool.nn.files.paired_hands import PairedHands
-from handtool.nn.models.contrastive import PairBatch
 from handtool.nn.models.pose_objective import LabelledBatch
+from handtool.nn.models.pretraining import PairBatch
 from handtool.nn.views.augmentation import (
     AugmentRanges,
+    LabelledHands,
     draw_blurs,
     draw_colours,
     draw_mirrored,
     draw_windows,
+    join_hands,
     mirror_hands,
 )
 from handtool.nn.views.views import DRAWS
@@ -46,7 +48,7 @@ class DataSource(Protocol):
 
 @dataclass(frozen=True)
 class PairDraws:
-    """Batches of the contrastive objective."""
+    """Batches of pre-training."""
 
     crops: Crops
     hands: PairedHands
@@ -70,12 +72,16 @@ class PairDraws:
     def batch(self, number: int) -> PairBatch:
         rows, drawn = self.draw(number)
         rows = rows.ravel()
-        return PairBatch(self.hands.xy[rows], self.hands.flipped[rows], drawn, self.hands.pairs.with_itself)
+        hands, known = self.hands, self.hands.estimated.rows(rows) if self.hands.estimated else None
+        return PairBatch(hands.xy[rows], hands.flipped[rows], drawn, hands.pairs.with_itself, known)
 
 
 @dataclass(frozen=True)
 class LabelledDraws:
-    """Batches of the pose objective: augmented labelled hands, for an input of `size` px."""
+    """Batches of the pose objective: augmented labelled hands, for an input of `size` px, then hands of the pool.
+
+    The crops of the pool follow those of the labelled file.
+    """
 
     crops: Crops
     hands: TrainingHands
@@ -83,20 +89,43 @@ class LabelledDraws:
     own: slice
     ranges: AugmentRanges
     size: int
+    pool_schedule: Schedule | None = None
+    pool_own: slice | None = None
+    pool_weights: tuple[float, float] = (1.0, 1.0)  # of keypoints, of depths
     views = 1
 
     def rows(self, number: int) -> np.ndarray:
-        return self.hands.train[self.schedule.items(number)][self.own]
+        labelled, pooled = self.draw(number)
+        return np.concatenate([labelled, len(self.hands.labels) + pooled])
+
+    def draw(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """This process' rows of the labelled file, and those of the pool."""
+        labelled = self.hands.train[self.schedule.items(number)][self.own]
+        if self.pool_schedule is None or self.hands.pool is None or self.pool_own is None:
+            return labelled, labelled[:0]
+        return labelled, self.hands.pool.usable[self.pool_schedule.items(number)][self.pool_own]
 
     def batch(self, number: int) -> LabelledBatch:
-        count, stored = self.schedule.batch_size, self.hands.hands
-        ranges, own, rng = self.ranges, self.own, step_rng(self.schedule.seed, number)
+        of_labels, of_pool = self.schedule.batch_size, self.pool_schedule.batch_size if self.pool_schedule else 0
+        count, stored, ranges = of_labels + of_pool, self.hands.hands, self.ranges
+        rng = step_rng(self.schedule.seed, number)
+        own = np.concatenate(
+            [np.arange(of_labels)[self.own], of_labels + np.arange(of_pool)[self.pool_own or slice(0)]]
+        )
         view = draw_windows(count, stored.size, self.size, ranges, rng).rows(own)
         colour = draw_colours(count, ranges, rng)[own] if ranges.colour else None
         blur = draw_blurs(count, ranges, rng)[own] if ranges.blur else None
         mirrored = draw_mirrored(count, ranges, rng)[own] if ranges.mirror else None
-        rows = self.rows(number)
-        labels, flipped = self.hands.labels.rows(rows), stored.side[rows] == LEFT
+        labels, flipped = self.labels(*self.draw(number))
         if mirrored is not None:
             labels, flipped = mirror_hands(labels, mirrored, stored.size), flipped ^ mirrored
         return LabelledBatch(labels, view, torch.from_numpy(flipped), colour, blur)
+
+    def labels(self, labelled: np.ndarray, pooled: np.ndarray) -> tuple[LabelledHands, np.ndarray]:
+        """What is known of the hands of these rows, and (B,) bool, whether they are left ones."""
+        labels, left = self.hands.labels.rows(labelled), self.hands.hands.side[labelled] == LEFT
+        if self.hands.pool is None:
+            return labels, left
+        pool = self.hands.pool
+        joined = join_hands(labels, pool.labels(pooled, *self.pool_weights))
+        return joined, np.concatenate([left, pool.side[pooled] == LEFT])

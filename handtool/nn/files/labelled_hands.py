@@ -12,6 +12,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.groups import Origin, find_groups, find_units, number_from_0
 from handtool.hands.shares import draw_parts
 from handtool.nn.files.data import StoredHands, read_labels
+from handtool.nn.files.pool_hands import PoolHands, read_pool
 from handtool.nn.views.augmentation import LabelledHands
 
 
@@ -22,10 +23,12 @@ class TrainingHands:
     train: np.ndarray  # rows
     held: np.ndarray  # rows, for validation
     accounting: Accounting
+    pool: PoolHands | None = None  # unlabelled hands that train beside them
 
 
 def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
-    """Labels of all rows as canonical right hands, rows to train on and rows held out. `source`: an open file."""
+    """Labels of all rows as canonical right hands, rows to train on and rows held out, and the pool that config.pool
+    names. `source`: an open file."""
     labels, hands = read_labels(source)
     usable = np.flatnonzero((labels.valid | labels.keypoints_valid).any(1).numpy())
     accounting = Accounting("hands")
@@ -45,7 +48,8 @@ def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
     if len(kept) < 2:
         told = f"{len(kept)} of {len(usable)} labelled hands are left to train on: 2 at least"
         raise HandtoolError(told, hint="a larger --label-fraction")
-    return TrainingHands(labels, hands, kept, usable[held], accounting)
+    pool = read_pool(config.pool, hands.box_scale) if config.pool else None
+    return TrainingHands(labels, hands, kept, usable[held], accounting, pool)
 
 
 def hold_out(units: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:

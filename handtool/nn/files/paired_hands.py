@@ -13,7 +13,9 @@ from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import METHODS, PretrainConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.nn.files.estimated_hands import read_estimated
 from handtool.nn.files.pairs import TrainingPairs, pair_with_itself, pair_with_mined
+from handtool.nn.models.objectives.estimated_pose import EstimatedHands
 from handtool.nn.views.views import mirror, move_points
 from handtool.store import CROPS, KEYPOINTS, LEFT, PAIRS, UNKNOWN, Column, File
 
@@ -25,15 +27,28 @@ class PairedHands:
     flipped: Tensor  # (N,) bool: a left hand, mirrored to look like a right one
     accounting: Accounting
     unknown_side: int  # anchors
+    estimated: EstimatedHands | None  # of all N hands, if a supervised branch learns from them
+
+    @property
+    def with_joints(self) -> int:
+        """Hands that train and whose joints the estimator knows."""
+        if self.estimated is None:
+            return 0
+        known = torch.isfinite(self.estimated.bone)
+        return int(known[np.unique(self.pairs.anchors)].sum())
 
 
 def read_paired(source: File, config: PretrainConfig) -> PairedHands:
-    """Raises HandtoolError if crops, keypoints or pairs are missing, or no hand is left to train on."""
+    """`config`: with the method's defaults resolved. Raises HandtoolError if crops, keypoints or pairs are missing, or
+    no hand is left to train on."""
     pairs, accounting = read_pairs(source, config)
     xy, side = (read_joined(source, column) for column in (KEYPOINTS.xy, CROPS.side))
     flipped, size = torch.from_numpy(side == LEFT), int(store.read_attrs(source, CROPS)["size"])
     canonical = move_points(mirror(flipped, size), torch.from_numpy(xy.astype(np.float64)))
-    return PairedHands(pairs, canonical, flipped, accounting, int((side[pairs.anchors] == UNKNOWN).sum()))
+    unknown_side = int((side[pairs.anchors] == UNKNOWN).sum())
+    taught = config.keypoint_weight or config.depth_weight
+    estimated = read_estimated(files_of(source)) if taught else None
+    return PairedHands(pairs, canonical, flipped, accounting, unknown_side, estimated)
 
 
 def read_pairs(source: File, config: PretrainConfig) -> tuple[TrainingPairs, Accounting]:
@@ -42,7 +57,7 @@ def read_pairs(source: File, config: PretrainConfig) -> tuple[TrainingPairs, Acc
         raise WrongCommand(f"--positives {config.positives} is neither a rank (1, 2, ...) nor sample nor all")
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     source.need(KEYPOINTS, hint="handtool keypoints {path} -o keypoints.h5")
-    mined = METHODS[config.method].mined
+    mined = METHODS[config.method].mined and config.contrast != "none"
     usable = read_joined(source, KEYPOINTS.valid) & np.isfinite(read_joined(source, KEYPOINTS.xy)).all((1, 2))
     if mined or source.has(PAIRS):
         source.need(PAIRS, hint="handtool mine embeddings.h5 --topk 5 -o pairs.h5")

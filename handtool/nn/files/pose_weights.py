@@ -5,10 +5,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from handtool import store
 from handtool.errors import HandtoolError
 from handtool.nn.files.foreign_weights import torchvision_names
 from handtool.nn.files.weights import fetch_imagenet, load_encoder, part_of, read_any, read_state, write_state
@@ -23,9 +25,9 @@ PUBLISHED_SIDE = 224  # px; the output of PeCLR's fine-tuned layer is in pixels 
 HEAD_MARKERS = {"heatmap": "head.upsample.0.weight", "regression": "head.refine.0.weight"}
 
 
-def init_pose(model: PoseModel, init: str | Path) -> dict:
+def init_pose(model: PoseModel, init: str | Path, fresh_head: bool = False) -> dict:
     """Fill the encoder ("scratch", "imagenet", one of our files or a foreign one), and the head too if the file has one
-    of its kind.
+    of its kind, unless `fresh_head`.
 
     Returns {"init", "loaded", "missing", "unexpected", "head"}.
     """
@@ -35,6 +37,8 @@ def init_pose(model: PoseModel, init: str | Path) -> dict:
     tensors = read_any(path)
     found = torchvision_names(tensors)
     report = load_encoder(model.encoder, found, path)
+    if fresh_head:
+        return {"init": str(init)} | report | {"head": False}
     kinds = [kind for kind, marker in HEAD_MARKERS.items() if marker in tensors]
     kinds = kinds or ["regression"] * ("zroot_ref.zroot_ref.0.weight" in found)
     head = kinds == [model.contract.head]
@@ -84,12 +88,23 @@ def read_pose(file) -> PoseModel:
     if attrs.get("kind") != "pose":
         raise HandtoolError(
             f"{file.path} holds {attrs.get('kind', 'unknown')} weights, not a pose model",
-            hint=f"handtool finetune train.h5 --encoder {file.path} -o pose.h5",
+            hint=f"handtool finetune train.h5 --encoder {file.path} -o pose.h5"
+            if attrs.get("kind") == "encoder"
+            else f"handtool predict SOURCE --model {file.path}",
         )
-    attrs = {"mirrored": False} | attrs  # files written before --mirror existed lack it
-    contract = {name: attrs[name] for name in Contract.__dataclass_fields__}
-    contract |= {name: tuple(map(float, attrs[name])) for name in ("mean", "std")}
-    model = PoseModel(make_encoder(attrs["architecture"]), Contract(**contract))
+    model = PoseModel(make_encoder(attrs["architecture"]), make_contract(attrs))
     load_encoder(model.encoder, torchvision_names(tensors), file.path)
     load_head(model.head, part_of(tensors, "head", model.head), file.path)
     return model.eval()
+
+
+def read_contract(file) -> Contract:
+    """The contract of a pose.h5, whether it holds a pose model or the correction of an estimator."""
+    attrs = store.read_attrs(file, "weights")
+    return make_contract(attrs) if attrs.get("kind") == "correction" else read_pose(file).contract
+
+
+def make_contract(attrs: Mapping) -> Contract:
+    known: dict[str, Any] = {"mirrored": False} | dict(attrs)  # files written before --mirror existed lack it
+    known |= {name: tuple(map(float, known[name])) for name in ("mean", "std")}
+    return Contract(**{name: known[name] for name in Contract.__dataclass_fields__})

@@ -113,20 +113,28 @@ def write_state(sink: store.Sink, parts: Mapping[str, nn.Module], attrs: Mapping
 
 
 def write_encoder(
-    sink: store.Sink, encoder: Encoder, projection_head: nn.Module, contract: Mapping, config: Mapping
+    sink: store.Sink,
+    encoder: Encoder,
+    projection_head: nn.Module | None,
+    contract: Mapping,
+    config: Mapping,
+    head: nn.Module | None = None,
 ) -> None:
-    """Write a pre-trained encoder as /weights.
+    """Write a pre-trained encoder as /weights, with the heads that it was trained with; fine-tuning starts from `head`.
 
     `contract`: what the encoder expects of its input: size (px), mean, std (RGB, 0..1), side, box_scale. `config`: the
     settings of the run.
     """
     attrs = {"kind": "encoder", "architecture": encoder.arch, "config": json.dumps(dict(config))} | dict(contract)
-    write_state(sink, {"encoder": encoder, "projection_head": projection_head}, attrs)
+    parts = {"encoder": encoder, "projection_head": projection_head, "head": head}
+    write_state(sink, {name: part for name, part in parts.items() if part is not None}, attrs)
 
 
 def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]:
     """The encoder of an encoder.h5 or pose.h5, the projection head if it has one, and the attributes of /weights."""
     tensors, attrs = read_state(file)
+    if "architecture" not in attrs:
+        raise HandtoolError(f"{file.path} holds no encoder: it corrects {attrs.get('estimator', 'something')}")
     encoder = make_encoder(attrs["architecture"])
     load_encoder(encoder, torchvision_names(tensors), file.path)
     head = None
@@ -144,6 +152,8 @@ def export_weights(file: store.File, path: Path) -> dict:
     heads keep their own names. Returns {"format", "architecture", "tensors", "bytes"}.
     """
     tensors, attrs = read_state(file)
+    if "architecture" not in attrs:
+        raise HandtoolError(f"{file.path} holds no encoder: it corrects {attrs.get('estimator', 'something')}")
     encoder = make_encoder(attrs["architecture"])
     bare = torchvision_names(tensors)
     shapes = {name: value.shape for name, value in encoder.state_dict().items()}

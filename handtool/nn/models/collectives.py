@@ -50,8 +50,9 @@ def total(values: Tensor) -> Tensor:
 def mean_of_all(sums: Tensor, counts: Tensor) -> Tensor:
     """This process' part of sum / count over all processes (0 if the count is 0). The mean of the parts over
     processes is the mean of the joined batch, and so is that of the gradients, however unevenly the items are
-    divided."""
-    return processes() * sums / total(counts).clamp(min=1)
+    divided. A count may be a sum of weights."""
+    counts = total(counts)
+    return processes() * sums / torch.where(counts > 0, counts, torch.ones_like(counts))
 
 
 def extreme(values: Tensor, largest: bool) -> Tensor:

@@ -22,7 +22,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.skeleton import MIDDLE_MCP, NUM_JOINTS, PARENTS, REFERENCE_BONE, WRIST
 from handtool.nn.models.collectives import mean_of_all, total
 from handtool.nn.views.augmentation import LabelledHands
-from handtool.nn.views.geometry import place_root, rays, zero_unknown
+from handtool.nn.views.geometry import place_root, rays, weigh, zero_unknown
 
 WIDTH = 256
 STRIDE = 32  # px of the input per cell of the encoder's last map; CELL after three doublings
@@ -37,7 +37,8 @@ PARENT = [max(parent, 0) for parent in PARENTS]
 
 @dataclass(frozen=True)
 class HeatmapTargets:
-    """The desired outputs of the head for B hands; the masks are true where they are known."""
+    """The desired outputs of the head for B hands. What is called valid is 0 where they are unknown, else how much they
+    count: 1, or a weight of the labels."""
 
     uv: Tensor  # (B, K, 2) px of the input
     uv_valid: Tensor  # (B, K)
@@ -57,6 +58,7 @@ class HeatmapHead(nn.Module):
     spatial = True  # its input is the encoder's map, not its mean
     part_names = ("heat", "direction", "location")
     loss_weights = LOSS_WEIGHTS
+    estimated_weights = (10.0, 2.2, 22.0)  # of the parts of the loss where an estimator is the teacher
 
     def __init__(self, num_features: int, input_size: int) -> None:
         super().__init__()
@@ -106,6 +108,10 @@ class HeatmapHead(nn.Module):
 
     def targets(self, hands: LabelledHands) -> HeatmapTargets:
         return make_targets(hands)
+
+    def parts_untaught(self, depth: bool) -> list[nn.Module]:
+        """What an estimator that knows no `depth` cannot teach."""
+        return [] if depth else [self.direction, self.location]
 
     def losses(self, outputs: tuple[Tensor, Tensor, Tensor], targets: HeatmapTargets) -> tuple[Tensor, Tensor, Tensor]:
         return losses_of_maps(*outputs, targets, self.per_batch)
@@ -179,11 +185,11 @@ def make_targets(hands: LabelledHands) -> HeatmapTargets:
     directed = valid & valid[:, PARENT] & ((length > 0) | (torch.arange(NUM_JOINTS) == WRIST))
     return HeatmapTargets(
         uv=zero_unknown(uv, uv_valid[..., None]),
-        uv_valid=uv_valid,
+        uv_valid=weigh(uv_valid, hands.keypoints_weight),
         direction=zero_unknown(from_parent / length.clamp(min=1e-12)[..., None], directed[..., None]),
-        direction_valid=directed & uv_valid,
+        direction_valid=weigh(directed & uv_valid, hands.joints_weight),
         location=zero_unknown(from_wrist / unit.clamp(min=1e-12)[:, None, None], located[..., None]),
-        location_valid=located & uv_valid,
+        location_valid=weigh(located & uv_valid, hands.joints_weight),
     )
 
 
@@ -203,8 +209,8 @@ def losses_of_maps(
     """Three scalars over the batch of all processes.
 
     Heat: half the mean square error, summed over joints. Directions and locations: the error multiplied by the true
-    heat map, its Frobenius norm for each hand, and the mean over hands. `per_batch`: one norm over the whole batch,
-    divided by its size, as published: it shrinks as the batch grows.
+    heat map and by the joint's weight, its Frobenius norm for each hand, and the mean over hands. `per_batch`: one norm
+    over the whole batch, divided by its size, as published: it shrinks as the batch grows.
     """
     true_heat = gaussians(targets.uv, heat.shape[3], heat.shape[2])
     squares = functional.mse_loss(heat, true_heat.to(heat), reduction="none").mean(dim=(2, 3)) * targets.uv_valid
@@ -218,6 +224,6 @@ def losses_of_maps(
         if per_batch:
             parts.append(total(squares.sum()).clamp(min=1e-12).sqrt() / total(squares.new_tensor(float(len(squares)))))
         else:
-            parts.append(mean_of_all(squares.clamp(min=1e-12).sqrt().sum(), valid.any(1).sum()))
+            parts.append(mean_of_all(squares.clamp(min=1e-12).sqrt().sum(), valid.amax(1).sum()))
     heat_loss, direction_loss, location_loss = parts
     return heat_loss, direction_loss, location_loss

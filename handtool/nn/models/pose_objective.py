@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +48,22 @@ class PoseObjective(Objective):
 
     def probe_memory(self, images: int) -> Tensor:
         """Includes the real losses only if they are computed on maps: losses of a few numbers need almost no memory."""
-        size, head = self.model.contract.size, self.model.head
+        size = self.model.contract.size
         with torch.autocast("cpu", self.half, enabled=self.half is not None):
             outputs = self.model(torch.zeros(images, 3, size, size))
-        if not head.spatial:
-            return torch.stack([output.float().square().mean() for output in outputs]).sum()
-        seen = torch.ones(images, 21, dtype=torch.bool)
-        joints, camera = torch.zeros(images, 21, 3).double(), torch.zeros(images, 3, 3).double()
-        labels = LabelledHands(joints, seen, joints[..., :2], seen, torch.zeros(images).double(), camera)
-        return torch.stack(head.losses(outputs, head.targets(labels))).sum()
+        return probe_head(self.model.head, outputs)
+
+
+def probe_head(head: Any, outputs: tuple[Tensor, ...]) -> Tensor:
+    """A scalar that needs as much memory as the losses of a pose head: the losses themselves, if they are computed on
+    maps."""
+    if not head.spatial:
+        return torch.stack([output.float().square().mean() for output in outputs]).sum()
+    images = len(outputs[0])
+    seen = torch.ones(images, 21, dtype=torch.bool)
+    joints, camera = torch.zeros(images, 21, 3).double(), torch.zeros(images, 3, 3).double()
+    labels = LabelledHands(joints, seen, joints[..., :2], seen, torch.zeros(images).double(), camera)
+    return torch.stack(head.losses(outputs, head.targets(labels))).sum()
 
 
 def layer_shares(stages: Sequence[tuple[str, ...]], decay: float) -> dict[str, float]:

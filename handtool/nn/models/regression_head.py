@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from handtool.hands.skeleton import FROM_LEVEL_MAJOR, LEVEL_MAJOR, MIDDLE_MCP, NUM_JOINTS, REFERENCE_BONE, WRIST
 from handtool.nn.models.collectives import mean_of_all, processes, total
 from handtool.nn.views.augmentation import LabelledHands
-from handtool.nn.views.geometry import rays, zero_unknown
+from handtool.nn.views.geometry import rays, weigh, zero_unknown
 
 PALM = 0
 MCP_SLOT, PIP_SLOT = (FROM_LEVEL_MAJOR[joint] for joint in REFERENCE_BONE)
@@ -31,7 +31,8 @@ LOSS_SIDE = 224  # px: the 2D loss is in pixels of the published input, whatever
 
 @dataclass(frozen=True)
 class RegressionTargets:
-    """The desired outputs of the head for B hands; the masks are true where they are known."""
+    """The desired outputs of the head for B hands. What is called valid is 0 where they are unknown, else how much they
+    count: 1, or a weight of the labels."""
 
     uv: Tensor  # (B, K, 2) px of the input
     uv_valid: Tensor  # (B, K)
@@ -52,6 +53,7 @@ class RegressionHead(nn.Module):
     spatial = False  # its input is the pooled features
     part_names = ("uv_px", "depth", "root")
     loss_weights = LOSS_WEIGHTS
+    estimated_weights = (2 / LOSS_SIDE, 1.0, 0.0)  # of the parts of the loss where an estimator is the teacher
 
     def __init__(self, num_features: int, input_size: int) -> None:
         super().__init__()
@@ -106,6 +108,10 @@ class RegressionHead(nn.Module):
     def targets(self, hands: LabelledHands) -> RegressionTargets:
         return make_targets(**vars(hands))
 
+    def parts_untaught(self, depth: bool) -> list[nn.Module]:
+        """What an estimator cannot teach: the root's depth, which needs a camera."""
+        return [self.refine]
+
     def losses(self, outputs: tuple[Tensor, Tensor], targets: RegressionTargets) -> tuple[Tensor, Tensor, Tensor]:
         return losses_25d(self, *outputs, targets)
 
@@ -148,11 +154,27 @@ def slot_valid(valid: Tensor) -> Tensor:
     return torch.cat([palm[:, None], valid[:, list(LEVEL_MAJOR[1:])]], dim=1)
 
 
+def slot_weight(weight: Tensor | None) -> Tensor | None:
+    """(B, K) weights of joints -> of slots: the palm counts as the lesser of wrist and middle MCP."""
+    if weight is None:
+        return None
+    palm = torch.minimum(weight[:, WRIST], weight[:, MIDDLE_MCP])
+    return torch.cat([palm[:, None], weight[:, list(LEVEL_MAJOR[1:])]], dim=1)
+
+
 def make_targets(
-    joints: Tensor, valid: Tensor, keypoints: Tensor, keypoints_valid: Tensor, bone: Tensor, camera: Tensor
+    joints: Tensor,
+    valid: Tensor,
+    keypoints: Tensor,
+    keypoints_valid: Tensor,
+    bone: Tensor,
+    camera: Tensor,
+    keypoints_weight: Tensor | None = None,
+    joints_weight: Tensor | None = None,
 ) -> RegressionTargets:
     """RegressionTargets from labels of the views: joints (B, K, 3) m with valid (B, K), keypoints (B, K, 2) px of the
-    input likewise, bone (B,) m, camera (B, 3, 3) of the input; NaN where the bone or the camera is unknown.
+    input likewise, bone (B,) m, camera (B, 3, 3) of the input; NaN where the bone or the camera is unknown. Weights
+    (B, K): None counts all alike.
 
     A hand without joints has a target for uv only; one without a camera for uv and relative depth, not for the root's
     depth.
@@ -169,9 +191,9 @@ def make_targets(
     rooted = known & known[:, :1] & torch.isfinite(bone)[:, None]
     return RegressionTargets(
         uv=zero_unknown(uv, seen[..., None]),
-        uv_valid=seen,
+        uv_valid=weigh(seen, slot_weight(keypoints_weight)),
         z_rel=zero_unknown(depth - depth[:, :1], rooted),
-        z_rel_valid=rooted,
+        z_rel_valid=weigh(rooted, slot_weight(joints_weight)),
         z_root=zero_unknown(depth[:, PALM], rooted[:, PALM] & has_camera),
         z_root_valid=rooted[:, PALM] & has_camera,
         camera=camera,
@@ -194,6 +216,7 @@ def losses_25d(
 
 
 def masked_l1(predicted: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute difference of the valid entries of all processes; 0 if there are none."""
+    """Mean absolute difference of the entries of all processes, weighted by `valid` (or where it is true); 0 if there
+    are none."""
     valid = valid.expand_as(predicted)
     return mean_of_all(((predicted - truth).abs() * valid).sum(), valid.sum())

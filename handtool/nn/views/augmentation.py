@@ -42,13 +42,16 @@ class LabelledHands:
     keypoints_valid: Tensor  # (B, K)
     bone: Tensor  # (B,) m, reference bone
     camera: Tensor  # (B, 3, 3)
+    keypoints_weight: Tensor | None = None  # (B, K) how much each keypoint counts in a loss; None: all alike
+    joints_weight: Tensor | None = None  # (B, K) the same of the joints
 
     def __len__(self) -> int:
         return len(self.bone)
 
     def rows(self, rows: np.ndarray) -> "LabelledHands":
         index = torch.from_numpy(rows)
-        return LabelledHands(**{name: value[index] for name, value in vars(self).items()})
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return LabelledHands(**{name: value[index] for name, value in known.items()})
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Window:
     angle_deg: Tensor
     size: int
 
-    def rows(self, rows: slice) -> "Window":
+    def rows(self, rows: np.ndarray) -> "Window":
         return Window(self.matrix[rows], self.angle_deg[rows], self.size)
 
 
@@ -78,6 +81,16 @@ def draw_windows(num: int, side: int, size: int, ranges: AugmentRanges, rng: np.
     shift = torch.from_numpy(side * rng.uniform(-ranges.shift, ranges.shift, (num, 2)))
     middle = torch.full((num, 2), (side - 1) / 2, dtype=torch.float64)
     return Window(window(middle - shift, half, size) @ rotation(middle, angle), angle, size)
+
+
+def join_hands(first: LabelledHands, second: LabelledHands) -> LabelledHands:
+    """The hands of both, one after the other; where no weight is given, it is 1."""
+    parts = []
+    for hands in (first, second):
+        ones = torch.ones(hands.valid.shape, dtype=torch.float64)
+        given = {name: ones if value is None else value for name, value in vars(hands).items()}
+        parts.append(given)
+    return LabelledHands(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 def draw_mirrored(num: int, ranges: AugmentRanges, rng: np.random.Generator) -> np.ndarray:
@@ -99,12 +112,10 @@ def mirror_hands(hands: LabelledHands, mirrored: np.ndarray, side: int) -> Label
 def transform_labels(hands: LabelledHands, view: Window) -> LabelledHands:
     """Labels of the canonical crops -> labels of the inputs: keypoints A u, joints R X, cameras A K R^T."""
     turn = turn_about_axis(view.angle_deg)
-    return LabelledHands(
+    return replace(
+        hands,
         joints=hands.joints @ turn.mT,
-        valid=hands.valid,
         keypoints=move_points(view.matrix, hands.keypoints),
-        keypoints_valid=hands.keypoints_valid,
-        bone=hands.bone,
         camera=view.matrix @ hands.camera @ turn.mT,
     )
 

@@ -38,3 +38,8 @@ def place_root(relative: Tensor, xy: Tensor, depth_range: tuple[float, float]) -
 def zero_unknown(values: Tensor, valid: Tensor) -> Tensor:
     """Zero where unknown, so that NaN reaches no gradient."""
     return torch.where(valid, values, torch.zeros_like(values)).float()
+
+
+def weigh(valid: Tensor, weight: Tensor | None) -> Tensor:
+    """valid (B, K) bool as it is, or as float32 with the weight (B, K) of what is known."""
+    return valid if weight is None else valid * weight.float()

@@ -1,0 +1,79 @@
+"""Corrections of an estimator in and out of files: the hands to fit one, and how it is stored."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from handtool import store
+from handtool.accounting import Accounting
+from handtool.config import CorrectConfig
+from handtool.errors import HandtoolError
+from handtool.hands.canonical import canonical_joints
+from handtool.hands.correction import LEAST, Correction, find_folds
+from handtool.hands.groups import Origin, find_groups, find_units
+from handtool.hands.skeleton import bone_length
+from handtool.nn.files.data import StoredHands, read_labels
+from handtool.nn.files.labelled_hands import take_fraction
+from handtool.nn.models.pose_model import Contract
+from handtool.store import File
+
+KIND = "correction"
+
+
+@dataclass(frozen=True)
+class CorrectedHands:
+    """Hands whose joints both the labels and the estimator know, canonical."""
+
+    estimated: np.ndarray  # (n, 21, 3) m about the wrist
+    truth: np.ndarray  # (n, 21, 3) m, camera frame
+    folds: np.ndarray  # (n,)
+    hands: StoredHands  # all N rows
+    accounting: Accounting
+
+
+def read_corrected(source: File, config: CorrectConfig, joints: np.ndarray) -> CorrectedHands:
+    """joints (N, 21, 3) m: what the estimator sees, NaN where it sees none. Raises HandtoolError if labels are missing,
+    or fewer than 10 hands have both."""
+    labels, hands = read_labels(source)
+    complete, seen = labels.valid.all(1).numpy(), np.isfinite(joints).all((1, 2))
+    accounting = Accounting("hands")
+    accounting.skip("not all joints labelled", int((~complete).sum()))
+    accounting.skip(f"not seen by {config.correct}", int((complete & ~seen).sum()))
+    rows, groups = np.flatnonzero(complete & seen), find_groups([Origin(**store.read_origin(source))])
+    kept = rows[take_fraction(groups.hand[rows], config.label_fraction, config.label_choice, config.seed)]
+    accounting.skip(f"not in the label fraction {config.label_fraction:g}", len(rows) - len(kept))
+    if len(kept) > config.most:
+        chosen = np.sort(np.random.default_rng((config.seed, 5)).permutation(len(kept))[: config.most])
+        accounting.skip(f"more than {config.most}", len(kept) - config.most)
+        kept = kept[chosen]
+    accounting.done = len(kept)
+    if len(kept) < LEAST:
+        raise HandtoolError(
+            f"{len(kept)} labelled hands of {source.path} are seen by {config.correct}: a correction needs {LEAST}",
+            hint="label more hands",
+        )
+    folds = find_folds(find_units(groups, "video", source.path, "--correct")[kept])
+    return CorrectedHands(
+        canonical_joints(joints[kept], hands.side[kept]), labels.joints[kept].numpy(), folds, hands, accounting
+    )
+
+
+def write_correction(sink: Any, correction: Correction, hands: CorrectedHands, config: Mapping[str, object]) -> None:
+    """Write /weights of the kind `correction`; `config`: the settings of the run. It has the contract of a pose model,
+    so that footage is cut as the labelled hands were, though no input of its own."""
+    bone, stored = float(bone_length(hands.truth).mean()), hands.hands
+    contract = Contract(size=stored.size, box_scale=stored.box_scale, bone_m=bone, head=KIND)
+    words = {name: np.array(value) if isinstance(value, tuple) else value for name, value in asdict(contract).items()}
+    attrs = {"kind": KIND, "estimator": config["correct"], "config": json.dumps(dict(config))} | words
+    attrs |= {"length": correction.length, "strength": correction.strength}
+    arrays = {"correction.known": correction.known, "correction.weights": correction.weights}
+    store.write_weights(sink, arrays, attrs=attrs)
+
+
+def read_correction(pose: File) -> Correction:
+    arrays, attrs = store.read_weights(pose)
+    known, weights = arrays["correction.known"], arrays["correction.weights"]
+    return Correction(known, weights, float(attrs["length"]), float(attrs["strength"]))

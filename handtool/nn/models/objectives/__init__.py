@@ -1,0 +1,1 @@
+"""What pre-training minimises, one objective per file; nn/models/pretraining.py adds them up."""
