@@ -4,7 +4,8 @@
 # small: two CPU cores, an hour and a half (FINETUNE=1000: about three hours, which shows the effect of mining); medium: one GPU;
 # large: a node with GPUS=8. OUT: a folder (default: study-SCALE). Trains an encoder by each method, with the same steps, network and
 # hands; then pose models on few and on all labels of other people in other places. Writes tables and OUT/report.html. Run it again to
-# continue where it stopped. TEST_SEED: of the test set; choose it last and use it once.
+# continue where it stopped. TEST_SEED: of the test set; choose it last and use it once. METHODS: which encoders; also keypoints, softhand,
+# handtool. POOLED: which of them, and of scratch, are fine-tuned with the unlabelled hands, too; their rows are called METHOD+pool.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 scale=${1:-}
@@ -22,9 +23,11 @@ large)
     VIDEOS=${VIDEOS:-20000} FRAMES=${FRAMES:-50} LABELLED=${LABELLED:-1000} STEPS=${STEPS:-60000} BATCH=${BATCH:-8192} FINETUNE=${FINETUNE:-15000}
     FRACTIONS=${FRACTIONS:-0.01 0.05 0.1 0.4 1} SEEDS=${SEEDS:-1 2 3} SIZE=224 network=(--arch resnet50 --input-size 128 --gpus "${GPUS:-8}") head=(--head heatmap --batch-size 128) ablations=yes
     ;;
-*) sed -n '2,7p' "$0" | cut -c3-; exit 2 ;;
+*) sed -n '2,9p' "$0" | cut -c3-; exit 2 ;;
 esac
-out=${2:-study-$scale} JOBS=${JOBS:-1}
+out=${2:-study-$scale} JOBS=${JOBS:-1} METHODS=${METHODS:-simclr peclr simhand-unweighted simhand oracle} POOLED=${POOLED:-}
+reference=${METHODS%% *} # the others' gains are over it: peclr, where it is among them
+case " $METHODS " in *" peclr "*) reference=peclr ;; esac
 TEST_SEED=${TEST_SEED:-303} HANDTOOL=${HANDTOOL:-handtool} PYTHON=${PYTHON:-python3}
 mkdir -p "$out"
 cd "$out"
@@ -72,7 +75,9 @@ tune() { # tune NAMES FRACTIONS: pose models on top of encoder-NAME.h5 (scratch:
     local name fraction seed from results=() result
     for name in $1; do for fraction in $2; do for seed in $SEEDS; do
         from=(--encoder "encoder-$name.h5") result=$name-$fraction-$seed
+        [ "${name%+pool}" = "$name" ] || from=(--encoder "encoder-${name%+pool}.h5" --pool keypoints.h5)
         [ "$name" != scratch ] || from=(--init scratch)
+        [ "$name" != scratch+pool ] || from=(--init scratch --pool keypoints.h5)
         start "$name, $fraction of the labels, seed $seed" finetune labelled.h5 "${from[@]}" "${network[@]}" "${head[@]}" --steps "$FINETUNE" \
             --label-fraction "$fraction" --seed "$seed" -o "pose-$result.h5"
         results+=("$result")
@@ -85,20 +90,23 @@ tune() { # tune NAMES FRACTIONS: pose models on top of encoder-NAME.h5 (scratch:
 }
 
 echo "== an encoder by each method: $STEPS steps of $BATCH pairs"
-train simclr pairs-mined.h5 --method simclr
-train peclr pairs-mined.h5 --method peclr
-train simhand-unweighted pairs-mined.h5 --method simhand --weights none
-train simhand pairs-mined.h5 --method simhand
-train oracle pairs-oracle.h5 --method simhand --weights none # compared with simhand-unweighted: what perfect mining would bring
+for method in $METHODS; do
+    case $method in
+    simhand-unweighted) train "$method" pairs-mined.h5 --method simhand --weights none ;;
+    oracle) train "$method" pairs-oracle.h5 --method simhand --weights none ;; # against simhand-unweighted: what perfect mining would bring
+    *) train "$method" pairs-mined.h5 --method "$method" ;;
+    esac
+done
 finish
-methods="scratch simclr peclr simhand-unweighted simhand oracle"
+methods="scratch $METHODS"
 
 echo "== before fine-tuning: poses predicted from frozen features"
-"$PYTHON" "$here/study_probe.py" . peclr "$FRACTIONS" "$SEEDS" ${methods#scratch } | tee probe.txt
+"$PYTHON" "$here/study_probe.py" . "$reference" "$FRACTIONS" "$SEEDS" ${methods#scratch } | tee probe.txt
 
 echo "== pose models: $FINETUNE steps, at label fractions $FRACTIONS, seeds $SEEDS"
+methods="$methods$(printf ' %s+pool' $POOLED | sed 's/^ +pool$//')"
 tune "$methods" "$FRACTIONS"
-"$PYTHON" "$here/study_table.py" . peclr $methods | tee table.txt
+"$PYTHON" "$here/study_table.py" . "$reference" $methods | tee table.txt
 
 if [ -n "$ablations" ]; then
     echo "== ablations: rank of the positive, excluded hands, noise of the keypoints, size of the pool"
@@ -128,5 +136,5 @@ if [ -n "$ablations" ]; then
 fi
 
 first=$(echo $SEEDS | cut -d' ' -f1) least=$(echo $FRACTIONS | cut -d' ' -f1)
-quiet report pairs-mined.h5 encoder-{simclr,peclr,simhand-unweighted,simhand,oracle}.h5 $(for method in peclr ${methods/ peclr/}; do echo "result-$method-$least-$first.h5"; done) -o report.html
+quiet report pairs-mined.h5 $(printf 'encoder-%s.h5 ' $METHODS) $(for method in $reference ${methods/ $reference/}; do echo "result-$method-$least-$first.h5"; done) -o report.html
 echo "$out/probe.txt, $out/table.txt and $out/report.html"
