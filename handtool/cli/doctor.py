@@ -17,7 +17,8 @@ def doctor(
     download: option(
         bool,
         "--download",
-        "First fetch the file that MediaPipe's Tasks API needs, hand_landmarker.task (7.8 MB), into HANDTOOL_CACHE.",
+        "First fetch the file that MediaPipe 1.x needs, hand_landmarker.task (7.8 MB), into the cache: HANDTOOL_CACHE, "
+        "else ~/.cache/handtool.",
     ) = False,
 ) -> None:
     """Check Python, torch, OpenCV, PyAV, hnswlib, MediaPipe, GPU and disk, and say what to do about what is missing.
