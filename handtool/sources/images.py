@@ -11,7 +11,7 @@ import numpy as np
 from handtool.sources.focal_length import focal_of_jpeg
 from handtool.sources.frame import Frame, KnownHand, Sampling, Tally, Video
 from handtool.sources.heif import BadHeif, is_heif, is_sequence, read_heif
-from handtool.sources.image_ends import JPEG_START, PNG_START, is_cut_short
+from handtool.sources.image_ends import JPEG_START, PNG_START, end_of_jpeg, is_cut_short
 from handtool.sources.plain_file import HEAD, stand_in
 from handtool.sources.shown import EXIF_TURNS, Note, turned
 from handtool.sources.webp import is_animated, is_webp, orientation_of
@@ -84,7 +84,8 @@ def is_clip(path: Path) -> bool:
 
 
 def read_image(path: Path, note: Note = str) -> tuple[np.ndarray, bytes | None]:
-    """(h, w, 3) uint8 RGB as it is shown, and the file's bytes if it is a JPEG. Raises BadImage.
+    """(h, w, 3) uint8 RGB as it is shown, and the file's bytes if it is a JPEG, without what lies behind it.
+    Raises BadImage.
 
     Alpha is dropped, grey repeated, 16 bits reduced to their upper 8. `note` is told what needs saying (`as_shown`).
     """
@@ -97,7 +98,7 @@ def read_image(path: Path, note: Note = str) -> tuple[np.ndarray, bytes | None]:
         raise BadImage("images cut short")
     if data.startswith(PNG_START) and b"acTL" in data[: max(data.find(b"IDAT"), 0)]:
         raise BadImage("animated PNGs (read as clips where they end in .apng)")
-    return decode_image(data, note), data if data.startswith(JPEG_START) else None
+    return decode_image(data, note), data[: end_of_jpeg(data)] if data.startswith(JPEG_START) else None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -15,7 +15,7 @@ NAMES = {PQ: "PQ", HLG: "HLG"}
 WHITE, PEAK = 203.0, 1000.0  # cd/m2
 GAMMA = 2.4
 LEVELS = 4096  # of the tables
-LUMINANCE_2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
+LUMINANCE_2020 = np.array([[0.2627, 0.6780, 0.0593]], np.float32)
 # ITU-R BT.2087, table 4 inverted: BT.2020 to BT.709, linear
 TO_709 = np.array(
     [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]], np.float32
@@ -25,14 +25,22 @@ TO_709 = np.array(
 def tone_map(image: np.ndarray, transfer: int) -> np.ndarray:
     """image: (h, w, 3) uint16 RGB of full range, BT.2020, coded by `transfer` (PQ or HLG). Returns (h, w, 3) uint8 RGB
     for BT.709."""
-    light = to_light(transfer)[image >> 4]
+    light = np.take(to_light(transfer), image >> 4)
+    brightest = cv2.max(cv2.max(light[..., 0], light[..., 1]), light[..., 2])
     if transfer == HLG:  # the system gamma of 1.2 (ITU-R BT.2100, table 5)
-        light *= np.power(light @ LUMINANCE_2020, 0.2)[..., None]
-    brightest = np.minimum(light.max(axis=2), 1)
-    light *= gains()[(np.sqrt(brightest) * (LEVELS - 1)).astype(np.uint16)][..., None]
-    screen = cv2.transform(light, TO_709)
-    np.clip(screen, 0, 1, out=screen)
-    return to_code()[(np.sqrt(screen, out=screen) * (LEVELS - 1) + 0.5).astype(np.uint16)]
+        gamma = np.power(cv2.transform(light, LUMINANCE_2020), np.float32(0.2))
+        brightest *= gamma
+    gain = np.take(gains(), by_root(np.minimum(brightest, 1)))
+    screen = cv2.transform(light * (gain * gamma if transfer == HLG else gain)[..., None], TO_709)
+    return np.take(to_code(), by_root(np.clip(screen, 0, 1, out=screen)))
+
+
+def by_root(light: np.ndarray) -> np.ndarray:
+    """light: float32, 0..1. Returns its place in a table by the root of the light."""
+    root: np.ndarray = cv2.sqrt(light)
+    root *= LEVELS - 1
+    root += 0.5
+    return root.astype(np.uint16)
 
 
 def pq_to_light(code: np.ndarray) -> np.ndarray:
