@@ -29,7 +29,7 @@ class TrackOverTime:
 
     @property
     def name(self) -> str:
-        return f"#{self.number} {SIDE_NAMES.get(self.side, 'side unknown')}"
+        return f"track {self.number}, {SIDE_NAMES.get(self.side, 'side unknown')}"
 
     @property
     def lost(self) -> int:

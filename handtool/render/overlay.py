@@ -11,7 +11,7 @@ import numpy as np
 
 from handtool.hands.boxes import apply_affine, apply_affine_to_box
 from handtool.hands.skeleton import KNUCKLES, LEFT, RIGHT, WRIST
-from handtool.render.canvas import FAINT, paste, shorten, text_width, write
+from handtool.render.canvas import FAINT, PAPER, paste, shorten, text_width, write
 from handtool.render.skeleton import draw_skeleton, drawable
 from handtool.render.space import draw_space
 
@@ -134,7 +134,8 @@ class Panels:
             yield place, hand, swing
 
     def draw(self, page: np.ndarray, side: int, hands: list[HandInPicture], seconds: float) -> None:
-        """In place, at the right border."""
+        """In place, at the right border; a panel without a hand stays as bright as the others."""
+        page[: PANELS * side, page.shape[1] - side :] = PAPER
         for place, hand, turned in self.arrange(hands, seconds):
             assert hand.joints is not None
             truth = None if hand.truth is None else hand.truth.astype(float)

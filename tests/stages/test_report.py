@@ -317,7 +317,7 @@ def test_the_coverage_of_every_track_is_drawn_over_time_and_counted(tmp_path):
         assert kind == known and x == pytest.approx(12 + begin * second, abs=0.2)
         assert width == pytest.approx(lasts * second, abs=0.2)
     words = [text.text for text in charts[0].iter("text")]
-    assert {"#0 left", "10 frames, 2 lost", "#1 right", "4 frames, 1 lost"} < set(words)
+    assert {"track 0, left", "10 frames, 2 lost", "track 1, right", "4 frames, 1 lost"} < set(words)
     cells = dict(re.findall(r"<td[^>]*>([^<]*)</td><td class=n[^>]*>([^<]*)</td>", part))
     assert cells["tracks"] == "3" and cells["hands found at the first look"] == "17"
     assert cells["hands lost between"] == "3" and cells["coverage, %"] == "85"
@@ -339,7 +339,7 @@ def test_a_hand_found_at_a_second_look_has_its_own_colour(tmp_path):
 def test_paths_and_turns_are_plotted_and_broken_where_the_hand_was_lost(tmp_path):
     part = motion_of(make_motion(tmp_path / "hands.h5"))
     charts = {svg.get("aria-label"): svg for svg in map(parse, re.findall(r"<svg.*?</svg>", part))}
-    name = "video 0, #0 left: "
+    name = "video 0, track 0, left: "
     path = charts[name + "path of the wrist, seen from the camera"]
     lines = [[tuple(map(float, p.split(","))) for p in line.get("points").split()] for line in path.iter("polyline")]
     assert [len(line) for line in lines] == [4, 6] * 3, "three axes, before and after the gap"
