@@ -12,7 +12,6 @@ from handtool.render.svg import WIDTH, Chart, sheet
 
 SIDE_NAMES = {LEFT: "left", RIGHT: "right"}
 ROW = 36  # height of a track
-AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +34,6 @@ class TrackOverTime:
     def lost(self) -> int:
         """Frames on which the hand is missing."""
         return int((np.diff(self.tick) - 1).clip(0).sum())
-
-    @property
-    def coverage(self) -> float:
-        """The share of the frames, from the first with the hand to the last, that have it."""
-        return len(self.time) / (len(self.time) + self.lost)
 
     def runs(self) -> list[tuple[float, float, bool]]:
         """(begin s, end s, whether found at a second look): sightings of one kind without a gap between them."""

@@ -69,7 +69,7 @@ svg .bar.lost { fill: var(--paper); stroke: var(--mark); stroke-dasharray: 3 2; 
 svg .joint { fill: var(--accent); fill-opacity: .75; }
 svg .bone { stroke: var(--faint); stroke-opacity: .5; stroke-width: 3; stroke-linecap: round; }
 svg .mark { stroke: var(--mark); stroke-dasharray: 4 3; }
-svg polyline, svg .line { fill: none; stroke: var(--accent); stroke-width: 2; }
+svg polyline, svg .line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linecap: round; }
 svg .pale { stroke-width: 1; opacity: .35; }
 svg .c0 { stroke: var(--c0); }
 svg .c1 { stroke: var(--c1); }

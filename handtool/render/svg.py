@@ -74,6 +74,7 @@ class Chart:
         known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
         if len(known) > MAX_POINTS:
             known = known[np.linspace(0, len(known) - 1, MAX_POINTS).astype(int)]
+        known = np.repeat(known, 2) if len(known) == 1 else known  # a line to itself: a dot
         points = " ".join(f"{self.x(a):.1f},{self.y(b):.1f}" for a, b in zip(x[known], y[known], strict=True))
         self.parts.append(f'<polyline class="{kind}" points="{points}"/>')
 
