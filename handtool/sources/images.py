@@ -18,6 +18,7 @@ from handtool.sources.webp import is_animated, is_webp, orientation_of
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2 .heic .heif .hif .avif".split())
 MAYBE_CLIPS = frozenset(".webp .heic .heif .hif .avif".split())  # endings of images that a clip may have too
+MAX_BYTES = 1 << 30  # of an image file
 DEADLY = "images that ended or stopped the process that read them"
 NOTHING_READ = "no image could be read"
 
@@ -104,8 +105,11 @@ def read_image(path: Path, note: Note = str) -> tuple[np.ndarray, bytes | None]:
 def read_bytes(path: Path) -> bytes:
     """Never waits: a pipe or a device is not opened."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
             raise BadImage("names of images that are no plain files")
+        if about.st_size > MAX_BYTES:
+            raise BadImage(f"images of more than {MAX_BYTES >> 30} GiB")
         return path.read_bytes()
     except OSError as error:
         raise BadImage(f"images not readable ({error.strerror})") from None

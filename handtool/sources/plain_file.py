@@ -12,11 +12,12 @@ def stand_in(head: bytes) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:64].lower()
     if text.startswith(b"version https://git-lfs"):
         return "git-lfs pointers, whose files were not fetched (git lfs pull)"
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "html pages in place of a download"
-    if text.startswith(b"<?xml") and b"<svg" not in head:
-        return "xml texts in place of a download"
-    return ""
+    if text.startswith(b"/annex/objects/"):
+        return "git-annex pointers, whose files were not fetched (git annex get)"
+    if text.startswith(b"<"):
+        kind = "svg drawings" if b"<svg" in head else "html pages" if b"html" in head.lower() else "xml texts"
+        return f"{kind} in place of a download"
+    return "json texts in place of a download" if text.startswith((b"{", b"[")) else ""
 
 
 def check_plain(path: Path) -> str:

@@ -21,7 +21,7 @@ from handtool.sources.streams import choose_stream
 
 SUFFIXES = frozenset(
     ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .wmv .flv .3gp .ogv .gif .mjpeg .mjpg "
-    ".h264 .264 .hevc .y4m .apng .heics .avifs".split()
+    ".h264 .264 .hevc .y4m .dv .vob .mxf .qt .insv .apng .heics .avifs".split()
 )
 REFUSED = "packets refused by the decoder"
 MISSING_S = 1.0  # of what a file states; less may be the last frame's own length, or sound that goes on
