@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import struct
 import subprocess
 import sys
 import zlib
@@ -13,6 +14,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from display import write_streams
 from footage import damage, make_boxes, make_labelled, make_video, number_of, picture, run_stage, write_image
 from making import make_file
 from running import package_environment
@@ -444,3 +446,21 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(clip, tmp_path):
     )
     assert done.returncode == 1 and done.stderr.startswith("handtool show: cannot write film.mp4"), done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_film_shows_the_frames_of_the_stream_that_was_read_as_they_are_shown(tmp_path):
+    """The smaller of two streams, chosen by hand; its frames are turned and mirrored."""
+    pictures = [[picture(number, 8, size) for number in range(8)] for size in ((192, 128), (96, 128))]
+    path = write_streams(tmp_path / "a.mp4", pictures, ("libx264", "libx264"))
+    data = path.read_bytes()
+    turn = struct.pack(">9i", 0, 1 << 16, 0, 1 << 16, 0, 0, 0, 0, 1 << 30)
+    first = data.index(b"tkhd")
+    place = data.index(b"tkhd", first + 4) + 44  # of the second stream
+    path.write_bytes(data[:place] + turn + data[place + 36 :])
+    boxes = make_boxes(tmp_path / "b.json", {f"a.mp4#{number}": [[20, 10, 60, 50]] for number in range(8)})
+    report = run_stage(extract, [path], tmp_path / "c.h5", ExtractConfig(every=1, stream=1, workers=1), boxes=boxes)
+    assert report["per_video"][0]["status"] == "ok"
+    with store.open_file(tmp_path / "c.h5") as file:
+        sizes = [int(store.read_column(file, column)[0]) for column in (store.VIDEOS.width, store.VIDEOS.height)]
+        assert (sizes, int(store.read_column(file, store.VIDEOS.stream)[0])) == ([128, 96], 1)
+    assert film_of(tmp_path / "c.h5")[1]["from_frames"] == 8
