@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from handtool.api.models import load_pose as load_pose
     from handtool.api.running import run as run
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # name -> module of handtool.api
 PUBLIC = {

@@ -14,6 +14,8 @@ OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch
 # the same settings and inputs; outputs with a lower one are not `up to date`.
 RESULT_VERSIONS = {
     "extract": 2,  # frames as they are shown, of the right stream; looks again along a film and at whole images
+    "keypoints": 2,  # keeps the estimator's 3D
+    "predict": 2,  # finds hands as extract does
     "pretrain": 2,  # the fingerprint contains the plan
     "finetune": 2,  # the same; --freeze works with several processes; --val-share: as near as whole groups permit
     "mine": 2,  # FreiHAND's pictures of one hand, and the people of one clip, never pair
