@@ -161,7 +161,7 @@ def copy_keypoints(source: File, hands: FoundKeypoints, estimator: str) -> np.nd
     hands.put(rows, xy, score, joints[rows])
     hands.reason[rows[~valid[rows]]] = "keypoints not valid"
     if str(read_attrs(source, KEYPOINTS).get("model")) == estimator:  # it has seen every hand
-        hands.reason[~np.isfinite(joints).all((1, 2))] = NOT_FOUND.get(estimator, "no 3D from the estimator")
+        hands.reason[~np.isfinite(hands.joints).all((1, 2))] = NOT_FOUND.get(estimator, "no 3D from the estimator")
     return rows
 
 

@@ -137,12 +137,27 @@ def test_eval_scores_the_estimator_as_predict_and_eval_do(tmp_path, crops, looks
     )
 
 
+def test_a_hand_that_the_estimator_saw_and_did_not_find_is_not_looked_at_again(tmp_path, crops, looks):
+    with store.open_file(crops) as file, store.create_file(tmp_path / "k.h5", record(), [file]) as sink:
+        columns = dict(xy=np.ones((NUM, 21, 2)), score=np.ones((NUM, 21)), valid=np.arange(NUM) < 4)
+        columns["joints"] = np.where(columns["valid"][:, None, None], np.ones((NUM, 21, 3)), np.nan)
+        store.write_table(sink, KEYPOINTS, columns, {"model": "mediapipe", "joints_source": "mediapipe"})
+        sink.inherit(file)
+        sink.finish({})
+    report = handtool.run("predict", tmp_path / "k.h5", tmp_path / "p.h5", model="mediapipe")
+    assert looks == [[]] and report["joints_from"] == {"detector": 1, "keypoints": 4}, (
+        "the detector knew one of the two"
+    )
+    assert report["accounting"][0]["skipped"] == {"no hand seen on the crop": 1}
+
+
 def test_two_apis_in_one_file_of_predictions_are_refused(tmp_path, crops, looks):
     with store.open_file(crops) as file, store.create_file(tmp_path / "k.h5", record(), [file]) as sink:
         columns = dict(xy=np.ones((NUM, 21, 2)), score=np.ones((NUM, 21)), valid=np.ones(NUM, bool))
         columns["joints"] = np.where(np.arange(NUM)[:, None, None] == 5, np.nan, np.ones((NUM, 21, 3)))
-        attrs = {"skeleton": "hand21", "model": "mediapipe", "joints_source": "mediapipe", "mediapipe_version": "1.2.3"}
-        store.write_table(sink, KEYPOINTS, columns, attrs | {"mediapipe_api": "tasks", "task_sha256": "f" * 64})
+        attrs = {"skeleton": "hand21", "model": "labels + mediapipe", "joints_source": "mediapipe"}
+        attrs |= {"mediapipe_api": "tasks", "mediapipe_version": "1.2.3", "task_sha256": "f" * 64}
+        store.write_table(sink, KEYPOINTS, columns, attrs)
         sink.inherit(file)
         sink.finish({})
     with pytest.raises(HandtoolError, match="Tasks API of 1.2.3 with task ffffffff; the others") as caught:
