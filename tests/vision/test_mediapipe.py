@@ -9,15 +9,18 @@ import pytest
 from assembling import assemble, why_not
 from footage import make_boxes, run_stage
 
+import handtool
 from handtool import store
 from handtool.config import ExtractConfig, KeypointsConfig
 from handtool.errors import HandtoolError
+from handtool.hands.align import relative_to, similarity, wrist_error
 from handtool.hands.boxes import apply_affine, invert
+from handtool.hands.camera import project
 from handtool.hands.skeleton import RIGHT
 from handtool.stages.cat import join_attrs
 from handtool.stages.extract import extract
 from handtool.stages.keypoints import keypoints
-from handtool.store import CROPS, KEYPOINTS, LABELS
+from handtool.store import CROPS, KEYPOINTS, LABELS, PREDICTIONS
 from handtool.vision.cropping import decode_jpeg
 from handtool.vision.mediapipe import MediaPipeDetector, native_stderr_closed, open_hands
 from handtool.vision.mediapipe_package import NETWORKS, find_api, has_solutions
@@ -25,6 +28,7 @@ from handtool.vision.task_file import cached_task
 
 pytestmark = [pytest.mark.mediapipe, pytest.mark.skipif(why_not() != "", reason=why_not())]
 # mean distance to the reference, as a share of the hand's extent: 1.5 % and 2.6 to 3.6 %, see docs/LOG.md
+SIGNS = ((1, 1, 1), (-1, 1, 1), (1, 1, -1), (-1, 1, -1))  # the axes as they are, and what they could be else
 FARTHEST = {"solutions": 0.025, "tasks": 0.04}
 
 
@@ -77,7 +81,29 @@ def test_on_labelled_left_hands_it_agrees_with_the_labels(samples, tmp_path):
         xy, valid, truth = (
             store.read_column(file, column) for column in (KEYPOINTS.xy, KEYPOINTS.valid, LABELS.keypoints)
         )
+        joints, true_joints = store.read_column(file, KEYPOINTS.joints)[valid], store.read_column(file, LABELS.joints)
     assert valid.mean() > 0.95 and np.median(np.linalg.norm(xy - truth, axis=-1)[valid]) < 8
+    relative = relative_to(true_joints[valid])
+    known = np.ones(relative.shape[:2], bool)
+    error = {sign: 1000 * wrist_error(joints * sign, relative, known).mean() for sign in SIGNS}
+    assert error[1, 1, 1] < 30 and min(error[sign] for sign in SIGNS[1:]) > 45, "camera axes, a left hand not mirrored"
+    turned = similarity(joints, relative, allow_reflection=False)
+    assert 1000 * np.linalg.norm(turned - relative, axis=-1).mean() < 14
+
+
+def test_a_clip_becomes_3d_hands_without_labels(samples, tmp_path):
+    video, reference = samples / "videos" / "asl_hand.mp4", samples / "videos" / "asl_hand.joints3d.json"
+    report = handtool.run("predict", video, tmp_path / "p.h5", model="mediapipe", fps=2, camera="fov=50", workers=1)
+    assert report["joints_from"] == {"detector": 26} and report["camera_source"] == {"assumed": 26}
+    with store.open_file(tmp_path / "p.h5") as file:
+        frame, joints, absolute = (
+            store.read_column(file, column) for column in (CROPS.frame, PREDICTIONS.joints, PREDICTIONS.absolute)
+        )
+        seen = project(joints, store.read_column(file, CROPS.camera))
+        off = np.linalg.norm(seen - store.read_column(file, PREDICTIONS.keypoints), axis=-1)
+    truth = relative_to(np.array(json.loads(reference.read_text()))[frame])
+    assert absolute.all() and np.median(off) < 12, "px of a crop of 224: placed where it is seen"
+    assert 1000 * np.linalg.norm(relative_to(joints) - truth, axis=-1).mean() < 12
 
 
 @pytest.fixture(scope="module")
