@@ -15,6 +15,9 @@ from handtool.vision.mediapipe_package import find_api
 
 PARTS = {"hand_detector.tflite": ("palm_detection", 2), "hand_landmarks_detector.tflite": ("hand_landmark", 4)}
 
+# of asl_hand.mp4: mean distance to the reference as a share of the hand's extent; 1.5 % and 2.6 to 3.6 % in docs/LOG.md
+FARTHEST = {"solutions": 0.025, "tasks": 0.04}
+
 
 def assemble(source: Path, place: Path) -> Path:
     """source: the wheel of 0.10.21, or the folder where that package is installed."""

@@ -160,7 +160,7 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
         (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "xml"),
         (b"<!-- 404 --><HTML>", "html"),
         (b"/annex/objects/SHA256E-s1--a.mp4", "git-annex"),
-        (b"{\"error\": \"not found\"}", "json"),
+        (b'{"error": "not found"}', "json"),
         (b"", "empty file"),
         (None, "no plain file"),
     ],

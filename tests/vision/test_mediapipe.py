@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from assembling import assemble, why_not
+from assembling import FARTHEST, assemble, why_not
 from footage import make_boxes, run_stage
 
 import handtool
@@ -27,9 +27,7 @@ from handtool.vision.mediapipe_package import NETWORKS, find_api, has_solutions
 from handtool.vision.task_file import cached_task
 
 pytestmark = [pytest.mark.mediapipe, pytest.mark.skipif(why_not() != "", reason=why_not())]
-# mean distance to the reference, as a share of the hand's extent: 1.5 % and 2.6 to 3.6 %, see docs/LOG.md
 SIGNS = ((1, 1, 1), (-1, 1, 1), (1, 1, -1), (-1, 1, -1))  # the axes as they are, and what they could be else
-FARTHEST = {"solutions": 0.025, "tasks": 0.04}
 
 
 @pytest.fixture(scope="module")
