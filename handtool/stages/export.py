@@ -166,7 +166,8 @@ def exported_columns(source: File, table: Table) -> list[Column]:
     the palm, so that a track is a trajectory."""
     own = [column for column in table.columns if source.has(column)]
     if table is CROPS:
-        return [column for column in own if column.name not in NOT_EXPORTED]
+        kept = [column for column in own if column.name not in NOT_EXPORTED]
+        return [VIDEO_NAME if column == CROPS.video else column for column in kept]
     hand = HAND if table in ROW_TABLES and source.has(CROPS) else ()
     camera = [CAMERA_SOURCE] if source.has(CROPS) else []
     return [*hand, *own, *([WRIST, *camera, PALM_ROTATION] if table is PREDICTIONS else [])]

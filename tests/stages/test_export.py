@@ -173,7 +173,7 @@ def test_points_are_in_pixels_of_the_frame_unless_those_of_the_crop_are_asked_fo
             assert {"time": "s", "box": "px", column.name: "px"}.items() <= units.items()
 
 
-@pytest.mark.parametrize("table", ["keypoints", "labels", "embeddings", "predictions"])
+@pytest.mark.parametrize("table", ["crops", "keypoints", "labels", "embeddings", "predictions"])
 def test_every_row_of_every_format_says_which_hand_it_is(tmp_path, table):
     path = tmp_path / "p.h5"
     make_predictions(path) if table == "predictions" else make_file(path, (3, 2), ("keypoints", "labels", "embeddings"))
