@@ -124,7 +124,7 @@ def read_looked_at(video: Video, sampling: Sampling, images: int) -> Iterator[Fr
         return Lost(last + interval, "; ".join([*reasons, problem] if problem else reasons))
 
     for frame in read_frames(video, sampling, tally):
-        if video.kind == "images" and frame.number >= images:
+        if video.kind == "images" and frame.number >= images * (sampling.every or 1):
             return
         interval = interval_of(sampling, tally.fps)
         if tally.failed != counted and not frame.time - last <= 1.5 * interval:

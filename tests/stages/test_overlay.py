@@ -168,6 +168,18 @@ def test_videos_and_pictures_without_hands_are_shown_in_their_turn(tmp_path):
     assert times == [0, 0.1, 0.2, 0.3, 0.4, 0.65, 0.9, 1.15] and end == pytest.approx(1.4)
 
 
+def test_of_images_those_are_shown_that_were_looked_at(tmp_path):
+    for number in range(9):
+        write_image(tmp_path / "clips" / f"{number}.png", picture(number, 9, SIZE))
+    make_boxes(tmp_path / "boxes.json", {"clips/2.png": [[20, 40, 40, 40]]})
+    for changes, looked_at in (({"every": 2}, [0, 2, 4, 6, 8]), ({"limit": 3}, [0, 1, 2])):
+        config, out = ExtractConfig(**{"workers": 1} | changes), tmp_path / f"{looked_at[-1]}.h5"
+        run_stage(extract, [tmp_path / "clips"], out, config, boxes=tmp_path / "boxes.json")
+        data, report = film_data(out)
+        shown = [number_of(image[: image.shape[0] - STRIP], 9) for image in read_film(data)]
+        assert shown == looked_at and report["frames_without_hands"] == len(looked_at) - 1
+
+
 def make_scene_in(folder, boxes) -> tuple[bytes, dict]:
     make_video(folder / "clips" / "a.mp4", 4, 10, SIZE)
     make_boxes(folder / "boxes.json", boxes)
