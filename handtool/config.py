@@ -21,6 +21,7 @@ RESULT_VERSIONS = {
     "mine": 2,  # FreiHAND's pictures of one hand, and the people of one clip, never pair
     "split": 2,  # parts come as near to the shares as whole groups permit
     "eval": 2,  # intervals draw whole groups
+    "show": 2,  # films keep the frames without hands, in true time
 }
 # The names of detectors, estimators and so on, each kind listed once. cli/ offers them; the file named in the comment
 # implements them. CONTRIBUTING.md shows how to add one.
