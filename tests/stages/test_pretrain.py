@@ -238,9 +238,7 @@ OURS = [
 
 
 @pytest.mark.parametrize("choices", OURS)
-def test_our_methods_end_where_they_would_when_killed_and_two_processes_train_as_one(
-    known_pairs, small, tmp_path, monkeypatch, choices
-):
+def test_our_methods_end_where_they_would_when_killed(known_pairs, small, tmp_path, monkeypatch, choices):
     monkeypatch.setattr(heatmap_head, "WIDTH", 8)
     run(known_pairs, tmp_path / "whole.h5", **choices)
     saves, save = itertools.count(1), store.Job.save
