@@ -160,8 +160,9 @@ def copy_keypoints(source: File, hands: FoundKeypoints, estimator: str) -> np.nd
     xy, score = (read_column(source, column, rows) for column in (KEYPOINTS.xy, KEYPOINTS.score))
     hands.put(rows, xy, score, joints[rows])
     hands.reason[rows[~valid[rows]]] = "keypoints not valid"
-    if str(read_attrs(source, KEYPOINTS).get("model")) == estimator:  # it has seen every hand
-        hands.reason[~np.isfinite(hands.joints).all((1, 2))] = NOT_FOUND.get(estimator, "no 3D from the estimator")
+    if str(read_attrs(source, KEYPOINTS).get("model")) == estimator:  # it has looked at every hand
+        unseen = ~valid & ~np.isfinite(hands.joints).all((1, 2))
+        hands.reason[unseen] = NOT_FOUND.get(estimator, "no 3D from the estimator")
     return rows
 
 

@@ -1,7 +1,7 @@
 """What a training minimises: the interface between the objectives (one per file) and the training loop
 (nn/training/loop.py).
 
-A new objective is a class like `ContrastiveObjective` or `PoseObjective`: a model, how it uses the crops of a batch,
+A new objective is a class like `PretrainObjective` or `PoseObjective`: a model, how it uses the crops of a batch,
 and a loss.
 """
 
