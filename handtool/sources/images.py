@@ -8,13 +8,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from handtool.sources.exif import turn_by_exif
 from handtool.sources.focal_length import focal_of_jpeg
 from handtool.sources.frame import Frame, KnownHand, Sampling, Tally, Video
 from handtool.sources.heif import BadHeif, is_heif, is_sequence, read_heif
 from handtool.sources.image_ends import JPEG_START, PNG_START, end_of_jpeg, is_cut_short
 from handtool.sources.plain_file import HEAD, stand_in
-from handtool.sources.shown import EXIF_TURNS, Note, turned
-from handtool.sources.webp import is_animated, is_webp, orientation_of
+from handtool.sources.shown import Note, turned
+from handtool.sources.webp import is_animated
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2 .heic .heif .hif .avif".split())
 MAYBE_CLIPS = frozenset(".webp .heic .heif .hif .avif".split())  # endings of images that a clip may have too
@@ -120,20 +121,14 @@ def decode_image(data: bytes, note: Note) -> np.ndarray:
     try:
         if is_heif(data):
             return read_heif(data, note)
-        if is_webp(data):  # whose orientation OpenCV 5 obeys, and OpenCV 4 does not
-            image = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-            return turned(image, EXIF_TURNS[orientation_of(data)])
-        return decode(data, cv2.IMREAD_COLOR)
-    except (MemoryError, BadImage):
+        # a TIFF is turned by every OpenCV
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is not None:
+            return turned(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), turn_by_exif(data))
+    except MemoryError:
         raise
     except BadHeif as bad:
         raise BadImage(str(bad)) from None
     except Exception:  # whatever a damaged file makes a decoder raise
-        raise BadImage("images that cannot be decoded") from None
-
-
-def decode(data: bytes, flags: int) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise BadImage("images that cannot be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        pass
+    raise BadImage("images that cannot be decoded")

@@ -1,30 +1,24 @@
-"""WebP: its orientation, and the frames of an animated one (developers.google.com/speed/webp/docs/riff_container).
+"""The frames of an animated WebP (developers.google.com/speed/webp/docs/riff_container).
 
 OpenCV decodes the parts of a frame; laying them over each other is done here, since OpenCV before 4.11 gives none of an
 animation, and later ones only all at once.
 """
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from handtool.sources.focal_length import read_entry
+from handtool.sources.exif import is_webp, turn_by_exif
 from handtool.sources.frame import Frame, Sampling, Tally, Video
 from handtool.sources.plain_file import check_plain
-from handtool.sources.shown import EXIF_TURNS, turned
+from handtool.sources.shown import turned
 from handtool.sources.video import REFUSED, Ticks
 
 ANIMATED = 0x02  # flag of VP8X
 OVERWRITES, CLEARS = 0x02, 0x01  # flags of a frame: it is not blended; its place is cleared after it
 MAX_PIXELS = 1 << 26
-ORIENTATION = 0x0112  # tag of EXIF
-
-
-def is_webp(data: bytes) -> bool:
-    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def is_animated(head: bytes) -> bool:
@@ -43,18 +37,6 @@ def chunks(data: bytes, place: int = 12) -> Iterator[tuple[bytes, bytes]]:
 
 def number_at(data: bytes, place: int, size: int) -> int:
     return int.from_bytes(data[place : place + size], "little")
-
-
-def orientation_of(data: bytes) -> int:
-    """1 to 8, as EXIF says; 1 where it says nothing."""
-    exif = next((content for name, content in chunks(data) if name == b"EXIF"), b"").removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2], "<")
-    try:
-        (first,) = struct.unpack_from(order + "I", exif, 4)
-        value = read_entry(exif, first, order, ORIENTATION)
-    except struct.error:
-        return 1
-    return value if value in EXIF_TURNS else 1
 
 
 def read_animation(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
@@ -91,7 +73,7 @@ def lay_over(data: bytes, parts: list[bytes], tally: Tally) -> Iterator[np.ndarr
     if width * height > MAX_PIXELS:
         tally.problem = f"more than {MAX_PIXELS >> 20} megapixels"
         return
-    turn = EXIF_TURNS[orientation_of(data)]
+    turn = turn_by_exif(data)
     canvas = np.zeros((height, width, 4), np.uint8)
     for part in parts:
         tally.heartbeat()

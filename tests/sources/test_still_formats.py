@@ -108,6 +108,25 @@ def test_every_orientation_is_obeyed_in_every_format_by_every_opencv(tmp_path, s
     assert read.shape == expected.shape and np.abs(read.astype(int) - expected).mean() < 4
 
 
+@pytest.mark.parametrize(
+    "before", [b"", b"\xff", b"\xff\xe1\0\x20http://ns.adobe.com/xap/1.0/\0\0", b"\xff\xed\0\6Exif"]
+)
+def test_the_orientation_of_a_jpeg_is_found_behind_xmp_and_others(tmp_path, before):
+    image = smooth_picture(48, 32)
+    data = orient_jpeg(write_image(tmp_path / "a.jpg", image, quality=100).read_bytes(), 6, ">")
+    (tmp_path / "a.jpg").write_bytes(data[:2] + before + data[2:])
+    read, _ = read_image(tmp_path / "a.jpg")
+    assert read.shape == (48, 32, 3) and np.abs(read.astype(int) - np.rot90(image, 3)).mean() < 4
+
+
+def test_an_orientation_that_exif_does_not_know_turns_nothing(tmp_path):
+    path = write_image(tmp_path / "a.jpg", smooth_picture(48, 32), quality=100)
+    data = path.read_bytes()
+    for orientation in (0, 9, 65535):
+        path.write_bytes(orient_jpeg(data, orientation, "<"))
+        assert read_image(path)[0].shape == (32, 48, 3)
+
+
 def orient_jpeg(data: bytes, orientation: int, order: str) -> bytes:
     body = b"Exif\0\0" + exif(orientation, order)
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
