@@ -82,7 +82,9 @@ def deinterlace(before: av.VideoFrame | None, frame: av.VideoFrame, after: av.Vi
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
     )
-    graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    source.link_to(bwdif)
+    bwdif.link_to(graph.add("buffersink"))
     graph.configure()
     for each in (before, frame, after):
         if each is not None:

@@ -39,14 +39,14 @@ def choose_stream(container, asked: int | None, tally: Tally):
 
 def is_cover(stream) -> bool:
     """Whether it is the cover of a song, or thumbnails."""
-    return bool(getattr(stream, "disposition", 0) & (ATTACHED_PICTURE | TIMED_THUMBNAILS))
+    return bool((getattr(stream, "disposition", 0) or 0) & (ATTACHED_PICTURE | TIMED_THUMBNAILS))
 
 
 def rank(stream) -> tuple:
     """Greatest for the stream to take."""
     context = stream.codec_context
     pixels = context.width * context.height if context else -1
-    return pixels, bool(getattr(stream, "disposition", 0) & DEFAULT), -stream.index
+    return pixels, bool((getattr(stream, "disposition", 0) or 0) & DEFAULT), -stream.index
 
 
 def length_of(stream) -> float:

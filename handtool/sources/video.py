@@ -18,11 +18,13 @@ from handtool.sources.frame import DAMAGED, Frame, Sampling, Tally, Video
 from handtool.sources.plain_file import check_plain
 from handtool.sources.shown import as_shown, deinterlace
 from handtool.sources.streams import choose_stream
+from handtool.sources.tone_mapping import NAMES
 
 SUFFIXES = frozenset(
     ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .wmv .flv .3gp .ogv .gif .mjpeg .mjpg "
     ".h264 .264 .hevc .y4m .dv .vob .mxf .qt .insv .apng .heics .avifs".split()
 )
+DOLBY_ALONE = ("dvh1", "dvhe", "dav1", "dva1", "dvav")  # codec tags of Dolby Vision whose base is no HLG, PQ or SDR
 REFUSED = "packets refused by the decoder"
 MISSING_S = 1.0  # of what a file states; less may be the last frame's own length, or sound that goes on
 USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg takes it for raw streams
@@ -62,6 +64,8 @@ def read_container(container, video: Video, sampling: Sampling, tally: Tally) ->
     if stream is None:
         return
     tally.stream = stream.index
+    if stream.codec_context.codec_tag in DOLBY_ALONE and stream.codec_context.color_trc not in NAMES:
+        tally.note("Dolby Vision without another base: FFmpeg does not know its colours")
     stream.thread_count = 1
     tally.fps = float(stream.average_rate or stream.guessed_rate or np.nan)
     tally.duration = stated_duration(container, stream)

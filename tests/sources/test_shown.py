@@ -169,3 +169,11 @@ def test_what_stands_in_for_a_film_is_named_without_waiting(tmp_path, data, prob
     path = tmp_path / "a.mp4"
     os.mkfifo(path) if data is None else path.write_bytes(data)
     assert problem in check_plain(path) and problem in read_all(path)[1].status
+
+
+def test_dolby_vision_whose_colours_ffmpeg_does_not_know_is_said(tmp_path):
+    path = write_film(
+        tmp_path / "a.mp4", [picture(0, 1)], "libx265", options={"crf": "4", "x265-params": "log-level=none"}
+    )
+    path.write_bytes(path.read_bytes().replace(b"hev1", b"dvh1"))
+    assert list(read_all(path)[1].notes) == ["Dolby Vision without another base: FFmpeg does not know its colours"]
