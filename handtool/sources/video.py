@@ -39,17 +39,17 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
     try:
         # its texts may be in any encoding
         container = av.open(f"file:{video.path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_ours(error):
+            raise
         tally.problem = f"cannot be opened as a video: {reason(error)}"
         return
     with container:
         try:
             yield from read_container(container, video, sampling, tally)
-        except (MemoryError, AssertionError):
-            raise
         except Exception as error:
+            if is_ours(error):
+                raise
             tally.problem = f"the decoder gave up: {reason(error)}"
     if not tally.decoded:
         tally.problem = tally.problem or "no frame could be decoded"
@@ -83,6 +83,12 @@ def stated_duration(container, stream) -> float:
     # its length counts from 0, not from the first frame
     start = container.start_time or 0 if "matroska" in container.format.name else 0
     return (container.duration - start) / av.time_base
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether the machine or the program is at fault. FFmpeg calls it a lack of memory where a damaged file states a
+    size beyond all bounds."""
+    return isinstance(error, (MemoryError, AssertionError)) and not isinstance(error, av.FFmpegError)
 
 
 def reason(error: Exception) -> str:
