@@ -5,6 +5,7 @@ so the boxes are read here, and only the coded pictures are given to it. A file 
 depth, alpha): the primary one is taken.
 """
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,10 @@ import numpy as np
 
 from handtool.sources.shown import Note, as_shown, turned
 
-DECODERS = {"hvc1": ("hvcC", "hevc"), "av01": ("av1C", "libdav1d")}  # item type: its configuration, FFmpeg's decoder
+DECODERS = {  # type of the item: its configuration, decoders of FFmpeg
+    "hvc1": ("hvcC", ("hevc",)),
+    "av01": ("av1C", ("libdav1d", "libaom-av1")),
+}
 MAX_PIXELS = 1 << 28  # of a picture
 MAX_DEPTH = 4  # pictures made of pictures
 
@@ -79,8 +83,8 @@ def make_picture(items: dict[int, Item], number: int, note: Note, depth: int = 0
 def decode(item: Item, note: Note) -> np.ndarray:
     """(h, w, 3) uint8 RGB of a coded picture."""
     check_size(*struct.unpack(">II", (item.of("ispe") or bytes(12))[4:12]))
-    configuration, name = DECODERS[item.kind]
-    context: Any = av.CodecContext.create(name, "r")
+    configuration, names = DECODERS[item.kind]
+    context = open_decoder(names)
     context.extradata, context.thread_count = item.of(configuration), 1
     frames = [*context.decode(av.Packet(item.content)), *context.decode(None)]
     if not frames or frames[0].is_corrupt:
@@ -91,6 +95,13 @@ def decode(item: Item, note: Note) -> np.ndarray:
         _, transfer, frame.colorspace, full = struct.unpack(">HHHB", colours[4:11])
         frame.color_range = 2 if full >> 7 else 1
     return as_shown(frame, None, transfer, note)
+
+
+def open_decoder(names: tuple[str, ...]) -> Any:
+    for name in names:
+        with contextlib.suppress(ValueError):
+            return av.CodecContext.create(name, "r")
+    raise BadHeif(f"HEIF files for which this FFmpeg lacks the decoder ({names[0]})")
 
 
 def check_size(width: int, height: int) -> None:

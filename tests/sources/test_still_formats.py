@@ -9,6 +9,7 @@ import pytest
 from display import write_heif
 from footage import picture, write_image
 
+from handtool.sources import heif
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Sampling, Tally
 from handtool.sources.images import BadImage, decode_image, read_image
@@ -247,3 +248,10 @@ def test_stills_and_clips_of_one_ending_are_told_apart_in_a_folder(tmp_path):
     write_heif(tmp_path / "c.heic", smooth_picture(), "hvc1")
     videos = find_videos([tmp_path]).videos
     assert [(video.kind, len(video.files)) for video in videos] == [("images", 2), ("video", 0)]
+
+
+def test_a_heif_file_without_a_decoder_for_it_says_which_is_missing(tmp_path, monkeypatch):
+    path = write_heif(tmp_path / "a.heic", smooth_picture(), "hvc1")
+    monkeypatch.setitem(heif.DECODERS, "hvc1", ("hvcC", ("no_such_decoder",)))
+    with pytest.raises(BadImage, match="lacks the decoder"):
+        read_image(path)
