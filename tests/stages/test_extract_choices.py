@@ -5,10 +5,12 @@ import os
 import signal
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 from comparing import assert_same_bytes as same
 from comparing import reasons
+from display import write_film
 from footage import make_boxes, make_video, picture, run_stage, tables_of, write_image
 
 from handtool.config import ExtractConfig
@@ -17,7 +19,7 @@ from handtool.sources import folder_chunks
 from handtool.sources.frame import Video
 from handtool.stages import extract as stage
 from handtool.stages.extract import extract, open_finder, warn_about_empty_frames
-from handtool.store import CROPS, LEFT, RIGHT, VIDEOS
+from handtool.store import CROPS, LEFT, RIGHT, VIDEOS, open_file, open_jpegs, read_column
 
 ONE = {"workers": 1}
 
@@ -255,3 +257,20 @@ def test_an_image_that_crashes_or_stops_its_decoder_costs_itself_and_not_its_fol
     status = "2 images that ended or stopped the process that read them"
     assert report["per_video"][0]["status"] == status and reasons(report, "frames")["failed"] == {status[2:]: 2}
     assert not list((tmp_path / "c.h5.partial").glob("*.reading"))
+
+
+def test_the_report_says_of_which_videos_the_pictures_were_changed_and_boxes_are_of_the_shown_ones(tmp_path):
+    (tmp_path / "f").mkdir()
+    disc = np.full((96, 128, 3), 40, np.uint8)
+    cv2.ellipse(disc, (64, 48), (30, 40), 0, 0, 360, (250, 250, 250), -1)  # round where pixels are 4:3
+    write_film(tmp_path / "f" / "a.mp4", [disc] * 4, aspect="4/3")
+    make_video(tmp_path / "f" / "b.mp4", frames=4)
+    boxes = make_boxes(tmp_path / "b.json", {f"a.mp4#{n}": [[85 - 45, 3, 90, 90]] for n in range(4)})
+    config = ExtractConfig(every=1, box_scale=1.0, size=90, **ONE)
+    report = run_stage(extract, [tmp_path / "f"], tmp_path / "c.h5", config, boxes=boxes)
+    assert report["notes"] == {"sample aspect ratio 4:3, made square": ["f/a.mp4"]}
+    with open_file(tmp_path / "c.h5") as file:
+        crop = cv2.imdecode(np.frombuffer(open_jpegs(file)[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert read_column(file, VIDEOS.width).tolist() == [170, 96]
+    ys, xs = np.nonzero(crop > 150)
+    assert abs(np.ptp(xs) - np.ptp(ys)) <= 2 and abs(xs.mean() - 44.5) <= 2 and abs(ys.mean() - 44.5) <= 2
