@@ -1,10 +1,12 @@
 """Films and images that say how they are shown: made for the tests and the trial of `sources/shown.py`."""
 
 import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
 
@@ -153,3 +155,51 @@ def code_still(path: Path, image: np.ndarray, codec: str) -> tuple[bytes, bytes]
     arrays = b"".join(struct.pack(">BHH", 0x80 | each[0] >> 1, 1, len(each)) + each for each in sets)
     pictures = [unit for unit in units if unit not in sets]
     return head + arrays, b"".join(struct.pack(">I", len(unit)) + unit for unit in pictures)
+
+
+def exif(orientation: int, order: str) -> bytes:
+    """order: < or >, as in struct."""
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    return head + struct.pack(f"{order}IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+
+
+def orient_jpeg(data: bytes, orientation: int, order: str) -> bytes:
+    body = b"Exif\0\0" + exif(orientation, order)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def orient_png(data: bytes, orientation: int, order: str) -> bytes:
+    body = b"eXIf" + exif(orientation, order)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    place = data.index(b"IDAT") - 4
+    return data[:place] + chunk + data[place:]
+
+
+def orient_webp(data: bytes, orientation: int, order: str) -> bytes:
+    height, width = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape[:2]
+    head = (
+        b"VP8X" + struct.pack("<II", 10, 0x08) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    )
+    body = exif(orientation, order)
+    content = b"WEBP" + head + data[12:] + b"EXIF" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(content)) + content
+
+
+def orient_tiff(data: bytes, orientation: int, order: str) -> bytes:
+    """A plain TIFF of the same picture, written here."""
+    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    height, width = image.shape[:2]
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 8)]
+    tags += [(274, 3, 1, orientation), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, image.size)]
+    tags[2] = (258, 3, 3, 8 + image.size)
+    entries = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, count)
+        + (struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value))
+        for tag, kind, count, value in tags
+    )
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 14 + image.size)
+    depth = struct.pack(f"{order}3H", 8, 8, 8)
+    return head + image.tobytes() + depth + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+ORIENT = {".jpg": orient_jpeg, ".png": orient_png, ".tif": orient_tiff, ".webp": orient_webp}

@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from display import as_hdr, set_matrix, write_film, write_heif, write_streams  # noqa: E402
+from display import ORIENT, as_hdr, set_matrix, write_film, write_heif, write_streams  # noqa: E402
 
 from handtool.sources.find import find_videos  # noqa: E402
 from handtool.sources.frame import Sampling, Tally  # noqa: E402
@@ -134,14 +134,10 @@ def heif(codec: str, tile: int, *extra: tuple[str, bytes]) -> Callable[[Path], o
 
 
 def oriented(orientation: int, flags: list[int]) -> Callable[[Path], object]:
-    from sources.test_still_formats import orient_jpeg, orient_png, orient_tiff, orient_webp
-
-    put = {".jpg": orient_jpeg, ".png": orient_png, ".tif": orient_tiff, ".webp": orient_webp}
-
     def make(path: Path) -> None:
         image = np.ascontiguousarray(cv2.resize(pictures()[0], (48, 32))[..., ::-1])
         data = cv2.imencode(path.suffix, image, flags)[1].tobytes()
-        path.write_bytes(put[path.suffix](data, orientation, "<"))
+        path.write_bytes(ORIENT[path.suffix](data, orientation, "<"))
 
     return make
 

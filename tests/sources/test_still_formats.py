@@ -6,7 +6,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from display import write_heif
+from display import ORIENT, orient_jpeg, write_heif
 from footage import picture, write_image
 
 from handtool.sources import heif
@@ -92,18 +92,12 @@ ORIENTED = [
 ]
 
 
-def exif(orientation: int, order: str) -> bytes:
-    head = {"<": b"II*\0", ">": b"MM\0*"}[order]
-    return head + struct.pack(f"{order}IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 def test_every_orientation_is_obeyed_in_every_format_by_every_opencv(tmp_path, suffix, orientation):
     image = smooth_picture(48, 32)
     path = write_image(tmp_path / f"a{suffix}", image, quality=100)
-    put = {".jpg": orient_jpeg, ".png": orient_png, ".webp": orient_webp, ".tif": orient_tiff}[suffix]
-    path.write_bytes(put(path.read_bytes(), orientation, "<>"[orientation % 2]))
+    path.write_bytes(ORIENT[suffix](path.read_bytes(), orientation, "<>"[orientation % 2]))
     read, _ = read_image(path)
     expected = ORIENTED[orientation - 1](image)
     assert read.shape == expected.shape and np.abs(read.astype(int) - expected).mean() < 4
@@ -126,47 +120,6 @@ def test_an_orientation_that_exif_does_not_know_turns_nothing(tmp_path):
     for orientation in (0, 9, 65535):
         path.write_bytes(orient_jpeg(data, orientation, "<"))
         assert read_image(path)[0].shape == (32, 48, 3)
-
-
-def orient_jpeg(data: bytes, orientation: int, order: str) -> bytes:
-    body = b"Exif\0\0" + exif(orientation, order)
-    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
-
-
-def orient_png(data: bytes, orientation: int, order: str) -> bytes:
-    import zlib
-
-    body = b"eXIf" + exif(orientation, order)
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    place = data.index(b"IDAT") - 4
-    return data[:place] + chunk + data[place:]
-
-
-def orient_webp(data: bytes, orientation: int, order: str) -> bytes:
-    width, height = 48, 32
-    head = (
-        b"VP8X" + struct.pack("<II", 10, 0x08) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    )
-    body = exif(orientation, order)
-    content = b"WEBP" + head + data[12:] + b"EXIF" + struct.pack("<I", len(body)) + body
-    return b"RIFF" + struct.pack("<I", len(content)) + content
-
-
-def orient_tiff(data: bytes, orientation: int, order: str) -> bytes:
-    """A plain TIFF of the same picture, written here."""
-    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    height, width = image.shape[:2]
-    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 8)]
-    tags += [(274, 3, 1, orientation), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, image.size)]
-    tags[2] = (258, 3, 3, 8 + image.size)
-    entries = b"".join(
-        struct.pack(f"{order}HHI", tag, kind, count)
-        + (struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value))
-        for tag, kind, count, value in tags
-    )
-    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 14 + image.size)
-    depth = struct.pack(f"{order}3H", 8, 8, 8)
-    return head + image.tobytes() + depth + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
 
 
 def write_animation(path, pictures, codec) -> None:
