@@ -5,7 +5,7 @@ thread: with several, what is salvaged from a damaged stream depends on the mach
 processes anyway.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -25,6 +25,7 @@ SUFFIXES = frozenset(
     ".h264 .264 .hevc .y4m .dv .vob .mxf .qt .insv .apng .heics .avifs".split()
 )
 DOLBY_ALONE = ("dvh1", "dvhe", "dav1", "dva1", "dvav")  # codec tags of Dolby Vision whose base is no HLG, PQ or SDR
+UNSPECIFIED = 2  # AVCOL_TRC_UNSPECIFIED
 REFUSED = "packets refused by the decoder"
 MISSING_S = 1.0  # of what a file states; less may be the last frame's own length, or sound that goes on
 USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg takes it for raw streams
@@ -69,8 +70,17 @@ def read_container(container, video: Video, sampling: Sampling, tally: Tally) ->
     stream.thread_count = 1
     tally.fps = float(stream.average_rate or stream.guessed_rate or np.nan)
     tally.duration = stated_duration(container, stream)
+    context = stream.codec_context
+    stated, colorspace = context.color_trc, context.colorspace  # decoders of HEVC forget what only the container says
+
+    def show(frame: av.VideoFrame) -> np.ndarray:
+        transfer = context.color_trc
+        if transfer == UNSPECIFIED and stated in NAMES:
+            transfer, frame.colorspace = stated, colorspace
+        return as_shown(frame, stream.sample_aspect_ratio, transfer, tally.note)
+
     focal, name = focal_of_video(container.metadata, stream.metadata), Path(video.path).as_posix()
-    for frame in keep_sampled(decode(container, stream, tally), stream, name, sampling, tally):
+    for frame in keep_sampled(decode(container, stream, tally), show, name, sampling, tally):
         yield frame if np.isnan(focal) else replace(frame, focal_35mm=focal)
 
 
@@ -158,9 +168,9 @@ class Ticks:
         return True
 
 
-def keep_sampled(frames, stream, name: str, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """frames: (number, time s, frame) each, in order, of `stream`. Returns those that are kept or followed, as they are
-    shown."""
+def keep_sampled(frames, show: Callable, name: str, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
+    """frames: (number, time s, frame) each, in order. show: gives the picture of one. Returns those that are kept or
+    followed."""
     kept, followed = Ticks(sampling.fps, sampling.every), Ticks(sampling.track_fps)
     for before, (number, time, frame), after in with_neighbours(frames):
         is_kept = kept.meets(number, time)
@@ -171,7 +181,7 @@ def keep_sampled(frames, stream, name: str, sampling: Sampling, tally: Tally) ->
             if frame.interlaced_frame:
                 tally.note("interlaced, deinterlaced")
                 frame = deinterlace(like(before, frame), frame, like(after, frame))
-            image = as_shown(frame, stream.sample_aspect_ratio, stream.codec_context.color_trc, tally.note)
+            image = show(frame)
         except (av.FFmpegError, ValueError):
             tally.failed["frames in a pixel format that cannot be converted"] += 1
             tally.decoded -= 1

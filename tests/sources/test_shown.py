@@ -1,6 +1,7 @@
 """A frame as it is shown: square pixels, turned and mirrored, tone-mapped, deinterlaced; and of the right stream."""
 
 import os
+import struct
 from fractions import Fraction
 from itertools import product
 
@@ -177,3 +178,20 @@ def test_dolby_vision_whose_colours_ffmpeg_does_not_know_is_said(tmp_path):
     )
     path.write_bytes(path.read_bytes().replace(b"hev1", b"dvh1"))
     assert list(read_all(path)[1].notes) == ["Dolby Vision without another base: FFmpeg does not know its colours"]
+
+
+def test_hdr_that_only_the_container_states_is_tone_mapped(tmp_path):
+    """An HEVC stream that says nothing of its colours, in an mp4 whose `colr` box says HLG."""
+    grey = np.full((64, 96, 3), round(255 * 0.75), np.uint8)
+    options = {"crf": "2", "x265-params": "log-level=none"}
+    path = write_film(tmp_path / "a.mp4", [grey] * 3, "libx265", options=options, pix_fmt="yuv420p10le")
+    data = path.read_bytes()
+    colours = struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 9, 18, 9, 0)
+    place = data.index(b"hvcC") - 4
+    grown = bytearray(data[:place] + colours + data[place:])
+    for name in (b"hev1", b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        at = grown.index(name) - 4
+        grown[at : at + 4] = struct.pack(">I", struct.unpack(">I", grown[at : at + 4])[0] + len(colours))
+    path.write_bytes(grown)
+    frames, tally = read_all(path)
+    assert np.abs(np.median(frames[1].image) - 230) <= 4 and list(tally.notes) == ["HDR (HLG), tone-mapped to BT.709"]
