@@ -114,6 +114,8 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadImage(f"images not readable ({error.strerror})") from None
+    except ValueError:  # NUL in it
+        raise BadImage("names of images that no file can have") from None
 
 
 def decode_image(data: bytes, note: Note) -> np.ndarray:

@@ -22,6 +22,7 @@ either one object with these columns as lists, or a list of objects, one per han
 """
 
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -67,7 +68,7 @@ def read_labelled(video: Video, tally: Tally) -> Iterator[Frame]:
     def find(row: int) -> Sample:
         name = str(columns["image"][video.rows[row]])
         beside = path.parent / name
-        return Sample(beside if beside.exists() else path.parent / "images" / name, name, places[name])
+        return Sample(beside if os.path.exists(beside) else path.parent / "images" / name, name, places[name])
 
     return read_known(video, tally, find, lambda row, place, image: (known_hand(columns, video.rows[row]),))
 

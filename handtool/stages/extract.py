@@ -35,6 +35,7 @@ from handtool.store import (
     write_table,
 )
 from handtool.store.rows import nothing_known, unknown_values
+from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import is_assumed
 from handtool.vision.contracts import Detection
 from handtool.vision.detectors import describe_detector
@@ -81,6 +82,10 @@ def extract(
     )
     needs_detector = any(video.kind != "labelled" for video in found.videos)
     in_file = settings.check(needs_detector)
+    if in_file and in_file.unused_keypoints:
+        log.warning(
+            "%s: of %d hands it has keypoints, which are not read: only boxes are", boxes, in_file.unused_keypoints
+        )
     check_truth(found.videos, settings)
     api = describe_detector(config, settings.boxes, settings.model) if needs_detector else {}
     job.keep_to(api)
@@ -98,6 +103,8 @@ def extract(
     if not sum(outcome["hands"] for outcome in outcomes) and config.shard is None:
         for name in job.names():  # other settings may find some: do not resume from these parts
             job.drop(name)
+        if in_file is not None:
+            raise no_hands_in_boxes(videos, outcomes, in_file, settings)
         raise no_hands_at_all(videos, outcomes)
     write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
     box_scale = scale_of_crops(outcomes, config, asked_scale)
@@ -107,11 +114,9 @@ def extract(
     report |= {"camera_source": count_cameras(outcomes)} if is_assumed(settings.camera) else {}
     if settings.looks:
         warn_about_empty_frames(videos, outcomes, config)
-    if boxes is not None:
-        looked_at = sum(
-            outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes
-        )
-        report["boxes_in_the_file"] = {"on frames looked at": looked_at, "in all": in_file}
+    if in_file is not None:
+        report["boxes_in_the_file"] = {"on frames looked at": count_boxes(outcomes), "in all": len(in_file)}
+        report |= {"boxes_left_out": dict(in_file.left_out)} if in_file.left_out else {}
     return report | ({"shard": config.shard, "videos_of_all_shards": len(found.videos)} if config.shard else {})
 
 
@@ -332,6 +337,34 @@ def warn_about_empty_frames(videos: list[Video], outcomes: list[dict], config: E
     if 2 * empty > looked:
         reason = KNOWN_TO_MISS.get(config.detector)
         log.warning("no hand found on %d of %d frames%s", empty, looked, f": {reason}" if reason else "")
+
+
+def count_boxes(outcomes: list[dict]) -> int:
+    return sum(outcome["hands"] + sum((outcome["left_out"] | outcome["refused"]).values()) for outcome in outcomes)
+
+
+def no_hands_in_boxes(
+    videos: list[Video], outcomes: list[dict], in_file: BoxesFile, settings: FinderSettings
+) -> HandtoolError:
+    """Why none of the boxes in the file has become a hand."""
+    looked_at = sum(outcome["sampled"] for outcome in outcomes)
+    if not looked_at or any(outcome["left_out"] for outcome in outcomes):
+        return no_hands_at_all(videos, outcomes)
+    if refused := sum((Counter(outcome["refused"]) for outcome in outcomes), Counter()):
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in refused.most_common(3))
+        return HandtoolError(
+            f"none of {refused.total()} boxes can be used ({reasons})",
+            hint="boxes are in px of the picture as it is shown, or shares of it, 0 to 1, in 100DOH's json",
+        )
+    picture = videos[0].files[0] if videos[0].files else f"{videos[0].path}#0"
+    left_out = f"; left out: {', '.join(f'{reason} {n}' for reason, n in in_file.left_out.items())}" * bool(
+        in_file.left_out
+    )
+    return HandtoolError(
+        f"no box of {settings.boxes} is on one of the {looked_at} pictures that were looked at: it says "
+        f"{next(iter(in_file.rows), 'nothing')}, the pictures are {picture}{left_out}",
+        hint="frame 12 of a video is clip.mp4#12; --every 1 looks at every frame",
+    )
 
 
 def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:

@@ -5,6 +5,7 @@ computing, this does no harm. `python -m handtool.store.gatekeeper PATH` prints 
 each file that it links to.
 """
 
+import gc
 import json
 import os
 import select
@@ -111,6 +112,7 @@ def fork_child(path: Path) -> tuple[bytes, Ending]:
 def be_child(path: Path, writer: int) -> NoReturn:
     """Runs in the forked child. Writes, closes and waits for nothing that belongs to the parent."""
     try:
+        gc.disable()  # finalizers of the parent's objects may wait for threads that are not here
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libc prints to stderr when it crashes

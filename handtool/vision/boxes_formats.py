@@ -1,7 +1,8 @@
 """Three file formats for hand boxes, each read into the same columns.
 
-COCO's json (`bbox` is x, y, width, height in px; `side`, `hand_side` or a category's name with left or right in it;
-`score` optional):
+COCO's json (`bbox` is x, y, width, height in px; the side by a key such as `side` or `hand_side`, by one of the
+`attributes`, or by the category's name; `score` optional). Where a category is called a hand, the others are left out.
+Of COCO-WholeBody, whose `bbox` is the person's, `lefthand_box` and `righthand_box` are taken:
 
     {"images": [{"id": 7, "file_name": "a/0001.jpg"}, …], "categories": [{"id": 1, "name": "left hand"}, …],
      "annotations": [{"image_id": 7, "bbox": [x, y, width, height], "score": 0.9, "side": "left"}, …]}
@@ -14,20 +15,27 @@ CSV with a header (px; `side` and `score` optional; `frame` makes it frame 12 of
 frames from 0):
 
     image,x0,y0,x1,y1,side,score            or  video,frame,x0,y0,x1,y1,…
+
+Sides are words with left or right in them, l and r, or 0 (left) and 1 (right) as 100DOH's detector writes them.
 """
 
 import csv
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.errors import HandtoolError, first_line
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 
-SIDES = {"left": LEFT, "l": LEFT, "right": RIGHT, "r": RIGHT, "unknown": UNKNOWN, "": UNKNOWN}
+SIDE_KEYS = ("side", "hand_side", "hand_type", "handedness")
+WHOLE_BODY = {"lefthand_box": "left", "righthand_box": "right"}
+WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+HAND = re.compile("(left|right)?hands?")
 HINT = "--boxes takes COCO json, 100DOH json or CSV; described in handtool.vision.boxes_formats"
 EDGES, NAMES = ("x0", "y0", "x1", "y1"), ("image", "video")
 
@@ -37,7 +45,8 @@ class Boxes:
     """Hand by hand, in the order of the file. box: x0 y0 x1 y1 by its edges, px, or with `relative` shares of the
     picture.
 
-    looked_at: all pictures in the file, with hands or without.
+    looked_at: all pictures in the file, with hands or without. size: (width, height) px that the file states of some of
+    them. left_out: boxes that are no hand's, by the reason. unused_keypoints: hands with keypoints that are not read.
     """
 
     name: list[str] = field(default_factory=list)
@@ -46,19 +55,25 @@ class Boxes:
     score: list[float] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
     relative: bool = False
+    size: dict[str, tuple[int, int]] = field(default_factory=dict)
+    left_out: Counter = field(default_factory=Counter)
+    unused_keypoints: int = 0
 
-    def add(self, where: str, name: str, box: tuple, side: object, score: Any) -> None:
-        """Raises HandtoolError if side or score is invalid; `where` names the hand."""
-        if str(side or "").strip().lower() not in SIDES:
+    def add(self, where: str, name: Any, box: tuple, side: object, score: Any) -> None:
+        """Raises HandtoolError if name, side or score is invalid; `where` names the hand."""
+        if not isinstance(name, str):
+            raise HandtoolError(f"{where} has no name of a picture", hint=HINT)
+        if (meant := read_side(side)) is None:
             raise HandtoolError(f"{where} has side {side!r}, expected left or right")
         try:
             self.score.append(1.0 if score in (None, "") else float(score))
             x0, y0, x1, y1 = (float(value) for value in box)
             self.box.append((x0, y0, x1, y1))
-        except (TypeError, ValueError):
-            raise HandtoolError(f"{where} has box {box!r} and score {score!r}, expected numbers") from None
+        except (TypeError, ValueError, OverflowError):
+            told = f"box {box!r} and score {score!r}"
+            raise HandtoolError(f"{where} has {told[:200]}, expected numbers") from None
         self.name.append(name)
-        self.side.append(SIDES[str(side or "").strip().lower()])
+        self.side.append(meant)
 
 
 def read_boxes(path: str) -> Boxes:
@@ -68,8 +83,10 @@ def read_boxes(path: str) -> Boxes:
         if Path(path).suffix.lower() == ".csv":
             return read_csv(path, text)
         content = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise HandtoolError(f"{path} cannot be read: {error}", hint=HINT) from None
+    except RecursionError:
+        raise HandtoolError(f"{path} cannot be read: it is nested too deep", hint=HINT) from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise HandtoolError(f"{path} cannot be read: {first_line(error)}", hint=HINT) from None
     if isinstance(content, dict) and {"images", "annotations"} & set(content):
         return read_coco(path, content)
     if isinstance(content, dict) and content and all(isinstance(hands, list) for hands in content.values()):
@@ -80,27 +97,87 @@ def read_boxes(path: str) -> Boxes:
 def read_coco(path: str, content: dict) -> Boxes:
     boxes = Boxes()
     try:
-        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        categories = {one["id"]: str(one.get("name", "")) for one in content.get("categories", ())}
+        images = {image["id"]: image for image in content["images"]}
+        if len(images) < len(content["images"]):
+            raise HandtoolError(f"{path} gives several images the same id", hint=HINT)
+        names = {key: str(image["file_name"]) for key, image in images.items()}
         boxes.looked_at = list(names.values())
+        boxes.size = {
+            names[key]: (int(image["width"]), int(image["height"]))
+            for key, image in images.items()
+            if image.get("width") and image.get("height")
+        }
+        categories = {one["id"]: str(one.get("name", "")) for one in content.get("categories", ())}
+        of_hands = {key for key, name in categories.items() if is_hand(name)}
         for number, annotation in enumerate(content["annotations"]):
-            where, bbox = f"{path}: annotation {number}", annotation["bbox"]
-            if not isinstance(bbox, list) or len(bbox) != 4:
-                raise HandtoolError(f"{where} has bbox {bbox!r}, expected x, y, width, height in px")
-            x, y, width, height = np.asarray(bbox, dtype=float)
-            side = annotation.get("side", annotation.get("hand_side"))
-            side = side_of_category(categories.get(annotation.get("category_id"), "")) if side is None else side
-            boxes.add(
-                where, names[annotation["image_id"]], (x, y, x + width, y + height), side, annotation.get("score")
-            )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+            where, name = f"{path}: annotation {number}", names[annotation["image_id"]]
+            called = categories.get(annotation.get("category_id"), "")
+            if any(key in annotation for key in WHOLE_BODY):
+                add_whole_body(boxes, where, name, annotation)
+            elif of_hands and annotation.get("category_id") in categories.keys() - of_hands:
+                boxes.left_out[f"not a hand: {called}"] += 1
+            else:
+                boxes.unused_keypoints += bool(annotation.get("keypoints"))
+                boxes.add(
+                    where,
+                    name,
+                    edges_of(where, annotation["bbox"]),
+                    side_of(annotation, called),
+                    annotation.get("score"),
+                )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise HandtoolError(f"{path} is not COCO json: {error!r} is missing or of another type", hint=HINT) from None
     return boxes
 
 
-def side_of_category(name: str) -> str:
-    words = name.lower().replace("_", " ").replace("-", " ").split()
-    return next((word for word in words if word in ("left", "right")), "")
+def add_whole_body(boxes: Boxes, where: str, name: str, annotation: dict) -> None:
+    """The hands of a person; a box without size is of a hand that was not annotated."""
+    for key, side in WHOLE_BODY.items():
+        box = edges_of(where, annotation.get(key) or [0, 0, 0, 0])
+        if annotation.get(key.replace("box", "valid"), True) and box[2] > box[0] and box[3] > box[1]:
+            boxes.unused_keypoints += bool(annotation.get(key.replace("box", "kpts")))
+            boxes.add(where, name, box, side, annotation.get("score"))
+
+
+def edges_of(where: str, bbox: object) -> tuple:
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise HandtoolError(f"{where} has bbox {bbox!r}, expected x, y, width, height in px")
+    x, y, width, height = np.asarray(bbox, dtype=float)
+    return x, y, x + width, y + height
+
+
+def side_of(annotation: dict, category: str) -> object:
+    """As the annotation says, by itself or by its attributes, else as the name of its category does."""
+    attributes = annotation.get("attributes")
+    for said in (annotation, attributes if isinstance(attributes, dict) else {}):
+        for key in SIDE_KEYS:
+            if said.get(key) is not None:
+                return said[key]
+    return {LEFT: "left", RIGHT: "right"}.get(side_by_name(category), "")
+
+
+def read_side(value: object) -> int | None:
+    """None: not understood."""
+    text = "" if value is None else str(value).strip()
+    if text in ("0", "1"):
+        return (LEFT, RIGHT)[int(text)]
+    side = side_by_name(text)
+    return UNKNOWN if text.lower() in ("", "unknown") else side if side != UNKNOWN else None
+
+
+def side_by_name(name: str) -> int:
+    """Of `left_hand`, `LeftHand`, `lefthand`, `hand_l`; UNKNOWN: no side in it, or both."""
+    words = {word.lower() for word in WORD.findall(name)}
+    left = any(word == "l" or word.startswith("left") for word in words)
+    right = any(word == "r" or word.startswith("right") for word in words)
+    return UNKNOWN if left == right else LEFT if left else RIGHT
+
+
+def is_hand(category: str) -> bool:
+    words = {word.lower() for word in WORD.findall(category)}
+    return any(re.fullmatch("(left|right)?hands?", word) for word in words) or bool(
+        words and words <= {"left", "right", "l", "r"}
+    )
 
 
 def read_100doh(path: str, content: dict) -> Boxes:
@@ -130,7 +207,8 @@ def read_csv(path: str, text: str) -> Boxes:
         where, frame = f"{path}: line {lines.line_num}", (row.get("frame") or "").strip()
         if frame and not frame.isdecimal():
             raise HandtoolError(f"{where} has frame {frame!r}, expected a number from 0")
-        name = row[named] + (f"#{int(frame)}" if frame else "")
+        name = row[named]
+        name = f"{name}#{int(frame)}" if name and frame else name
         boxes.add(where, name, tuple(row[edge] for edge in EDGES), row.get("side"), row.get("score"))
     boxes.looked_at = list(dict.fromkeys(boxes.name))
     return boxes

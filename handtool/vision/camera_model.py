@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.errors import HandtoolError, first_line
 
 FORMAT = (
     'fx,fy,cx,cy in px, a json file {"model": "pinhole" | "fisheye", "K": 3x3, "distortion": [...]}, or an assumption: '
@@ -83,9 +83,10 @@ def read_camera_model(text: str) -> CameraModel | None:
         pass
     try:
         content = json.loads(Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HandtoolError(
-            f"--camera {text}: neither four numbers nor a json file ({error})", hint=f"--camera takes {FORMAT}"
+            f"--camera {text}: neither four numbers nor a json file ({first_line(error)})",
+            hint=f"--camera takes {FORMAT}",
         ) from None
     if not isinstance(content, dict) or "K" not in content:
         raise HandtoolError(f"--camera {text}: no K in it", hint=f"--camera takes {FORMAT}")
@@ -99,7 +100,7 @@ def check_camera_model(text: str, model: str, camera, distortion) -> CameraModel
         raise HandtoolError(
             f"--camera {text}: K and distortion are not numbers", hint=f"--camera takes {FORMAT}"
         ) from None
-    if model not in COUNTS:
+    if not isinstance(model, str) or model not in COUNTS:
         raise HandtoolError(f"--camera {text}: model {model!r}, expected pinhole or fisheye")
     if (
         camera.shape != (3, 3)

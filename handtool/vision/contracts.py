@@ -18,7 +18,7 @@ class Detection:
 
     score: 0..1. landmarks: (21, 2) px of the frame in standard order, if the detector finds them too, else None. whole:
     the image is the hand, and is not enlarged for context. joints: the landmarks in 3D, as in EstimatedHand. found:
-    FOUND, LOOKED_AGAIN or WHOLE_PICTURE.
+    FOUND, LOOKED_AGAIN or WHOLE_PICTURE. refused: why its box cannot be used; empty: it can.
     """
 
     box: np.ndarray
@@ -29,6 +29,7 @@ class Detection:
     whole: bool = False
     joints: np.ndarray | None = None
     found: int = FOUND
+    refused: str = ""
 
 
 class Detector(Protocol):

@@ -36,16 +36,15 @@ class FinderSettings:
         """Whether a detector looks for hands: not where a file or the user says where they are."""
         return self.boxes is None and not self.config.whole
 
-    def check(self, needs_detector: bool) -> int:
-        """Opens everything that opens quickly, so that mistakes are reported before the work begins. Returns the
-        number of hands in the boxes file."""
+    def check(self, needs_detector: bool) -> BoxesFile | None:
+        """Opens everything that opens quickly, so that mistakes are reported before the work begins."""
         if self.camera is not None:
             read_camera_model(self.camera)
         if self.boxes is not None:
-            return len(BoxesFile(self.boxes))
+            return BoxesFile(self.boxes)
         if needs_detector:
             check_detector(self.config, self.model)
-        return 0
+        return None
 
 
 class HandFinder:

@@ -118,6 +118,8 @@ class Rows:
 
     def find_region(self, image: np.ndarray, hand: Detection) -> np.ndarray:
         height, width = image.shape[:2]
+        if hand.refused:
+            raise BadBox(hand.refused)
         return whole_square(width, height) if hand.whole else hand_square(hand.box, self.box_scale, width, height)
 
     def is_wanted(self, image: np.ndarray, region: np.ndarray, hand: Detection) -> bool:

@@ -89,6 +89,13 @@ def test_missing_images_are_counted_not_fatal(tmp_path):
     assert len(frames) == 5 and tally.failed.total() == 1 and "No such file" in tally.status
 
 
+@pytest.mark.parametrize("name", ["a\0b.jpg", "a" * 300 + ".jpg"])
+def test_a_name_that_no_file_can_have_costs_its_row(tmp_path, name):
+    folder = make_labelled(tmp_path / "a", image=np.array([name] + [f"{number:03d}.jpg" for number in range(1, 6)]))
+    ((_, tally, frames),) = read_set(folder)
+    assert len(frames) == 5 and tally.failed.total() == 1
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

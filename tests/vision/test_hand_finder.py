@@ -1,6 +1,8 @@
 """Boxes from a file, lenses: everything that stands beside a detector."""
 
 import json
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -90,6 +92,92 @@ def test_100doh_boxes_are_shares_of_the_picture(tmp_path):
     ) == []
 
 
+def coco(path: Path, annotations: list[dict], categories: tuple[str, ...] = (), **image: object) -> BoxesFile:
+    """Boxes of one picture, `a.jpg`. A category's id is its place."""
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", **image}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(categories)],
+        "annotations": [{"image_id": 1, "bbox": [10, 20, 30, 40], **annotation} for annotation in annotations],
+    }
+    path.write_text(json.dumps(content))
+    return BoxesFile(str(path))
+
+
+def test_of_several_categories_only_hands_are_hands(tmp_path):
+    names = ("hand", "handbag", "LeftHand", "person", "r", "cup")
+    boxes = coco(tmp_path / "b.json", [{"category_id": number} for number in range(6)] + [{}], names)
+    assert [hand.side for hand in boxes.hands_on("a.jpg", 99, 99)] == [UNKNOWN, LEFT, RIGHT, UNKNOWN]
+    assert boxes.left_out == {"not a hand: handbag": 1, "not a hand: person": 1, "not a hand: cup": 1}
+    others = coco(tmp_path / "c.json", [{"category_id": 0}, {"category_id": 1}], ("cup", "person"))
+    assert len(others) == 2 and not others.left_out, "where nothing is called a hand, all boxes are taken"
+
+
+def test_of_a_whole_body_the_hands_are_taken_not_the_person(tmp_path):
+    person = {
+        "lefthand_box": [300, 120, 80, 60], "lefthand_valid": True, "lefthand_kpts": [1.0, 2.0, 0.5] * 21,
+        "righthand_box": [1, 2, 3, 4], "righthand_valid": False,
+    }  # fmt: skip
+    nobody = {"lefthand_box": [0.0, 0.0, 0.0, 0.0], "righthand_box": [0.0, 0.0, 0.0, 0.0]}
+    boxes = coco(tmp_path / "b.json", [person, nobody], ("person",))
+    (hand,) = boxes.hands_on("a.jpg", 640, 480)
+    assert (hand.box.tolist(), hand.side, boxes.unused_keypoints) == ([300, 120, 380, 180], LEFT, 1)
+
+
+@pytest.mark.parametrize(
+    "value", [0, "0", "left", "Left", "l", "LeftHand", "lefthand", "left_hand", "hand_l", "L_hand"]
+)
+def test_sides_as_the_world_writes_them(tmp_path, value):
+    (tmp_path / "b.csv").write_text(f"image,x0,y0,x1,y1,side\na.jpg,1,2,3,4,{value}\n")
+    said = [{"side": value}, {"hand_side": value}, {"attributes": {"side": value, "occluded": False}}]
+    read = [coco(tmp_path / "b.json", [one]) for one in said] + [BoxesFile(str(tmp_path / "b.csv"))]
+    if isinstance(value, str) and value.isalpha() and len(value) > 1:
+        read.append(coco(tmp_path / "b.json", [{"category_id": 0}], (value,)))
+    assert [boxes.hands_on("a.jpg", 99, 99)[0].side for boxes in read] == [LEFT] * len(read)
+
+
+@pytest.mark.parametrize(
+    "size, picture, box", [((320, 240), (640, 480), [20, 40, 80, 120]), ((640, 480), (640, 480), [10, 20, 40, 60])]
+)
+def test_boxes_of_a_resized_copy_are_scaled(tmp_path, size, picture, box):
+    boxes = coco(tmp_path / "b.json", [{}], width=size[0], height=size[1])
+    (hand,) = boxes.hands_on("a.jpg", *picture)
+    assert hand.box.tolist() == box and not hand.refused
+
+
+def test_boxes_of_a_picture_of_another_shape_are_refused(tmp_path):
+    (hand,) = coco(tmp_path / "b.json", [{}], width=640, height=480).hands_on("a.jpg", 480, 640)
+    assert hand.refused == "boxes for 640 x 480 px, the picture has 480 x 640"
+    with pytest.raises(HandtoolError, match="several images the same id"):
+        content = {"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "annotations": []}
+        (tmp_path / "twice.json").write_text(json.dumps(content))
+        BoxesFile(str(tmp_path / "twice.json"))
+
+
+@pytest.mark.parametrize(
+    "told, asked",
+    [
+        ("./pictures/1.jpg", "pictures/1.jpg"),
+        ("pictures\\1.jpg", "x/pictures/1.jpg"),
+        ("/home/bob/pictures/1.jpg", "pictures/1.jpg"),
+        ("pictures/My%20Hand.JPG", "pictures/my hand.jpg"),
+        ("pictures/Ha\u0308nde.jpg", "x/pictures/H\u00e4nde.jpg"),
+        (os.path.abspath("pictures/1.jpg"), "pictures/1.jpg"),
+        ("./films/clip.mp4#12", "films/clip.mp4#12"),
+    ],
+)
+def test_a_picture_is_known_however_its_path_is_written(tmp_path, told, asked):
+    boxes = BoxesFile(
+        str(make_boxes(tmp_path / "b.json", {told: [[1, 2, 3, 4]], "pictures/other.jpg": [[0, 0, 9, 9]]}))
+    )
+    assert [hand.box.tolist() for hand in boxes.hands_on(asked, 99, 99)] == [[1, 2, 4, 6]]
+
+
+def test_a_name_that_could_be_two_pictures_is_neither(tmp_path):
+    names = {"/one/pictures/1.jpg": [[1, 2, 3, 4]], "/two/pictures/1.jpg": [[0, 0, 9, 9]], "A.jpg": [], "a.JPG": []}
+    boxes = BoxesFile(str(make_boxes(tmp_path / "b.json", names)))
+    assert boxes.find("pictures/1.jpg") is None and boxes.find("a.jpg") is None and boxes.find("A.jpg") == "A.jpg"
+
+
 def test_csv_boxes_of_images_and_of_frames_of_videos(tmp_path):
     (tmp_path / "i.csv").write_text(
         "\ufeffscore,image,x0,y0,x1,y1,side\n0.25,a/1.jpg,1,2,30.5,40,Left\n,1.jpg,5,6,7,8,\n", encoding="utf-8"
@@ -120,6 +208,10 @@ def test_csv_boxes_of_images_and_of_frames_of_videos(tmp_path):
         ("b.json", '{"a.jpg": [{"x1": 0.1, "y1": 0.2, "x2": 0.3, "y2": null}]}', "expected numbers"),
         ("b.json", '{"a.jpg": 3}', "neither COCO's json nor 100DOH's"),
         ("b.csv", "", "needed are"),
+        ("b.csv", "x0,y0,x1,y1,image\n1,2,3,4\n", "line 2 has no name of a picture"),
+        ("b.csv", "image,x0,y0,x1,y1\n" + "a" * 200_000 + ",1,1,5,5\n", "field larger than"),
+        ("b.json", "[" * 100_000, "nested too deep"),
+        ("b.json", '{"a.jpg": [{"x1": ' + "9" * 400 + ', "y1": 0, "x2": 1, "y2": 1}]}', "expected numbers"),
     ],
 )
 def test_what_is_wrong_with_a_boxes_file_is_named(tmp_path, name, content, message):
@@ -165,6 +257,8 @@ def test_straightened_pictures_show_points_where_a_pinhole_camera_sees_them(tmp_
         ('{"K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "distortion": [1, 2, 3]}', "3 distortion numbers"),
         ('{"k": 1}', "no K"),
         ("", "neither four numbers nor a json file"),
+        ("[" * 100_000, "neither four numbers nor a json file"),
+        ('{"model": [], "K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}', r"model \[\], expected"),
     ],
 )
 def test_a_camera_file_that_is_none_is_refused(tmp_path, content, message):
