@@ -101,7 +101,8 @@ def test_a_clip_becomes_3d_hands_without_labels(samples, tmp_path):
         off = np.linalg.norm(seen - store.read_column(file, PREDICTIONS.keypoints), axis=-1)
     truth = relative_to(np.array(json.loads(reference.read_text()))[frame])
     assert absolute.all() and np.median(off) < 12, "px of a crop of 224: placed where it is seen"
-    assert 1000 * np.linalg.norm(relative_to(joints) - truth, axis=-1).mean() < 12
+    farthest = {"solutions": 12, "tasks": 20}[find_api().name]  # mm; the reference is the solutions API's
+    assert 1000 * np.linalg.norm(relative_to(joints) - truth, axis=-1).mean() < farthest
 
 
 @pytest.fixture(scope="module")
