@@ -16,7 +16,7 @@ import numpy as np
 from handtool.hands.boxes import iou, larger_side, middle
 from handtool.vision.contracts import LOOKED_AGAIN, Detection
 from handtool.vision.rows import Hand, is_sound
-from handtool.vision.tracks import OpenTrack, Tracks, closeness
+from handtool.vision.tracks import OTHER_SIDE, OpenTrack, Tracks, closeness
 
 HELD_BYTES = 96 * 2**20
 HELD_FRAMES = 32
@@ -24,6 +24,7 @@ MAX_MISSES = 3  # second looks in vain, one after the other: the track is no lon
 NEAR = 0.4  # least overlap with the expected box, or nearness to it, of a hand that is found again
 TWIN_SHARE = 0.3  # mean distance of two hands' landmarks, as a share of their size, below which they are one
 TWIN_IOU = 0.6  # the same by their boxes, where landmarks are missing
+SURE_SHARE, SURE_IOU = 0.15, 0.85  # the same, where even two hands that are followed cannot be so alike
 
 
 @dataclass(eq=False)
@@ -49,17 +50,17 @@ class Sight:
     def bytes(self) -> int:
         return self.image.nbytes + (self.frame.image.nbytes if self.frame.image is not self.image else 0)
 
-    def drop_doubles(self) -> None:
+    def drop_doubles(self, share: float, overlap: float) -> None:
         """Leaves out the hands without a track that are another one of the frame once more: the one with a track, or
         with the higher score, stays."""
         order = sorted(range(len(self.hands)), key=lambda place: (self.tracks[place] < 0, -self.hands[place][0].score))
         stay: list[int] = []
         for place in order:
             known = [self.hands[each][0] for each in stay]
-            if self.tracks[place] >= 0 or find_twin(self.hands[place][0], known) is None:
+            if self.tracks[place] >= 0 or find_twin(self.hands[place][0], known, share, overlap) is None:
                 stay.append(place)
         stay.sort()
-        self.doubles = len(self.hands) - len(stay)
+        self.doubles += len(self.hands) - len(stay)
         self.hands, self.tracks = [self.hands[place] for place in stay], [self.tracks[place] for place in stay]
 
     def add(self, hand: Detection, track: int) -> None:
@@ -76,15 +77,17 @@ def follow(sights: Iterable[Sight], tracks: Tracks, look_again: LookAgain) -> It
     held: deque[Sight] = deque()
     for sight in sights:
         again = sight.again and bool(np.isfinite(sight.time))
+        sight.tracks = [-1] * len(sight.hands)
+        if again:
+            sight.drop_doubles(SURE_SHARE, SURE_IOU)
         sound = [place for place, (hand, _, _) in enumerate(sight.hands) if is_sound(sight.image, hand)]
         numbers, lost = tracks.match(sight.time, [sight.hands[place][0] for place in sound])
-        sight.tracks = [-1] * len(sight.hands)
         for place, number in zip(sound, numbers):
             sight.tracks[place] = number
         if again:
             for track in lost:
                 look_forwards(sight, track, tracks, look_again)
-            sight.drop_doubles()
+            sight.drop_doubles(TWIN_SHARE, TWIN_IOU)
         for place, (hand, _, _) in enumerate(sight.hands):
             if sight.tracks[place] < 0 and is_sound(sight.image, hand):
                 sight.tracks[place] = tracks.begin(sight.time, hand)
@@ -100,7 +103,7 @@ def look_forwards(sight: Sight, track: OpenTrack, tracks: Tracks, look_again: Lo
     """Looks for the hand of a track that has none on this frame."""
     if track.misses >= MAX_MISSES:
         return
-    found = find_near(sight, track.box_at(sight.time), look_again)
+    found = find_near(sight, track.box_at(sight.time), track.side, look_again)
     if found is None:
         track.misses += 1
         return
@@ -124,7 +127,7 @@ def look_backwards(held: deque[Sight], sight: Sight, place: int, tracks: Tracks,
         if not 0 < gap <= tracks.max_gap_s:
             return
         ended = {each for each in earlier.tracks if each >= 0 and tracks.ends.last_time(each) == earlier.time}
-        found = find_near(earlier, hand.box - np.tile(speed * gap, 2), look_again, ended)
+        found = find_near(earlier, hand.box - np.tile(speed * gap, 2), hand.side, look_again, ended)
         if found is None:
             return
         before, twin = found
@@ -138,15 +141,15 @@ def look_backwards(held: deque[Sight], sight: Sight, place: int, tracks: Tracks,
 
 
 def find_near(
-    sight: Sight, box: np.ndarray, look_again: LookAgain, free: Container[int] = (-1,)
+    sight: Sight, box: np.ndarray, side: int, look_again: LookAgain, free: Container[int] = (-1,)
 ) -> tuple[Detection, int | None] | None:
-    """The hand at the expected box: one that was not known, and None; or the twin of one of the frame's hands whose
-    track is `free`, and the place of that. None: there is no such hand."""
+    """The hand at the expected box, rather one of the expected side: one that was not known, and None; or the twin of
+    one of the frame's hands whose track is `free`, and the place of that. None: there is no such hand."""
     for hands in look_again(sight, box):
-        likely = [(likeness(hand.box, box), hand) for hand in hands if is_sound(sight.image, hand)]
-        for near, hand in sorted(likely, key=lambda pair: -pair[0]):
+        near = [hand for hand in hands if is_sound(sight.image, hand) and likeness(hand.box, box) >= NEAR]
+        for hand in sorted(near, key=lambda hand: -likeness(hand.box, box) * (1 if hand.side == side else OTHER_SIDE)):
             twin = find_twin(hand, [each for each, _, _ in sight.hands])
-            if near >= NEAR and (twin is None or sight.tracks[twin] in free):
+            if twin is None or sight.tracks[twin] in free:
                 return hand, twin
     return None
 
@@ -157,15 +160,17 @@ def likeness(box: np.ndarray, expected: np.ndarray) -> float:
     return max(near, float(iou(box, expected))) if near > 0 else 0.0
 
 
-def find_twin(hand: Detection, hands: list[Detection]) -> int | None:
+def find_twin(
+    hand: Detection, hands: list[Detection], share: float = TWIN_SHARE, overlap: float = TWIN_IOU
+) -> int | None:
     """The place of the one among `hands` that is the same hand; None: there is none."""
     for place, other in enumerate(hands):
         if hand.landmarks is not None and other.landmarks is not None:
             size = max(larger_side(hand.box), larger_side(other.box))
             apart = np.linalg.norm(hand.landmarks - other.landmarks, axis=1).mean()
-            same = apart < TWIN_SHARE * size
+            same = apart < share * size
         else:
-            same = iou(hand.box, other.box) > TWIN_IOU
+            same = iou(hand.box, other.box) > overlap
         if same:
             return place
     return None

@@ -161,6 +161,31 @@ def test_a_hand_seen_twice_at_the_first_look_is_there_once():
     assert all(sight.hands[0][0].score == 0.9 for sight in sights)
 
 
+def test_where_one_of_two_hands_is_seen_twice_the_other_is_looked_for():
+    """Both tracks would take the double for theirs."""
+    world = World({"a": still(300, 200), "b": still(345, 200)}, missed=[("b", 5)], frames=10)
+    looks = list(world.first_looks())
+    hand, camera, label = looks[5].hands[0]
+    looks[5].hands.append((Detection(hand.box + (20, 0, 20, 0), RIGHT, 0.6, hand.landmarks + 2), camera, label))
+    sights = list(follow(iter(looks), Tracks(), world.look_again))
+    assert [len(sight.hands) for sight in sights] == [2] * 10 and sights[5].doubles == 1
+    boxes = sorted(hand.box[0] for hand, _, _ in sights[5].hands)
+    assert boxes == [270, 315] and sights[5].hands[1][0].found == LOOKED_AGAIN
+
+
+def test_of_two_hands_at_the_place_of_a_track_the_one_of_its_side_is_taken():
+    """Both are missed on one frame, on which each lies nearer to the other's last place."""
+    world = World(
+        {"left": lambda frame: (300 + 25 * (frame >= 5), 200), "right": lambda frame: (320 - 25 * (frame >= 5), 200)},
+        missed=[("left", 5), ("right", 5)],
+        frames=10,
+    )
+    found = world.follow()
+    for number, name in enumerate(("left", "right")):
+        assert len({track for track, _, _ in found[name].values()}) == 1 and len(found[name]) == 10
+        assert {side for _, side, _ in found[name].values()} == {number}
+
+
 def test_hands_of_images_and_known_hands_are_left_as_they_are():
     hand = Detection(np.array([10.0, 10, 60, 60]))
     for time, again in ((np.nan, True), (0.0, False)):
