@@ -110,9 +110,6 @@ def look_forwards(sight: Sight, track: OpenTrack, tracks: Tracks, look_again: Lo
     hand, place = found
     if place is None:
         sight.add(hand, track.number)
-    elif sight.tracks[place] >= 0:  # it is another's
-        track.misses += 1
-        return
     else:  # it was on the frame, too far away to be linked
         sight.tracks[place], hand = track.number, sight.hands[place][0]
     tracks.go_on(track, sight.time, hand)
@@ -126,7 +123,7 @@ def look_backwards(held: deque[Sight], sight: Sight, place: int, tracks: Tracks,
         gap = later.time - earlier.time
         if not 0 < gap <= tracks.max_gap_s:
             return
-        ended = {each for each in earlier.tracks if each >= 0 and tracks.ends.last_time(each) == earlier.time}
+        ended = {each for each in earlier.tracks if each >= 0 and tracks.ends.has_ended(each, earlier.time)}
         found = find_near(earlier, hand.box - np.tile(speed * gap, 2), hand.side, look_again, ended)
         if found is None:
             return

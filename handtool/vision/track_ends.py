@@ -24,10 +24,12 @@ class TrackEnds:
         self.numbers = array("d")
         self.sightings = array("q")
         self.earlier = array("q")  # of each track: an earlier one that is the same hand, or itself
+        self.continued = bytearray()  # whether another track goes on from it
 
     def begin(self, time: float, box: np.ndarray) -> int:
         self.earlier.append(len(self.earlier))
         self.sightings.append(1)
+        self.continued.append(False)
         self.numbers.extend([time, *box, time, *box])
         return len(self.earlier) - 1
 
@@ -37,11 +39,14 @@ class TrackEnds:
         self.numbers[at : at + 5] = array("d", [time, *box])
         self.sightings[track] += 1
 
-    def last_time(self, track: int) -> float:
-        return self.numbers[NUMBERS * track + LAST]
+    def has_ended(self, track: int, time: float) -> bool:
+        """Whether its last sighting was at that time, s, and nothing goes on from it."""
+        return self.numbers[NUMBERS * track + LAST] == time and not self.continued[track]
 
-    def unite(self, track: int, other: int) -> None:
-        one, two = self.first_of(track), self.first_of(other)
+    def unite(self, track: int, later: int) -> None:
+        """`later` goes on from `track`."""
+        self.continued[track] = True
+        one, two = self.first_of(track), self.first_of(later)
         self.earlier[max(one, two)] = min(one, two)
 
     def first_of(self, track: int) -> int:

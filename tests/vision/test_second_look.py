@@ -173,6 +173,23 @@ def test_where_one_of_two_hands_is_seen_twice_the_other_is_looked_for():
     assert boxes == [270, 315] and sights[5].hands[1][0].found == LOOKED_AGAIN
 
 
+def test_two_hands_do_not_go_on_from_the_same_track():
+    """Both begin at once, and the second look takes the hand before them for either."""
+    first = Detection(np.array([270.0, 170, 330, 230]), LEFT)
+    two = [Detection(first.box + (x, 0, x, 0), LEFT) for x in (-31, 31)]
+    sights = [
+        Sight(
+            SimpleNamespace(image=IMAGE, time=time), IMAGE, np.eye(3), [(hand, np.eye(3), {}) for hand in hands], True
+        )
+        for time, hands in ((0.0, [first]), (0.23, two))
+    ]
+    tracks = Tracks()
+    tracks.match = lambda time, hands: ([-1] * len(hands), [])
+    list(follow(iter(sights), tracks, lambda sight, box: [[first]]))
+    assert sights[0].tracks == [0] and sights[1].tracks == [1, 2]
+    assert tracks.ends.first_of(1) == 0 and tracks.ends.first_of(2) == 2 and len(sights[0].hands) == 1
+
+
 def test_of_two_hands_at_the_place_of_a_track_the_one_of_its_side_is_taken():
     """Both are missed on one frame, on which each lies nearer to the other's last place."""
     world = World(
