@@ -7,6 +7,7 @@ processes anyway.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
@@ -73,11 +74,14 @@ def read_container(container, video: Video, sampling: Sampling, tally: Tally) ->
     context = stream.codec_context
     stated, colorspace = context.color_trc, context.colorspace  # decoders of HEVC forget what only the container says
 
-    def show(frame: av.VideoFrame) -> np.ndarray:
-        transfer = context.color_trc
+    # what the container says stays; what the pictures say may change (broadcasts)
+    overruled = stream.sample_aspect_ratio != context.sample_aspect_ratio
+
+    def show(frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
+        transfer = getattr(frame, "color_trc", context.color_trc)  # PyAV 12 knows the stream's only
         if transfer == UNSPECIFIED and stated in NAMES:
             transfer, frame.colorspace = stated, colorspace
-        return as_shown(frame, stream.sample_aspect_ratio, transfer, tally.note)
+        return as_shown(frame, stream.sample_aspect_ratio if overruled else aspect, transfer, tally.note)
 
     focal, name = focal_of_video(container.metadata, stream.metadata), Path(video.path).as_posix()
     for frame in keep_sampled(decode(container, stream, tally), show, name, sampling, tally):
@@ -105,8 +109,8 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.VideoFrame]]:
-    """(number, time s from the start of the stream, frame) of every whole frame.
+def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.VideoFrame, Fraction | None]]:
+    """(number, time s from the start of the stream, frame, width / height of its pixels) of every whole frame.
 
     A packet that the decoder refuses is skipped, a broken container ends the video.
     """
@@ -142,7 +146,7 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.Vid
                 tally.failed[DAMAGED] += 1
             else:
                 tally.decoded += 1
-                yield number, time, frame
+                yield number, time, frame, stream.codec_context.sample_aspect_ratio
             number += 1
         if packet is None or packet.size == 0:
             return
@@ -169,10 +173,10 @@ class Ticks:
 
 
 def keep_sampled(frames, show: Callable, name: str, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
-    """frames: (number, time s, frame) each, in order. show: gives the picture of one. Returns those that are kept or
+    """frames: as `decode` gives them. show: gives the picture of a frame and its aspect. Returns those that are kept or
     followed."""
     kept, followed = Ticks(sampling.fps, sampling.every), Ticks(sampling.track_fps)
-    for before, (number, time, frame), after in with_neighbours(frames):
+    for before, (number, time, frame, aspect), after in with_neighbours(frames):
         is_kept = kept.meets(number, time)
         is_followed = sampling.track_fps > 0 and followed.meets(number, time)
         if not is_kept and not is_followed:
@@ -181,7 +185,7 @@ def keep_sampled(frames, show: Callable, name: str, sampling: Sampling, tally: T
             if frame.interlaced_frame:
                 tally.note("interlaced, deinterlaced")
                 frame = deinterlace(like(before, frame), frame, like(after, frame))
-            image = show(frame)
+            image = show(frame, aspect)
         except (av.FFmpegError, ValueError):
             tally.failed["frames in a pixel format that cannot be converted"] += 1
             tally.decoded -= 1

@@ -195,3 +195,14 @@ def test_hdr_that_only_the_container_states_is_tone_mapped(tmp_path):
     path.write_bytes(grown)
     frames, tally = read_all(path)
     assert np.abs(np.median(frames[1].image) - 230) <= 4 and list(tally.notes) == ["HDR (HLG), tone-mapped to BT.709"]
+
+
+def test_an_aspect_that_changes_along_a_broadcast_is_followed(tmp_path):
+    options = {"crf": "4", "bf": "0"}
+    parts = [
+        write_film(tmp_path / f"{name}.ts", [picture(0, 1)] * 5, options=options, aspect=aspect).read_bytes()
+        for name, aspect in (("a", "4/3"), ("b", "2/1"))
+    ]
+    (tmp_path / "c.ts").write_bytes(b"".join(parts))
+    frames, _ = read_all(tmp_path / "c.ts")
+    assert [frame.image.shape[1] for frame in frames] == [128] * 5 + [192] * 5
