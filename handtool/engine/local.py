@@ -23,6 +23,7 @@ from handtool.own_time import OwnTime
 Heartbeat = Callable[[], None]
 Work = Callable[[Any, Heartbeat], Iterable[Any]]  # item, heartbeat -> results, one after the other
 HEARTBEAT_S = 1.0
+MAX_IMAGE_PIXELS = 1 << 27  # that OpenCV decodes in a worker, where the environment does not say it; they take 1 GB
 NO_MEMORY = "not enough memory for it"
 LOST = ("its process", "no new frame", "not enough memory")  # how the reasons of `lost` begin
 TIMEOUT_FACTOR_AT_START = 5  # opening a detector may take this many times as long as a frame
@@ -121,6 +122,7 @@ def start_worker(open_work: Callable[..., Work], arguments: tuple) -> Worker:
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=run_worker, args=(theirs, open_work, arguments), daemon=True)
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
     with one_thread_per_worker():
         process.start()
     theirs.close()

@@ -20,7 +20,7 @@ DECODERS = {  # type of the item: its configuration, decoders of FFmpeg
     "hvc1": ("hvcC", ("hevc",)),
     "av01": ("av1C", ("libdav1d", "libaom-av1")),
 }
-MAX_PIXELS = 1 << 28  # of a picture
+MAX_PIXELS = 1 << 27  # of a picture
 MAX_DEPTH = 4  # pictures made of pictures
 
 

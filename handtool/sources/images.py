@@ -131,6 +131,7 @@ def decode_image(data: bytes, note: Note) -> np.ndarray:
         raise
     except BadHeif as bad:
         raise BadImage(str(bad)) from None
-    except Exception:  # whatever a damaged file makes a decoder raise
-        pass
+    except Exception as error:  # whatever a damaged file makes a decoder raise
+        if "MAX_IMAGE_PIXELS" in str(error):
+            raise BadImage("images of too many pixels (set OPENCV_IO_MAX_IMAGE_PIXELS to read them)") from None
     raise BadImage("images that cannot be decoded")

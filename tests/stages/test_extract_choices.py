@@ -3,6 +3,8 @@ with it."""
 
 import os
 import signal
+import struct
+import zlib
 from collections.abc import Iterator
 
 import cv2
@@ -274,3 +276,15 @@ def test_the_report_says_of_which_videos_the_pictures_were_changed_and_boxes_are
         assert read_column(file, VIDEOS.width).tolist() == [170, 96]
     ys, xs = np.nonzero(crop > 150)
     assert abs(np.ptp(xs) - np.ptp(ys)) <= 2 and abs(xs.mean() - 44.5) <= 2 and abs(ys.mean() - 44.5) <= 2
+
+
+def test_a_small_file_of_very_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+    """A PNG that states 12,000 x 12,000 pixels."""
+    write_image(tmp_path / "f" / "a.png", picture(0, 1))
+    data = bytearray((tmp_path / "f" / "a.png").read_bytes())
+    data[16:24] = struct.pack(">II", 12000, 12000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "f" / "b.png").write_bytes(data)
+    report = run_stage(extract, [tmp_path / "f"], tmp_path / "c.h5", ExtractConfig(whole=True, **ONE))
+    (reason,) = reasons(report, "frames")["failed"]
+    assert reason.startswith("images of too many pixels") and reasons(report, "hands")["done"] == 1
