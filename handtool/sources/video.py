@@ -29,6 +29,8 @@ DOLBY_ALONE = ("dvh1", "dvhe", "dav1", "dva1", "dvav")  # codec tags of Dolby Vi
 UNSPECIFIED = 2  # AVCOL_TRC_UNSPECIFIED
 REFUSED = "packets refused by the decoder"
 MISSING_S = 1.0  # of what a file states; less may be the last frame's own length, or sound that goes on
+# the texts of a file may be in any encoding, which PyAV before 19 has to be told
+ANY_TEXT: dict = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg takes it for raw streams
 
 
@@ -39,8 +41,7 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
     if tally.problem:
         return
     try:
-        # its texts may be in any encoding
-        container = av.open(f"file:{video.path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(f"file:{video.path}", options={"protocol_whitelist": "file"}, **ANY_TEXT)
     except Exception as error:
         if is_ours(error):
             raise
