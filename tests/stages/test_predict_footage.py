@@ -122,7 +122,7 @@ def test_a_run_killed_while_it_predicts_does_not_look_for_the_hands_again(
 
 
 def test_footage_without_hands_and_a_file_that_is_no_pose_model_are_one_line(tmp_path, footage, pose_path):
-    with pytest.raises(HandtoolError, match="no hands in 2 videos"):
+    with pytest.raises(HandtoolError, match="none.json is on one of the 15 pictures"):
         run(
             footage[0],
             make_boxes(tmp_path / "none.json", {"other.mp4#0": [[1, 1, 9, 9]]}),
