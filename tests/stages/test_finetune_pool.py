@@ -56,7 +56,7 @@ def test_the_pool_trains_beside_the_labels_and_is_counted(labelled, pool, tmp_pa
 @pytest.mark.parametrize("head", HEADS)
 def test_every_option_of_the_pool_changes_the_training(labelled, pool, tmp_path, head):
     curves = {}
-    changes = [{}, {"pool_share": 0.25}, {"pool_weight": 0.2}, {"pool_depth_weight": 0.0}, {"pool_weight": 0.0}]
+    changes = [{}, {"pool_share": 0.25}, {"pool_weight": 0.2}, {"pool_depth_weight": 1.0}, {"pool_weight": 0.0}]
     for number, change in enumerate(changes):
         run(labelled, tmp_path / f"{number}.h5", head=head, pool=str(pool), batch_size=8, steps=3, **change)
         assert curves.setdefault(tuple(curve_of(tmp_path / f"{number}.h5")), change) is change
