@@ -77,8 +77,8 @@ def test_another_plan_is_another_result(pairs, labelled):
 
 
 def test_a_stage_whose_result_never_changed_has_the_fingerprint_of_0_1_0():
-    step = store.Record("handtool keypoints", {"min_score": 0.5, "workers": 3}, [store.Input("c.h5", 9, "some-uuid")])
-    old = json.dumps(["handtool keypoints", {"min_score": 0.5}, ["some-uuid"]], sort_keys=True)
+    step = store.Record("handtool embed", {"min_score": 0.5, "workers": 3}, [store.Input("c.h5", 9, "some-uuid")])
+    old = json.dumps(["handtool embed", {"min_score": 0.5}, ["some-uuid"]], sort_keys=True)
     assert step.result == 1 and step.fingerprint == hashlib.sha256(old.encode()).hexdigest()
 
 
