@@ -137,7 +137,8 @@ def trembling(motion: Motion) -> str:
     """How much still hands tremble, before and after smoothing: as the step that smoothed them counted it, else as
     `predict --smooth` would leave it."""
     if motion.smoothing and not motion.counted:
-        return '<p class="faint">The joints are smoothed; how much they trembled before is not recorded.</p>'
+        unknown = "no hand was still, so it is not known by how much (nor where a version before 0.3.0 did it)"
+        return f'<p class="faint">The joints are smoothed; {unknown}.</p>'
     if motion.smoothing and motion.counted:
         before, after = motion.counted["before"], motion.counted["after"]
         settings, kind = json.loads(motion.smoothing), "as predict --smooth applied it"
