@@ -371,7 +371,7 @@ def test_trembling_is_told_as_the_smoothing_step_counted_it_or_as_it_would_be(tm
     part = motion_of(make_motion(tmp_path / "smooth.h5", settings, {"still_hands": counted}))
     assert all(f">{mm}<" in part for mm in ("4.5", "2.25", "1.125", "0.75"))
     assert "40 frames. One-Euro filter at 1 Hz + 30 Hz per m/s, as predict --smooth applied it" in part
-    assert "is not recorded" in motion_of(make_motion(tmp_path / "old.h5", settings))
+    assert "not known by how much" in motion_of(make_motion(tmp_path / "old.h5", settings))
     assert "as predict --smooth would apply it" in motion_of(make_motion(tmp_path / "raw.h5"))
 
 
