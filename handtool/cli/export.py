@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
@@ -19,6 +19,10 @@ from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
 from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.progress import Progress
+
+if TYPE_CHECKING:
+    from handtool.store import File
 
 ALIASES = {"pt": "pth"}
 ZIPPED = ("freihand", "ho3d")  # what their servers take
@@ -84,7 +88,6 @@ def export(
     Example: handtool export pairs.h5 -o pairs.csv
     Example: handtool export predictions.h5 --format freihand -o pred.zip
     """
-    from handtool.stages.export import export as stage
     from handtool.store import refuse_closed, refuse_terminal
 
     config = ExportConfig(choose_format(output, format), table, pixels)
@@ -95,11 +98,25 @@ def export(
         refuse_closed() if is_text else refuse_terminal(config.format, "cat > FILE")
     with contextlib.ExitStack() as stack:
         [file] = stack.enter_context(open_sources([source]))
-        refuse_own_input(target, [file])
-        temporary = stack.enter_context(temporary_file(target))
-        report = stage(file, temporary, config, bars(stack), template=read_path(template))
-        kept = publish_export(temporary, target, force)
+        report, kept = write(file, target, config, force, bars(stack), read_path(template))
     print_report(report, target, up_to_date=kept)
+
+
+def write(
+    file: "File",
+    target: Path | None,
+    config: ExportConfig,
+    force: bool,
+    progress: Progress,
+    template: Path | None = None,
+) -> tuple[dict, bool]:
+    """The report, and whether the same bytes were there already."""
+    from handtool.stages.export import export as stage
+
+    refuse_own_input(target, [file])
+    with temporary_file(target) as temporary:
+        report = stage(file, temporary, config, progress, template=template)
+        return report, publish_export(temporary, target, force)
 
 
 def choose_format(output: str, named: FormatName | None) -> str:

@@ -51,6 +51,7 @@ def needs_detector(values: Values) -> bool:
 EFFECTS = (
     COMMON
     | always("model", "bone", "smooth", "workers")
+    | only("film table", writes_file, "without a file to write", "-o FILE")
     | only("flip batch_size precision", lambda v: not knows_3d(v.model), "with an estimator", "--model pose.h5")
     | only(
         "device",
@@ -146,6 +147,12 @@ def predict(
     device: Device = PredictConfig.device,
     workers: Workers = PredictConfig.workers,
     output: Output = "-",
+    film: option(
+        Path | None, "--show FILE", "Also draw the hands into the videos: an mp4, as show --video does."
+    ) = None,
+    table: option(
+        Path | None, "--export FILE", "Also write the predictions as a table: .csv, .json or .npz, as export does."
+    ) = None,
     moved: Moved = None,
     force: Force = False,
     restart: Restart = False,
@@ -156,6 +163,8 @@ def predict(
     In videos and images it first finds and crops the hands, as extract does, and keeps the crops in the output, with
     time, track and side of each. There the same command continues after an interruption (not with -o -).
 
+    Example: handtool predict clip.mp4 --model mediapipe -o hands.h5 --show overlay.mp4 --export hands.csv
+
     Example: handtool predict crops.h5 --model pose.h5 -o predictions.h5
     """
     sources = sources or ["-"]
@@ -165,28 +174,30 @@ def predict(
             "which model? mediapipe knows 3D without labels; finetune makes a pose model from labelled hands",
             hint="add --model mediapipe, or --model pose.h5",
         )
-    if knows_3d(model):
-        return run_estimator(filmed, locals())
+    from handtool.cli.beside import check_names, make_beside
+
+    check_names(film, table)
+    run_estimator(filmed, locals()) if knows_3d(model) else run_model(filmed, locals())
+    make_beside(output, film, table, force)
+
+
+def run_model(filmed: bool, values: dict) -> dict:
+    """The command with a pose model. values: its parameters."""
     from handtool.cli.printing import lay_out_videos
     from handtool.stages.predict import check_machine
 
-    shared = {"force": force, "check": lambda: check_machine(config)}
+    chosen = Values(**values)
+    shared = {"force": chosen.force, "check": lambda: check_machine(config)}
     if not filmed:
-        config = make_config(PredictConfig, locals())
-        return run_stage(predict_crops, sources, output, config, extra={"model": model}, **shared)
-    detector, file = name_and_file("--detector", detector, None, DETECTORS)
-    config = make_config(PredictFootageConfig, locals(), every=None if fps else PredictFootageConfig.every)
-    run_stage(
-        predict_footage,
-        sources,
-        output,
-        config,
-        restart=restart,
-        raw=True,
-        extra={"model": model, "boxes": boxes, "lens": footage.find_lens(camera), "detector": file},
-        table=lay_out_videos,
-        **shared,
-    )
+        config = make_config(PredictConfig, values)
+        return run_stage(predict_crops, chosen.sources, chosen.output, config, extra={"model": chosen.model}, **shared)
+    detector, file = name_and_file("--detector", chosen.detector, None, DETECTORS)
+    every = None if chosen.fps else PredictFootageConfig.every
+    config = make_config(PredictFootageConfig, values, detector=detector, every=every)
+    lens = footage.find_lens(chosen.camera)
+    extra = {"model": chosen.model, "boxes": chosen.boxes, "lens": lens, "detector": file}
+    shared |= {"restart": chosen.restart, "raw": True, "table": lay_out_videos}
+    return run_stage(predict_footage, chosen.sources, chosen.output, config, extra=extra, **shared)
 
 
 def run_estimator(filmed: bool, values: dict) -> dict:

@@ -126,6 +126,8 @@ predict: --min-score 0.2      | images --whole                        | images -
 predict: --onnx size=320      | images                                | images --detector hands.onnx
 predict: --track-fps 30       | a.mp4                                 | a.mp4 --fps 10
 predict: --restart            | c.h5 --model m.h5 -o p.h5             | c.h5 --model mediapipe -o p.h5
+predict: --show a.mp4         | a.mp4                                 | a.mp4 -o p.h5
+predict: --export a.csv       | c.h5                                  | c.h5 -o p.h5
 show: --kind crops            | c.h5                                  | c.h5 --video -o a.mp4
 show: --order video           | c.h5 --kind pairs -o a.png            | c.h5 -o a.png
 show: --rows 2                | c.h5 --kind curve -o a.png            | c.h5 --kind pairs -o a.png

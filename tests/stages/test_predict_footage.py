@@ -1,6 +1,7 @@
 """predict on videos and images: what extract and then predict would say, in one file, with every hand on its way
 through time."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,22 @@ def test_the_command_thins_by_time_and_knows_footage_from_crops(tmp_path, footag
     assert handtool("predict", "gone.mp4", "--model", pose_path, "-o", "q.h5").stderr.startswith(
         "handtool predict: gone.mp4 does not exist"
     )
+
+
+def test_film_and_table_are_made_beside_the_file_as_show_and_export_make_them(handtool, tmp_path, footage, pose_path):
+    given = ["predict", footage[0], "--boxes", footage[1], "--model", pose_path, "--device", "cpu", "-o", "p.h5"]
+    beside = ["--show", "p.mp4", "--export", "p.csv"]
+    done = handtool(*given, *beside)
+    assert done.returncode == 0 and "p.mp4 is made" in done.stderr, done.stderr
+    assert handtool("export", "p.h5", "-o", "again.csv").returncode == 0
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
+    film = (tmp_path / "p.mp4").read_bytes()
+    shown = handtool("show", "p.h5", "--video", "-o", "p.mp4")
+    assert shown.returncode == 0 and "up to date" in shown.stderr
+    (tmp_path / "p.csv").unlink()
+    again = handtool(*given, *beside, "--json")
+    assert again.returncode == 0 and json.loads(again.stdout)["up_to_date"] and (tmp_path / "p.csv").exists()
+    assert (tmp_path / "p.mp4").read_bytes() == film
+    for wrong in (["--show", "p.avi"], ["--export", "p.txt"]):
+        assert handtool(*given, *wrong).returncode == 2
+    assert handtool(*given[:-1], "-", "--show", "p.mp4").returncode == 2
