@@ -74,18 +74,19 @@ trap '[ -z "$others" ] || kill "$others" 2> /dev/null || true; [ $# -gt 0 ] || r
 
 export HANDTOOL_CACHE=$folder/cache
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 -d "$folder" mediapipe==0.10.21
-install newest test,onnx,datasets,mediapipe
-"$folder/newest/bin/python" tests/assembling.py "$folder"/mediapipe-0.10.21-*.whl "$HANDTOOL_CACHE/hand_landmarker.task"
+task=$HANDTOOL_CACHE/hand_landmarker.task
 
 of_mediapipe=(tests/vision/test_mediapipe.py tests/synth/test_synth_mediapipe.py tests/stages/test_doctor.py -m mediapipe)
 test_others() {
     if "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
         install solutions test,mediapipe-solutions
+        until [ -e "$task" ]; do sleep 1; done
         "$folder/solutions/bin/pytest" "${of_mediapipe[@]}"
         "$folder/solutions/bin/pytest" tests/{store,hands,search} tests/stages/test_{embed,mine}.py # numpy < 2
     else
         echo "MediaPipe 0.10.21 needs Python < 3.13: its tests are left out"
     fi
+    until [ -e "$task" ]; do sleep 1; done
     newer=$(find_newer)
     if [ -n "$newer" ]; then
         "$newer" -m venv "$folder/newer"
@@ -97,6 +98,8 @@ test_others() {
 test_others > "$folder/others.log" 2>&1 &
 others=$!
 failed=0
+install newest test,onnx,datasets,mediapipe # keeps one core busy: the other environments are begun before
+"$folder/newest/bin/python" tests/assembling.py "$folder"/mediapipe-0.10.21-*.whl "$task"
 check "$folder/newest/bin/python" && "$folder/newest/bin/pytest" "${parallel[@]}" tests || failed=$?
 wait "$others" || failed=$?
 others=

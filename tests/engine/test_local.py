@@ -84,7 +84,7 @@ def test_a_pool_that_is_stopped_for_longer_than_the_timeout_loses_nothing(tmp_pa
         "from test_local import run\n"
         "if __name__ == '__main__':\n"
         "    print('begun', flush=True)\n"
-        "    print(run(['heartbeat', 'heartbeat'], timeout_s=2.5)[1:])\n"
+        "    print(run(['heartbeat', 'heartbeat'], timeout_s=1.5)[1:])\n"
     )
     (tmp_path / "pool.py").write_text(code)
     paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
@@ -92,12 +92,12 @@ def test_a_pool_that_is_stopped_for_longer_than_the_timeout_loses_nothing(tmp_pa
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     pool = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     assert pool.stdout.readline() == "begun\n"
-    time.sleep(1.5)
+    time.sleep(1)
     for _ in range(2):
         os.killpg(pool.pid, signal.SIGSTOP)
-        time.sleep(5)
+        time.sleep(3.5)
         os.killpg(pool.pid, signal.SIGCONT)
-        time.sleep(0.7)
+        time.sleep(0.5)
     assert pool.communicate(timeout=60)[0] == "({}, {0, 1})\n"
 
 
