@@ -15,9 +15,11 @@ check() { # check PYTHON
     "$1" -m ruff check handtool tests examples && "$1" -m ruff format --check handtool tests examples && "$1" -m mypy
 }
 
-install() { # install NAME EXTRAS
+install() { # install NAME EXTRAS, from a copy: two builds in one folder would mix their files
+    mkdir -p "$folder/source/$1"
+    cp -r pyproject.toml README.md handtool "$folder/source/$1"
     "$python" -m venv "$folder/$1"
-    "$folder/$1/bin/pip" install --quiet --disable-pip-version-check ".[$2]"
+    "$folder/$1/bin/pip" install --quiet --disable-pip-version-check "$folder/source/$1[$2]"
     "$folder/$1/bin/handtool" doctor
 }
 
