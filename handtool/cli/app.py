@@ -25,7 +25,7 @@ VERBS = {  # in pipeline order, each with its line in the list of commands
 HELP = {"help_option_names": ["-h", "--help"]}
 HELPERS = {
     "synth": "Make labelled hands, or videos of them, from nothing.",
-    "predict": "Predict a 3D pose for every crop.",
+    "predict": "Predict the 3D pose of every hand, of crops or of videos.",
     "show": "Draw what a file holds: sheets, maps, curves, or a film.",
     "report": "Put files together on one HTML page.",
     "info": "Tell what is in a file, and how it was made.",

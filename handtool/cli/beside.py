@@ -7,16 +7,25 @@ from pathlib import Path
 
 from handtool.cli import export, show, state
 from handtool.cli.inputs import open_sources
+from handtool.cli.outputs import refuse_own_input
 from handtool.cli.runner import bars
 from handtool.config import ExportConfig, OverlayConfig
-from handtool.errors import WrongCommand
+from handtool.errors import HandtoolError, WrongCommand
 
 log = logging.getLogger(__name__)
 TABLES = (".csv", ".json", ".npz")
 
 
-def check_names(film: Path | None, table: Path | None) -> None:
-    """WrongCommand for names that say another kind of file, before the work begins."""
+def check_names(film: Path | None, table: Path | None, others: list[str]) -> None:
+    """Before the work begins: WrongCommand for names of another kind of file, or of `others`, the sources and the
+    output; HandtoolError where there is no folder for it."""
+    for path in filter(None, (film, table)):
+        refuse_own_input(path, list(map(Path, others)))
+        if str(path) in others:
+            raise WrongCommand(f"{path} is named twice", hint="choose another name for one of them")
+        if not path.absolute().parent.is_dir():
+            folder = path.absolute().parent
+            raise HandtoolError(f"there is no folder {folder} for {path.name}", hint=f"mkdir -p {folder}")
     if film:
         show.check_ending(str(film), video=True)
     if table and table.suffix.lower() not in TABLES:
@@ -35,7 +44,7 @@ def make_beside(output: str, film: Path | None, table: Path | None, force: bool)
             with acting_as("export"), contextlib.ExitStack() as stack:
                 export.write(file, table, ExportConfig(export.choose_format(str(table), None)), force, bars(stack))
     for made in filter(None, (film, table)):
-        log.info("%s is made of it", made)
+        log.info("%s is made from %s", made, output)
 
 
 @contextlib.contextmanager

@@ -176,7 +176,7 @@ def predict(
         )
     from handtool.cli.beside import check_names, make_beside
 
-    check_names(film, table)
+    check_names(film, table, [*sources, output])
     run_estimator(filmed, locals()) if knows_3d(model) else run_model(filmed, locals())
     make_beside(output, film, table, force)
 

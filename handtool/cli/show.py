@@ -156,6 +156,7 @@ def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], 
     stamps = {video.path: stamp(Path(video.path)) for video in footage if video}
     record = make_record(config, [stamp(file), *stamps.values()], streamed=False)
     path = None if output == "-" else Path(output)
+    refuse_own_input(path, [file, *map(Path, stamps)])
     if path and path.exists() and not force:
         if read_mark(path) != record.fingerprint:
             raise HandtoolError(f"{path} exists, made otherwise or of something else", hint=ANEW)

@@ -193,3 +193,20 @@ def test_film_and_table_are_made_beside_the_file_as_show_and_export_make_them(ha
     for wrong in (["--show", "p.avi"], ["--export", "p.txt"]):
         assert handtool(*given, *wrong).returncode == 2
     assert handtool(*given[:-1], "-", "--show", "p.mp4").returncode == 2
+
+
+def test_a_film_never_takes_the_place_of_its_own_footage(handtool, tmp_path, footage, pose_path):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes((footage[0] / "a.mp4").read_bytes())
+    boxes = make_boxes(tmp_path / "boxes.json", {"clip.mp4#3": [[10, 10, 30, 24]]})
+    given = ["predict", "clip.mp4", "--boxes", boxes, "--model", pose_path, "--device", "cpu", "-o", "p.h5", "--force"]
+    whole = clip.read_bytes()
+    for beside in (["--show", "clip.mp4"], ["--export", "p.h5"], ["--show", "p.h5"]):
+        refused = handtool(*given, *beside)
+        assert refused.returncode == 2, refused.stderr
+    gone = handtool(*given, "--export", "nowhere/p.csv")
+    assert gone.returncode == 1 and "there is no folder" in gone.stderr and not (tmp_path / "p.h5").exists()
+    assert handtool(*given).returncode == 0
+    shown = handtool("show", "p.h5", "--video", "-o", "clip.mp4", "--force")
+    assert shown.returncode == 2 and "clip.mp4 is both input and output" in shown.stderr
+    assert clip.read_bytes() == whole
