@@ -1,6 +1,10 @@
 """Trainings small enough for a test, run as the commands run them, and what they made."""
 
+import itertools
+from contextlib import contextmanager
+
 import numpy as np
+import pytest
 import torch
 from making import record
 from torch import nn
@@ -25,6 +29,25 @@ PRETRAIN_QUICK = {
 }
 FINETUNE_QUICK = PRETRAIN_QUICK | {"head": "regression", "batch_size": 4, "steps": 6}
 TOPK = 3
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL between two writes."""
+
+
+@contextmanager
+def killed_at_save(monkeypatch, number: int):
+    """What runs within dies at its `number`-th checkpoint, before that is written."""
+    saves, save = itertools.count(1), store.Job.save
+
+    def save_or_die(job, name, values, attrs=None):
+        if next(saves) == number:
+            raise Killed
+        save(job, name, values, attrs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(store.Job, "save", save_or_die)
+        yield
 
 
 def add_pairs(source, path):

@@ -129,13 +129,10 @@ def evaluate_model(
     """Score the predictions of the sources, or of a pose model, or of the correction of an estimator."""
     from handtool.stages.correct import apply_correction, find_estimator, resolve_bone
     from handtool.stages.eval import evaluate
-    from handtool.stages.keypoints import find_joints
     from handtool.stages.predict import columns_of_estimate
-    from handtool.store import Record, open_job
 
     def estimate(source: "File") -> tuple[dict, str, str]:
-        with open_job(None, Record("handtool eval", {})) as job:
-            found = find_joints(source, KeypointsConfig(estimator, workers=config.workers), progress, job=job)
+        found = find_at_once(source, KeypointsConfig(estimator, workers=config.workers), progress)
         corrected = apply_correction(source, model, found)
         columns, scale_source = columns_of_estimate(source, corrected, resolve_bone(model, config.bone))
         return columns, model.path.name, scale_source
@@ -155,15 +152,20 @@ def evaluate_estimator(
 ) -> dict:
     """Score what an estimator knows of the hands in 3D. Errors: those of keypoints, predict and eval."""
     from handtool.stages.eval import evaluate
-    from handtool.stages.keypoints import find_joints
     from handtool.stages.predict import columns_of_estimate
-    from handtool.store import Record, open_job
 
     def estimate(source: "File") -> tuple[dict, str, str]:
-        settings = KeypointsConfig(config.estimator, workers=config.workers)
-        with open_job(None, Record("handtool eval", {})) as job:
-            found = find_joints(source, settings, progress, job=job, model=model)
+        found = find_at_once(source, KeypointsConfig(config.estimator, workers=config.workers), progress, model)
         columns, scale_source = columns_of_estimate(source, found, config.bone)
         return columns, config.estimator, scale_source
 
     return evaluate(sources, sink, config, progress, estimate=estimate)
+
+
+def find_at_once(source: "File", settings: KeypointsConfig, progress: Progress, model: Path | None = None) -> dict:
+    """What keypoints.find_joints gives, without a state to continue from."""
+    from handtool.stages.keypoints import find_joints
+    from handtool.store import Record, open_job
+
+    with open_job(None, Record("handtool eval", {})) as job:
+        return find_joints(source, settings, progress, job=job, model=model)

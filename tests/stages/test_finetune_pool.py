@@ -1,12 +1,11 @@
 """Unlabelled hands train beside labelled ones: they are counted, change the result, and leave it repeatable."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 from making import make_file
-from training import TinyEncoder, assert_same_weights, curve_of, run_finetune
+from training import TinyEncoder, assert_same_weights, curve_of, killed_at_save, run_finetune
 
 from handtool import store
 from handtool.config import FinetuneConfig
@@ -62,23 +61,11 @@ def test_every_option_of_the_pool_changes_the_training(labelled, pool, tmp_path,
         assert curves.setdefault(tuple(curve_of(tmp_path / f"{number}.h5")), change) is change
 
 
-class Killed(BaseException):
-    """What stands for SIGKILL between two writes."""
-
-
 @pytest.mark.parametrize("head", HEADS)
 def test_killed_and_run_again_ends_in_the_same_bits(labelled, pool, tmp_path, monkeypatch, head):
     choices = {"head": head, "pool": str(pool), "batch_size": 8, "mirror": 0.3}
     run(labelled, tmp_path / "whole.h5", **choices)
-    saves, save = itertools.count(1), store.Job.save
-
-    def save_or_die(job, name, values, attrs=None):
-        if next(saves) == 2:
-            raise Killed
-        save(job, name, values, attrs)
-
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(store.Job, "save", save_or_die)
+    with killed_at_save(monkeypatch, 2):
         run(labelled, tmp_path / "e.h5", checkpoint_every=2, **choices)
     run(labelled, tmp_path / "e.h5", checkpoint_every=2, **choices)
     assert_same_weights(tmp_path / "e.h5", tmp_path / "whole.h5")

@@ -19,7 +19,7 @@ import torchvision
 from making import SIZE, make_file, record, write_crops, write_videos
 from torch import nn
 from training import PRETRAIN_QUICK as QUICK
-from training import TOPK, add_pairs, curve_of, weights_of
+from training import TOPK, Killed, add_pairs, curve_of, killed_at_save, weights_of
 from training import run_pretrain as run
 
 import handtool as package
@@ -182,10 +182,6 @@ def test_two_runs_of_one_seed_are_one_result_with_any_number_of_workers(pairs, t
     assert_same_result(tmp_path / "again.h5", trained[0])
 
 
-class Killed(BaseException):
-    """What stands for SIGKILL between two writes."""
-
-
 @pytest.mark.parametrize("when, every", [(1, 1), (2, 3), (5, 2), (7, 3), (8, 1)])
 def test_a_run_killed_at_any_step_ends_in_the_same_last_bit(
     pairs, small, trained_small, tmp_path, monkeypatch, when, every
@@ -214,15 +210,7 @@ def test_a_run_killed_at_any_step_ends_in_the_same_last_bit(
 )
 def test_a_run_killed_ends_in_the_same_last_bit_whatever_was_chosen(pairs, small, tmp_path, monkeypatch, choices):
     run(pairs, tmp_path / "whole.h5", **choices)
-    saves, save = itertools.count(1), store.Job.save
-
-    def save_or_die(job, name, values, attrs=None):
-        if next(saves) == 3:
-            raise Killed
-        save(job, name, values, attrs)
-
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(store.Job, "save", save_or_die)
+    with killed_at_save(monkeypatch, 3):
         run(pairs, tmp_path / "e.h5", checkpoint_every=2, **choices)
     run(pairs, tmp_path / "e.h5", checkpoint_every=2, **choices)
     assert_same_result(tmp_path / "e.h5", tmp_path / "whole.h5")
@@ -241,15 +229,7 @@ OURS = [
 def test_our_methods_end_where_they_would_when_killed(known_pairs, small, tmp_path, monkeypatch, choices):
     monkeypatch.setattr(heatmap_head, "WIDTH", 8)
     run(known_pairs, tmp_path / "whole.h5", **choices)
-    saves, save = itertools.count(1), store.Job.save
-
-    def save_or_die(job, name, values, attrs=None):
-        if next(saves) == 3:
-            raise Killed
-        save(job, name, values, attrs)
-
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(store.Job, "save", save_or_die)
+    with killed_at_save(monkeypatch, 3):
         run(known_pairs, tmp_path / "e.h5", checkpoint_every=2, **choices)
     run(known_pairs, tmp_path / "e.h5", checkpoint_every=2, **choices)
     assert weights_of(tmp_path / "e.h5").keys() == weights_of(tmp_path / "whole.h5").keys()

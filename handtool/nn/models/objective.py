@@ -5,6 +5,7 @@ A new objective is a class like `PretrainObjective` or `PoseObjective`: a model,
 and a loss.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 Figures = tuple[Tensor, Tensor]  # the loss, a scalar with gradient, and (F,) the `figures`, without
 
 
-class Objective:
+class Objective(ABC):
     """From the crops of a batch to its loss. `batch`: what the data source of this objective gives with them
     (nn/files/draws.py)."""
 
@@ -27,18 +28,18 @@ class Objective:
         the model itself, or a module around it whose parameters are the model's."""
         self.model, self.network = model, network or model
 
+    @abstractmethod
     def __call__(self, network: nn.Module, batch: Any, crops: Tensor) -> Figures:
         """One forward pass. `network`: self.network, maybe wrapped; crops (A, S, S, 3) uint8 as stored, on the device.
 
         The means of loss and figures over processes must be those of the joined batch, and so must the gradient once
         DDP has averaged it.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def probe_memory(self, images: int) -> Tensor:
         """A scalar whose forward and backward pass need as much memory as a training pass of `images` images (here
         zeros). It is run on fake tensors to estimate the memory of a step."""
-        raise NotImplementedError
 
     def probe_loss_memory(self, items: int) -> Tensor | None:
         """The same for the part whose memory grows with the square of the number of items; None if there is none."""
