@@ -181,7 +181,39 @@ def foreign_zip(path, _):
         archive.writestr("hello.txt", "hello")
 
 
+def flip_a_bit(path, reference):
+    torch.save(dict(reference), path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\3\4", 1000) - 1000] ^= 4  # in the middle of numbers: torch.load reads it in silence
+    path.write_bytes(data)
+
+
+def save_bytearray(path, reference):
+    torch.save({"state_dict": dict(reference), "more": bytearray(10)}, path)
+
+
+def save_old_bytearray(path, reference):
+    torch.save({"state_dict": dict(reference), "more": bytearray(10)}, path, _use_new_zipfile_serialization=False)
+
+
+def save_nothing(path, reference):
+    torch.save({name: value.to("meta") for name, value in reference.items()}, path)
+
+
+def pack_a_bomb(path, _):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("a/data/0", "w") as member:
+            for _ in range(200):
+                member.write(bytes(1 << 20))
+        archive.writestr("a/data.pkl", b"\x80\x02}.")
+
+
 DAMAGED = {
+    "a flipped bit": flip_a_bit,
+    "a bytearray": save_bytearray,
+    "a bytearray, old format": save_old_bytearray,
+    "no numbers": save_nothing,
+    "bomb": pack_a_bomb,
     "cut": cut_file,
     "text": lambda path, _: path.write_text("not weights"),
     "plain pickle": lambda path, _: path.write_bytes(pickle.dumps({"a": np.zeros(3)})),
@@ -195,6 +227,26 @@ def test_a_damaged_or_foreign_file_is_exit_3(damage, reference, tmp_path):
     DAMAGED[damage](tmp_path / "w.pth", reference)
     with pytest.raises(DamagedFile):
         init_encoder(fresh(), tmp_path / "w.pth")
+
+
+def test_weights_that_were_written_without_checksums_load_and_say_so(reference, tmp_path, caplog):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(reference), tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    encoder = fresh()
+    with caplog.at_level("INFO"):
+        init_encoder(encoder, tmp_path / "w.pth")
+    assert_loaded(encoder, reference)
+    assert "without checksums" in caplog.text
+
+
+def test_weights_in_torchs_old_format_load(reference, tmp_path):
+    torch.save(dict(reference), tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    encoder = fresh()
+    init_encoder(encoder, tmp_path / "w.pth")
+    assert_loaded(encoder, reference)
 
 
 def test_a_damaged_safetensors_file_is_exit_3(tmp_path):

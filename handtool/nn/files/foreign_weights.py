@@ -4,16 +4,19 @@ Containers: torch's `.pth` / `.pt` / `.ckpt` (bare, under `state_dict`, Lightnin
 """
 
 import logging
+import mmap
+import os
 import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from handtool import archives
 from handtool.errors import DamagedFile, HandtoolError, first_line
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,10 @@ class InertList:
 
 
 LIST_LIKE = {"collections.deque"}
+ZIP_START = b"PK\3\4"
+OLD_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # before torch 1.6
+BYTEARRAYS = (b"c__builtin__\nbytearray\n", b"cbuiltins\nbytearray\n")
+HINT = "downloaded to its end? make it again: torch.save(model.state_dict(), FILE)"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -72,6 +79,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             break
     items = content.items() if isinstance(content, Mapping) else ()
     tensors = {name: value for name, value in items if isinstance(value, Tensor)}
+    if odd := [name for name, value in tensors.items() if value.device.type != "cpu" or value.layout != torch.strided]:
+        raise DamagedFile(f"{path} holds {odd[0]} without its numbers, or sparse", HINT)
     if not tensors:
         raise HandtoolError(
             f"{path} holds no state dict", hint="save model.state_dict(), bare or under the key 'state_dict'"
@@ -79,8 +88,42 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def check_archive(path: Path) -> None:
+    """Compares the bytes of a torch file with their crc32s, which torch does not. Raises DamagedFile, also for a bomb.
+
+    Nothing to compare have torch's format before 1.6, which is no zip archive, and safetensors.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(OLD_START))
+        if head == OLD_START:
+            return refuse_bytearrays(path, read_all(file))
+    if not head.startswith(ZIP_START):
+        raise DamagedFile(f"{path} is damaged, or not made by torch.save", HINT)
+    with archives.open_zip(path, HINT) as archive:
+        if archives.has_checksums(archive):
+            archives.check_crcs(archive)
+            pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            return refuse_bytearrays(path, b"".join(map(archive.read, pickles)))
+        if any(member.compress_type for member in archive.infolist()):
+            raise DamagedFile(f"{path} is compressed and has no checksums, which torch.save does not write", HINT)
+    log.info("%s was written without checksums: damage in it is not found", path.name)
+    with path.open("rb") as file:
+        refuse_bytearrays(path, read_all(file))
+
+
+def read_all(file: BinaryIO) -> bytes | mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+
+
+def refuse_bytearrays(path: Path, content: bytes | mmap.mmap) -> None:
+    """torch's reader lets a checkpoint make them, of any size."""
+    if any(content.find(name) >= 0 for name in BYTEARRAYS):
+        raise DamagedFile(f"{path} asks for a bytearray, which is no weight", HINT)
+
+
 def load_torch(path: Path) -> object:
     """torch.load(weights_only=True); foreign classes become `Inert` and are listed in the log."""
+    check_archive(path)
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError, OSError):  # torch's format before 1.6 cannot be searched for class names
