@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handtool.bounded import read_bounded, too_large
 from handtool.cli import state
 from handtool.errors import HandtoolError, WrongCommand
 
 if TYPE_CHECKING:
     from handtool.store import File
 
+LARGEST_LIST = 1 << 28  # bytes
 log = logging.getLogger(__name__)
 
 
@@ -68,11 +70,12 @@ def read_list(name: str) -> list[Path]:
     if name == "-" and sys.stdin.isatty():
         hint = f"find videos -type f | handtool {state.command} --list - -o FILE"
         raise WrongCommand("--list - reads the list from standard input", hint=hint)
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        told = f"--list {name} cannot be read: {os.strerror(error.errno).lower()}"
-        raise HandtoolError(told, hint=f"ls -l {name}") from None
+    if name == "-":
+        data = sys.stdin.buffer.read(LARGEST_LIST + 1)
+        if len(data) > LARGEST_LIST:
+            raise too_large("--list -", len(data), LARGEST_LIST)
+    else:
+        data = read_bounded(name, LARGEST_LIST, "line", f"--list {name}")
     if b"\0" in data:
         lines = data.split(b"\0")
     else:

@@ -20,7 +20,6 @@ are not mirrored. `--cameras` chooses by serial, `--subset` by subject (subject-
 """
 
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,11 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from handtool.errors import HandtoolError, WrongCommand
+from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.sources.dataset_choice import choose_some, choose_split
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, read_known
+from handtool.sources.npz import read_npz
 from handtool.sources.yml import read_yml
 
 NAME = "dexycb"
@@ -155,12 +155,12 @@ def read_meta(folder: Path) -> Sequence:
     meta = read_yml(folder / "meta.yml")
     serials, count, sides = (meta.get(key) for key in ("serials", "num_frames", "mano_sides"))
     if not isinstance(count, int) or count < 1 or not isinstance(sides, list) or not sides or sides[0] not in SIDES:
-        raise HandtoolError(
+        raise DamagedFile(
             f"{folder}/meta.yml has num_frames {count!r} and mano_sides {sides!r}, looked for a number and [left] or "
             "[right]"
         )
     if not isinstance(serials, list) or sorted(map(str, serials)) != list(SERIALS):
-        raise HandtoolError(
+        raise DamagedFile(
             f"{folder}/meta.yml has the cameras {serials!r}, looked for {', '.join(SERIALS)}",
             hint="another version of DexYCB?",
         )
@@ -177,7 +177,7 @@ def read_cameras(root: str) -> np.ndarray:
         try:
             fx, fy, x, y = (float(color[key]) for key in ("fx", "fy", "ppx", "ppy"))
         except (TypeError, KeyError, ValueError):
-            raise HandtoolError(f"{path} has {color!r} as color, looked for fx, fy, ppx and ppy in px") from None
+            raise DamagedFile(f"{path} has {color!r} as color, looked for fx, fy, ppx and ppy in px") from None
         matrices.append([[fx, 0, x], [0, fy, y], [0, 0, 1]])
     return np.array(matrices)
 
@@ -206,12 +206,12 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
 def read_label(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """joints (21, 3) m, keypoints (21, 2) px; all -1 where there is no hand. Raises BadLabel."""
     try:
-        with np.load(path, allow_pickle=False) as label:
-            joints, keypoints = (label[name].astype(np.float64) for name in ("joint_3d", "joint_2d"))
-            return joints.reshape(21, 3), keypoints.reshape(21, 2)
-    except OSError as error:
-        raise BadLabel(f"labels not readable ({error.strerror or 'damaged'})") from None
+        label = read_npz(path)
+        joints, keypoints = (label[name].astype(np.float64) for name in ("joint_3d", "joint_2d"))
+        return joints.reshape(21, 3), keypoints.reshape(21, 2)
     except KeyError:
         raise BadLabel("labels without joint_3d and joint_2d") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except (ValueError, DamagedFile):
         raise BadLabel("labels that are damaged") from None
+    except HandtoolError as error:
+        raise BadLabel(f"labels not readable ({error.message.rpartition(': ')[2]})") from None

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handtool.errors import HandtoolError, WrongCommand
+from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.skeleton import RIGHT
 from handtool.sources.dataset_choice import refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
@@ -145,7 +145,5 @@ def read_json(path: Path, name: str) -> np.ndarray:
     """(n, *SHAPES[name]) float64."""
     values = read_numbers(path)
     if not len(np.atleast_1d(values)) or values.shape[1:] != SHAPES[name] or values.ndim == 0:
-        raise HandtoolError(
-            f"{path} holds numbers of shape {values.shape}, expected {('n', *SHAPES[name])}", hint=WHERE
-        )
+        raise DamagedFile(f"{path} holds numbers of shape {values.shape}, expected {('n', *SHAPES[name])}", hint=WHERE)
     return values

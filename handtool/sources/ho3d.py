@@ -31,7 +31,7 @@ from handtool.hands.skeleton import FROM_MANO, RIGHT
 from handtool.sources.dataset_choice import choose_some, missing_error
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, only_a_box, read_known, read_numbers
-from handtool.sources.pickles import read_pickle
+from handtool.sources.pickles import HostilePickle, read_pickle
 
 NAME = "ho3d"
 BOX_SCALE = 1.75  # side of a crop / extent of the keypoints
@@ -99,9 +99,9 @@ def read_list(root: Path, split: str) -> list[str]:
             raise missing_error(needed, f"{split}.txt and {split}/ of HO-3D", WHERE)
     lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     if wrong := [line for line in lines if not LINE.fullmatch(line)]:
-        raise HandtoolError(f"{path} has the line {wrong[0][:80]!r}, looked for SEQUENCE/0000", hint=WHERE)
+        raise DamagedFile(f"{path} has the line {wrong[0][:80]!r}, looked for SEQUENCE/0000", hint=WHERE)
     if not lines:
-        raise HandtoolError(f"{path} has no line", hint="downloaded to its end?")
+        raise DamagedFile(f"{path} has no line", hint="downloaded to its end?")
     if not any((root / split / line.split("/")[0]).is_dir() for line in lines):
         raise missing_error(root / split / lines[0], f"the sequences that {split}.txt names", "unpacked to its end?")
     return lines
@@ -115,7 +115,7 @@ def check_labels(root: Path, split: str, lines: list[str]) -> None:
     label = read_pickle(first)
     if not isinstance(label, dict) or not {"handJoints3D", "camMat"} <= label.keys():
         found = ", ".join(sorted(map(str, label))) if isinstance(label, dict) else type(label).__name__
-        raise HandtoolError(
+        raise DamagedFile(
             f"{first} is no label of HO-3D: looked for handJoints3D and camMat, found {found[:200]}", hint=WHERE
         )
 
@@ -132,7 +132,7 @@ def read_truth(root: Path, count: int) -> np.ndarray | None:
         return None
     truth = read_numbers(path)
     if truth.shape != (count, 21, 3):
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path} holds numbers of shape {truth.shape}, evaluation.txt has {count} lines of (21, 3)",
             hint="of the other version?",
         )
@@ -160,7 +160,7 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
 
 
 def read_label(path: Path) -> dict[str, np.ndarray | None]:
-    """handJoints3D, camMat and handBoundingBox, None where missing. Raises BadLabel, or DamagedFile for what is not."""
+    """handJoints3D, camMat and handBoundingBox, None where missing. Raises BadLabel; HostilePickle for what is not."""
     try:
         label = read_pickle(path)
         return {
@@ -169,7 +169,7 @@ def read_label(path: Path) -> dict[str, np.ndarray | None]:
         }
     except OSError as error:
         raise BadLabel(f"labels not readable ({error.strerror})") from None
-    except DamagedFile:
+    except HostilePickle:
         raise
     except (HandtoolError, AttributeError, TypeError, ValueError):
         raise BadLabel("labels that are damaged") from None

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from handtool.errors import HandtoolError, WrongCommand
+from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.boxes import enlarge
 from handtool.sources.dataset_choice import choose_some, choose_split, missing_error
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
@@ -168,7 +168,7 @@ def read_ids(folder: Path, split: str, subset: str) -> np.ndarray:
     try:
         return np.array(path.read_text().split(), np.int64)
     except ValueError:
-        raise HandtoolError(f"{path} is not a list of numbers, one a line") from None
+        raise DamagedFile(f"{path} is not a list of numbers, one a line") from None
 
 
 @dataclass(frozen=True)

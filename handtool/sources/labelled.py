@@ -21,20 +21,20 @@ Joints: 0 wrist, 1-4 thumb from palm to tip, 5-8 index, 9-12 middle, 13-16 ring,
 either one object with these columns as lists, or a list of objects, one per hand, with these names; null = not known.
 """
 
-import json
 import os
-import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool import bounded
+from handtool.errors import DamagedFile
 from handtool.hands.camera import project
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import Sample, read_known
+from handtool.sources.npz import read_npz
 
 NAMES = ("labels.npz", "labels.json")
 NEEDED = ("image", "K", "joints_m", "side")
@@ -45,7 +45,7 @@ BONE_RANGE_M = (0.01, 0.3)  # wrist to middle MCP of any hand, doll to giant: ou
 
 
 def find_labelled(path: Path, name: str) -> list[Video]:
-    """The videos of a labelled set, in the order of their first row. Raises HandtoolError for another format."""
+    """The videos of a labelled set, in the order of their first row. Raises DamagedFile for another format."""
     columns = read_labels(str(path))
     count = len(columns["image"])
     footage = columns.get("video", np.full(count, ""))
@@ -102,44 +102,31 @@ def known_hand(columns: dict[str, np.ndarray], row: int) -> KnownHand:
 
 @lru_cache(maxsize=4)
 def read_labels(path: str) -> dict[str, np.ndarray]:
-    """The checked columns of a labels file. Raises HandtoolError, which names column, row and what was expected."""
-    columns = read_npz(path) if path.endswith(".npz") else read_json(path)
+    """The checked columns of a labels file. Raises DamagedFile, which names column, row and what was expected."""
+    columns = read_npz(Path(path)) if path.endswith(".npz") else read_json(path)
     missing = [name for name in NEEDED if name not in columns]
     if missing:
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path} has no {', '.join(missing)}; it has {', '.join(sorted(columns)) or 'nothing'}",
             hint="the format is described by: python -c 'import handtool.sources.labelled as l; help(l)'",
         )
     count = len(np.atleast_1d(columns["image"]))
     if not count:
-        raise HandtoolError(f"{path} has no rows")
+        raise DamagedFile(f"{path} has no rows")
     checked = {name: check_column(path, name, columns[name], count) for name in (*NEEDED, *OPTIONAL) if name in columns}
     check_values(path, checked)
     return checked
 
 
-def read_npz(path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise HandtoolError(
-            f"{path} cannot be read: {error}", hint="np.savez(path, image=…, K=…, joints_m=…, side=…), no object arrays"
-        ) from None
-
-
 def read_json(path: str) -> dict[str, np.ndarray]:
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HandtoolError(f"{path} cannot be read: {error}") from None
+    content = bounded.read_json(path)
     if isinstance(content, list):
         if not all(isinstance(hand, dict) for hand in content):
-            raise HandtoolError(f"{path} is a list, but not of objects, one per hand")
+            raise DamagedFile(f"{path} is a list, but not of objects, one per hand")
         names = sorted({name for hand in content for name in hand})
         content = {name: [hand.get(name) for hand in content] for name in names}
     if not isinstance(content, dict):
-        raise HandtoolError(f"{path} is neither an object of columns nor a list of objects, one per hand")
+        raise DamagedFile(f"{path} is neither an object of columns nor a list of objects, one per hand")
     return {name: json_column(path, name, values) for name, values in content.items() if name in NEEDED + OPTIONAL}
 
 
@@ -151,8 +138,8 @@ def json_column(path: str, name: str, values) -> np.ndarray:
     filler = np.full(SHAPES[name], np.nan).tolist()
     try:
         return np.array([filler if value is None else value for value in rows], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise HandtoolError(f"{path}: {name} is not numbers of shape {('N', *SHAPES[name])} throughout") from None
+    except (TypeError, ValueError, OverflowError):
+        raise DamagedFile(f"{path}: {name} is not numbers of shape {('N', *SHAPES[name])} throughout") from None
 
 
 def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.ndarray:
@@ -160,13 +147,13 @@ def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.nda
     if name not in SHAPES:
         values = np.full(count, str(values)) if values.ndim == 0 else values
         if values.dtype.kind != "U" or values.shape != (count,):
-            raise HandtoolError(f"{path}: {name} is {values.dtype} of shape {values.shape}, expected {count} texts")
+            raise DamagedFile(f"{path}: {name} is {values.dtype} of shape {values.shape}, expected {count} texts")
         return values
     expected = (count, *SHAPES[name])
     if name == "K" and values.shape == (3, 3):
         values = np.broadcast_to(values, expected)
     if values.shape != expected or values.dtype.kind not in "fiub":
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path}: {name} is {values.dtype} of shape {values.shape}, expected numbers of shape {expected}"
         )
     if name == "valid":
@@ -179,19 +166,19 @@ def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
     for row, (image, side, camera) in enumerate(zip(columns["image"], columns["side"], columns["K"], strict=True)):
         place = PurePosixPath(str(image))
         if not str(image) or place.is_absolute() or ".." in place.parts:
-            raise HandtoolError(f"{path}: image {str(image)!r} in row {row} is not a path inside the folder")
+            raise DamagedFile(f"{path}: image {str(image)!r} in row {row} is not a path inside the folder")
         if str(side).lower() not in SIDES:
-            raise HandtoolError(f"{path}: side {str(side)!r} in row {row}, expected left, right or unknown")
+            raise DamagedFile(f"{path}: side {str(side)!r} in row {row}, expected left, right or unknown")
         if not (
             np.isfinite(camera).all() and camera[0, 0] > 0 and camera[1, 1] > 0 and np.array_equal(camera[2], (0, 0, 1))
         ):
-            raise HandtoolError(
+            raise DamagedFile(
                 f"{path}: K in row {row} is no camera matrix (fx, fy > 0, last row 0 0 1): {camera.tolist()}"
             )
     bones = np.linalg.norm(columns["joints_m"][:, 9] - columns["joints_m"][:, 0], axis=1)
     bones = bones[np.isfinite(bones) & (bones > 0)]
     if bones.size and not BONE_RANGE_M[0] <= np.median(bones) <= BONE_RANGE_M[1]:
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path}: from wrist to middle knuckle the typical hand measures {np.median(bones):.3g}, which is not "
             "metres",
             hint="joints_m is in metres, in the camera's frame; divide millimetres by 1000",

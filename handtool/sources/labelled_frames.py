@@ -1,18 +1,20 @@
 """The frames of a published set, one a row: its image and the hands known on it, or the reason why there are none."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.bounded import read_json
+from handtool.errors import DamagedFile, first_line
 from handtool.hands.boxes import box_of_points
 from handtool.hands.camera import project
 from handtool.hands.skeleton import NUM_JOINTS
 from handtool.sources.frame import Frame, Tally, Video
 from handtool.sources.images import BadImage, Label, Sample, read_samples
+
+HINT = "downloaded to its end?"
 
 
 class BadLabel(BadImage):
@@ -25,12 +27,12 @@ def read_known(video: Video, tally: Tally, find: Callable[[int], Sample], label:
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """float64, from a json that is lists of numbers. Raises HandtoolError."""
+    """float64, from a json that is lists of numbers. Raises HandtoolError, DamagedFile."""
+    what = f"{path} ({path.stat().st_size} bytes)" if path.exists() else str(path)
     try:
-        return np.array(json.loads(path.read_bytes()), dtype=np.float64)
-    except (OSError, ValueError, TypeError) as error:
-        told = f"{path} ({path.stat().st_size} bytes) cannot be read: {error}"
-        raise HandtoolError(told, hint="downloaded to its end?") from None
+        return np.array(read_json(path, hint=HINT, what=what), dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DamagedFile(f"{what} cannot be read: {first_line(error)}", HINT) from None
 
 
 def from_joints(joints: np.ndarray, camera: np.ndarray, keypoints: np.ndarray | None = None) -> dict[str, Any]:

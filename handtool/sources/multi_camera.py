@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.camera import project
 from handtool.hands.skeleton import FROM_INTERHAND_LEFT, FROM_INTERHAND_RIGHT, LEFT, RIGHT
 from handtool.sources.dataset_choice import missing_error
@@ -92,17 +92,17 @@ def flat_mask(values: object, path: Path, what: str) -> bytes:
         flat = [value[0] if isinstance(value, list) and value else value for value in values]
         if not any(isinstance(value, list) for value in flat):
             return bytes(bool(value) for value in flat)
-    raise HandtoolError(f"{path}: joint_valid of {what} is not 42 marks", hint=OTHER_VERSION)
+    raise DamagedFile(f"{path}: joint_valid of {what} is not 42 marks", hint=OTHER_VERSION)
 
 
 def unexpected(path: Path, what: str, error: Exception) -> HandtoolError:
-    return HandtoolError(f"{path}: {what} is not as expected ({error!r})", hint=OTHER_VERSION)
+    return DamagedFile(f"{path}: {what} is not as expected ({error!r})", hint=OTHER_VERSION)
 
 
 def read_pose(pose: object, path: Path, what: str) -> tuple[np.ndarray, bytes]:
     """joints (42, 3) m in the world, and which are known: 42 bytes of 0 and 1, all 1 where the file does not say."""
     if not isinstance(pose, dict) or "world_coord" not in pose:
-        raise HandtoolError(f"{path}: {what} has no world_coord", hint=OTHER_VERSION)
+        raise DamagedFile(f"{path}: {what} has no world_coord", hint=OTHER_VERSION)
     known = flat_mask(pose.get("joint_valid", [1] * 42), path, what)
     return as_numbers(pose["world_coord"], (42, 3), path, what) * MM, known
 
@@ -114,7 +114,7 @@ def as_numbers(values: object, shape: tuple[int, ...], path: Path, what: str) ->
     except (TypeError, ValueError):
         numbers = np.zeros(0)
     if numbers.shape != shape:
-        raise HandtoolError(f"{path}: {what} is not numbers of shape {shape}", hint=OTHER_VERSION)
+        raise DamagedFile(f"{path}: {what} is not numbers of shape {shape}", hint=OTHER_VERSION)
     return numbers
 
 
@@ -131,10 +131,10 @@ def rows_of_images(
 def find_rows(ids: np.ndarray, wanted: np.ndarray, path: Path) -> np.ndarray:
     """The place of each wanted id among `ids`."""
     if not len(wanted):
-        raise HandtoolError(f"{path} has no annotations")
+        raise DamagedFile(f"{path} has no annotations")
     order = np.argsort(ids, kind="stable")
     places = np.searchsorted(ids, wanted, sorter=order)
     found = order[np.minimum(places, len(ids) - 1)] if len(ids) else np.zeros(len(wanted), np.int64)
     if not len(ids) or not np.array_equal(ids[found], wanted):
-        raise HandtoolError(f"{path}: annotations name images that it does not list", hint="downloaded to its end?")
+        raise DamagedFile(f"{path}: annotations name images that it does not list", hint="downloaded to its end?")
     return found

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from handtool.errors import DamagedFile, HandtoolError
+from handtool.errors import DamagedFile
 from handtool.sources.pickled_numpy import KNOWN, Broken, Name, Unfinished, call, finish
 
 LARGEST = 4 << 20  # bytes; a label of HO-3D has some ten thousand
@@ -29,22 +29,26 @@ class RefusedPickle(Exception):
     """The pickle asks for something that is not data; the message says what."""
 
 
+class HostilePickle(DamagedFile):
+    """The file holds such a pickle."""
+
+
 def read_pickle(path: Path, largest: int = LARGEST) -> Any:
-    """What a pickle holds. Raises OSError; DamagedFile where it asks for a class or function that is not data,
-    HandtoolError where it is cut short, no pickle, or has more than `largest` bytes."""
+    """What a pickle holds. Raises OSError; HostilePickle where it asks for a class or function that is not data,
+    DamagedFile where it is cut short, no pickle, or has more than `largest` bytes."""
     size = path.stat().st_size
     if size > largest:
-        raise HandtoolError(f"{path} has {size} bytes, more than the {largest} that a pickle of this kind may have")
+        raise DamagedFile(f"{path} has {size} bytes, more than the {largest} that a pickle of this kind may have")
     try:
         return load(path.read_bytes())
     except RefusedPickle as refused:
-        raise DamagedFile(
+        raise HostilePickle(
             f"{path} is a pickle that asks for {refused}: only numpy arrays, numbers, texts and containers are read, "
             "nothing was run",
             hint="load it where you trust it, and write what is needed with numpy.savez",
         ) from None
     except Broken as broken:
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path} ({size} bytes) cannot be read as a pickle: {broken}", hint="downloaded and unpacked to its end?"
         ) from None
 

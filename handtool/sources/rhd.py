@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.errors import DamagedFile
 from handtool.hands.skeleton import FROM_RHD_LEFT, FROM_RHD_RIGHT, LEFT, RIGHT
 from handtool.sources.dataset_choice import choose_split, missing_error, refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
@@ -63,7 +63,7 @@ def read_labels(path: Path) -> tuple[tuple[int, ...], dict[str, np.ndarray]]:
     """The numbers of the images in order, and of each xyz, uv_vis and K as published. Raises HandtoolError."""
     content = read_pickle(path, LARGEST)
     if not isinstance(content, dict) or not content:
-        raise HandtoolError(f"{path} holds {type(content).__name__}, looked for a dictionary of images", hint=WHERE)
+        raise DamagedFile(f"{path} holds {type(content).__name__}, looked for a dictionary of images", hint=WHERE)
     labels: dict[str, list] = {name: [] for name in SHAPES}
     try:
         rows = sorted(content)
@@ -75,7 +75,7 @@ def read_labels(path: Path) -> tuple[tuple[int, ...], dict[str, np.ndarray]]:
                 labels[name].append(value)
     except (KeyError, TypeError, ValueError) as error:
         told = f"no {error}" if isinstance(error, KeyError) else error
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path}: an image in it is not as it should be: {told}; looked for xyz (42, 3), uv_vis (42, 3), K (3, 3)",
             hint=WHERE,
         ) from None

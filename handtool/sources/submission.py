@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from handtool.errors import HandtoolError
+from handtool.bounded import parse_json, read_bounded
+from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.skeleton import FROM_INTERHAND_RIGHT, FROM_MANO, LEFT, NUM_VERTICES, RIGHT
 
 FREIHAND_IMAGES = 3960
@@ -236,13 +237,13 @@ def in_their_order(joints: np.ndarray) -> np.ndarray:
 
 
 def read_template(path: Path) -> dict:
-    """HandtoolError where it is no json of frames."""
+    """Raises HandtoolError where there is no such file, DamagedFile where it is no json of frames."""
     try:
-        body = json.loads(path.read_bytes())
+        body = parse_json(read_bounded(path), str(path))
         if all(isinstance(entry, dict) for of_it in body["annotations"].values() for entry in of_it.values()):
             return body
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         pass
-    raise HandtoolError(
+    raise DamagedFile(
         f"--template {path} is no template of AssemblyHands", hint='{"annotations": {sequence: {"000123": {…}}}}'
     )

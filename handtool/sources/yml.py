@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from handtool.errors import HandtoolError
+from handtool.errors import DamagedFile, HandtoolError
 
 LARGEST = 1 << 20  # bytes
 
@@ -17,7 +17,7 @@ def read_yml(path: Path) -> dict:
         ) from None
     try:
         if path.stat().st_size > LARGEST:
-            raise HandtoolError(f"{path} has {path.stat().st_size} bytes, more than a file of settings")
+            raise DamagedFile(f"{path} has {path.stat().st_size} bytes, more than a file of settings")
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         found = (
@@ -29,7 +29,7 @@ def read_yml(path: Path) -> dict:
             f"{path} cannot be read ({error.strerror}); beside it: {found or 'nothing'}", hint="unpacked to its end?"
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise HandtoolError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise DamagedFile(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise HandtoolError(f"{path} holds {type(content).__name__}, looked for a mapping")
+        raise DamagedFile(f"{path} holds {type(content).__name__}, looked for a mapping")
     return content

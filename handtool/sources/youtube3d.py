@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from handtool import config
-from handtool.errors import HandtoolError, WrongCommand
+from handtool.errors import DamagedFile, WrongCommand
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import LEFT, NUM_VERTICES, RIGHT, UNKNOWN
 from handtool.sources.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
@@ -92,11 +92,11 @@ def read_labels(path: Path, sides: list[int]) -> tuple[dict[int, tuple[str, int,
                 hands.setdefault(entry["image_id"], []).append((place, side, box_of_points(vertices[:, :2])))
         except (KeyError, TypeError, ValueError) as error:
             told = f"no {error}" if isinstance(error, KeyError) else error
-            raise HandtoolError(
+            raise DamagedFile(
                 f"{path}: number {place} of {kind} is not as it should be: {told}", hint="a file of another version?"
             ) from None
     if unknown := [each for each in hands if each not in images]:
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path} has hands on image {unknown[0]!r}, and no image of that id; {len(unknown)} like it",
             hint="a file of another version?",
         )

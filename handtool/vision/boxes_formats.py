@@ -20,7 +20,6 @@ Sides are words with left or right in them, l and r, or 0 (left) and 1 (right) a
 """
 
 import csv
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -29,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from handtool.errors import HandtoolError, first_line
+from handtool.bounded import parse_json, read_bounded
+from handtool.errors import DamagedFile, first_line
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 
 SIDE_KEYS = ("side", "hand_side", "hand_type", "handedness")
@@ -60,38 +60,37 @@ class Boxes:
     unused_keypoints: int = 0
 
     def add(self, where: str, name: Any, box: tuple, side: object, score: Any) -> None:
-        """Raises HandtoolError if name, side or score is invalid; `where` names the hand."""
+        """Raises DamagedFile if name, side or score is invalid; `where` names the hand."""
         if not isinstance(name, str):
-            raise HandtoolError(f"{where} has no name of a picture", hint=HINT)
+            raise DamagedFile(f"{where} has no name of a picture", hint=HINT)
         if (meant := read_side(side)) is None:
-            raise HandtoolError(f"{where} has side {side!r}, expected left or right")
+            raise DamagedFile(f"{where} has side {side!r}, expected left or right")
         try:
             self.score.append(1.0 if score in (None, "") else float(score))
             x0, y0, x1, y1 = (float(value) for value in box)
             self.box.append((x0, y0, x1, y1))
         except (TypeError, ValueError, OverflowError):
             told = f"box {box!r} and score {score!r}"
-            raise HandtoolError(f"{where} has {told[:200]}, expected numbers") from None
+            raise DamagedFile(f"{where} has {told[:200]}, expected numbers") from None
         self.name.append(name)
         self.side.append(meant)
 
 
 def read_boxes(path: str) -> Boxes:
-    """Raises HandtoolError if the file has none of the three formats, or one of its hands is not as described."""
+    """Raises DamagedFile if the file has none of the three formats, or one of its hands is not as described."""
+    is_csv = Path(path).suffix.lower() == ".csv"
+    data = read_bounded(path, kind="line" if is_csv else "json")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        if Path(path).suffix.lower() == ".csv":
-            return read_csv(path, text)
-        content = json.loads(text)
-    except RecursionError:
-        raise HandtoolError(f"{path} cannot be read: it is nested too deep", hint=HINT) from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise HandtoolError(f"{path} cannot be read: {first_line(error)}", hint=HINT) from None
+        if is_csv:
+            return read_csv(path, data.decode("utf-8-sig"))
+    except (ValueError, csv.Error) as error:
+        raise DamagedFile(f"{path} cannot be read: {first_line(error)}", hint=HINT) from None
+    content = parse_json(data, path, HINT)
     if isinstance(content, dict) and {"images", "annotations"} & set(content):
         return read_coco(path, content)
     if isinstance(content, dict) and content and all(isinstance(hands, list) for hands in content.values()):
         return read_100doh(path, content)
-    raise HandtoolError(f"{path} is neither COCO's json nor 100DOH's", hint=HINT)
+    raise DamagedFile(f"{path} is neither COCO's json nor 100DOH's", hint=HINT)
 
 
 def read_coco(path: str, content: dict) -> Boxes:
@@ -99,7 +98,7 @@ def read_coco(path: str, content: dict) -> Boxes:
     try:
         images = {image["id"]: image for image in content["images"]}
         if len(images) < len(content["images"]):
-            raise HandtoolError(f"{path} gives several images the same id", hint=HINT)
+            raise DamagedFile(f"{path} gives several images the same id", hint=HINT)
         names = {key: str(image["file_name"]) for key, image in images.items()}
         boxes.looked_at = list(names.values())
         boxes.size = {
@@ -126,7 +125,7 @@ def read_coco(path: str, content: dict) -> Boxes:
                     annotation.get("score"),
                 )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise HandtoolError(f"{path} is not COCO json: {error!r} is missing or of another type", hint=HINT) from None
+        raise DamagedFile(f"{path} is not COCO json: {error!r} is missing or of another type", hint=HINT) from None
     return boxes
 
 
@@ -141,7 +140,7 @@ def add_whole_body(boxes: Boxes, where: str, name: str, annotation: dict) -> Non
 
 def edges_of(where: str, bbox: object) -> tuple:
     if not isinstance(bbox, list) or len(bbox) != 4:
-        raise HandtoolError(f"{where} has bbox {bbox!r}, expected x, y, width, height in px")
+        raise DamagedFile(f"{where} has bbox {bbox!r}, expected x, y, width, height in px")
     x, y, width, height = np.asarray(bbox, dtype=float)
     return x, y, x + width, y + height
 
@@ -186,11 +185,11 @@ def read_100doh(path: str, content: dict) -> Boxes:
         for number, hand in enumerate(hands):
             where = f"{path}: hand {number} of {name}"
             if not isinstance(hand, dict) or not {"x1", "y1", "x2", "y2"} <= set(hand):
-                raise HandtoolError(f"{where} has no x1, y1, x2, y2", hint=HINT)
+                raise DamagedFile(f"{where} has no x1, y1, x2, y2", hint=HINT)
             box = (hand["x1"], hand["y1"], hand["x2"], hand["y2"])
             boxes.add(where, name, box, hand.get("hand_side"), hand.get("score"))
             if not all(-0.5 <= edge <= 1.5 for edge in boxes.box[-1]):
-                raise HandtoolError(f"{where} lies at {box}, expected shares of the picture, 0 to 1", hint=HINT)
+                raise DamagedFile(f"{where} lies at {box}, expected shares of the picture, 0 to 1", hint=HINT)
     return boxes
 
 
@@ -199,14 +198,14 @@ def read_csv(path: str, text: str) -> Boxes:
     named = next((name for name in NAMES if name in (lines.fieldnames or ())), None)
     missing = [edge for edge in EDGES if edge not in (lines.fieldnames or ())]
     if named is None or missing:
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path} has columns {lines.fieldnames}, needed are image or video, x0, y0, x1, y1", hint=HINT
         )
     boxes = Boxes()
     for row in lines:
         where, frame = f"{path}: line {lines.line_num}", (row.get("frame") or "").strip()
-        if frame and not frame.isdecimal():
-            raise HandtoolError(f"{where} has frame {frame!r}, expected a number from 0")
+        if frame and not (frame.isdecimal() and len(frame) < 19):
+            raise DamagedFile(f"{where} has frame {frame!r}, expected a number from 0")
         name = row[named]
         name = f"{name}#{int(frame)}" if name and frame else name
         boxes.add(where, name, tuple(row[edge] for edge in EDGES), row.get("side"), row.get("score"))

@@ -1,15 +1,15 @@
 """The camera of the footage, in OpenCV's model: its intrinsics, and the removal of lens distortion from pictures. Where
 nobody knows the intrinsics, they are assumed: from an angle of view, or from the focal length that a file states."""
 
-import json
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from handtool.errors import HandtoolError, first_line
+from handtool.bounded import LONGEST_SETTING, read_json
+from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 
 FORMAT = (
     'fx,fy,cx,cy in px, a json file {"model": "pinhole" | "fisheye", "K": 3x3, "distortion": [...]}, or an assumption: '
@@ -54,7 +54,7 @@ def read_fov(text: str) -> float:
     except ValueError:
         degrees = float("nan")
     if not NARROWEST <= degrees <= WIDEST:
-        raise HandtoolError(f"--camera {text}: no angle of {NARROWEST:g} to {WIDEST:g} degrees", hint="--camera fov=65")
+        raise WrongCommand(f"--camera {text}: no angle of {NARROWEST:g} to {WIDEST:g} degrees", hint="--camera fov=65")
     return degrees
 
 
@@ -78,30 +78,26 @@ def read_camera_model(text: str) -> CameraModel | None:
         return None
     try:
         fx, fy, cx, cy = (float(number) for number in text.split(","))
-        return check_camera_model(text, "pinhole", [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], [])
+        return check_camera_model(text, "pinhole", [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], [], WrongCommand)
     except ValueError:
         pass
-    try:
-        content = json.loads(Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise HandtoolError(
-            f"--camera {text}: neither four numbers nor a json file ({first_line(error)})",
-            hint=f"--camera takes {FORMAT}",
-        ) from None
+    if not os.path.exists(text):
+        raise HandtoolError(f"--camera {text}: neither four numbers nor a file", hint=f"--camera takes {FORMAT}")
+    content = read_json(text, LONGEST_SETTING, f"--camera takes {FORMAT}", f"--camera {text}")
     if not isinstance(content, dict) or "K" not in content:
-        raise HandtoolError(f"--camera {text}: no K in it", hint=f"--camera takes {FORMAT}")
-    return check_camera_model(text, content.get("model", "pinhole"), content["K"], content.get("distortion") or [])
+        raise DamagedFile(f"--camera {text}: no K in it", hint=f"--camera takes {FORMAT}")
+    return check_camera_model(
+        text, content.get("model", "pinhole"), content["K"], content.get("distortion") or [], DamagedFile
+    )
 
 
-def check_camera_model(text: str, model: str, camera, distortion) -> CameraModel:
+def check_camera_model(text: str, model: str, camera, distortion, wrong: type[HandtoolError]) -> CameraModel:
     try:
         camera, distortion = np.array(camera, dtype=np.float64), np.array(distortion, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
-        raise HandtoolError(
-            f"--camera {text}: K and distortion are not numbers", hint=f"--camera takes {FORMAT}"
-        ) from None
+    except (TypeError, ValueError, OverflowError):
+        raise wrong(f"--camera {text}: K and distortion are not numbers", hint=f"--camera takes {FORMAT}") from None
     if not isinstance(model, str) or model not in COUNTS:
-        raise HandtoolError(f"--camera {text}: model {model!r}, expected pinhole or fisheye")
+        raise wrong(f"--camera {text}: model {model!r}, expected pinhole or fisheye")
     if (
         camera.shape != (3, 3)
         or not np.isfinite(camera).all()
@@ -109,9 +105,7 @@ def check_camera_model(text: str, model: str, camera, distortion) -> CameraModel
         or camera[1, 1] <= 0
         or tuple(camera[2]) != (0, 0, 1)
     ):
-        raise HandtoolError(f"--camera {text}: K is no camera matrix (3x3, fx and fy > 0, last row 0 0 1)")
+        raise wrong(f"--camera {text}: K is no camera matrix (3x3, fx and fy > 0, last row 0 0 1)")
     if distortion.size not in COUNTS[model] or not np.isfinite(distortion).all():
-        raise HandtoolError(
-            f"--camera {text}: {distortion.size} distortion numbers; a {model} lens has one of {COUNTS[model]}"
-        )
+        raise wrong(f"--camera {text}: {distortion.size} distortion numbers; a {model} lens has one of {COUNTS[model]}")
     return CameraModel(model, camera, distortion)

@@ -1,15 +1,17 @@
 """The plain labelled format: what is in it comes out, what is wrong in it is named."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
 from footage import make_labelled
 
-from handtool.errors import HandtoolError
+from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Sampling, Tally
+from handtool.sources.npz import read_npz
 from handtool.sources.read import read_frames
 
 
@@ -147,3 +149,46 @@ def test_real_labelled_hands_project_onto_their_fingers(samples):
         redness.append(((skin[:, 0] - skin[:, 2]).mean(), np.median(ground[:, 0] - ground[:, 2])))
     on_hand, anywhere = np.array(redness).T
     assert (on_hand > anywhere + 15).mean() > 0.9
+
+
+def write_npy(archive, name, header, data):
+    """A member that says of itself what `header` says."""
+    text = repr(header).encode()
+    text += b" " * (-(10 + len(text) + 1) % 64) + b"\n"
+    archive.writestr(f"{name}.npy", b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + data)
+
+
+@pytest.mark.parametrize(
+    "shape, kind, size, message",
+    [
+        ((10**12, 21, 3), "<f8", 8, "holds another number of bytes"),
+        ((3, -7), "<f8", 0, "another number of bytes"),
+        ((1,), "|O", 8, "holds objects"),
+        ((100_000_000,), "<f8", 800_000_000, "say that they unpack to"),
+    ],
+)
+def test_an_archive_of_labels_that_says_more_than_it_holds_is_refused(tmp_path, shape, kind, size, message):
+    with zipfile.ZipFile(tmp_path / "labels.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        write_npy(archive, "K", {"descr": kind, "fortran_order": False, "shape": shape}, bytes(size))
+    with pytest.raises(DamagedFile, match=message):
+        find_videos([tmp_path])
+
+
+def test_an_archive_of_labels_is_read_as_numpy_reads_it(tmp_path):
+    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.asfortranarray(np.arange(6).reshape(2, 3)), "c": np.float32(3)}
+    arrays |= {"d": np.empty((0, 4)), "e": np.array(["x", "äö"])}
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", **arrays)
+        read = read_npz(tmp_path / "a.npz")
+        assert list(read) == list(arrays)
+        for name, array in arrays.items():
+            assert read[name].dtype == np.asarray(array).dtype and np.array_equal(read[name], array)
+
+
+def test_a_flipped_bit_in_an_archive_of_labels_is_found_by_its_crc(tmp_path):
+    folder = make_labelled(tmp_path / "a")
+    data = bytearray((folder / "labels.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "labels.npz").write_bytes(data)
+    with pytest.raises(DamagedFile, match="Bad CRC-32"):
+        find_videos([folder])

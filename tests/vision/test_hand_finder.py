@@ -10,7 +10,7 @@ import pytest
 from footage import make_boxes
 
 from handtool.config import ExtractConfig
-from handtool.errors import HandtoolError
+from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.sources.frame import Frame
 from handtool.vision.boxes_file import BoxesFile
@@ -203,6 +203,10 @@ def test_csv_boxes_of_images_and_of_frames_of_videos(tmp_path):
         ("b.csv", "image,x0,y0,x1,y1\na,1,2,3\n", "line 2 has box"),
         ("b.csv", "image,x0,y0,x1,y1,side\na,1,2,3,4,both\n", "line 2 has side 'both'"),
         ("b.csv", "video,frame,x0,y0,x1,y1\na,1.5,1,2,3,4\n", "frame '1.5'"),
+        ("b.csv", "video,frame,x0,y0,x1,y1\na," + "9" * 5000 + ",1,2,3,4\n", "line 2 has frame"),
+        ("b.json", "9" * 5_000_000, "a word or a line of more than 1 MB"),
+        ("b.json", "9" * 5000, "4300 digits"),
+        ("b.csv", "a" * 5_000_000, "a word or a line of more than 1 MB"),
         ("b.json", '{"a.jpg": [{"x1": 10, "y1": 20, "x2": 30, "y2": 40}]}', "expected shares of the picture"),
         ("b.json", '{"a.jpg": [{"x1": 0.1, "y1": 0.2}]}', "hand 0 of a.jpg has no x1"),
         ("b.json", '{"a.jpg": [{"x1": 0.1, "y1": 0.2, "x2": 0.3, "y2": null}]}', "expected numbers"),
@@ -216,7 +220,7 @@ def test_csv_boxes_of_images_and_of_frames_of_videos(tmp_path):
 )
 def test_what_is_wrong_with_a_boxes_file_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
-    with pytest.raises(HandtoolError, match=message):
+    with pytest.raises(DamagedFile, match=message):
         BoxesFile(str(tmp_path / name))
 
 
@@ -256,14 +260,16 @@ def test_straightened_pictures_show_points_where_a_pinhole_camera_sees_them(tmp_
         ('{"model": "mirror", "K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}', "model 'mirror'"),
         ('{"K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "distortion": [1, 2, 3]}', "3 distortion numbers"),
         ('{"k": 1}', "no K"),
-        ("", "neither four numbers nor a json file"),
-        ("[" * 100_000, "neither four numbers nor a json file"),
+        ("", "cannot be read"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"K": [[1' + "0" * 400 + ", 0, 0], [0, 1, 0], [0, 0, 1]]}", "not numbers"),
+        ("9" * 5_000_000, "such a file may have"),
         ('{"model": [], "K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}', r"model \[\], expected"),
     ],
 )
 def test_a_camera_file_that_is_none_is_refused(tmp_path, content, message):
     (tmp_path / "c.json").write_text(content)
-    with pytest.raises(HandtoolError, match=message):
+    with pytest.raises(DamagedFile, match=message):
         read_camera_model(str(tmp_path / "c.json"))
 
 
