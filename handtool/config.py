@@ -251,7 +251,8 @@ class FinetuneConfig(TrainingConfig):
     pool: str | None = None  # a file of unlabelled hands with keypoints, that train beside the labelled ones
     pool_share: float = 0.5  # of each batch
     pool_weight: float = 1.0  # of a keypoint of the pool, at a score of 1, against one of the labels
-    pool_depth_weight: float = 0.0  # of a depth of the pool, likewise; MediaPipe's has another size and leaning
+    pool_depth: str = "lifted"  # what teaches the pool's depth: its keypoints, lifted by the labels; or estimated
+    pool_depth_weight: float = 1.0  # of a depth of the pool, likewise
     patience: int = 0  # epochs without a better validation error before training ends; 0: never
 
 

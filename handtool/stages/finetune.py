@@ -74,6 +74,7 @@ def train(
     plan, contract = plan_for(hands, config, place), find_contract(hands, config)
     if place.rank == 0:
         plan.log_summary(f"{config.head} head on an encoder from {config.init}, {len(hands.held)} hands held out,")
+    hands = hands.with_lifted_pool(config)
     crops, own = join_crops(source, hands.pool), place.share(plan.schedule.batch_size)
     pool_own = place.share(plan.pool.batch_size if plan.pool else 0)
     pooled = (plan.pool, pool_own, (config.pool_weight, config.pool_depth_weight))
@@ -223,7 +224,13 @@ def count_hands(hands: TrainingHands) -> dict:
         "trained_on": len(hands.train),
         "held_out": len(hands.held),
     }
-    return counts | ({"pool_hands": len(hands.pool.usable), "pool_hands_in_3d": hands.pool.in_3d} if hands.pool else {})
+    if not hands.pool:
+        return counts
+    return counts | {
+        "pool_hands": len(hands.pool.usable),
+        "pool_hands_in_3d": hands.pool.in_3d,
+        "hands_to_lift_by": len(hands.lifters),
+    }
 
 
 def summarise(hands: TrainingHands, model: PoseModel, curve: dict[str, np.ndarray], started: dict, plan: Plan) -> dict:

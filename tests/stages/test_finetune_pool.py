@@ -10,6 +10,7 @@ from training import TinyEncoder, assert_same_weights, curve_of, killed_at_save,
 from handtool import store
 from handtool.config import FinetuneConfig
 from handtool.errors import HandtoolError
+from handtool.hands import lifting
 from handtool.nn.files.draws import LabelledDraws
 from handtool.nn.files.labelled_hands import read_labelled
 from handtool.nn.files.pool_hands import join_crops
@@ -36,6 +37,7 @@ def pool(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     monkeypatch.setattr(heatmap_head, "WIDTH", 16)
+    monkeypatch.setattr(lifting, "EXAMPLES", 100)
     monkeypatch.setitem(ENCODERS, "tiny", TinyEncoder)
 
 
@@ -55,7 +57,8 @@ def test_the_pool_trains_beside_the_labels_and_is_counted(labelled, pool, tmp_pa
 @pytest.mark.parametrize("head", HEADS)
 def test_every_option_of_the_pool_changes_the_training(labelled, pool, tmp_path, head):
     curves = {}
-    changes = [{}, {"pool_share": 0.25}, {"pool_weight": 0.2}, {"pool_depth_weight": 1.0}, {"pool_weight": 0.0}]
+    changes = [{}, {"pool_share": 0.25}, {"pool_weight": 0.2}, {"pool_weight": 0.0}]
+    changes += [{"pool_depth": "estimated"}, {"pool_depth_weight": 0.5}, {"pool_depth_weight": 0.0}]
     for number, change in enumerate(changes):
         run(labelled, tmp_path / f"{number}.h5", head=head, pool=str(pool), batch_size=8, steps=3, **change)
         assert curves.setdefault(tuple(curve_of(tmp_path / f"{number}.h5")), change) is change
@@ -76,7 +79,7 @@ def draws_of(labelled: Path, pool: Path, processes: int, **changes) -> list[Labe
     """What each of the processes draws."""
     config = resolve_defaults(FinetuneConfig(head="regression", init="scratch", pool=str(pool), **changes))
     with store.open_file(labelled) as source:
-        hands, made = read_labelled(source, config), []
+        hands, made = read_labelled(source, config).with_lifted_pool(config), []
         for rank in range(processes):
             place = Place("cpu", rank, rank, processes, processes)
             plan, crops = plan_for(hands, config, place), join_crops(source, hands.pool)
@@ -116,6 +119,31 @@ def test_a_hand_of_the_pool_knows_what_its_file_says_and_weighs_what_was_asked(l
         matrix = batch.view.matrix[place].numpy()
         assert np.allclose(seen.keypoints[place], canonical @ matrix[:2, :2].T + matrix[:2, 2], atol=1e-4)
         assert bool(batch.flipped[place]) == left[row]
+
+
+def test_the_pools_depth_comes_from_the_labels_or_from_the_estimator(labelled, pool):
+    read = {}
+    for choice in ("lifted", "estimated"):
+        (draws,) = draws_of(labelled, pool, 1, batch_size=8, pool_depth=choice)
+        read[choice] = draws.hands.pool
+        assert draws.batch(0).labels.valid.all()
+    with store.open_file(pool) as file:
+        left = store.read_column(file, store.CROPS.side) == store.LEFT
+        stored = store.read_column(file, store.KEYPOINTS.joints) * np.where(left, -1, 1)[:, None, None] ** [1, 0, 0]
+    assert np.allclose(read["estimated"].estimated.joints, stored, atol=1e-6)
+    known = draws.hands.labels
+    fitted = lifting.fit_lifting(known.joints.numpy(), known.bone.numpy(), FinetuneConfig.seed)
+    assert np.array_equal(read["lifted"].estimated.joints, fitted.apply(read["lifted"].xy.numpy()))
+    assert (read["lifted"].estimated.bone == 1).all()
+
+
+def test_without_a_whole_labelled_hand_the_pool_teaches_keypoints_alone(labelled, pool, caplog):
+    config = FinetuneConfig(head="regression", init="scratch", pool=str(pool))
+    with store.open_file(labelled) as source:
+        hands = read_labelled(source, config)
+    hands.labels.valid[:, 20] = False
+    known = hands.with_lifted_pool(config).pool.labels(np.arange(3), 1.0, 1.0)
+    assert not known.valid.any() and known.keypoints_valid.all() and "keypoints alone" in caplog.text
 
 
 @pytest.mark.parametrize(

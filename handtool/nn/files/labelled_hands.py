@@ -1,6 +1,7 @@
 """Which labelled hands are trained on, which are held out, and which --label-fraction leaves out."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from handtool.nn.files.data import StoredHands, read_labels
 from handtool.nn.files.pool_hands import PoolHands, read_pool
 from handtool.nn.views.augmentation import LabelledHands
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class TrainingHands:
@@ -24,6 +27,20 @@ class TrainingHands:
     held: np.ndarray  # rows, for validation
     accounting: Accounting
     pool: PoolHands | None = None  # unlabelled hands that train beside them
+
+    @property
+    def lifters(self) -> np.ndarray:
+        """The rows to train on that know all their joints and their bone, by which the pool's keypoints are lifted."""
+        whole = self.labels.valid.all(1) & self.labels.bone.isfinite()
+        return self.train[whole.numpy()[self.train]]
+
+    def with_lifted_pool(self, config: FinetuneConfig) -> "TrainingHands":
+        """With the depth of the pool as config.pool_depth asks."""
+        if self.pool is None or config.pool_depth != "lifted" or not config.pool_depth_weight:
+            return self
+        if not len(self.lifters):
+            log.warning("no labelled hand knows all its joints: the pool teaches keypoints alone")
+        return replace(self, pool=self.pool.lifted(self.labels.rows(self.lifters), config.seed))
 
 
 def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:

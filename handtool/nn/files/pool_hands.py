@@ -4,7 +4,7 @@ Shapes: N hands of the pool, B hands of a batch.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from handtool import store
 from handtool.accounting import Accounting
 from handtool.errors import HandtoolError
 from handtool.hands.canonical import canonical_keypoints
+from handtool.hands.lifting import fit_lifting
+from handtool.hands.skeleton import NUM_JOINTS
 from handtool.nn.files.data import Crops
 from handtool.nn.files.estimated_hands import read_estimated
 from handtool.nn.models.objectives.estimated_pose import EstimatedHands, as_labels
@@ -40,6 +42,16 @@ class PoolHands:
     def labels(self, rows: np.ndarray, weight: float, depth_weight: float) -> LabelledHands:
         """The estimator's answer for B rows as labels of the canonical crops; each point weighs by its score, too."""
         return as_labels(self.xy[rows].double(), self.estimated.rows(rows), weight, depth_weight)
+
+    def lifted(self, known: LabelledHands, seed: int) -> "PoolHands":
+        """The pool with the joints that its keypoints stand for by what labelled hands show (hands/lifting.py), in
+        place of the estimator's own. `known`: hands that know all their joints and their bone; without any, the pool
+        has no joints."""
+        joints, unit = torch.full((len(self.xy), NUM_JOINTS, 3), torch.nan), torch.ones(len(self.xy))
+        if len(known):
+            lifting = fit_lifting(known.joints.numpy(), known.bone.numpy(), seed)
+            joints = torch.from_numpy(lifting.apply(self.xy.numpy()))
+        return replace(self, estimated=EstimatedHands(self.estimated.score, joints, unit))
 
 
 def read_pool(path: str, box_scale: float) -> PoolHands:
