@@ -1,8 +1,13 @@
-"""Correcting an estimator's 3D: regression from the pose it sees to how far that is from the truth.
+"""Correcting an estimator's 3D: first what its own 2D says better, then what labelled hands say of the rest.
 
-Kernel ridge regression (the mean of a Gaussian process) with k(x, y) = exp(-|x - y|^2 / (2 length^2)) + 1 on the 63
-coordinates of the pose: far from all hands that it knows it falls back to about their mean correction, shrunk. Shapes:
-n hands that are known, m hands asked, K = 21 joints. Poses are canonical right hands about the wrist, in metres.
+1. An estimator knows where a joint is in the picture better than how far away it is. So x and y come from its
+   keypoints, in the size of its joints; depth alone comes from its joints, times one factor. And it takes every hand
+   for one in the middle of the picture, so all of this happens in the axes of a camera that is turned to the hand.
+2. Kernel ridge regression (the mean of a Gaussian process) with k(x, y) = exp(-|x - y|^2 / (2 LENGTH^2)) on the 63
+   coordinates of the pose, turned upright in the picture. A hand is moved as known hands in like poses are; one that
+   is like none of them keeps the pose of step 1.
+
+Shapes: n hands that are known, m hands asked, K = 21 joints. Hands are canonical right ones, in metres.
 """
 
 from dataclasses import dataclass
@@ -10,70 +15,107 @@ from dataclasses import dataclass
 import numpy as np
 
 from handtool.hands.align import relative_to
+from handtool.hands.camera import rays
+from handtool.hands.skeleton import KNUCKLES
 
 DECIMETRE = 10.0  # poses are compared in dm: two hands in different poses are about 2 apart
-LENGTHS = (1.0, 2.0, 4.0, 8.0)  # dm, candidates
-STRENGTHS = tuple(10.0 ** np.arange(-2.5, 2.1, 0.5))  # candidates
+LENGTH = 1.5  # dm
+NOISE = 1.0  # variance of what a pose does not tell, over that of what it tells
+# MediaPipe exaggerates depth: 0.8 to 0.9 of it is nearest to the truth on real and on synthetic hands, and keeps the
+# lengths of bones the most alike, which needs no labels.
+DEPTH = 0.85
+DEPTH_TRUST = 1.0  # m^2 of summed squared depth: labels count as much as DEPTH where about 50 hands have them
 FOLDS = 5
 LEAST = 10  # hands
 
 
 @dataclass(frozen=True)
 class Correction:
-    known: np.ndarray  # (n, 63) dm
-    weights: np.ndarray  # (n, 63) m
-    length: float  # dm
-    strength: float
+    known: np.ndarray  # (n, 63) dm, upright
+    weights: np.ndarray  # (n, 63) m, upright
+    depth: float  # factor of the estimator's depth
 
-    def apply(self, joints: np.ndarray) -> np.ndarray:
-        """joints (m, K, 3) m about any point. Returns (m, K, 3) m about the wrist."""
-        poses = relative_to(joints)
-        moved = kernel(as_inputs(poses), self.known, self.length) @ self.weights
-        return poses + moved.reshape(poses.shape)
+    def apply(self, joints: np.ndarray, xy: np.ndarray, camera: np.ndarray) -> np.ndarray:
+        """joints (m, K, 3) m about any point, xy (m, K, 2) px, camera (m, 3, 3), NaN where unknown. Returns (m, K, 3) m
+        about the wrist, in the axes of the camera."""
+        poses, turn = see_upright(joints, xy, camera)
+        return self.move(poses) @ turn
+
+    def move(self, poses: np.ndarray) -> np.ndarray:
+        """poses (m, K, 3) m, upright, of `see_upright`. Returns them corrected, about the wrist."""
+        moved = kernel(as_inputs(poses), self.known) @ self.weights
+        return relative_to(poses * [1, 1, self.depth] + moved.reshape(poses.shape))
 
 
-def fit_correction(estimated: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> tuple[Correction, float]:
-    """The correction from the estimator's joints to the true ones, (n, K, 3) m each about any point; and the mean
+def fit_correction(poses: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> tuple[Correction, float]:
+    """The correction from what an estimator sees to the truth, (n, K, 3) m each, upright, about the wrist; and the mean
     distance of the joints, m, that cross-validation finds for it.
 
-    folds (n,): hands of one number are left out together; hands that are alike belong together. Of all candidates whose
-    error is at most one standard error above the least, the smoothest is taken (Breiman et al. 1984): few hands of one
-    video promise more than they keep.
+    folds (n,): hands of one number are left out together; hands that are alike belong together. LENGTH and NOISE stay
+    as they are: chosen by the few hands of one video, they do harm to hands of others.
     """
-    vectors = as_inputs(relative_to(estimated))
-    residual = (relative_to(truth) - relative_to(estimated)).reshape(len(truth), -1)
-    scored = [
-        (errors.mean(), errors.std(ddof=1) / np.sqrt(len(errors)), strength, length)
-        for length in LENGTHS
-        for strength, errors in zip(STRENGTHS, cross_validate(vectors, residual, folds, length), strict=True)
-    ]
-    least = min(scored)
-    error, _, strength, length = max(
-        (each for each in scored if each[0] <= least[0] + least[1]), key=lambda each: (each[2], each[3])
-    )
-    weights = np.linalg.solve(kernel(vectors, vectors, length) + strength * np.eye(len(vectors)), residual)
-    return Correction(vectors, weights, length, strength), float(error)
-
-
-def cross_validate(vectors: np.ndarray, residual: np.ndarray, folds: np.ndarray, length: float) -> np.ndarray:
-    """(STRENGTHS, folds): mean distance of the joints, m, of the hands of each fold, corrected by what the others know.
-
-    One eigendecomposition a fold serves all strengths."""
     errors = []
     for fold in np.unique(folds):
-        left_out = folds == fold
-        among, asked = vectors[~left_out], vectors[left_out]
-        values, basis = np.linalg.eigh(kernel(among, among, length))
-        towards, seen = kernel(asked, among, length) @ basis, basis.T @ residual[~left_out]
-        misses = [towards @ (seen / (values + strength)[:, None]) - residual[left_out] for strength in STRENGTHS]
-        errors.append([np.linalg.norm(miss.reshape(len(miss), -1, 3), axis=2).mean() for miss in misses])
-    return np.array(errors).T
+        out = folds == fold
+        miss = solve(poses[~out], truth[~out]).move(poses[out]) - truth[out]
+        errors.append(np.linalg.norm(miss, axis=2).mean())
+    return solve(poses, truth), float(np.mean(errors))
 
 
-def kernel(one: np.ndarray, other: np.ndarray, length: float) -> np.ndarray:
+def solve(poses: np.ndarray, truth: np.ndarray) -> Correction:
+    """poses, truth (n, K, 3) m, upright, about the wrist."""
+    seen, true = poses[..., 2], truth[..., 2]
+    depth = float(DEPTH + (seen * (true - DEPTH * seen)).sum() / ((seen**2).sum() + DEPTH_TRUST))
+    known, residual = as_inputs(poses), (truth - poses * [1, 1, depth]).reshape(len(truth), -1)
+    return Correction(known, np.linalg.solve(kernel(known, known) + NOISE * np.eye(len(known)), residual), depth)
+
+
+def see_upright(joints: np.ndarray, xy: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """joints (n, K, 3) m about any point, xy (n, K, 2) px, camera (n, 3, 3), NaN where unknown.
+
+    Returns poses (n, K, 3) m about the wrist, x and y from xy, as a camera sees them that is turned to the hand, then
+    about its axis until the fingers point up; and turn (n, 3, 3): upright = turn @ camera's axes. Without a camera xy
+    is taken for a picture from far away. Hands whose xy has no size keep the x and y of their joints.
+    """
+    joints, seen, turn = np.array(joints, np.float64), np.array(xy, np.float64), np.tile(np.eye(3), (len(joints), 1, 1))
+    known = np.isfinite(camera).all((1, 2))
+    turn[known], seen[known] = face(rays(seen[known], np.asarray(camera, np.float64)[known]))
+    seen -= seen.mean(1, keepdims=True)
+    own = joints[..., :2] - joints[..., :2].mean(1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = (seen * own).sum((1, 2)) / (seen**2).sum((1, 2))
+    usable = np.isfinite(size) & (size > 0)
+    joints[usable, :, :2] = size[usable, None, None] * seen[usable]
+    poses = relative_to(joints)
+    up = raise_fingers(poses)
+    return poses @ up.transpose(0, 2, 1), up @ turn
+
+
+def face(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """seen (n, K, 2): rays X/Z, Y/Z. Returns the shortest turn (n, 3, 3) that brings their mean onto the axis of the
+    camera, and the rays (n, K, 2) after it."""
+    rays_nK3 = np.concatenate([seen, np.ones_like(seen[..., :1])], axis=2)
+    mean = rays_nK3.mean(1)
+    x, y, z = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).T
+    zero = np.zeros_like(x)
+    across = np.array([[zero, zero, -x], [zero, zero, -y], [x, y, zero]]).transpose(2, 0, 1)  # Rodrigues' formula
+    turn = np.eye(3) + across + across @ across / (1 + z)[:, None, None]
+    turned = rays_nK3 @ turn.transpose(0, 2, 1)
+    return turn, turned[..., :2] / turned[..., 2:]
+
+
+def raise_fingers(poses: np.ndarray) -> np.ndarray:
+    """poses (n, K, 3) about the wrist. Returns the turn (n, 3, 3) about z after which the knuckles are above it."""
+    x, y = poses[:, KNUCKLES, :2].mean(1).T
+    angle = np.arctan2(x, -y)
+    cos, sin, zero, one = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
+    return np.array([[cos, sin, zero], [-sin, cos, zero], [zero, zero, one]]).transpose(2, 0, 1)
+
+
+def kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(m, 63), (n, 63) dm -> (m, n)."""
     squares = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
-    return np.exp(-np.maximum(squares, 0) / (2 * length**2)) + 1
+    return np.exp(-np.maximum(squares, 0) / (2 * LENGTH**2))
 
 
 def as_inputs(joints: np.ndarray) -> np.ndarray:

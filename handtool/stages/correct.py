@@ -7,7 +7,7 @@ import numpy as np
 from handtool import store
 from handtool.config import CorrectConfig
 from handtool.hands.canonical import canonical_joints
-from handtool.hands.correction import fit_correction
+from handtool.hands.correction import fit_correction, see_upright
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, File, Sink
 
@@ -21,8 +21,9 @@ def correct(
     """
     from handtool.nn.files.correction import read_corrected, write_correction
 
-    hands = read_corrected(source, config, np.where((found["reason"] == "")[:, None, None], found["joints"], np.nan))
-    correction, error_m = fit_correction(hands.estimated, hands.truth, hands.folds)
+    hands = read_corrected(source, config, found)
+    poses, turn = see_upright(hands.estimated, hands.xy, hands.camera)
+    correction, error_m = fit_correction(poses, hands.truth @ turn.transpose(0, 2, 1), hands.folds)
     write_correction(sink, correction, hands, asdict(config))
     return {
         "accounting": [hands.accounting.as_report()],
@@ -31,8 +32,7 @@ def correct(
         "estimator_mm": 1000 * mean_error(hands.estimated, hands.truth),
         "cross_validated_mm": 1000 * error_m,
         "folds": int(hands.folds.max()) + 1,
-        "length_dm": correction.length,
-        "strength": correction.strength,
+        "depth_factor": correction.depth,
     }
 
 
@@ -51,12 +51,11 @@ def find_estimator(model: object) -> str | None:
 
 def apply_correction(source: File, model: File, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What the estimator found of the hands of `source` (of keypoints.find_joints), with corrected joints."""
-    from handtool.nn.files.correction import read_correction
+    from handtool.nn.files.correction import is_seen, read_canonical, read_correction
 
-    joints, side = found["joints"].astype(np.float64), store.read_column(source, CROPS.side)
-    seen = np.isfinite(joints).all((1, 2))
-    corrected = read_correction(model).apply(canonical_joints(joints[seen], side[seen]))
-    joints[seen] = canonical_joints(corrected, side[seen])
+    joints, seen = found["joints"].astype(np.float64), np.flatnonzero(is_seen(found))
+    corrected = read_correction(model).apply(*read_canonical(source, found, seen))
+    joints[seen] = canonical_joints(corrected, store.read_column(source, CROPS.side)[seen])
     return found | {"joints": joints}
 
 

@@ -11,14 +11,15 @@ from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import CorrectConfig
 from handtool.errors import HandtoolError
-from handtool.hands.canonical import canonical_joints
+from handtool.hands.align import relative_to
+from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
 from handtool.hands.correction import LEAST, Correction, find_folds
 from handtool.hands.groups import Origin, find_groups, find_units
 from handtool.hands.skeleton import bone_length
 from handtool.nn.files.data import StoredHands, read_labels
 from handtool.nn.files.labelled_hands import take_fraction
 from handtool.nn.models.pose_model import Contract
-from handtool.store import File
+from handtool.store import CROPS, File
 
 KIND = "correction"
 
@@ -27,18 +28,19 @@ KIND = "correction"
 class CorrectedHands:
     """Hands whose joints both the labels and the estimator know, canonical."""
 
-    estimated: np.ndarray  # (n, 21, 3) m about the wrist
-    truth: np.ndarray  # (n, 21, 3) m, camera frame
+    estimated: np.ndarray  # (n, 21, 3) m
+    xy: np.ndarray  # (n, 21, 2) px
+    camera: np.ndarray  # (n, 3, 3), NaN unknown
+    truth: np.ndarray  # (n, 21, 3) m about the wrist, axes of the camera
     folds: np.ndarray  # (n,)
     hands: StoredHands  # all N rows
     accounting: Accounting
 
 
-def read_corrected(source: File, config: CorrectConfig, joints: np.ndarray) -> CorrectedHands:
-    """joints (N, 21, 3) m: what the estimator sees, NaN where it sees none. Raises HandtoolError if labels are missing,
-    or fewer than 10 hands have both."""
+def read_corrected(source: File, config: CorrectConfig, found: Mapping[str, np.ndarray]) -> CorrectedHands:
+    """found: of keypoints.find_joints. Raises HandtoolError if labels are missing, or fewer than 10 hands have both."""
     labels, hands = read_labels(source)
-    complete, seen = labels.valid.all(1).numpy(), np.isfinite(joints).all((1, 2))
+    complete, seen = labels.valid.all(1).numpy(), (found["reason"] == "") & is_seen(found)
     accounting = Accounting("hands")
     accounting.skip("not all joints labelled", int((~complete).sum()))
     accounting.skip(f"not seen by {config.correct}", int((complete & ~seen).sum()))
@@ -56,9 +58,23 @@ def read_corrected(source: File, config: CorrectConfig, joints: np.ndarray) -> C
             hint="label more hands",
         )
     folds = find_folds(find_units(groups, "video", source.path, "--correct")[kept])
-    return CorrectedHands(
-        canonical_joints(joints[kept], hands.side[kept]), labels.joints[kept].numpy(), folds, hands, accounting
-    )
+    truth = relative_to(labels.joints[kept].numpy())
+    return CorrectedHands(*read_canonical(source, found, kept), truth, folds, hands, accounting)
+
+
+def is_seen(found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(N,): whether the estimator knows a hand in 3D and on the picture."""
+    return np.isfinite(found["joints"]).all((1, 2)) & np.isfinite(found["xy"]).all((1, 2))
+
+
+def read_canonical(
+    source: File, found: Mapping[str, np.ndarray], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the estimator found of these hands, as right ones: joints (n, 21, 3) m, xy (n, 21, 2) px; their cameras."""
+    side, size = store.read_column(source, CROPS.side)[rows], int(store.read_attrs(source, CROPS)["size"])
+    joints, xy = found["joints"][rows].astype(np.float64), found["xy"][rows].astype(np.float64)
+    camera = canonical_camera(store.read_column(source, CROPS.camera)[rows], side, size)
+    return canonical_joints(joints, side), canonical_keypoints(xy, side, size), camera
 
 
 def write_correction(sink: Any, correction: Correction, hands: CorrectedHands, config: Mapping[str, object]) -> None:
@@ -68,12 +84,16 @@ def write_correction(sink: Any, correction: Correction, hands: CorrectedHands, c
     contract = Contract(size=stored.size, box_scale=stored.box_scale, bone_m=bone, head=KIND)
     words = {name: np.array(value) if isinstance(value, tuple) else value for name, value in asdict(contract).items()}
     attrs = {"kind": KIND, "estimator": config["correct"], "config": json.dumps(dict(config))} | words
-    attrs |= {"length": correction.length, "strength": correction.strength}
+    attrs |= {"depth": correction.depth}
     arrays = {"correction.known": correction.known, "correction.weights": correction.weights}
     store.write_weights(sink, arrays, attrs=attrs)
 
 
 def read_correction(pose: File) -> Correction:
     arrays, attrs = store.read_weights(pose)
-    known, weights = arrays["correction.known"], arrays["correction.weights"]
-    return Correction(known, weights, float(attrs["length"]), float(attrs["strength"]))
+    if "depth" not in attrs:
+        raise HandtoolError(
+            f"{pose.path} was made by an older version and corrects in another way",
+            hint=f"handtool finetune train.h5 --correct {attrs['estimator']} --force -o {pose.path}",
+        )
+    return Correction(arrays["correction.known"], arrays["correction.weights"], float(attrs["depth"]))
