@@ -76,6 +76,7 @@ class ExtractConfig:
     split: str | None = None  # of a published data set, by its own name
     subset: tuple[str, ...] = ()  # of a published data set; (): all of it
     cameras: tuple[str, ...] = ()  # of a published data set with several cameras; (): all of them
+    trust_labels: bool = False  # labels are taken as they are, whether or not they can be true
     shard: str | None = None  # "2/8": the second of eight shards of the videos
     workers: int = 0  # 0 = one per core
     timeout_s: float = 60.0  # without a new frame, a video is given up

@@ -10,7 +10,7 @@ from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
 CROPS, SOURCES = "Crops", "Choice of sources"
 EFFECTS = (
     COMMON
-    | always("every", "stream", "camera", "box_scale", "size", "quality", "min_hand", "min_change")
+    | always("every", "stream", "camera", "trust_labels", "box_scale", "size", "quality", "min_hand", "min_change")
     | always("listed", "limit", "shard", "dataset", "split", "subset", "cameras", "workers")
     | only("fps", lambda v: not v.every, "with --every, which chooses the frames")
     | only("track_fps", lambda v: v.every != 1, "with --every 1: there are no frames between those kept")
@@ -51,6 +51,7 @@ def extract(
     track_fps: footage.TrackFps = ExtractConfig.track_fps,
     stream: footage.Stream = ExtractConfig.stream,
     camera: footage.Camera = ExtractConfig.camera,
+    trust_labels: footage.TrustLabels = ExtractConfig.trust_labels,
     model: option(str | None, "--model FILE", "The file of the detector.", footage.PANEL) = None,
     onnx: footage.Onnx = None,
     size: option(int, "--size PX", "Side of a crop, 32 to 2,048.", CROPS, min=32, max=2048) = ExtractConfig.size,
@@ -112,7 +113,8 @@ def extract(
     """Find the hands in videos and images, and cut them out.
 
     Along a film, hands that the detector missed are looked for again where their tracks say that they must be.
-    Labelled data sets bring their own hands, and a truth.h5 beside videos brings their labels. The same command
+    Labelled data sets bring their own hands, and a truth.h5 beside videos brings their labels; labels that cannot be
+    true (joints behind the camera, millimetres) are marked not valid, and refused where most are. The same command
     continues after an interruption, video by video (not with -o -). `handtool cat` joins shards.
 
     Example: handtool extract videos/ --fps 2 -o crops.h5

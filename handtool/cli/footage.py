@@ -37,6 +37,12 @@ MinScore = option(float, "--min-score SCORE", "Leave out hands whose score (0 to
 MinHand = option(
     float, "--min-hand PX", "Leave out hands whose box is smaller (larger side, in the frame).", PANEL, min=0.0
 )
+TrustLabels = option(
+    bool,
+    "--trust-labels",
+    "Take labels as they are, also those that cannot be true: neither refuse nor mark them.",
+    PANEL,
+)
 Onnx = option(list[str] | None, *ONNX, PANEL)
 TrackFps = option(
     float,

@@ -60,7 +60,7 @@ EFFECTS = (
         "--model pose.h5",
     )
     | only("min_cutoff beta derivative_cutoff", lambda v: v.smooth, "without --smooth", "--smooth")
-    | only("fps stream whole camera min_hand limit", has_footage, ON_CROPS)
+    | only("fps stream whole camera trust_labels min_hand limit", has_footage, ON_CROPS)
     | only("detector", needs_detector, f"{ON_CROPS}, or with --whole or --boxes, which say where the hands are")
     | only("boxes", lambda v: has_footage(v) and not v.whole, f"{ON_CROPS}, or with --whole")
     | only("min_score", lambda v: has_footage(v) and not v.whole, f"{ON_CROPS}, or with --whole: no hand has a score")
@@ -137,6 +137,7 @@ def predict(
     whole: footage.Whole = PredictFootageConfig.whole,
     stream: footage.Stream = PredictFootageConfig.stream,
     camera: footage.Camera = PredictFootageConfig.camera,
+    trust_labels: footage.TrustLabels = PredictFootageConfig.trust_labels,
     limit: footage.Limit = PredictFootageConfig.limit,
     min_score: footage.MinScore = PredictFootageConfig.min_score,
     min_hand: footage.MinHand = PredictFootageConfig.min_hand,

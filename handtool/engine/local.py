@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import cv2
 
 from handtool.errors import HandtoolError
-from handtool.own_time import OwnTime, count_cores
+from handtool.own_time import OwnTime
 
 Heartbeat = Callable[[], None]
 Work = Callable[[Any, Heartbeat], Iterable[Any]]  # item, heartbeat -> results, one after the other
@@ -50,8 +50,8 @@ class Worker:
 
 
 def count_workers(asked: int, items: int) -> int:
-    """`asked` processes (0: one per core that this process may use), no more than there are items."""
-    return max(1, min(asked or count_cores(), items))
+    """`asked` processes (0: one per core this process may use), no more than there are items."""
+    return max(1, min(asked or len(os.sched_getaffinity(0)), items))
 
 
 def run_in_processes(

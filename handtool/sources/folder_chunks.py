@@ -12,11 +12,13 @@ import numpy as np
 
 from handtool.sources.frame import Tally, Video
 from handtool.sources.images import NOTHING_READ
+from handtool.sources.label_gate import FIELDS
 
 CHUNK_IMAGES = 2048  # images
 MAX_DEADLY = 8  # images that end the process that reads them; a chunk with more is given up
 SUMS = "decoded sampled followed unread corrupt with_hands none_kept enlarged jpeg_bytes hands side_turned".split()
 COUNTS = ("failed", "refused", "left_out")
+CHECKS = ("labels_marked", "label_singles")  # counts too, which outcomes of an older version lack
 ARRAYS = ("side", "tracks")
 
 
@@ -52,6 +54,12 @@ def without_deadly(video: Video, mark: Path) -> Video | None:
     return replace(video, skip=(*video.skip, int.from_bytes(number, "little")))
 
 
+def join_evidence(outcomes: list[dict]) -> np.ndarray:
+    """What `LabelGate` measured, of all of them."""
+    nothing = np.zeros((0, len(FIELDS)), np.float32)
+    return np.concatenate([nothing, *(outcome.get("label_evidence", nothing) for outcome in outcomes)])
+
+
 def join_outcomes(chunks: list[dict]) -> dict:
     """The outcome of a video, from the outcomes of its chunks in order."""
     if len(chunks) == 1:
@@ -60,8 +68,11 @@ def join_outcomes(chunks: list[dict]) -> dict:
     joined |= {name: sum(chunk[name] for chunk in chunks) for name in SUMS}
     joined |= {name: dict(sum((Counter(chunk[name]) for chunk in chunks), Counter())) for name in COUNTS}
     joined |= {name: np.concatenate([chunk[name] for chunk in chunks]) for name in ARRAYS}
-    # outcomes of an older version lack it
+    # outcomes of an older version lack these
     joined["label_scales"] = np.concatenate([chunk.get("label_scales", np.zeros(0)) for chunk in chunks])
+    joined |= {name: dict(sum((Counter(chunk.get(name)) for chunk in chunks), Counter())) for name in CHECKS}
+    joined["labels_checked"] = sum(chunk.get("labels_checked", 0) for chunk in chunks)
+    joined["label_evidence"] = join_evidence(chunks)
     for name in ("sides", "found"):
         joined[name] = np.sum([chunk[name] for chunk in chunks], axis=0).tolist()
     joined["notes"] = list(dict.fromkeys(note for chunk in chunks for note in chunk.get("notes", ())))

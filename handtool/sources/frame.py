@@ -84,9 +84,10 @@ class Video:
     stream: int | None = None
     skip: tuple[int, ...] = ()
 
-    def of_rows(self, part: slice) -> "Video":
-        """The same video with some of its rows, and their labels."""
-        return replace(self, rows=self.rows[part], labels={name: values[part] for name, values in self.labels.items()})
+    def of_rows(self, part: slice | np.ndarray) -> "Video":
+        """The same video with some of its rows, by their places, and their labels."""
+        rows = self.rows[part] if isinstance(part, slice) else tuple(self.rows[place] for place in part)
+        return replace(self, rows=rows, labels={name: values[part] for name, values in self.labels.items()})
 
 
 @dataclass(frozen=True)

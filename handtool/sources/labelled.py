@@ -41,7 +41,6 @@ NEEDED = ("image", "K", "joints_m", "side")
 OPTIONAL = ("box", "keypoints", "valid", "subject", "video")
 SHAPES = {"K": (3, 3), "joints_m": (21, 3), "box": (4,), "keypoints": (21, 2), "valid": (21,)}
 SIDES = {"left": LEFT, "right": RIGHT, "unknown": UNKNOWN}
-BONE_RANGE_M = (0.01, 0.3)  # wrist to middle MCP of any hand, doll to giant: outside it the unit is not the metre
 
 
 def find_labelled(path: Path, name: str) -> list[Video]:
@@ -162,7 +161,7 @@ def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.nda
 
 
 def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
-    """Checks beyond shapes: sides exist, cameras are valid, joints are in metres, paths stay inside the folder."""
+    """Checks beyond shapes: sides exist, cameras are valid, paths stay inside the folder."""
     for row, (image, side, camera) in enumerate(zip(columns["image"], columns["side"], columns["K"], strict=True)):
         place = PurePosixPath(str(image))
         if not str(image) or place.is_absolute() or ".." in place.parts:
@@ -175,11 +174,3 @@ def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
             raise DamagedFile(
                 f"{path}: K in row {row} is no camera matrix (fx, fy > 0, last row 0 0 1): {camera.tolist()}"
             )
-    bones = np.linalg.norm(columns["joints_m"][:, 9] - columns["joints_m"][:, 0], axis=1)
-    bones = bones[np.isfinite(bones) & (bones > 0)]
-    if bones.size and not BONE_RANGE_M[0] <= np.median(bones) <= BONE_RANGE_M[1]:
-        raise DamagedFile(
-            f"{path}: from wrist to middle knuckle the typical hand measures {np.median(bones):.3g}, which is not "
-            "metres",
-            hint="joints_m is in metres, in the camera's frame; divide millimetres by 1000",
-        )

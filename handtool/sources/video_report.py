@@ -40,7 +40,7 @@ def video_columns(videos: list[Video], outcomes: list[dict], ordinals: list[int]
 
 
 def account(outcomes: list[dict]) -> list[Accounting]:
-    """Videos, frames and hands: in = done + skipped + failed of each."""
+    """Videos, frames and hands: in = done + skipped + failed of each; and labels, if any is marked not valid."""
     films, frames, hands = Accounting("videos"), Accounting("frames"), Accounting("hands")
     for outcome in outcomes:
         if outcome["decoded"]:
@@ -58,7 +58,19 @@ def account(outcomes: list[dict]) -> list[Accounting]:
             hands.skip(reason, count)
         for reason, count in outcome["refused"].items():
             hands.fail(reason, count)
-    return [films, frames, hands]
+    labels, _ = count_marks(outcomes)
+    return [films, frames, hands, labels] if labels.failed else [films, frames, hands]
+
+
+def count_marks(outcomes: list[dict]) -> tuple[Accounting, Counter]:
+    """Labelled hands = done + marked not valid, by reason; and what is marked of the others, point by point."""
+    labels, points = Accounting("labels"), Counter[str]()
+    for outcome in outcomes:
+        for reason, count in outcome.get("labels_marked", {}).items():
+            labels.fail(reason, count)
+        points.update(outcome.get("label_singles", {}))
+    labels.done = sum(outcome.get("labels_checked", 0) for outcome in outcomes) - labels.failed.total()
+    return labels, points
 
 
 def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) -> dict:
@@ -70,6 +82,8 @@ def make_report(videos: list[Video], outcomes: list[dict], left_out: Counter) ->
     joined = sum((Counter(outcome.get("joined", {})) for outcome in outcomes), Counter())
     if joined:
         report["truth"] = {LABELLED: 0} | dict(joined)
+    if points := count_marks(outcomes)[1]:
+        report["labels_in_part_not_valid"] = dict(points)
     turned = sum(outcome["side_turned"] for outcome in outcomes)
     if turned:
         report["sides_turned_by_their_tracks"] = turned

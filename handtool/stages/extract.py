@@ -12,20 +12,24 @@ import numpy as np
 from handtool.config import ExtractConfig
 from handtool.engine.local import is_lasting, run_in_processes
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.label_faults import Labels
 from handtool.progress import Progress, silent
 from handtool.sources.datasets import box_scale_of, check_found
 from handtool.sources.find import find_videos
-from handtool.sources.folder_chunks import ReadingMark, join_outcomes, split_into_chunks, without_deadly
+from handtool.sources.folder_chunks import ReadingMark, join_evidence, join_outcomes, split_into_chunks, without_deadly
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
+from handtool.sources.label_gate import SAMPLE, LabelGate, measure, sample_labelled
+from handtool.sources.label_verdict import judge, name_source
 from handtool.sources.read import read_frames
 from handtool.sources.shards import divide_into_shards, largest_first, size_of
 from handtool.sources.truth import KnownVideo, find_truth, make_known_video, unknown_hand
-from handtool.sources.video_report import make_report, video_columns
+from handtool.sources.video_report import count_marks, make_report, video_columns
 from handtool.store import (
     CROPS,
     LABELS,
     TRUTH,
     VIDEOS,
+    File,
     Job,
     Sink,
     name_api,
@@ -87,6 +91,7 @@ def extract(
             "%s: of %d hands it has keypoints, which are not read: only boxes are", boxes, in_file.unused_keypoints
         )
     check_truth(found.videos, settings)
+    check_labels(found.videos, config)
     api = describe_detector(config, settings.boxes, settings.model) if needs_detector else {}
     job.keep_to(api)
     ordinals = choose_shard(found.videos, config.shard)
@@ -100,9 +105,13 @@ def extract(
         for number, video in enumerate(videos)
     ]
     outcomes = [join_outcomes(each) for each in chunks]
+    try:
+        judge_labels(videos, outcomes)
+    except HandtoolError:
+        drop_parts(job)
+        raise
     if not sum(outcome["hands"] for outcome in outcomes) and config.shard is None:
-        for name in job.names():  # other settings may find some: do not resume from these parts
-            job.drop(name)
+        drop_parts(job)
         if in_file is not None:
             raise no_hands_in_boxes(videos, outcomes, in_file, settings)
         raise no_hands_at_all(videos, outcomes)
@@ -118,6 +127,12 @@ def extract(
         report["boxes_in_the_file"] = {"on frames looked at": count_boxes(outcomes), "in all": len(in_file)}
         report |= {"boxes_left_out": dict(in_file.left_out)} if in_file.left_out else {}
     return report | ({"shard": config.shard, "videos_of_all_shards": len(found.videos)} if config.shard else {})
+
+
+def drop_parts(job: Job) -> None:
+    """Other settings may do better: a run with those is not to find the parts of this one."""
+    for name in job.names():
+        job.drop(name)
 
 
 def count_cameras(outcomes: list[dict]) -> dict[str, int]:
@@ -161,6 +176,58 @@ def check_truth(videos: list[Video], settings: FinderSettings) -> None:
             raise WrongCommand(f"{path} knows the camera", hint="leave out --camera")
         with open_file(path) as truth:
             truth.need(TRUTH, hint="another file of that name beside the videos? Move it away")
+            if not settings.config.trust_labels and truth.count(TRUTH):
+                judge(measure_truth(truth), str(path))
+
+
+def measure_truth(truth: File) -> np.ndarray:
+    """What is measured of a sample of the labels in a truth.h5."""
+    rows = np.unique(np.linspace(0, truth.count(TRUTH) - 1, SAMPLE).astype(np.int64))
+    columns = {column.name: read_column(truth, column, rows) for column in TRUTH.columns}
+    size = np.stack([read_column(truth, column) for column in (VIDEOS.width, VIDEOS.height)], axis=1)
+    known, joints = np.ones((len(rows), 21), bool), columns["joints"].astype(np.float64)
+    of_picture = columns["keypoints"].astype(np.float64), known, columns["box"], size[columns["video"]]
+    return measure(columns["side"], Labels(joints, known, columns["camera"], *of_picture))
+
+
+def check_labels(videos: list[Video], config: ExtractConfig) -> None:
+    """Before hours of work: a sample of the labels of each large source, read by worker processes. Raises DamagedFile
+    for a fault that most of them share, WrongCommand for --trust-labels where there are no labels."""
+    if config.trust_labels and not any(video.kind == "labelled" or find_truth(video) for video in videos):
+        raise WrongCommand("--trust-labels does nothing: none of the sources has labels", hint="leave it out")
+    sample = [] if config.trust_labels else sample_labelled(videos)
+    evidence: dict[str, list[dict]] = {}
+    for event in run_in_processes(open_gate, (), sample, config.workers, config.timeout_s):
+        if event.kind == "result":
+            evidence.setdefault(name_source(sample[event.item]), []).append(event.value)
+    for source, outcomes in evidence.items():
+        judge(join_evidence(outcomes), source)
+
+
+def open_gate() -> Callable[[Video, Callable[[], None]], Iterator[dict]]:
+    """In a worker process: the function that measures the labels of a video."""
+
+    def measure(video: Video, heartbeat: Callable[[], None]) -> Iterator[dict]:
+        gate = LabelGate()
+        for _ in gate.pass_frames(read_frames(video, Sampling(), Tally(heartbeat=heartbeat))):
+            pass
+        yield gate.as_outcome()
+
+    return measure
+
+
+def judge_labels(videos: list[Video], outcomes: list[dict]) -> None:
+    """Warns of labels that cannot be true. Raises DamagedFile for a fault that most labels of a source share."""
+    of_source: dict[str, list[dict]] = {}
+    for video, outcome in zip(videos, outcomes, strict=True):
+        if source := name_source(video):
+            of_source.setdefault(source, []).append(outcome)
+    for source, its_own in of_source.items():
+        for told in judge(join_evidence(its_own), source):
+            log.warning("%s: %s", source, told)
+        hands, points = count_marks(its_own)
+        if counts := ", ".join(f"{why} {count:,}" for why, count in (*hands.failed.items(), *points.items())):
+            log.warning("%s: of %d labelled hands, marked not valid: %s", source, hands.total, counts)
 
 
 def choose_shard(videos: list[Video], shard: str | None) -> list[int]:
@@ -258,14 +325,15 @@ def open_finder(
         mark = ReadingMark(mark_of(folder, number, chunk))
         tally.reading = mark.write
         known_video = read_truth(video)
-        frames = read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally)
+        gate = LabelGate(config.trust_labels)
+        frames = gate.pass_frames(read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally))
         for sight in follow(finder.find_in(frames), rows.tracks, finder.look_again):
             frame, hands = sight.frame, sight.hands
             if not frame.kept:
                 rows.follow(sight.hands, sight.tracks)
                 continue
             if known_video and frame.hands is None:
-                hands = join_truth(video, known_video, frame, [hand for hand, _, _ in hands], joined)
+                hands = join_truth(video, known_video, frame, [hand for hand, _, _ in hands], joined, gate)
             rows.focal_35mm = frame.focal_35mm
             jpeg = frame.jpeg if sight.image is frame.image else None
             if sight.doubles:
@@ -280,7 +348,7 @@ def open_finder(
         about = (
             {"joined": dict(joined), "subject": known_video.subject, "place": known_video.place} if known_video else {}
         )
-        outcome = {**tally.as_outcome(), **rows.as_outcome(), **about, "blocks": blocks}
+        outcome = {**tally.as_outcome(), **rows.as_outcome(), **gate.as_outcome(), **about, "blocks": blocks}
         job.save(part_name(number, chunk), outcome)
         mark.remove()
         yield outcome
@@ -306,10 +374,10 @@ def read_truth(video: Video) -> KnownVideo | None:
 
 
 def join_truth(
-    video: Video, known_video: KnownVideo, frame: Frame, found: list[Detection], joined: Counter
+    video: Video, known_video: KnownVideo, frame: Frame, found: list[Detection], joined: Counter, gate: LabelGate
 ) -> list[Hand]:
-    """The hands that were found, each with the frame's camera and, if it matches a known hand, that one's label and
-    side."""
+    """The hands that were found, each with the frame's camera and, if it matches a known hand, that one's label, as
+    `gate` lets it pass, and side."""
     if frame.image.shape[1::-1] != known_video.size:
         have, made = ("x".join(map(str, size)) for size in (frame.image.shape[1::-1], known_video.size))
         raise HandtoolError(
@@ -323,7 +391,7 @@ def join_truth(
         (
             replace(hand, side=match.side) if match else hand,
             known_video.camera,
-            (match or unknown_hand(known_video.camera)).as_label(),
+            (gate.check(match, *known_video.size) if match else unknown_hand(known_video.camera)).as_label(),
         )
         for hand, match in zip(found, known, strict=True)
     ]

@@ -119,6 +119,7 @@ predict: --fps 2              | c.h5                                  | a.mp4
 predict: --whole              | -                                     | images
 predict: --stream 1           | c.h5                                  | a.mp4
 predict: --camera 9,9,9,9     | c.h5                                  | images
+predict: --trust-labels       | c.h5                                  | images
 predict: --min-hand 20        | c.h5                                  | images
 predict: --limit 2            | c.h5                                  | images
 predict: --detector onnx      | images --whole                        | images

@@ -85,7 +85,7 @@ def test_the_box_scale_is_the_sets_own_unless_one_is_asked_for(tmp_path, boxed, 
 
 
 def test_the_box_scale_of_anything_else_is_the_usual_one_and_of_unlabelled_whole_images_one(tmp_path, in_this_process):
-    boxes = np.tile(BOX, (6, 1))
+    boxes = np.tile(BOX + 50, (6, 1))  # the hands are there
     assert run([make_labelled(tmp_path / "a", box=boxes)], tmp_path / "a.h5")[1] == BOX_SCALE
     write_image(tmp_path / "b" / "0.png", picture(0, 2, (160, 120)))
     assert run([tmp_path / "b"], tmp_path / "b.h5", whole=True)[1] == 1.0
@@ -113,7 +113,7 @@ def test_the_box_scale_of_labelled_images_that_are_hands_is_measured_on_their_ke
 
 
 def test_sets_of_different_box_scales_do_not_go_into_one_file_unasked(tmp_path, boxed, in_this_process):
-    other = make_labelled(tmp_path / "plain", box=np.tile(BOX, (6, 1)))
+    other = make_labelled(tmp_path / "plain", box=np.tile(BOX + 50, (6, 1)))
     with pytest.raises(WrongCommand, match="boxed at 1.75, the rest at 1.3"):
         run([boxed, other], tmp_path / "c.h5")
     assert run([boxed, other], tmp_path / "c.h5", box_scale=1.5)[1] == 1.5
