@@ -9,7 +9,6 @@ frame, time, track, side, box and score.
 import csv
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -371,10 +370,5 @@ def export_weights_to(source: File, target: Path, wanted: str) -> dict:
     from handtool.nn.files.onnx_export import export_onnx
     from handtool.nn.files.weights import export_weights
 
-    named = target.with_name(f"{target.name}.{wanted}")
-    try:
-        figures = (export_onnx if wanted == "onnx" else export_weights)(source, named)
-        os.replace(named, target)
-    finally:
-        named.unlink(missing_ok=True)
+    figures = export_onnx(source, target) if wanted == "onnx" else export_weights(source, target, f".{wanted}")
     return {key: value for key, value in figures.items() if key != "format"}

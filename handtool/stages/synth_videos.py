@@ -2,6 +2,7 @@
 
 import json
 import logging
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
@@ -34,11 +35,12 @@ def synth_videos(
     assert not sources and sink.path is not None
     folder, names = sink.path.parent, video_names(config)
     device, started = choose_device(config.device), perf_counter()
-    waiting = [number for number, name in enumerate(names) if not (job.has(name) and film_path(folder, name).exists())]
+    waiting = [number for number, name in enumerate(names) if not is_made(job, folder, name)]
     done = len(names) - len(waiting)
     for number, made in make_films(waiting, config, device):
-        write_bytes_whole(film_path(folder, names[number]), made.pop("mp4"))
-        job.save(names[number], made)
+        film = made.pop("mp4")
+        job.save(names[number], made | {"film_crc32": zlib.crc32(film)})  # first: a film without it is nobody's
+        write_bytes_whole(film_path(folder, names[number]), film)
         done += 1
         rate = (done - len(names) + len(waiting)) * config.frames / (perf_counter() - started)
         progress("videos", done, len(names), frames_per_s=round(rate, 1))
@@ -81,6 +83,12 @@ def check_folder(folder: Path, force: bool) -> None:
 
 def video_names(config: SynthVideosConfig) -> list[str]:
     return [f"synth-{number:04d}" for number in range(min(config.num_videos, config.limit or config.num_videos))]
+
+
+def is_made(job: Job, folder: Path, name: str) -> bool:
+    """Whether its part is saved, and its film is the one that goes with it."""
+    path = film_path(folder, name)
+    return job.has(name) and path.is_file() and zlib.crc32(path.read_bytes()) == job.load(name).get("film_crc32")
 
 
 def film_path(folder: Path, name: str) -> Path:

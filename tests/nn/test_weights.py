@@ -6,6 +6,7 @@ import io
 import pickle
 import urllib.request
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -312,6 +313,12 @@ def test_an_encoder_file_round_trips_to_the_last_bit(encoder_file):
     other = fresh()
     assert init_encoder(other, path)["loaded"] == 120
     assert_loaded(other, encoder.state_dict())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_full_disk_stays_an_error_of_the_disk(encoder_file, suffix):
+    with store.open_file(encoder_file[0]) as file, pytest.raises(OSError, match="No space left"):
+        export_weights(file, Path("/dev/full"), suffix)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])

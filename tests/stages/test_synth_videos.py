@@ -122,6 +122,20 @@ def test_films_that_are_gone_or_of_another_world_are_said(world, tmp_path):
     check_folder(tmp_path / "w", force=True)
 
 
+def test_after_a_disk_was_full_at_any_write_it_goes_on_and_no_film_is_in_its_own_way(world, tmp_path, monkeypatch):
+    def fail(*_):
+        raise HandtoolError("the disk is full")
+
+    for place in ("handtool.store.Job.save", "handtool.stages.synth_videos.write_bytes_whole"):
+        with monkeypatch.context() as patched, pytest.raises(HandtoolError, match="full"):
+            patched.setattr(place, fail)
+            make(tmp_path / "w")
+        check_folder(tmp_path / "w", force=False)
+    (tmp_path / "w" / "synth-0000.mp4").write_bytes(b"of another world")
+    make(tmp_path / "w")
+    assert files(tmp_path / "w") == files(world[0])
+
+
 def children_of(number):
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(number)], capture_output=True, text=True).stdout
     return [int(word) for word in listed.split()]

@@ -4,6 +4,7 @@ In our files the encoder's tensors are named `encoder.<torchvision name>`; `proj
 (pose.h5) come with them.
 """
 
+import io
 import json
 import logging
 import os
@@ -145,11 +146,13 @@ def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]
     return encoder, head, attrs
 
 
-def export_weights(file: store.File, path: Path) -> dict:
+def export_weights(file: store.File, path: Path, suffix: str = "") -> dict:
     """Write /weights as `.safetensors` or as a torch state dict (`.pth`, `.pt`); the encoder under torchvision's names.
+    suffix: of the name that the file will get, where `path` is a temporary one.
 
     Load it with `torchvision.models.resnet50().load_state_dict(weights, strict=False)`: there is no classifier, and the
-    heads keep their own names. Returns {"format", "architecture", "tensors", "bytes"}.
+    heads keep their own names. Returns {"format", "architecture", "tensors", "bytes"}. The bytes are made in memory:
+    both libraries answer a full disk or a signal with errors of their own, and safetensors with files of its own.
     """
     tensors, attrs = read_state(file)
     if "architecture" not in attrs:
@@ -158,32 +161,31 @@ def export_weights(file: store.File, path: Path) -> dict:
     bare = torchvision_names(tensors)
     shapes = {name: value.shape for name, value in encoder.state_dict().items()}
     bare = {name: value.reshape(shapes.get(name, value.shape)) for name, value in bare.items()}
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
+    suffix = suffix or path.suffix
+    if suffix == ".safetensors":
+        from safetensors.torch import save
 
-        save_file(bare, path, metadata={key: text_of(value) for key, value in attrs.items()})
-        sort_metadata(path)
-    elif path.suffix in (".pth", ".pt"):
-        with path.open("wb") as archive:  # torch names it after the path that it is given, which is a temporary one
-            torch.save(bare, archive)
+        path.write_bytes(sort_metadata(save(bare, {key: text_of(value) for key, value in attrs.items()})))
+    elif suffix in (".pth", ".pt"):
+        archive = io.BytesIO()
+        torch.save(bare, archive)
+        path.write_bytes(archive.getbuffer())
     else:
         raise HandtoolError(
-            f"weights are exported as .safetensors, .pth or .pt, not as {path.suffix or 'a file without suffix'}"
+            f"weights are exported as .safetensors, .pth or .pt, not as {suffix or 'a file without suffix'}"
         )
-    return {"format": path.suffix[1:], "architecture": encoder.arch, "tensors": len(bare), "bytes": path.stat().st_size}
+    return {"format": suffix[1:], "architecture": encoder.arch, "tensors": len(bare), "bytes": path.stat().st_size}
 
 
-def sort_metadata(path: Path) -> None:
+def sort_metadata(data: bytes) -> bytes:
     """Brings the metadata of a safetensors file, which the library writes in any order, into order, so that the same
     weights are the same bytes. Its beginning: length of the header (u64), header (JSON, padded with spaces)."""
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        assert len(text) <= length
-        file.seek(8)
-        file.write(text.ljust(length))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(text) <= end - 8
+    return data[:8] + text.ljust(end - 8) + data[end:]
 
 
 def fetch_imagenet(arch: str) -> Path:
