@@ -86,11 +86,6 @@ def deep(h5: h5py.File) -> None:
         group = group.create_group("g")
 
 
-def many(h5: h5py.File) -> None:
-    for number in range(3000):
-        h5.attrs[f"a{number}"] = np.zeros(1000)
-
-
 def newer(h5: h5py.File) -> None:
     h5.attrs["format_version"] = 99
 
@@ -169,7 +164,7 @@ FILES: dict[str, tuple[str, Callable | None, tuple[str, ...]]] = {
     **{
         f"HDF5: {change.__name__}": ("f.h5", in_hdf5(change), HDF5)
         for change in (
-            outside, loop, external_storage, sparse, virtual, variable, deep, many, newer, unfinished, compressed,
+            outside, loop, external_storage, sparse, virtual, variable, deep, newer, unfinished, compressed,
             history_of_numbers,
         )
     },
@@ -186,7 +181,6 @@ FILES: dict[str, tuple[str, Callable | None, tuple[str, ...]]] = {
     "/dev/zero": ("/dev/zero", None, (BOXES, CAMERA, "extract --list FILE -o o.h5", WEIGHTS, *HDF5, IMAGE)),
     "a pipe": ("f.fifo", lambda path, _: os.mkfifo(path), (BOXES, CAMERA, WEIGHTS, *HDF5, IMAGE)),
     "html for a video": ("f.mp4", text("<!doctype html><title>404"), (IMAGE,)),
-    "a list of 1,000,000 names": ("f.txt", text("a.mp4\n" * 1_000_000), ("extract --list FILE --workers 1 -o o.h5",)),
 }  # fmt: skip
 
 

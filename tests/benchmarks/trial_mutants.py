@@ -22,10 +22,10 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-import fault_readers as readers
+import fault_inputs as inputs
 import fault_runs as runs
+from fault_inputs import Kind
 from fault_mutations import spoil
-from fault_readers import Kind
 
 SILENT_S, MOST_MEMORY = 25.0, 1_500_000_000  # gatekeepers give up after 10 s; bytes above what the process began with
 BATCH = 100
@@ -140,11 +140,11 @@ def lines_of(text: bytes) -> list[dict]:
 
 
 def make_kinds(folder: Path, only: str) -> list[Kind]:
-    makers = (readers.make_hdf5_kinds, readers.make_footage_kinds, readers.make_text_kinds, readers.make_set_kinds)
+    makers = (inputs.make_hdf5_kinds, inputs.make_footage_kinds, inputs.make_text_kinds, inputs.make_set_kinds)
     kinds = makers[0](folder)
     load_readers()
     kinds += [kind for number, make in enumerate(makers[1:]) for kind in make(folder / f"kinds{number}")]
-    return [kind for kind in [*kinds, *readers.make_weight_kinds(folder / "weights")] if only in kind.name]
+    return [kind for kind in [*kinds, *inputs.make_weight_kinds(folder / "weights")] if only in kind.name]
 
 
 def load_readers() -> None:
