@@ -172,6 +172,25 @@ def test_a_studys_probe_reads_poses_off_features(monkeypatch):
     )
 
 
+def test_the_gain_over_the_estimator_is_of_hands_that_both_know_in_blocks_of_one_film(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    table, rng = study("study_real_table"), np.random.default_rng(2)
+    theirs = {"each": rng.uniform(5, 20, 60), "video": np.zeros(60, int)}
+    ours = {seed: {"each": 0.8 * theirs["each"], "video": theirs["video"]} for seed in (1, 2)}
+    ours[1]["each"][:5], theirs["each"][55:] = np.nan, np.nan
+    assert np.allclose(table.compare(ours, theirs), 20)
+    noisy = {1: {"each": rng.uniform(5, 20, 60), "video": theirs["video"]}}
+    percent, low, high = table.compare(noisy, theirs)
+    assert low < percent < high, "six blocks, though one film"
+    several = table.in_blocks({"each": theirs["each"], "video": np.arange(60) // 6}, np.isfinite(theirs["each"]))
+    assert several["video"].tolist() == (np.arange(55) // 6).tolist(), "ten films stay whole"
+
+
+def test_a_study_of_real_hands_needs_a_folder_and_labels():
+    done = subprocess.run(["bash", EXAMPLES / "study_real.sh", "folder"], capture_output=True, text=True)
+    assert done.returncode == 2 and "FOLDER LABELLED" in done.stdout
+
+
 def test_a_study_has_a_scale():
     done = subprocess.run(["bash", EXAMPLES / "study.sh"], capture_output=True, text=True)
     assert done.returncode == 2 and "small|medium|large" in done.stdout

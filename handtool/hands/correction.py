@@ -6,6 +6,7 @@
 2. Kernel ridge regression (the mean of a Gaussian process) with k(x, y) = exp(-|x - y|^2 / (2 LENGTH^2)) on the 63
    coordinates of the pose, turned upright in the picture. A hand is moved as known hands in like poses are; one that
    is like none of them keeps the pose of step 1.
+3. Each bone gets a length half-way between what it has and the mean of the labelled hands.
 
 Shapes: n hands that are known, m hands asked, K = 21 joints. Hands are canonical right ones, in metres.
 """
@@ -16,7 +17,8 @@ import numpy as np
 
 from handtool.hands.align import relative_to
 from handtool.hands.camera import rays
-from handtool.hands.skeleton import KNUCKLES
+from handtool.hands.hand_size import bone_lengths
+from handtool.hands.skeleton import BONES, KNUCKLES
 
 DECIMETRE = 10.0  # poses are compared in dm: two hands in different poses are about 2 apart
 LENGTH = 1.5  # dm
@@ -25,6 +27,7 @@ NOISE = 1.0  # variance of what a pose does not tell, over that of what it tells
 # lengths of bones the most alike, which needs no labels.
 DEPTH = 0.85
 DEPTH_TRUST = 1.0  # m^2 of summed squared depth: labels count as much as DEPTH where about 50 hands have them
+BONE_TRUST = 0.5  # of the labelled hands' bones
 FOLDS = 5
 LEAST = 10  # hands
 
@@ -34,6 +37,7 @@ class Correction:
     known: np.ndarray  # (n, 63) dm, upright
     weights: np.ndarray  # (n, 63) m, upright
     depth: float  # factor of the estimator's depth
+    bones: np.ndarray  # (20,) m, mean lengths in the order of BONES
 
     def apply(self, joints: np.ndarray, xy: np.ndarray, camera: np.ndarray) -> np.ndarray:
         """joints (m, K, 3) m about any point, xy (m, K, 2) px, camera (m, 3, 3), NaN where unknown. Returns (m, K, 3) m
@@ -44,7 +48,7 @@ class Correction:
     def move(self, poses: np.ndarray) -> np.ndarray:
         """poses (m, K, 3) m, upright, of `see_upright`. Returns them corrected, about the wrist."""
         moved = kernel(as_inputs(poses), self.known) @ self.weights
-        return relative_to(poses * [1, 1, self.depth] + moved.reshape(poses.shape))
+        return towards_lengths(poses * [1, 1, self.depth] + moved.reshape(poses.shape), self.bones)
 
 
 def fit_correction(poses: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> tuple[Correction, float]:
@@ -67,7 +71,17 @@ def solve(poses: np.ndarray, truth: np.ndarray) -> Correction:
     seen, true = poses[..., 2], truth[..., 2]
     depth = float(DEPTH + (seen * (true - DEPTH * seen)).sum() / ((seen**2).sum() + DEPTH_TRUST))
     known, residual = as_inputs(poses), (truth - poses * [1, 1, depth]).reshape(len(truth), -1)
-    return Correction(known, np.linalg.solve(kernel(known, known) + NOISE * np.eye(len(known)), residual), depth)
+    weights = np.linalg.solve(kernel(known, known) + NOISE * np.eye(len(known)), residual)
+    return Correction(known, weights, depth, bone_lengths(truth).mean(0))
+
+
+def towards_lengths(poses: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """poses (m, K, 3) with bones half-way (BONE_TRUST) to lengths (20,), from the wrist outwards; about the wrist."""
+    own, changed = bone_lengths(poses), relative_to(poses)
+    factor = 1 + BONE_TRUST * (np.divide(lengths, own, out=np.ones_like(own), where=own > 0) - 1)
+    for bone, (parent, child) in enumerate(BONES):
+        changed[:, child] = changed[:, parent] + factor[:, bone, None] * (poses[:, child] - poses[:, parent])
+    return changed
 
 
 def see_upright(joints: np.ndarray, xy: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

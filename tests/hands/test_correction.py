@@ -16,7 +16,9 @@ from handtool.hands.correction import (
     fit_correction,
     see_upright,
     solve,
+    towards_lengths,
 )
+from handtool.hands.skeleton import BONES
 
 
 @pytest.fixture
@@ -24,14 +26,17 @@ def rng():
     return np.random.default_rng(4)
 
 
-def make_poses(rng, count, spread=1.0):
-    """Poses (n, 21, 3) m about the wrist that vary in four ways, and what an estimator that errs with them sees."""
-    ways, errors = rng.normal(0, [[[[0.013]]], [[[0.02]]]], (2, 4, 21, 3))
-    mean = rng.normal(0, 0.06, (21, 3))
-    how = spread * rng.normal(size=(count, 4))
-    truth = mean + np.einsum("nw,wkc->nkc", how, ways)
-    seen = truth + 0.02 * np.sin(np.einsum("nw,wkc->nkc", how, 20 * errors)) + 0.01
-    return seen - seen[:, :1], truth - truth[:, :1]
+def make_poses(rng, count):
+    """Poses (n, 21, 3) m about the wrist, of one hand that moves in four ways, and what an estimator that errs with
+    these sees."""
+    how, lengths = rng.normal(size=(count, 4)), rng.uniform(0.02, 0.06, 20)
+    along = rng.normal(size=(20, 3)) + 0.25 * np.einsum("nw,wbc->nbc", how, rng.normal(size=(4, 20, 3)))
+    along *= (lengths / np.linalg.norm(along, axis=2))[..., None]
+    truth = np.zeros((count, 21, 3))
+    for bone, (parent, child) in enumerate(BONES):
+        truth[:, child] = truth[:, parent] + along[:, bone]
+    seen = truth + 0.02 * np.sin(np.einsum("nw,wkc->nkc", how, rng.normal(0, 0.4, (4, 21, 3)))) + 0.01
+    return seen - seen[:, :1], truth
 
 
 def turn_about(axis, degrees):
@@ -86,21 +91,28 @@ def test_a_turned_picture_gets_the_turned_answer(rng):
     for degrees in (0, 130):
         seen = hand @ turn_about([0, 0, 1], degrees).T
         xy = project(seen + [0.01, -0.02, 0.5] @ turn_about([0, 0, 1], degrees).T, camera[0])
-        answers.append(Correction(known, weights, 0.8).apply(seen[None], xy[None], camera)[0])
+        answers.append(Correction(known, weights, 0.8, np.full(20, 0.03)).apply(seen[None], xy[None], camera)[0])
     assert np.allclose(answers[1], answers[0] @ turn_about([0, 0, 1], 130).T, atol=1e-9)
 
 
 def test_a_correction_is_the_double_loop(rng):
     known, weights, poses = rng.normal(size=(6, 63)), rng.normal(size=(6, 63)), rng.normal(0, 0.1, (3, 21, 3))
-    poses[:, 0] = 0
-    found = Correction(known, weights, 0.8).move(poses)
+    poses[:, 0], bones = 0, rng.uniform(0.01, 0.1, 20)
+    found = Correction(known, weights, 0.8, bones).move(poses)
     for hand in range(3):
         moved = np.zeros(63)
         for near, move in zip(known, weights, strict=True):
             square = sum((10 * a - b) ** 2 for a, b in zip(poses[hand].ravel(), near, strict=True))
             moved += math.exp(-square / (2 * LENGTH**2)) * move
-        expected = poses[hand] * [1, 1, 0.8] + moved.reshape(21, 3)
-        assert np.allclose(found[hand], expected - expected[0], atol=1e-12)
+        moved = poses[hand] * [1, 1, 0.8] + moved.reshape(21, 3)
+        for finger in range(5):
+            joint = np.zeros(3)
+            for at in range(4):
+                parent, child = (0 if at == 0 else 4 * finger + at), 4 * finger + at + 1
+                along = moved[child] - moved[parent]
+                length = math.sqrt(along @ along)
+                joint = joint + along / length * (length + bones[4 * finger + at]) / 2
+                assert np.allclose(found[hand, child], joint, atol=1e-12)
 
 
 def test_depth_and_weights_are_the_least_squares_of_their_prior(rng):
@@ -115,6 +127,9 @@ def test_depth_and_weights_are_the_least_squares_of_their_prior(rng):
     gram = np.exp(-squares / (2 * LENGTH**2))
     residual = (truth - seen * [1, 1, correction.depth]).reshape(12, 63)
     assert np.allclose(gram @ correction.weights + NOISE * correction.weights, residual, atol=1e-12)
+    assert np.allclose(
+        correction.bones, np.mean([[np.linalg.norm(hand[b] - hand[a]) for a, b in BONES] for hand in truth], axis=0)
+    )
 
 
 def test_what_it_promises_is_what_it_does_to_hands_left_out(rng):
@@ -144,7 +159,8 @@ def test_ten_hands_of_one_odd_pose_do_no_harm_to_others(rng):
     near = odd + rng.normal(0, 0.001, (10, 21, 3))
     odd[0], near[:, 0], error[0] = 0, 0, 0
     correction, _ = fit_correction(near, near + error, find_folds(np.zeros(10, int)))
-    changed = np.linalg.norm(correction.move(seen) - seen * [1, 1, correction.depth], axis=2).mean(1)
+    kept = towards_lengths(seen * [1, 1, correction.depth], correction.bones)
+    changed = np.linalg.norm(correction.move(seen) - kept, axis=2).mean(1)
     size, left = np.linalg.norm(error, axis=1).mean(), correction.move(near) - near - error
     assert np.median(changed) < 0.1 * size
     assert np.linalg.norm(left, axis=2).mean() < 0.5 * size

@@ -14,17 +14,27 @@ from handtool.cli.finetune import correct_estimator
 from handtool.cli.predict import predict_crops
 from handtool.config import CorrectConfig, EvalConfig, PredictConfig
 from handtool.errors import HandtoolError
+from handtool.hands.camera import project
 from handtool.hands.hand_size import PROPORTIONS, bone_lengths
-from handtool.hands.skeleton import bone_length
+from handtool.hands.skeleton import BONES, bone_length
 from handtool.nn.files.pose_weights import read_pose
 from handtool.store import CROPS, KEYPOINTS, LABELS, PREDICTIONS
+
+
+def with_bones_of_one_length(hands):
+    """The same directions of bones, each of 40 mm, in the same picture."""
+    joints = hands["joints"].copy()
+    for parent, child in BONES:
+        along = hands["joints"][:, child] - hands["joints"][:, parent]
+        joints[:, child] = joints[:, parent] + 0.04 * along / np.linalg.norm(along, axis=1, keepdims=True)
+    return hands | {"joints": joints, "xy": np.stack([project(*each) for each in zip(joints, hands["camera"])])}
 
 
 def make_seen(path, seed, count=30, unseen=(), mirrored=False, with_joints=True, cameras=True):
     """A file with labels, and keypoints of an estimator whose joints are too large and shifted in one place. All hands
     are right ones, or all of them mirrored."""
     rng = np.random.default_rng(seed)
-    hands = make_hands(count, rng)
+    hands = with_bones_of_one_length(make_hands(count, rng))
     joints = hands["joints"] - hands["joints"][:, :1]
     seen = 1.2 * joints + np.where(np.arange(21) > 9, 0.015, 0)[:, None]
     if mirrored:

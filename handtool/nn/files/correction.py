@@ -85,15 +85,16 @@ def write_correction(sink: Any, correction: Correction, hands: CorrectedHands, c
     words = {name: np.array(value) if isinstance(value, tuple) else value for name, value in asdict(contract).items()}
     attrs = {"kind": KIND, "estimator": config["correct"], "config": json.dumps(dict(config))} | words
     attrs |= {"depth": correction.depth}
-    arrays = {"correction.known": correction.known, "correction.weights": correction.weights}
+    arrays = {f"correction.{name}": getattr(correction, name) for name in ("known", "weights", "bones")}
     store.write_weights(sink, arrays, attrs=attrs)
 
 
 def read_correction(pose: File) -> Correction:
     arrays, attrs = store.read_weights(pose)
-    if "depth" not in attrs:
+    if "correction.bones" not in arrays:
         raise HandtoolError(
             f"{pose.path} was made by an older version and corrects in another way",
             hint=f"handtool finetune train.h5 --correct {attrs['estimator']} --force -o {pose.path}",
         )
-    return Correction(arrays["correction.known"], arrays["correction.weights"], float(attrs["depth"]))
+    known, weights, bones = (arrays[f"correction.{name}"] for name in ("known", "weights", "bones"))
+    return Correction(known, weights, float(attrs["depth"]), bones)
