@@ -91,7 +91,7 @@ def find_wrong_jpegs(file: File, progress: Progress) -> list[str]:
     for row in range(len(jpegs)):
         number = jpegs.file_of(row)
         begin = jpegs.files[number][1] + int(jpegs.start[row])
-        if zlib.crc32(jpegs.map(number)[begin : begin + int(jpegs.size[row])]) != jpegs.crc[row]:
+        if zlib.crc32(jpegs.read(number, begin, int(jpegs.size[row]))) != jpegs.crc[row]:
             wrong.append(row)
         if row % 1000 == 0:
             progress("checking crops", row, len(jpegs))

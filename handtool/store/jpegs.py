@@ -1,8 +1,12 @@
-"""The JPEG bytes of crops: one contiguous column, read through a memory map, each crop verified by its crc32."""
+"""The JPEG bytes of crops: one contiguous column, each crop read by itself and verified by its crc32.
+
+There is no memory map: where a file is overwritten in place, that would end the process (SIGBUS) instead of a read.
+"""
 
 import json
-import mmap
+import os
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 
@@ -13,7 +17,7 @@ from handtool.store.schema import CROPS
 
 
 class Jpegs:
-    """`len(jpegs)`, `jpegs[i]` -> bytes. Can be pickled: a worker process maps the files itself on first use.
+    """`len(jpegs)`, `jpegs[i]` -> bytes. Can be pickled: a worker process opens the files itself on first use.
 
     Row i is in `files[which[i]]` (path, and the byte where its jpeg column starts): `size[i]` bytes from `start[i]`.
     """
@@ -28,19 +32,23 @@ class Jpegs:
     ) -> None:
         self.files, self.which = files, which
         self.start, self.size, self.crc = start, size, crc
-        self.maps: dict[int, mmap.mmap] = {}
+        self.opened: dict[int, BinaryIO] = {}
 
     def __len__(self) -> int:
         return len(self.size)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "maps": {}}
+        return {**self.__dict__, "opened": {}}
+
+    def __del__(self) -> None:
+        for file in self.opened.values():
+            file.close()
 
     def __getitem__(self, row: int) -> bytes:
         """The JPEG of one hand. Errors: DamagedFile when it does not match its crc32."""
         number = self.file_of(row)
         begin = self.files[number][1] + int(self.start[row])
-        data = self.map(number)[begin : begin + int(self.size[row])]
+        data = self.read(number, begin, int(self.size[row]))
         if zlib.crc32(data) != self.crc[row]:
             path = self.files[number][0]
             raise DamagedFile(
@@ -51,11 +59,16 @@ class Jpegs:
     def file_of(self, row: int) -> int:
         return 0 if self.which is None else int(self.which[row])
 
-    def map(self, number: int) -> mmap.mmap:
-        if number not in self.maps:
-            with open(self.files[number][0], "rb") as file:
-                self.maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self.maps[number]
+    def read(self, number: int, begin: int, size: int) -> bytes:
+        """Fewer bytes where the file ends before. Processes and threads may share the open file."""
+        path = self.files[number][0]
+        try:
+            if number not in self.opened:
+                self.opened[number] = open(path, "rb", buffering=0)
+            return os.pread(self.opened[number].fileno(), size, begin)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise HandtoolError(f"{path} cannot be read any more: {reason}", hint=f"ls -l {path}") from None
 
 
 def open_jpegs(file: File) -> Jpegs:

@@ -372,6 +372,23 @@ def test_an_edited_crop_is_found_when_it_is_read(tmp_path):
         store.open_jpegs(file)[0]
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_file_cut_or_overwritten_in_place_while_it_is_read_is_damaged_and_no_crash(tmp_path, whole):
+    path, kept = make_file(tmp_path / "f.h5", (120, 80)), tmp_path / "kept"
+    kept.write_bytes(path.read_bytes())
+    with store.open_file(path) as file:
+        jpegs = store.open_jpegs(file)
+        last = len(jpegs) - 1
+        assert jpegs[last][:2] == b"\xff\xd8"
+        os.truncate(path, 0 if whole else jpegs.files[0][1] + 100)
+        with pytest.raises(DamagedFile, match="the crop in row 199 does not match its checksum"):
+            jpegs[last]
+        with open(path, "r+b") as other:  # of the same length, from its beginning
+            other.write(bytes(kept.stat().st_size))
+        with pytest.raises(DamagedFile, match="the crop in row 0 does not match its checksum"):
+            jpegs[0]
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(HandtoolError, match="does not exist"):
         store.open_file(tmp_path / "nothing.h5")

@@ -66,10 +66,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise HandtoolError(f"no weights at {path}", hint="--init imagenet | scratch | FILE")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         try:
-            return load_file(path)
+            return load(path.read_bytes())  # load_file maps it: SIGBUS where it is overwritten meanwhile
         except (SafetensorError, OSError) as error:
             raise DamagedFile(f"{path} is not readable as safetensors: {error}") from None
     content = load_torch(path)
