@@ -3,7 +3,7 @@
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
@@ -131,11 +131,11 @@ def evaluate_model(
     from handtool.stages.eval import evaluate
     from handtool.stages.predict import columns_of_estimate
 
-    def estimate(source: "File") -> tuple[dict, str, str]:
+    def estimate(source: "File") -> tuple[dict, str, str, Any]:
         found = find_at_once(source, KeypointsConfig(estimator, workers=config.workers), progress)
         corrected = apply_correction(source, model, found)
         columns, scale_source = columns_of_estimate(source, corrected, resolve_bone(model, config.bone))
-        return columns, model.path.name, scale_source
+        return columns, model.path.name, scale_source, corrected["reason"]
 
     estimator = find_estimator(model)
     by = {"estimate": estimate} if estimator else {"model": model}
@@ -154,10 +154,10 @@ def evaluate_estimator(
     from handtool.stages.eval import evaluate
     from handtool.stages.predict import columns_of_estimate
 
-    def estimate(source: "File") -> tuple[dict, str, str]:
+    def estimate(source: "File") -> tuple[dict, str, str, Any]:
         found = find_at_once(source, KeypointsConfig(config.estimator, workers=config.workers), progress, model)
         columns, scale_source = columns_of_estimate(source, found, config.bone)
-        return columns, config.estimator, scale_source
+        return columns, config.estimator, scale_source, found["reason"]
 
     return evaluate(sources, sink, config, progress, estimate=estimate)
 

@@ -1,25 +1,31 @@
 """A pool of worker processes on this machine. If foreign native code crashes or hangs, one item is lost.
 
-Workers are spawned, never forked, so that they inherit no threads and no open files. They end when the parent ends.
+An item whose worker died or gave no answer is tried once more at the end, alone, since the machine may have been the
+cause: only what fails twice is lost. Workers are spawned, never forked, so that they inherit no threads and no open
+files. They end when the parent ends.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any, Literal, NamedTuple
 
 import cv2
 
+from handtool.engine.parent import end_with_parent
 from handtool.errors import HandtoolError
 from handtool.own_time import OwnTime
+from handtool.signals import hold_signals
 
+log = logging.getLogger(__name__)
 Heartbeat = Callable[[], None]
 Work = Callable[[Any, Heartbeat], Iterable[Any]]  # item, heartbeat -> results, one after the other
 HEARTBEAT_S = 1.0
@@ -27,14 +33,17 @@ MAX_IMAGE_PIXELS = 1 << 27  # that OpenCV decodes in a worker, where the environ
 NO_MEMORY = "not enough memory for it"
 LOST = ("its process", "no new frame", "not enough memory")  # how the reasons of `lost` begin
 TIMEOUT_FACTOR_AT_START = 5  # opening a detector may take this many times as long as a frame
+NO_ITEM = -1  # of a worker that ended before its work began
+START_TRIES = 3  # such workers, one after the other
 
 
 class Event(NamedTuple):
     """What happened to an item. `result`: one of its results. `heartbeat`: it is being worked on, `value` calls of
-    heartbeat since the last event. `done`: it has no more results. `lost`: it crashed or hung, `value`: why."""
+    heartbeat since the last event. `done`: it has no more results. `again`: it crashed or hung, `value`: why; it is
+    tried once more at the end, and its results begin anew. `lost`: that happened twice."""
 
     item: int
-    kind: Literal["result", "heartbeat", "done", "lost"]
+    kind: Literal["result", "heartbeat", "done", "again", "lost"]
     value: Any
 
 
@@ -63,9 +72,31 @@ def run_in_processes(
     item it is given. A worker that sends neither a result nor a heartbeat for `timeout_s` of its own time is killed. An
     exception in `work` is raised here, with the worker's traceback in its text.
     """
-    waiting = deque(range(len(items)))
-    pool = [start_worker(open_work, arguments) for _ in range(count_workers(workers, len(items)))] if items else []
+    doubtful = []
+    with contextlib.closing(run_pool(open_work, arguments, items, range(len(items)), workers, timeout_s)) as events:
+        for event in events:
+            if event.kind == "lost":
+                doubtful.append(event.item)
+                event = event._replace(kind="again")
+            yield event
+    yield from run_pool(open_work, arguments, items, sorted(doubtful), 1, timeout_s)
+
+
+def run_pool(
+    open_work: Callable[..., Work],
+    arguments: tuple,
+    items: list,
+    numbers: Iterable[int],
+    workers: int,
+    timeout_s: float,
+) -> Generator[Event, None, None]:
+    """As `run_in_processes`, for the items of these numbers, each tried once. Raises HandtoolError if no worker comes
+    to its work."""
+    waiting, failed_starts = deque(numbers), 0
+    pool: list[Worker] = []
     try:
+        for _ in range(count_workers(workers, len(waiting)) if waiting else 0):
+            pool += start_worker(open_work, arguments, pool)
         while pool:
             readable = connection.wait([worker.pipe for worker in pool], timeout=min(HEARTBEAT_S, timeout_s / 4))
             for worker in list(pool):
@@ -75,14 +106,21 @@ def run_in_processes(
                     event = give_up(worker, f"no new frame for {timeout_s:g} s")
                 else:
                     continue
+                if event is not None and event.item == NO_ITEM:
+                    failed_starts += 1
+                    pool.remove(worker)
+                    pool += start_again(event.value, failed_starts, open_work, arguments, pool) if waiting else []
+                    continue
                 if event is not None:
+                    failed_starts = 0
                     yield event
                 if worker.item is None and (worker.ready or not worker.process.is_alive()):
                     pool.remove(worker)
-                    pool += assign_next(worker, waiting, items, open_work, arguments)
+                    pool += assign_next(worker, waiting, items, open_work, arguments, pool)
     finally:
-        for worker in pool:
-            stop(worker)
+        with hold_signals():  # an impatient second Ctrl-C leaves no worker behind
+            for worker in pool:
+                stop(worker)
 
 
 def is_late(worker: Worker, timeout_s: float) -> bool:
@@ -118,16 +156,41 @@ class HeartbeatCounter:
         self.count, self.last_sent = 0, time.monotonic()
 
 
-def start_worker(open_work: Callable[..., Work], arguments: tuple) -> Worker:
+def start_worker(open_work: Callable[..., Work], arguments: tuple, others: list[Worker]) -> list[Worker]:
+    """One more worker; none where the machine has no room for it beside the others. Errors: HandtoolError if there are
+    no others."""
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=run_worker, args=(theirs, open_work, arguments), daemon=True)
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
-    with one_thread_per_worker():
-        process.start()
-    theirs.close()
+    try:
+        resource_tracker.ensure_running()  # which, if it is started with the first process, unblocks the signals
+        with one_thread_per_worker(), hold_signals():
+            process.start()
+    except OSError as error:  # too many processes or files, or it died at once
+        ours.close()
+        reason = (error.strerror or str(error)).lower()
+        if not others:
+            raise HandtoolError(f"no worker process can be started: {reason}", hint="ulimit -a") from None
+        log.warning("%d worker processes, not one more: %s", len(others), reason)
+        return []
+    finally:
+        theirs.close()
     assert process.pid is not None
-    return Worker(process, ours, OwnTime(process.pid))
+    return [Worker(process, ours, OwnTime(process.pid))]
+
+
+def start_again(
+    reason: str, failures: int, open_work: Callable[..., Work], arguments: tuple, others: list[Worker]
+) -> list[Worker]:
+    """In the place of one that ended before its work began: none while there are others, since the machine may have no
+    room for more."""
+    if others:
+        log.warning("a worker process ended before its work began: %s; %d go on", reason, len(others))
+        return []
+    if failures >= START_TRIES:
+        raise HandtoolError(f"worker processes end before their work begins: {reason}", hint="handtool doctor")
+    return start_worker(open_work, arguments, others)
 
 
 @contextlib.contextmanager
@@ -145,18 +208,18 @@ def one_thread_per_worker() -> Iterator[None]:
 
 
 def assign_next(
-    worker: Worker, waiting: deque, items: list, open_work: Callable[..., Work], arguments: tuple
+    worker: Worker, waiting: deque, items: list, open_work: Callable[..., Work], arguments: tuple, others: list[Worker]
 ) -> list[Worker]:
     """Gives the worker its next item, if there is one; a worker that has ended is replaced."""
     if not waiting:
         stop(worker)
         return []
     if not worker.process.is_alive():
-        return [start_worker(open_work, arguments)]
+        return start_worker(open_work, arguments, others)
     try:
         worker.pipe.send(items[waiting[0]])
     except OSError:  # it died between two items
-        return [start_worker(open_work, arguments)]
+        return start_worker(open_work, arguments, others)
     worker.item = waiting.popleft()
     worker.silent.restart()
     return [worker]
@@ -185,16 +248,13 @@ def receive(worker: Worker) -> Event | None:
 
 
 def give_up(worker: Worker, reason: str = "") -> Event:
-    """Ends a worker that hangs (`reason` is given) or has crashed; its item is lost. RuntimeError if it had none."""
+    """Ends a worker that hangs (`reason` is given) or has crashed; its item is lost, NO_ITEM if it had none yet."""
     if reason:
         worker.process.kill()
     worker.process.join()
-    item, was_ready = worker.item, worker.ready
+    item = NO_ITEM if worker.item is None else worker.item
     worker.item, worker.ready = None, False
-    reason = reason or describe_exit(worker.process.exitcode)
-    if not was_ready or item is None:
-        raise RuntimeError(f"a worker process came to nothing before its work began: {reason}")
-    return Event(item, "lost", reason)
+    return Event(item, "lost", reason or describe_exit(worker.process.exitcode))
 
 
 def describe_exit(exitcode: int | None) -> str:
@@ -216,9 +276,12 @@ def stop(worker: Worker) -> None:
 
 
 def run_worker(pipe: connection.Connection, open_work: Callable[..., Work], arguments: tuple) -> None:
-    """The body of a worker process. The parent handles signals to the group. Ends when the pipe closes."""
+    """The body of a worker process. The parent handles signals to the group. Ends when the pipe closes, and on Linux
+    with the parent."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    if (parent := parent_process()) is not None and parent.pid == os.getppid():  # no server in between has forked it
+        end_with_parent(parent.pid)
     cv2.setNumThreads(1)
     counter = HeartbeatCounter(pipe)
     try:

@@ -4,9 +4,11 @@ The chunks depend on the folder alone, so the result does not depend on the numb
 """
 
 import os
+import struct
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,9 +17,10 @@ from handtool.sources.images import NOTHING_READ
 from handtool.sources.label_gate import FIELDS
 
 CHUNK_IMAGES = 2048  # images
+SPAN = struct.Struct("<qq")
 MAX_DEADLY = 8  # images that end the process that reads them; a chunk with more is given up
 SUMS = "decoded sampled followed unread corrupt with_hands none_kept enlarged jpeg_bytes hands side_turned".split()
-COUNTS = ("failed", "refused", "left_out")
+COUNTS = ("failed", "unseen", "refused", "left_out")
 CHECKS = ("labels_marked", "label_singles")  # counts too, which outcomes of an older version lack
 ARRAYS = ("side", "tracks")
 
@@ -32,26 +35,59 @@ def split_into_chunks(video: Video) -> list[Video]:
     return [replace(video, files=video.files[at : at + CHUNK_IMAGES], first=at) for at in starts]
 
 
+class Item(NamedTuple):
+    """A chunk of a video for one worker. careful: one picture at a time, to find the one that ends the process."""
+
+    number: int
+    chunk: int
+    video: Video
+    careful: bool = False
+
+
 class ReadingMark:
-    """A file that holds the number of the image being read: what ended the process, should it end."""
+    """A file that holds the numbers of the first and the last image in work: should the process end, one of them has
+    done it."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.disk = path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
 
-    def write(self, number: int) -> None:
-        os.pwrite(self.disk, number.to_bytes(8, "little"), 0)
+    def write(self, first: int, last: int) -> None:
+        os.pwrite(self.disk, SPAN.pack(first, last), 0)
 
     def remove(self) -> None:
         os.close(self.disk)
         self.path.unlink(missing_ok=True)
 
 
-def without_deadly(video: Video, mark: Path) -> Video | None:
-    """A folder whose process has ended, without the image that `mark` holds; None where that is not known."""
-    number = mark.read_bytes() if video.kind == "images" and mark.exists() else b""
-    if not number or len(video.skip) >= MAX_DEADLY:
-        return None
-    return replace(video, skip=(*video.skip, int.from_bytes(number, "little")))
+class Suspects:
+    """Which images ended the process that read them. One that has done it twice is left out of its folder."""
+
+    def __init__(self) -> None:
+        self.ended: Counter[tuple[int, int, int]] = Counter()  # processes, by number, chunk and image
+        self.tries: Counter[tuple[int, int]] = Counter()
+
+    def note(self, item: Item, mark: Path) -> int | None:
+        """After the end of a process: the image that has done it, None where it may have been another one."""
+        written = mark.read_bytes() if item.video.kind == "images" and mark.exists() else b""
+        first, last = SPAN.unpack(written) if len(written) == SPAN.size else (0, -1)
+        if first != last:
+            return None
+        self.ended[item.number, item.chunk, last] += 1
+        return last
+
+    def next_try(self, item: Item, mark: Path) -> Item | None:
+        """How to go on with a chunk that was given up, None: not at all."""
+        image = self.note(item, mark)
+        self.tries[item.number, item.chunk] += 1
+        if item.video.kind != "images" or self.tries[item.number, item.chunk] > 2 * MAX_DEADLY:
+            return None
+        if image is None:
+            return None if item.careful else item._replace(careful=True)
+        if self.ended[item.number, item.chunk, image] < 2:
+            return item
+        if len(item.video.skip) >= MAX_DEADLY:
+            return None
+        return item._replace(video=replace(item.video, skip=(*item.video.skip, image)))
 
 
 def join_evidence(outcomes: list[dict]) -> np.ndarray:
@@ -66,7 +102,8 @@ def join_outcomes(chunks: list[dict]) -> dict:
         return chunks[0]
     joined = dict(next((chunk for chunk in chunks if chunk["width"]), chunks[0]))
     joined |= {name: sum(chunk[name] for chunk in chunks) for name in SUMS}
-    joined |= {name: dict(sum((Counter(chunk[name]) for chunk in chunks), Counter())) for name in COUNTS}
+    # outcomes of an older version lack some
+    joined |= {name: dict(sum((Counter(chunk.get(name, {})) for chunk in chunks), Counter())) for name in COUNTS}
     joined |= {name: np.concatenate([chunk[name] for chunk in chunks]) for name in ARRAYS}
     # outcomes of an older version lack these
     joined["label_scales"] = np.concatenate([chunk.get("label_scales", np.zeros(0)) for chunk in chunks])
@@ -79,5 +116,5 @@ def join_outcomes(chunks: list[dict]) -> dict:
     problems = dict.fromkeys(chunk["problem"] for chunk in chunks if chunk["problem"])
     if joined["decoded"]:
         problems.pop(NOTHING_READ, None)  # of one chunk, whose images are counted one by one
-    tally = Tally(problem="; ".join(problems), failed=Counter(joined["failed"]))
+    tally = Tally(problem="; ".join(problems), failed=Counter(joined["failed"]), unseen=Counter(joined["unseen"]))
     return joined | {"problem": tally.problem, "status": tally.status}

@@ -122,7 +122,8 @@ class Tally:
     """The counts of one video's frames. A frame is decoded (whole), or failed: refused or marked damaged.
 
     duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed:
-    looked at between them; unread: images passed over. reached: s, the end of the last frame, whole or damaged.
+    looked at between them; unread: images passed over. unseen: of the kept ones, those that could not be looked at, by
+    reason. reached: s, the end of the last frame, whole or damaged.
     `heartbeat` is called for every frame, so that a slow video is not taken for a stuck one.
     """
 
@@ -136,6 +137,7 @@ class Tally:
     unread: int = 0
     reached: float = 0.0
     failed: Counter = field(default_factory=Counter)
+    unseen: Counter = field(default_factory=Counter)
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
     stream: int = -1  # number in the file of the stream that was read; -1: not a video file
     notes: dict[str, None] = field(default_factory=dict)  # how its pictures were made, where that needs saying
@@ -152,11 +154,17 @@ class Tally:
     def as_outcome(self) -> dict:
         """The counts at the end of the video."""
         kept = "fps duration width height decoded sampled followed unread problem status stream".split()
-        counts = {"failed": dict(self.failed), "corrupt": self.failed[DAMAGED], "notes": list(self.notes)}
+        counts = {
+            "failed": dict(self.failed),
+            "unseen": dict(self.unseen),
+            "corrupt": self.failed[DAMAGED],
+            "notes": list(self.notes),
+        }
         return {name: getattr(self, name) for name in kept} | counts
 
     @property
     def status(self) -> str:
         """`ok`, or what is wrong with the video, in short."""
-        losses = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
+        counts = [*sorted(self.failed.items()), *sorted(self.unseen.items())]
+        losses = ", ".join(f"{count} {reason}" for reason, count in counts)
         return "; ".join(part for part in (self.problem, losses) if part) or "ok"

@@ -50,8 +50,10 @@ def account(outcomes: list[dict]) -> list[Accounting]:
         frames.done += outcome["with_hands"]
         frames.skip("not sampled", outcome["decoded"] - outcome["sampled"] + outcome["unread"])
         frames.skip("hands found, none kept", outcome["none_kept"])
-        frames.skip("no hand found", outcome["sampled"] - outcome["with_hands"] - outcome["none_kept"])
-        for reason, count in outcome["failed"].items():
+        unseen = outcome.get("unseen", {})  # which an outcome of an older version lacks
+        empty = outcome["sampled"] - outcome["with_hands"] - outcome["none_kept"] - sum(unseen.values())
+        frames.skip("no hand found", empty)
+        for reason, count in (*outcome["failed"].items(), *unseen.items()):
             frames.fail(reason, count)
         hands.done += outcome["hands"]
         for reason, count in outcome["left_out"].items():

@@ -9,6 +9,7 @@ import numpy as np
 from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import EvalConfig, PredictConfig
+from handtool.engine.local import LOST
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.bootstrap import Grouping, group_hands, mean_interval
 from handtool.hands.comparison import compare
@@ -19,6 +20,7 @@ from handtool.hands.protocols import PROTOCOLS, ScoredHands, applicable, make_ha
 from handtool.hands.skeleton import FINGERS
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, LABELS, PREDICTIONS, VIDEOS, File, Sink, video_names
+from handtool.vision.guarded import ESTIMATOR_FAILED
 
 ALL_PRINTED = "leave --protocol out: all that apply are printed"
 NAMED_ROWS = 20  # failed hands whose rows are in the report
@@ -27,12 +29,14 @@ FEW_GROUPS = 10  # with fewer videos the intervals are unreliable
 
 @dataclass(frozen=True)
 class Predictions:
-    """The columns of /predictions, their origin, and the origin of their metric scale."""
+    """The columns of /predictions, their origin, and the origin of their metric scale. reason: (N,) why there is none,
+    "" where that is not known."""
 
     columns: dict[str, np.ndarray]
     origin: str
     scale_source: str
     made_here: bool
+    reason: np.ndarray | None = None
 
 
 def check_machine(config: EvalConfig) -> None:
@@ -49,15 +53,16 @@ def evaluate(
     progress: Progress = silent,
     *,
     model: File | None = None,
-    estimate: Callable[[File], tuple[dict, str, str]] | None = None,
+    estimate: Callable[[File], tuple[dict, str, str, np.ndarray]] | None = None,
 ) -> dict:
     """Score each source's predictions, or those of `model` for its crops, against its labels; results per source.
 
-    estimate: in the place of a model, the function that gives the columns of /predictions, their origin and that of
-    their scale. Several sources without a model are several predictions of the same hands: each is compared with the
-    first, hand by hand. With a sink: write /metrics, and /predictions if they were made here. Raises HandtoolError if
-    there are no labels, no predictions or no hands that can be scored, or if sources to be compared hold other hands;
-    WrongCommand for an unknown protocol, an output for several sources, a bone without a model.
+    estimate: in the place of a model, the function that gives the columns of /predictions, their origin, that of
+    their scale, and why a hand has none. Several sources without a model are several predictions of the same hands:
+    each is compared with the first, hand by hand. With a sink: write /metrics, and /predictions if they were made here.
+    Raises HandtoolError if there are no labels, no predictions or no hands that can be scored, or if sources to be
+    compared hold other hands; WrongCommand for an unknown protocol, an output for several sources, a bone without a
+    model.
     """
     check_request(sources, sink, config, model, made_here := bool(model or estimate))
     if not made_here:
@@ -67,7 +72,7 @@ def evaluate(
         source.need(LABELS, hint="handtool extract LABELLED_FOLDER -o test.h5")
         predicted = predict(source, model, estimate, config, progress) if made_here else read_predictions(source)
         hands = join_labels(source, predicted)
-        counted, failed_rows = count_hands(source, hands)
+        counted, failed_rows = count_hands(source, hands, predicted.reason)
         groups = group_all(source, hands, config)
         scores = score_all(source, hands, groups, config, progress)
         if sink:
@@ -137,13 +142,14 @@ def read_predictions(source: File) -> Predictions:
 def predict(
     source: File,
     model: File | None,
-    estimate: Callable[[File], tuple[dict, str, str]] | None,
+    estimate: Callable[[File], tuple[dict, str, str, np.ndarray]] | None,
     config: EvalConfig,
     progress: Progress,
 ) -> Predictions:
     """Run the estimator or the pose model over the crops, as `handtool predict` does."""
     if estimate:
-        return Predictions(*estimate(source), made_here=True)
+        columns, origin, scale_source, reason = estimate(source)
+        return Predictions(columns, origin, scale_source, made_here=True, reason=reason)
     assert model
     from handtool.nn.files.data import read_stored_hands
     from handtool.nn.files.inference import find_scale, predict_file
@@ -168,17 +174,19 @@ def join_labels(source: File, predicted: Predictions) -> ScoredHands:
     return make_hands(joints, truth, valid, side, vertices, columns["absolute"])
 
 
-def count_hands(source: File, hands: ScoredHands) -> tuple[Accounting, np.ndarray]:
+def count_hands(source: File, hands: ScoredHands, reason: np.ndarray | None = None) -> tuple[Accounting, np.ndarray]:
     """The accounting (hands = scored + without truth + without prediction), and the rows without prediction. Raises
     HandtoolError if no hand can be scored."""
-    labelled, predicted = hands.valid.any(axis=1), np.isfinite(hands.predicted).all(axis=(1, 2))
+    labelled = np.asarray(hands.valid.any(axis=1))
+    predicted = np.isfinite(hands.predicted).all(axis=(1, 2))
     accounting = Accounting("hands", done=int((labelled & predicted).sum()))
     accounting.skip("no true joint", int((~labelled).sum()))
-    accounting.fail("no finite prediction", int((labelled & ~predicted).sum()))
+    for why in (np.full(len(labelled), "") if reason is None else reason)[labelled & ~predicted]:
+        accounting.fail(str(why) if why.startswith((*LOST, ESTIMATOR_FAILED)) else "no finite prediction")
     if not accounting.done:
         counts = accounting.skipped + accounting.failed
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.items()) or "there are none"
-        raise HandtoolError(f"{source.path}: none of {accounting.total} hands can be scored ({reasons})")
+        told = ", ".join(f"{why}: {count}" for why, count in counts.items()) or "there are none"
+        raise HandtoolError(f"{source.path}: none of {accounting.total} hands can be scored ({told})")
     return accounting, np.flatnonzero(labelled & ~predicted)
 
 

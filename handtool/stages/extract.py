@@ -16,7 +16,14 @@ from handtool.hands.label_faults import Labels
 from handtool.progress import Progress, silent
 from handtool.sources.datasets import box_scale_of, check_found
 from handtool.sources.find import find_videos
-from handtool.sources.folder_chunks import ReadingMark, join_evidence, join_outcomes, split_into_chunks, without_deadly
+from handtool.sources.folder_chunks import (
+    Item,
+    ReadingMark,
+    Suspects,
+    join_evidence,
+    join_outcomes,
+    split_into_chunks,
+)
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.label_gate import SAMPLE, LabelGate, measure, sample_labelled
 from handtool.sources.label_verdict import judge, name_source
@@ -253,40 +260,45 @@ def read_videos(
     """Read every video, or chunk of one, that has no finished part yet, in worker processes, the longest first; the
     workers save the parts.
 
-    If a video crashes its worker, its part records that. If the machine may be the cause (too little memory, killed
-    from outside), the outcome is not saved but returned, by number and chunk: a resumed run tries it again.
+    If a video crashes or stops its worker twice, the second time alone, its part records that; of a folder only the
+    image that did it is left out. If the machine may still be the cause (too little memory, killed from outside), the
+    outcome is not saved but returned, by number and chunk: a resumed run tries it again.
     """
     chunks = [
-        (number, chunk, images)
+        Item(number, chunk, images)
         for number, video in enumerate(videos)
         for chunk, images in enumerate(split_into_chunks(video))
     ]
-    items = [chunks[place] for place in largest_first([size_of(images) for _, _, images in chunks])]
-    items = [item for item in items if not job.has(part_name(*item[:2]))]
-    waiting, hands, frames, lost = Counter(number for number, _, _ in items), 0, 0, {}
+    items = [chunks[place] for place in largest_first([size_of(item.video) for item in chunks])]
+    items = [item for item in items if not job.has(part_name(item.number, item.chunk))]
+    waiting, hands, frames, lost = Counter(item.number for item in items), 0, 0, {}
     finished = len(videos) - len(waiting)
     if finished:
         log.info("%d of %d videos are done already", finished, len(videos))
-    config = settings.config
+    config, suspects = settings.config, Suspects()
     progress("videos", finished, len(videos))
     while items:
-        again = []  # folders without the image that ended their process
+        again = []  # folders, without the images that ended their process
         for event in run_in_processes(open_finder, (settings, job.folder), items, config.workers, config.timeout_s):
-            number, chunk, video = items[event.item]
+            number, chunk, video, _ = item = items[event.item]
+            mark = mark_of(job.folder, number, chunk)
             if event.kind == "heartbeat":
                 frames += event.value
                 progress("frames", frames)
                 continue
             if event.kind == "result":
                 status, hands = event.value["status"], hands + event.value["hands"]
+            if event.kind == "again":
+                log.warning("%s: %s; it is tried once more at the end", video.name, event.value)
+                suspects.note(item, mark)
+                continue
             if event.kind == "lost":
                 status = str(event.value)
-                lasting = is_lasting(status)
-                if lasting and (rest := without_deadly(video, mark_of(job.folder, number, chunk))):
-                    again.append((number, chunk, rest))
+                if next_try := suspects.next_try(item, mark):
+                    again.append(next_try)
                     continue
                 outcome = outcome_of_lost(video, status, config)
-                if lasting:
+                if is_lasting(status):
                     job.save(part_name(number, chunk), outcome)
                 else:
                     lost[number, chunk] = outcome
@@ -307,15 +319,13 @@ def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
     return {**tally.as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
 
 
-def open_finder(
-    settings: FinderSettings, folder: Path
-) -> Callable[[tuple[int, int, Video], Callable[[], None]], Iterator[dict]]:
+def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Callable[[], None]], Iterator[dict]]:
     """In a worker process: the function that turns a video, with its number and that of the chunk, into parts of the
     job in `folder`: blocks of rows, then the outcome, which it also yields."""
     config, finder, job = settings.config, HandFinder(settings), Job(folder)
 
-    def read_one(item: tuple[int, int, Video], heartbeat: Callable[[], None]) -> Iterator[dict]:
-        number, chunk, video = item
+    def read_one(item: Item, heartbeat: Callable[[], None]) -> Iterator[dict]:
+        number, chunk, video, careful = item
         tally, rows, joined, blocks = (
             Tally(heartbeat=heartbeat),
             Rows(config, sure_sides=settings.boxes is not None),
@@ -323,12 +333,14 @@ def open_finder(
             0,
         )
         mark = ReadingMark(mark_of(folder, number, chunk))
-        tally.reading = mark.write
+        tally.reading = lambda image: mark.write(finder.waiting[0].frame.number if finder.waiting else image, image)
         known_video = read_truth(video)
         gate = LabelGate(config.trust_labels)
         frames = gate.pass_frames(read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally))
-        for sight in follow(finder.find_in(frames), rows.tracks, finder.look_again):
+        for sight in follow(finder.find_in(frames, careful), rows.tracks, finder.look_again):
             frame, hands = sight.frame, sight.hands
+            if sight.failed and frame.kept:
+                tally.unseen[f"frames on which {sight.failed}"] += 1
             if not frame.kept:
                 rows.follow(sight.hands, sight.tracks)
                 continue
@@ -402,9 +414,15 @@ def warn_about_empty_frames(videos: list[Video], outcomes: list[dict], config: E
     searched = [outcome for video, outcome in zip(videos, outcomes, strict=True) if video.kind != "labelled"]
     looked = sum(outcome["sampled"] for outcome in searched)
     empty = looked - sum(outcome["with_hands"] + outcome["none_kept"] for outcome in searched)
+    empty -= count_unseen(searched).total()
     if 2 * empty > looked:
         reason = KNOWN_TO_MISS.get(config.detector)
         log.warning("no hand found on %d of %d frames%s", empty, looked, f": {reason}" if reason else "")
+
+
+def count_unseen(outcomes: list[dict]) -> Counter:
+    """Frames that the detector could not look at, by reason."""
+    return sum((Counter(outcome.get("unseen", {})) for outcome in outcomes), Counter())
 
 
 def count_boxes(outcomes: list[dict]) -> int:
@@ -446,6 +464,9 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
         )
     if left_out := sum((Counter(outcome["left_out"]) for outcome in outcomes), Counter()):
         return HandtoolError(f"none of {left_out.total()} hands is kept ({', '.join(left_out)})", hint="ask for less")
+    if (unseen := count_unseen(outcomes)) and 2 * unseen.total() > looked:
+        told = f"no hands: of {looked} frames {unseen.total()} could not be looked at"
+        return HandtoolError(f"{told} ({unseen.most_common(1)[0][0]})", hint="handtool doctor, or another --detector")
     unread = f", {len(bad)} videos not read whole" if bad else ""
     return HandtoolError(
         f"no hands in {len(videos)} videos ({looked} frames looked at{unread})",

@@ -36,10 +36,12 @@ from handtool.store import (
 from handtool.vision.contracts import Estimator, HandCrop
 from handtool.vision.cropping import decode_jpeg
 from handtool.vision.estimators import ESTIMATORS, check_estimator, describe_estimator
+from handtool.vision.guarded import ESTIMATOR_FAILED, Failed, Guarded
 
 log = logging.getLogger(__name__)
 NOISE_ROWS = 8192
-BLOCK_ROWS = 128  # rows per part of the job; so many are lost if an estimator crashes
+BLOCK_ROWS = 128  # rows per part of the job
+PLAIN_PX = 224  # side of the black crop on which an estimator that has failed at first is tried
 ESTIMATED, DETECTED, KNOWN = 0, 1, 2
 # why an estimator returns None; for others: keypoints not finite
 NOT_FOUND = {"mediapipe": "no hand seen on the crop"}
@@ -260,33 +262,47 @@ def copy_landmarks(source: File, hands: FoundKeypoints, rows: np.ndarray) -> Non
 def estimate(
     source: File, hands: FoundKeypoints, rows: np.ndarray, job: Job, settings: EstimatorSettings, progress: Progress
 ) -> None:
-    """Runs the estimator for `rows` in worker processes; a block of rows is one part of the job. A block that
-    crashes its worker is marked as lost, and the run goes on."""
+    """Runs the estimator for `rows` in worker processes; a block of rows is one part of the job. Of a block that has
+    crashed or stopped its worker twice each row is tried by itself; one that does it again is marked as lost."""
     blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
-    waiting = [number for number in range(len(blocks)) if not job.has(part_name(number))]
-    if len(waiting) < len(blocks):
-        log.info("%d of %d blocks are done already", len(blocks) - len(waiting), len(blocks))
-    items = [read_block(source, blocks[number]) for number in waiting]
-    lost, looked = {}, len(rows) - sum(len(blocks[number]) for number in waiting)
-    for event in run_in_processes(
-        open_worker, (settings, open_jpegs(source)), items, count_workers(settings), settings.config.timeout_s
-    ):
-        number = waiting[event.item]
-        if event.kind == "result":
-            job.save(part_name(number), event.value)
-        elif event.kind == "lost":
-            lost[number] = str(event.value)
-            log.warning("rows %d to %d: %s", blocks[number][0], blocks[number][-1], event.value)
-        elif event.kind == "heartbeat":
-            looked += event.value
-            progress("hands", looked, len(rows))
-    for number, block in enumerate(blocks):
-        if number in lost:
-            hands.reason[block] = lost[number]
-            continue
-        part = job.load(part_name(number))
-        hands.put(block, part["xy"], part["score"], part.get("joints"))  # which a part of version 0.2.0 lacks
-        hands.reason[block[~part["found"]]] = NOT_FOUND.get(settings.name, "keypoints not finite")
+    items = [(number, block) for number, block in enumerate(blocks) if not job.has(part_name(number))]
+    if len(items) < len(blocks):
+        log.info("%d of %d blocks are done already", len(blocks) - len(items), len(blocks))
+    divided: set[int] = set()
+    looked = len(rows) - sum(len(block) for _, block in items)
+    worker = open_worker, (settings, open_jpegs(source))
+    while items:
+        again: list[tuple[int, np.ndarray]] = []
+        asked = [read_block(source, some) for _, some in items]
+        for event in run_in_processes(*worker, asked, count_workers(settings), settings.config.timeout_s):
+            number, some = items[event.item]
+            if event.kind == "result" and number in divided:
+                put_part(hands, some, event.value, settings)
+            elif event.kind == "result":
+                job.save(part_name(number), event.value)
+            elif event.kind == "again":
+                log.warning("rows %d to %d: %s; tried once more at the end", some[0], some[-1], event.value)
+            elif event.kind == "lost":
+                divided.add(number)
+                if len(some) > 1:
+                    again += [(number, row) for row in np.split(some, len(some))]
+                else:
+                    hands.reason[some] = str(event.value)
+                log.warning("rows %d to %d: %s", some[0], some[-1], event.value)
+            elif event.kind == "heartbeat":
+                looked += event.value
+                progress("hands", looked, len(rows))
+        items = again
+    for number in sorted(set(range(len(blocks))) - divided):
+        put_part(hands, blocks[number], job.load(part_name(number)), settings)
+
+
+def put_part(hands: FoundKeypoints, rows: np.ndarray, part: dict, settings: EstimatorSettings) -> None:
+    """What a worker found of these rows. A part of version 0.2.0 has no joints, one of 0.3.0 no `failed`."""
+    hands.put(rows, part["xy"], part["score"], part.get("joints"))
+    hands.reason[rows[~part["found"]]] = NOT_FOUND.get(settings.name, "keypoints not finite")
+    for place, reason in part.get("failed", ()):
+        hands.reason[rows[place]] = reason
 
 
 def count_workers(settings: EstimatorSettings) -> int:
@@ -326,23 +342,28 @@ def read_block(source: File, rows: np.ndarray) -> Block:
 
 def open_worker(settings: EstimatorSettings, jpegs: Jpegs) -> Callable[[Block, Callable[[], None]], Iterator[dict]]:
     """In a worker process: the function that turns a block of rows into their keypoints."""
-    estimator = open_for(settings)
+    plain = HandCrop(np.zeros((PLAIN_PX, PLAIN_PX, 3), np.uint8))
+    estimator = Guarded(
+        "the estimator", lambda: open_for(settings), lambda one, crops: one.find_keypoints(crops), plain
+    )
 
     def estimate_block(block: Block, heartbeat: Callable[[], None]) -> Iterator[dict]:
         count = len(block.rows)
-        hands, found = FoundKeypoints.none(count), np.zeros(count, bool)
+        hands, found, failed = FoundKeypoints.none(count), np.zeros(count, bool), []
         for start in range(0, count, estimator.batch):
             places = range(start, min(start + estimator.batch, count))
             crops = [
                 HandCrop(decode_jpeg(jpegs[block.rows[n]]), block.context[n], int(block.side[n]), block.camera[n])
                 for n in places
             ]
-            for place, answer in zip(places, estimator.find_keypoints(crops), strict=True):
-                if answer is not None:
+            for place, answer in zip(places, estimator.answer(crops), strict=True):
+                if isinstance(answer, Failed):
+                    failed.append((place, answer.reason))
+                elif answer is not None:
                     hands.put(place, *answer)
                     found[place] = True
                 heartbeat()
-        yield {"xy": hands.xy, "score": hands.score, "joints": hands.joints, "found": found}
+        yield {"xy": hands.xy, "score": hands.score, "joints": hands.joints, "found": found, "failed": failed}
 
     return estimate_block
 
@@ -374,7 +395,7 @@ def make_report(hands: FoundKeypoints, valid: np.ndarray, used: dict[str, int], 
     counts = Accounting("hands", done=int(valid.sum()))
     reasons, numbers = np.unique(hands.reason[~valid].astype(str), return_counts=True)
     for reason, number in zip(reasons, numbers, strict=True):
-        (counts.fail if reason.startswith(LOST) else counts.skip)(str(reason), int(number))
+        (counts.fail if reason.startswith((*LOST, ESTIMATOR_FAILED)) else counts.skip)(str(reason), int(number))
     report = {
         "accounting": [counts.as_report()],
         "hands_by_origin": used,

@@ -21,6 +21,7 @@ from handtool.hands.skeleton import bone_length
 from handtool.hands.smoothing import OneEuro, metres_per_pixel, trajectories
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, LABELS, PREDICTIONS, UNKNOWN, File, Sink
+from handtool.vision.guarded import ESTIMATOR_FAILED
 
 if TYPE_CHECKING:
     from handtool.nn.models.pose_model import Contract
@@ -83,7 +84,7 @@ def predict_by_estimator(source: File, sink: Sink, config: PredictByEstimatorCon
     accounting, reasons = Accounting("hands", done=int(columns["valid"].sum())), Counter(found["reason"])
     del reasons[""]
     for reason, count in reasons.items():
-        (accounting.fail if reason.startswith(LOST) else accounting.skip)(str(reason), count)
+        (accounting.fail if reason.startswith((*LOST, ESTIMATOR_FAILED)) else accounting.skip)(str(reason), count)
     accounting.skip("no true bone length", len(columns["valid"]) - accounting.total)
     if not accounting.done:
         told = ", ".join([*accounting.skipped, *accounting.failed])

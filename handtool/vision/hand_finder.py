@@ -1,6 +1,6 @@
 """The hands on the frames of a video: from the source's labels, else from a detector on the undistorted picture."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,12 +13,14 @@ from handtool.vision.camera_model import read_camera_model
 from handtool.vision.contracts import WHOLE_PICTURE, Detection, Detector
 from handtool.vision.cropping import BadBox, cut_square, hand_square
 from handtool.vision.detectors import check_detector, open_detector
+from handtool.vision.guarded import Failed, Guarded
 from handtool.vision.rows import Hand
 from handtool.vision.second_look import Sight
 
 # side of the picture / of the hand's box, of the further looks one after the other
 CONTEXTS, WHOLE_CONTEXTS = (2.7, 1.95, 3.5), (1.95, 2.7, 1.6)
 LARGEST_PX = 640  # side of such a picture
+PLAIN_PX = 256  # side of the black picture on which a detector that has failed at first is tried
 MIN_SHARE = 0.3  # of the larger side of an image: a smaller hand is not what the image is a picture of
 
 
@@ -54,30 +56,34 @@ class HandFinder:
         self.settings = settings
         self.camera_model = read_camera_model(settings.camera) if settings.camera is not None else None
         self.camera = self.camera_model.camera if self.camera_model else np.full((3, 3), np.nan)
+        self.waiting: list[Sight] = []  # frames that were read, to be looked at together
 
     @cached_property
-    def detector(self) -> Detector:
-        return open_detector(self.settings.config, self.settings.boxes, self.settings.model)
+    def detector(self) -> Guarded:
+        chosen = self.settings.config, self.settings.boxes, self.settings.model
+        return guard(lambda: open_detector(*chosen), self.settings.looks)
 
-    def find_in(self, frames: Iterable) -> Iterator[Sight]:
+    def find_in(self, frames: Iterable, one_by_one: bool = False) -> Iterator[Sight]:
         """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was
-        looked at and its hands, in order; the detector is given as many pictures at once as it takes."""
-        waiting: list[Sight] = []
+        looked at and its hands, in order; the detector is given as many pictures at once as it takes, or one_by_one."""
+        waiting = self.waiting = []
         for frame in frames:
             if frame.hands is not None:
                 yield Sight(frame, frame.image, self.camera, [as_labelled(known) for known in frame.hands])
                 continue
             image = self.camera_model.undistort(frame.image) if self.camera_model else frame.image
             waiting.append(Sight(frame, image, self.camera, [], again=self.settings.looks))
-            if len(waiting) >= self.detector.batch:
+            if one_by_one or len(waiting) >= self.detector.batch:
                 yield from self.look(waiting)
                 waiting.clear()
         if waiting:
             yield from self.look(waiting)
 
     def look(self, waiting: list[Sight]) -> Iterator[Sight]:
-        found = self.detector.find_hands([sight.image for sight in waiting], [sight.frame.name for sight in waiting])
+        found = self.detector.answer([(sight.image, sight.frame.name) for sight in waiting])
         for sight, hands in zip(waiting, found, strict=True):
+            if isinstance(hands, Failed):
+                sight.failed, sight.again, hands = hands.reason, False, []
             if not hands and sight.again and np.isnan(sight.time):
                 hands = self.look_at_whole(sight)
             sight.hands = [(hand, self.camera, {}) for hand in hands]
@@ -94,8 +100,8 @@ class HandFinder:
             except BadBox:  # for one: the track has left the picture
                 return
             cut, affine = cut_square(sight.image, region, min(LARGEST_PX, int(region[2] - region[0])))
-            (hands,) = self.detector.find_hands([cut], [sight.frame.name])
-            yield [move(hand, invert(affine)) for hand in hands]
+            (hands,) = self.detector.answer([(cut, sight.frame.name)])
+            yield [] if isinstance(hands, Failed) else [move(hand, invert(affine)) for hand in hands]
 
     def look_at_whole(self, sight: Sight) -> list[Detection]:
         """An image on which nothing was found may be the close picture of one hand: the best one that fills it."""
@@ -105,6 +111,15 @@ class HandFinder:
             if large:
                 return [replace(max(large, key=lambda hand: hand.score), found=WHOLE_PICTURE)]
         return []
+
+
+def guard(open_it: Callable[[], Detector], is_foreign: bool = True) -> Guarded:
+    """A detector, asked for pictures and their names. is_foreign: not our own code."""
+
+    def ask(detector: Detector, pictures: list[tuple[np.ndarray, str]]) -> list[list[Detection]]:
+        return detector.find_hands([image for image, _ in pictures], [name for _, name in pictures])
+
+    return Guarded("the detector", open_it, ask, (np.zeros((PLAIN_PX, PLAIN_PX, 3), np.uint8), ""), is_foreign)
 
 
 def move(hand: Detection, affine: np.ndarray) -> Detection:

@@ -32,6 +32,7 @@ class Sight:
     """One frame that was looked at. frame: as sources/ gives it. image: the picture that was looked at; camera: (3, 3),
     its intrinsics. again: whether a detector may look at it again. hands: in the order in which they were found, with
     the number of the track of each, -1: none. doubles: left out, since they are another one of the hands once more.
+    failed: why the detector could not look at it, "": it could.
     """
 
     frame: Any
@@ -41,6 +42,7 @@ class Sight:
     again: bool = False
     tracks: list[int] = field(default_factory=list)
     doubles: int = 0
+    failed: str = ""
 
     @property
     def time(self) -> float:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from handtool.engine import local
@@ -29,6 +30,13 @@ def open_squares(offset: int):
         if item == "hang":
             yield "first"
             time.sleep(60)
+        if isinstance(item, Path):  # dies or hangs once, and then no more
+            yield "first"
+            if not item.exists():
+                item.touch()
+                time.sleep(60) if item.name.startswith("hang") else os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.3)
+            yield "second", time.monotonic()
         if item == "heartbeat":
             for _ in range(6):
                 time.sleep(0.5)
@@ -53,6 +61,8 @@ def run(items, workers=2, timeout_s=20.0):
     for event in run_in_processes(open_squares, (7,), items, workers, timeout_s):
         if event.kind == "result":
             results.setdefault(event.item, []).append(event.value)
+        elif event.kind == "again":
+            results.pop(event.item, None)
         elif event.kind == "lost":
             lost[event.item] = event.value
         elif event.kind == "done":
@@ -77,6 +87,87 @@ def test_a_worker_that_dies_costs_its_item_only():
 def test_a_worker_that_hangs_is_given_up_and_one_that_sends_heartbeats_is_not():
     results, lost, done = run(["hang", "heartbeat"], timeout_s=1.5)
     assert lost == {0: "no new frame for 1.5 s"} and done == {1} and results[0] == ["first"]
+
+
+def test_what_hung_or_was_killed_is_tried_once_more_at_the_end_and_alone(tmp_path):
+    names = ["hang 1", "kill 1", "hang 2", "kill 2"]
+    items = ["die", *(tmp_path / name for name in names), *"abcd"]
+    kinds = {number: [] for number in range(len(items))}
+    results, told = {}, []
+    for event in run_in_processes(open_squares, (7,), items, 2, 1.5):
+        kinds[event.item].append(event.kind)
+        told.append((event.item, event.kind))
+        if event.kind == "result":
+            results.setdefault(event.item, []).append(event.value)
+    assert kinds[0] == ["again", "lost"]
+    for number in range(1, 5):
+        assert kinds[number] == ["result", "again", "result", "result", "result", "result", "heartbeat", "done"]
+        assert results[number][:2] == ["first", "first"] and results[number][2][0] == "second"
+    begun_again = min(told.index((number, "lost" if number == 0 else "done")) for number in range(5))
+    assert all(told.index((number, "done")) < begun_again for number in range(5, 9)), "the others are done by then"
+    moments = [results[number][2][1] for number in range(1, 5)]
+    assert np.diff(moments).min() > 0.25, "one after the other, in order"
+
+
+def open_unless_killed(folder: Path, times: int, text: str):
+    """The first `times` workers are killed before their work begins."""
+    before = len(list(folder.iterdir()))
+    (folder / str(os.getpid())).touch()
+    if before < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return lambda item, heartbeat: [text]
+
+
+def test_a_worker_killed_before_its_work_begins_costs_nothing_and_three_in_a_row_are_told(tmp_path):
+    events = list(run_in_processes(open_unless_killed, (tmp_path, 2, "x"), [1, 2, 3], 1, 20.0))
+    assert [event.kind for event in events].count("done") == 3 and not {"again", "lost"} & {e.kind for e in events}
+    with pytest.raises(HandtoolError, match=r"worker processes end before their work begins: .*\(SIGKILL\)"):
+        list(run_in_processes(open_unless_killed, (tmp_path, 99, "x"), [1, 2, 3], 2, 20.0))
+
+
+def test_a_machine_with_no_room_for_another_process_goes_on_with_those_there_are(monkeypatch, caplog):
+    started, start = [], multiprocessing.context.SpawnProcess.start
+
+    def start_two(process):
+        if len(started) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start_two)
+    _, lost, done = run("abcdef", workers=4)
+    assert done == set(range(6)) and not lost and "2 worker processes, not one more: resource" in caplog.text
+    with pytest.raises(HandtoolError, match="no worker process can be started: resource temporarily unavailable"):
+        run("ab")
+
+
+def test_a_worker_that_computes_for_ever_ends_with_its_parent(tmp_path):
+    code = (
+        "import os\nfrom test_local import open_spinning, run_in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    for event in run_in_processes(open_spinning, (), [1], 1, 60.0):\n"
+        "        print(event.value, flush=True)\n"
+    )
+    (tmp_path / "pool.py").write_text(code)
+    paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    pool = subprocess.Popen([sys.executable, tmp_path / "pool.py"], stdout=subprocess.PIPE, text=True, env=environment)
+    worker = int(pool.stdout.readline())
+    pool.kill()
+    pool.wait()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def open_spinning():
+    def work(item, heartbeat):
+        yield os.getpid()
+        while True:
+            pass
+
+    return work
 
 
 def test_a_pool_that_is_stopped_for_longer_than_the_timeout_loses_nothing(tmp_path):

@@ -17,7 +17,7 @@ from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import read_camera_model
 from handtool.vision.changes import Changes
 from handtool.vision.contracts import FOUND, WHOLE_PICTURE, Detection
-from handtool.vision.hand_finder import FinderSettings, HandFinder
+from handtool.vision.hand_finder import FinderSettings, HandFinder, guard
 
 IMAGE = np.zeros((100, 100, 3), np.uint8)
 K = [[400.0, 0, 159.5], [0, 400.0, 119.5], [0, 0, 1]]
@@ -327,7 +327,7 @@ class BrightSpots:
 
 def open_finder(**settings) -> HandFinder:
     finder = HandFinder(FinderSettings(ExtractConfig(**settings)))
-    finder.detector = BrightSpots()
+    finder.detector = guard(BrightSpots)
     return finder
 
 

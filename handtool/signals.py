@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM while a child process is being made: raised there, they would leave half of one behind."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def hold_signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP that arrive within are obeyed at its end. A process made within has them blocked for
+    good: its parent ends it, and it says nothing of its own about them.
+
+    To block them is not enough: another thread of this process (of OpenBLAS, say) then takes the signal, and Python
+    raises in the main thread all the same.
+    """
+    is_main = threading.current_thread() is threading.main_thread()  # in others nothing is raised
+    handlers = {number: signal.getsignal(number) for number in ENDING if is_main}
+    held: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        held.append(number)
+
+    try:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, hold)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for caught in held:
+            signal.raise_signal(caught)
