@@ -14,6 +14,7 @@ from rich.progress import (
 from rich.text import Text
 
 from handtool.cli.printing import Handler
+from handtool.names import printable
 
 
 class Rate(ProgressColumn):
@@ -30,7 +31,7 @@ class Bars:
     def __init__(self) -> None:
         console = Console(stderr=True)
         self.drawn = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             Rate(),
@@ -53,6 +54,6 @@ class Bars:
 
     def __call__(self, what: str, done: float, total: float | None = None, **figures: float) -> None:
         if what not in self.tasks:
-            self.tasks[what] = self.drawn.add_task(what, total=total, figures="")
+            self.tasks[what] = self.drawn.add_task(printable(what), total=total, figures="")
         shown = "  ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in figures.items())
         self.drawn.update(self.tasks[what], completed=done, total=total, figures=shown)

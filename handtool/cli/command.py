@@ -14,6 +14,7 @@ from handtool.cli import state
 from handtool.cli.effects import refuse_idle
 from handtool.cli.options import EVERYWHERE, OUTPUT
 from handtool.cli.runner import run_to_code
+from handtool.names import printable
 
 if TYPE_CHECKING:
     from typer.core import TyperOption
@@ -41,6 +42,14 @@ class Command(TyperCommand):
         if code := run_to_code(functools.partial(refuse_idle, context, effects)):
             raise typer.Exit(code)
         super().invoke(context)
+
+    def parse_args(self, context: typer.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except Exception as error:  # click's, which typer may have vendored
+            if isinstance(message := getattr(error, "message", None), str):
+                error.message = printable(message)
+            raise
 
     def get_help_option(self, context: typer.Context) -> "TyperOption":
         option = super().get_help_option(context)

@@ -4,6 +4,7 @@ from handtool.cli.effects import COMMON, always
 from handtool.cli.inputs import open_sources
 from handtool.cli.options import Moved, Source, option
 from handtool.cli.printing import print_report, say, value_lines
+from handtool.names import printable_shell
 
 EFFECTS = COMMON | always("commands")
 
@@ -21,7 +22,11 @@ def info(
 
     with open_sources([source]) as (file,):
         if commands:
-            print_report({"commands": stage.commands(file)}, None, table=lambda report: report["commands"])
+            print_report(
+                {"commands": stage.commands(file)},
+                None,
+                table=lambda report: list(map(printable_shell, report["commands"])),
+            )
         else:
             report = stage.info(file)
             print_report(report, None, table=lay_out_info)
@@ -39,4 +44,8 @@ def lay_out_info(report: dict) -> list[str]:
     for key in ("weights", "protocols", "hands_per_video"):
         if key in report:
             lines += ["", *(f"{key.replace('_', ' ')}  {line}" for line in value_lines(report[key]))]
-    return [*lines, "", *report["commands"]]
+    return [*lines, "", *lay_out_commands(report)]
+
+
+def lay_out_commands(report: dict) -> list[str]:
+    return list(map(printable_shell, report["commands"]))

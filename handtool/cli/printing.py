@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handtool.cli import state
+from handtool.names import printable, printable_json
 
 
 class Handler(logging.StreamHandler):
@@ -17,7 +18,7 @@ class Handler(logging.StreamHandler):
     console = None  # the bars' console while they stand
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = f"handtool {state.command}: {record.getMessage()}"
+        line = printable(f"handtool {state.command}: {record.getMessage()}")
         if self.console is not None:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -35,9 +36,9 @@ def say(message: str, hint: str | None = None) -> None:
     """One line on standard error, and a hint to paste."""
     if state.reports is not None:
         return logging.getLogger(__name__).warning("%s", message)
-    print(f"handtool {state.command}: {message}", file=sys.stderr)
+    print(printable(f"handtool {state.command}: {message}"), file=sys.stderr)
     if hint:
-        print(f"  hint: {hint}", file=sys.stderr)
+        print(printable(f"  hint: {hint}"), file=sys.stderr)
     sys.stderr.flush()
 
 
@@ -67,10 +68,10 @@ def print_report(
     if table and state.as_json:
         body = {"command": state.command, "output": str(target) if target else None, "up_to_date": up_to_date}
         body["report"] = clean(report)
-        print(json.dumps(body, ensure_ascii=False, indent=1), file=stream)
+        print(printable_json(json.dumps(body, ensure_ascii=False, indent=1)), file=stream)
     elif table and not (state.streaming and state.quiet):
         for line in table(report):
-            print(line, file=stream)
+            print(printable(line), file=stream)
     stream.flush()
     return report
 
@@ -133,4 +134,4 @@ def value_lines(value: Any) -> list[str]:
         return [f"{value:,}"]
     if isinstance(value, float):
         return [f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"]
-    return [str(value)]
+    return [printable(str(value))]

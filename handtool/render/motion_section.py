@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from handtool.hands.motion import Trembling, find_still, turn_from_mean
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import WRIST
 from handtool.hands.smoothing import OneEuro
+from handtool.names import escape
 from handtool.render.motion_charts import TrackOverTime, coverage_chart, time_chart
 from handtool.render.page import figure, table
 

@@ -2,7 +2,8 @@
 
 import base64
 from collections.abc import Sequence
-from html import escape
+
+from handtool.names import escape
 
 STYLE = """
 :root {
@@ -170,4 +171,4 @@ def picture(jpeg: bytes, width: int, height: int, description: str) -> str:
 
 
 def shell(lines: list[str]) -> str:
-    return f"<pre>{escape(chr(10).join(lines))}</pre>"
+    return f"<pre>{chr(10).join(map(escape, lines))}</pre>"

@@ -1,13 +1,13 @@
 """Charts as inline SVG. Colours are CSS classes of the page (`page.py`), so that they follow its light or dark mode."""
 
 from collections.abc import Sequence
-from html import escape
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
 from handtool.hands.skeleton import BONES, JOINTS
+from handtool.names import escape
 from handtool.render.plots import bin_counts, nice_ticks, smooth, widen
 
 WIDTH, HEIGHT = 480, 250  # text of 14 units: legible where a phone shows 480 units on 350 px

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handtool.errors import HandtoolError
+from handtool.names import natural
 from handtool.sources import datasets, images, labelled, truth, video
 from handtool.sources.frame import Choice, Video
 
@@ -22,7 +23,8 @@ class Found:
 def find_videos(
     sources: list[Path], limit: int | None = None, listed: Sequence[Path] = (), choice: Choice = Choice()
 ) -> Found:
-    """Sources in the order given, each searched in sorted order: a video file or the images in a folder are one video.
+    """Sources in the order given, each searched in natural order (1, 2, 10): a video file or the images in a folder are
+    one video.
 
     A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set;
     neither is searched further. With `choice.dataset` every source is the root of that set; `choice` says which part of
@@ -86,8 +88,8 @@ def find_in_folder(root: Path, left_out: Counter, seen: set[str], choice: Choice
         if named_before(here, left_out, seen):
             below.clear()
             continue
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        names = sorted(name for name in names if not name.startswith("."))
+        below[:] = sorted((name for name in below if not name.startswith(".")), key=natural)
+        names = sorted((name for name in names if not name.startswith(".")), key=natural)
         title = (Path(root.resolve().name) / here.relative_to(root)).as_posix()
         if published := datasets.recognise(here, names, below):
             below.clear()

@@ -32,6 +32,7 @@ from handtool import bounded
 from handtool.errors import DamagedFile
 from handtool.hands.camera import project
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
+from handtool.names import natural
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import Sample, read_known
 from handtool.sources.npz import read_npz
@@ -62,7 +63,8 @@ def read_labelled(video: Video, tally: Tally) -> Iterator[Frame]:
     """Every labelled hand of a video, in the order of the file, one frame each; `number`: place of the sorted image."""
     path = Path(video.path)
     columns = read_labels(video.path)
-    places = {name: place for place, name in enumerate(sorted({str(columns["image"][row]) for row in video.rows}))}
+    names = {str(columns["image"][row]) for row in video.rows}
+    places = {name: place for place, name in enumerate(sorted(names, key=natural))}
 
     def find(row: int) -> Sample:
         name = str(columns["image"][video.rows[row]])

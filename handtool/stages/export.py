@@ -24,6 +24,7 @@ from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.camera import crop_camera
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import JOINTS
+from handtool.names import printable
 from handtool.progress import Progress, silent
 from handtool.sources.submission import WRITERS, Submission
 from handtool.store import (
@@ -265,11 +266,11 @@ def cell_names(column: Column, shape: tuple[int, ...], pixels: str | None) -> li
 
 
 def cell_texts(values: np.ndarray) -> np.ndarray:
-    """(n, cells) str."""
+    """(n, cells) str. What would steer a terminal in a name is spelled out."""
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
-    return (
-        flat.astype(np.int8).astype(str) if flat.dtype == bool else flat if flat.dtype == object else flat.astype(str)
-    )
+    if flat.dtype == object:
+        return np.array([[printable(str(text)) for text in row] for row in flat], object).reshape(flat.shape)
+    return flat.astype(np.int8).astype(str) if flat.dtype == bool else flat.astype(str)
 
 
 def json_values(values: np.ndarray) -> list:

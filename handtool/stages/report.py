@@ -3,7 +3,6 @@
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from handtool.config import ReportConfig
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.skeleton import JOINTS
+from handtool.names import escape
 from handtool.render.canvas import encode_jpeg
 from handtool.render.motion_section import Motion, Poses, Sightings, motion_section
 from handtool.render.page import as_text, figure, page, picture, shell, table

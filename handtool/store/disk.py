@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from handtool.errors import HandtoolError
+from handtool.names import name_beside
+
+RANDOM = 8  # letters that tempfile puts into a name
 
 
 class DiskFile(io.RawIOBase):
@@ -93,7 +96,8 @@ def disk_error(error: OSError, path: Path | str) -> HandtoolError:
 
 def make_neighbour(path: Path) -> tuple[int, Path]:
     """An open, locked temporary file beside `path`. Removes the temporary files that killed writers left there."""
-    prefix, suffix = f".{path.name}.", ".handtool-tmp"
+    suffix = ".handtool-tmp"
+    prefix = name_beside(path, ".", ".", room=RANDOM + len(suffix))
     refuse_no_file(path)
     try:
         for stale in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):

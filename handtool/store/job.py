@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError, first_line
+from handtool.names import name_beside
 from handtool.store.columns import read_array, write_array
 from handtool.store.disk import disk_error, write_bytes_whole, write_whole
 from handtool.store.mediapipe_api import differ, name_api
@@ -111,7 +112,7 @@ def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
     """
     if output is None:
         return Job(Path(tempfile.mkdtemp(prefix="handtool-")), lasting=False)
-    folder = output.with_name(output.name + ".partial")
+    folder = output.with_name(name_beside(output, "", ".partial"))
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -20,6 +20,7 @@ import h5py
 
 from handtool import __version__
 from handtool.config import MACHINE_SETTINGS, OPEN_SETTINGS, RESULT_VERSIONS
+from handtool.names import natural
 from handtool.store.columns import read_array, write_array
 from handtool.store.text import decode, from_json_bytes, json_bytes, plain, write_attrs
 
@@ -156,8 +157,8 @@ def digest(lines: Iterable[str]) -> str:
 
 
 def find_material(folder: Path) -> list[tuple[str, int, int]]:
-    """All files below, sorted by the parts of their paths, each with its size and time in ns. Left out is what handtool
-    writes: hidden files, HDF5 (an output may be beside its videos) and OUT.partial/. One `stat` per file."""
+    """All files below, by the parts of their paths in natural order, each with its size and time in ns. Left out is
+    what handtool writes: hidden files, HDF5 (an output may be beside its videos) and OUT.partial/. One `stat` each."""
     found, seen = [], set()
     for here, below, names in os.walk(folder, followlinks=True):
         if os.path.realpath(here) in seen:
@@ -170,7 +171,7 @@ def find_material(folder: Path) -> list[tuple[str, int, int]]:
             ours = name.startswith(".") or name.endswith((".h5", ".hdf5"))
             if not ours and (file := stat_or_none(os.path.join(here, name))):
                 found.append((under + name, file.st_size, file.st_mtime_ns))
-    return sorted(found, key=lambda file: file[0].replace(os.sep, "\0"))
+    return sorted(found, key=lambda file: natural(file[0].replace(os.sep, "\0")))
 
 
 def stat_or_none(path: str) -> os.stat_result | None:
