@@ -93,6 +93,8 @@ def extract(
     )
     needs_detector = any(video.kind != "labelled" for video in found.videos)
     in_file = settings.check(needs_detector)
+    for note in in_file.notes if in_file else ():
+        log.warning("%s: %s", boxes, note)
     if in_file and in_file.unused_keypoints:
         log.warning(
             "%s: of %d hands it has keypoints, which are not read: only boxes are", boxes, in_file.unused_keypoints
@@ -442,6 +444,9 @@ def no_hands_in_boxes(
             f"none of {refused.total()} boxes can be used ({reasons})",
             hint="boxes are in px of the picture as it is shown, or shares of it, 0 to 1, in 100DOH's json",
         )
+    if not len(in_file):
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in in_file.left_out.most_common(3))
+        return HandtoolError(f"{settings.boxes} has no box of a hand{f' ({reasons})' if reasons else ''}")
     picture = videos[0].files[0] if videos[0].files else f"{videos[0].path}#0"
     left_out = f"; left out: {', '.join(f'{reason} {n}' for reason, n in in_file.left_out.items())}" * bool(
         in_file.left_out

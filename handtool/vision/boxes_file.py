@@ -28,7 +28,7 @@ class BoxesFile:
     def __init__(self, path: str) -> None:
         boxes = read_boxes(path)
         boxes.name, boxes.looked_at = [plain(name) for name in boxes.name], [plain(name) for name in boxes.looked_at]
-        self.left_out, self.unused_keypoints = boxes.left_out, boxes.unused_keypoints
+        self.left_out, self.unused_keypoints, self.notes = boxes.left_out, boxes.unused_keypoints, boxes.notes
         self.size = {plain(name): size for name, size in boxes.size.items()}
         # stable: a picture's hands keep their order
         order = sorted(range(len(boxes.name)), key=lambda row: boxes.name[row])
