@@ -1,11 +1,11 @@
 """How well the pose can be predicted from the frozen features of a study's encoders, before any fine-tuning.
 
-    python examples/study_probe.py FOLDER REFERENCE FRACTIONS SEEDS METHOD...
+    python examples/study_probe.py FOLDER REFERENCE[,REFERENCE...] FRACTIONS SEEDS METHOD...
 
-Takes the features of FOLDER/encoder-METHOD.h5 on labelled.h5 and test.h5. Ridge regression (its strength chosen on a
-fifth of the labels) and the mean of the 10 nearest hands by cosine predict the joints of a right hand relative to its
-wrist, in lengths of the bone 9-10; the test hand's true bone turns them into millimetres. Prints a table like
-study_table.py: means over seeds, each with its own labels, and the gain in PA-MPJPE by ridge regression.
+Takes the features of FOLDER/encoder-METHOD-SEED.h5 on labelled.h5 and test.h5. Ridge regression (its strength chosen
+on a fifth of the labels) and the mean of the 10 nearest hands by cosine predict the joints of a right hand relative to
+its wrist, in lengths of the bone 9-10; the test hand's true bone turns them into millimetres. Prints a table like
+study_table.py: means over seeds, each with its own encoder and labels, and the gain in PA-MPJPE by ridge regression.
 "mean hand" always predicts the mean of the labels.
 """
 
@@ -74,39 +74,28 @@ def errors_mm(predicted: np.ndarray, truth: np.ndarray, bone: np.ndarray) -> tup
 
 
 def main() -> None:
-    folder, reference, fractions, seeds, *methods = (
-        Path(sys.argv[1]),
-        sys.argv[2],
-        sys.argv[3].split(),
-        sys.argv[4].split(),
-        *sys.argv[5:],
-    )
+    references, fractions, seeds = (text.replace(",", " ").split() for text in sys.argv[2:5])
+    folder, methods = Path(sys.argv[1]), sys.argv[5:]
     (poses, _, _), (truth, bone, video) = read_poses(folder / "labelled.h5"), read_poses(folder / "test.h5")
     features = {
-        name: tuple(read_features(folder / f"{of}.h5", folder / f"encoder-{name}.h5") for of in ("labelled", "test"))
+        (name, seed): tuple(
+            read_features(folder / f"{of}.h5", folder / f"encoder-{name}-{seed}.h5") for of in ("labelled", "test")
+        )
         for name in methods
+        for seed in seeds
     }
     head = f"{'labels':>7s} {'frozen':22s} {'nearest: PA, mm':>16s} {'root':>6s} {'ridge: PA, mm':>14s} {'root':>6s}"
-    print(f"{head}  gain over {reference}, %")
+    print(head + "".join(f"  {f'gain over {name}, %':24s}" for name in references))
     for fraction in fractions:
-        chosen = {
-            seed: np.random.default_rng(int(seed)).permutation(len(poses))[: round(float(fraction) * len(poses))]
-            for seed in seeds
-        }
-        ask = {
-            "mean hand": {
-                seed: (np.repeat(poses[rows].mean(0)[None], len(truth), 0),) * 2 for seed, rows in chosen.items()
-            }
-        }
-        for name, (known, asked) in features.items():
-            ask[name] = {
-                seed: tuple(read(known[rows], poses[rows], asked) for read in (nearest, tuned_ridge))
-                for seed, rows in chosen.items()
-            }
-        found = {
-            name: {seed: [errors_mm(said, truth, bone) for said in answers] for seed, answers in each.items()}
-            for name, each in ask.items()
-        }
+        found: dict[str, dict[str, list]] = {name: {} for name in ("mean hand", *methods)}
+        for seed in seeds:
+            rows = np.random.default_rng(int(seed)).permutation(len(poses))[: round(float(fraction) * len(poses))]
+            middle = np.repeat(poses[rows].mean(0)[None], len(truth), 0)
+            found["mean hand"][seed] = [errors_mm(middle, truth, bone)] * 2
+            for name in methods:
+                known, asked = features[name, seed]
+                answers = (read(known[rows], poses[rows], asked) for read in (nearest, tuned_ridge))
+                found[name][seed] = [errors_mm(said, truth, bone) for said in answers]
         ridges = {
             name: video_means({seed: {"each": each[1][0], "video": video} for seed, each in of.items()})
             for name, of in found.items()
@@ -117,9 +106,10 @@ def main() -> None:
             )
             line = f"{100 * float(fraction):6g}% {name:22s} {near_pa:16.2f} {near_root:6.2f}"
             line += f" {line_pa:14.2f} {line_root:6.2f}"
-            if name != reference:
-                line += "  {:+6.1f} ({:+.1f} to {:+.1f})".format(*gain(ridges[name], ridges[reference]))
-            print(line, flush=True)
+            for other in references:
+                told = "" if other in (name,) or other not in ridges else gain(ridges[name], ridges[other])
+                line += "  {:24s}".format("{:+.1f} ({:+.1f} to {:+.1f})".format(*told) if told else "")
+            print(line.rstrip(), flush=True)
 
 
 if __name__ == "__main__":

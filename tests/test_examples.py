@@ -149,6 +149,28 @@ def test_the_gain_of_a_study_is_paired_by_video_and_seed():
     )
 
 
+def test_a_study_compares_methods_that_took_the_same_time(monkeypatch, capsys, tmp_path):
+    table, rng = study("study_table"), np.random.default_rng(2)
+    hard = rng.uniform(10, 20, 40)
+
+    def row(factor):
+        each = {"each_pa": factor * hard, "each_root": factor**2 * hard, "video": np.arange(40) // 2, "auc": 0.5}
+        return {seed: each | {"pa": each["each_pa"].mean(), "root": each["each_root"].mean()} for seed in (1, 2)}
+
+    rows = {("peclr", "0.1", "100"): row(1), ("peclr", "0.1", "900"): row(0.9), ("ours", "0.1", "900"): row(0.72)}
+    monkeypatch.setattr(table, "read_results", lambda folder, methods: rows)
+    monkeypatch.setattr(sys, "argv", ["study_table", str(tmp_path), "peclr,ours", "peclr", "ours", "peclr"])
+    table.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and [line.split()[1:3] for line in lines[1:]] == [
+        ["100", "peclr"],
+        ["900", "peclr"],
+        ["900", "ours"],
+    ]
+    assert "+20.0 (+20.0 to +20.0) / +36.0 (+36.0 to +36.0)" in lines[3] and "-25.0 (" in lines[2]
+    assert "(" not in lines[1].split("0.500")[1], "nothing took as long as this row"
+
+
 def test_a_studys_probe_reads_poses_off_features(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     probe, rng = study("study_probe"), np.random.default_rng(1)

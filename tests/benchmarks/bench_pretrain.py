@@ -8,6 +8,10 @@ faster of both memory layouts. The loader alone stands beside OpenCV decoding th
 threads; views beside what the published pipelines do for each (the whole frame decoded, turned, cut, resized and
 coloured by OpenCV). The parts take turns and the best of `--rounds` counts, so that a busy machine hurts both alike.
 `--only data` leaves out the training, `--only training` the rest.
+
+    python tests/benchmarks/bench_pretrain.py --only methods --arch resnet18 --input-size 64 --pairs 64
+
+A step of each method beside one of simhand, in CPU time of all threads, which a busy machine disturbs less.
 """
 
 import argparse
@@ -32,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from making import record, write_crops, write_videos
 
 from handtool import store
-from handtool.config import PretrainConfig
+from handtool.config import METHODS, PretrainConfig
 from handtool.nn.files.data import Crops
 from handtool.nn.files.loader import count_workers, read_crops
 from handtool.nn.views.views import DRAWS, IMAGENET_MEAN, IMAGENET_STD, ViewRanges, make_views, render
@@ -55,7 +59,7 @@ def main() -> None:
     asked.add_argument(
         "--compile", action="store_true", help="pretrain --compile as well, and the bare network compiled"
     )
-    asked.add_argument("--only", choices=("training", "data"))
+    asked.add_argument("--only", choices=("training", "data", "methods"))
     given = asked.parse_args()
     device = "cuda" if given.gpus else "cpu"
     print(
@@ -64,12 +68,14 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         source = make_pairs(Path(folder) / "pairs.h5", max(given.hands, given.pairs))
-        if given.only != "data":
+        if given.only == "methods":
+            compare_methods(source, Path(folder), given)
+        if given.only in (None, "training"):
             compare_training(source, Path(folder), given, device)
             if given.compile:
                 print("compiled:")
                 compare_training(source, Path(folder), given, device, compiled=True)
-        if given.only != "training":
+        if given.only in (None, "data"):
             compare_data(source, given)
 
 
@@ -95,6 +101,23 @@ def compare_training(
             f"GPU used {np.mean(used):.0f} % of the time, median {np.median(used):.0f} %, "
             f"{torch.cuda.get_device_name()}"
         )
+
+
+def compare_methods(source: Path, folder: Path, given: argparse.Namespace) -> None:
+    """Prints the CPU time of a step of every method, the least of the rounds, and its ratio to that of simhand."""
+    given.workers = given.workers or 1
+    times: dict[str, list[float]] = {method: [] for method in METHODS}
+    for turn in range(given.rounds):
+        for method, seconds in times.items():
+            used = []
+            for steps in (WARM_UP, given.steps + WARM_UP):
+                begun = time.process_time()
+                run_stage(source, folder / f"{method}-{turn}-{steps}.h5", given, method=method, steps=steps)
+                used.append(time.process_time() - begun)
+            seconds.append((used[1] - used[0]) / given.steps)
+    for method, seconds in times.items():
+        ratio = min(seconds) / min(times["simhand"])
+        print(f"{method:10s} {1000 * min(seconds):7.0f} ms a step, {ratio:.3f} of simhand")
 
 
 def compare_data(source: Path, given: argparse.Namespace) -> None:
@@ -156,15 +179,21 @@ def make_pairs(path: Path, count: int, size: int = 224) -> Path:
 
 def time_stage(source: Path, out: Path, given: argparse.Namespace, compiled: bool) -> float:
     """Pairs/s of the stage between its steps, from the times of its own curve."""
+    run_stage(source, out, given, compile=compiled, steps=given.steps + WARM_UP)
+    with store.open_file(out) as product:
+        seconds = store.read_column(product, CURVE.seconds)
+    return given.pairs * given.steps / (seconds[-1] - seconds[WARM_UP - 1])
+
+
+def run_stage(source: Path, out: Path, given: argparse.Namespace, **settings: object) -> None:
     config = PretrainConfig(
         arch=given.arch,
         init="scratch",
         input_size=given.input_size,
         batch_size=given.pairs,
-        steps=given.steps + WARM_UP,
         gpus=given.gpus,
         workers=given.workers,
-        compile=compiled,
+        **settings,
     )
     with (
         store.open_file(source) as file,
@@ -173,9 +202,6 @@ def time_stage(source: Path, out: Path, given: argparse.Namespace, compiled: boo
     ):
         sink.finish(pretrain(file, sink, config, job))
         job.remove()
-    with store.open_file(out) as product:
-        seconds = store.read_column(product, CURVE.seconds)
-    return given.pairs * given.steps / (seconds[-1] - seconds[WARM_UP - 1])
 
 
 def time_bare(given: argparse.Namespace, device: str, layout: torch.memory_format, compiled: bool) -> float:
