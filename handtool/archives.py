@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def open_zip(path: Path, hint: str | None = None) -> Iterator[zipfile.ZipFile]:
                 told = f"{path} cannot be read: its {about.st_size:,} bytes say that they unpack to {unpacked:,}"
                 raise DamagedFile(told, hint)
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError) as error:
         raise DamagedFile(f"{path} cannot be read: {first_line(error)}", hint) from None
     except OSError as error:
         raise HandtoolError(f"{path} cannot be read: {error.strerror or first_line(error)}") from None

@@ -35,7 +35,7 @@ CAN_FORK = sys.platform == "linux"
 DONE = {"done": True}
 UNANSWERED = {"problem": "could not be read: the disk does not answer", "unanswered": True}
 Ending = Literal["crashes", "hangs", "sleeps"]
-MOST_OBJECTS = 200_000
+MOST_OBJECTS, DEEPEST = 200_000, 32
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
 LINKING = ("/", "/pool")  # groups that may hold links to tables of other files
@@ -203,8 +203,8 @@ def check_tree(h5: h5py.File, file_size: int) -> None:
             if address in seen:
                 raise Refused(f"holds {item.name} twice (a loop)")
             seen.add(address)
-            if len(seen) > MOST_OBJECTS:
-                raise Refused("holds more objects than any file of handtool's")
+            if len(seen) > MOST_OBJECTS or item.name.count("/") > DEEPEST:
+                raise Refused("holds more objects, or deeper ones, than any file of handtool's")
             if isinstance(item, h5py.Group):
                 queue.append(item)
             elif isinstance(item, h5py.Dataset):

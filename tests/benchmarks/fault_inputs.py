@@ -189,7 +189,7 @@ def make_weight_kinds(folder: Path) -> list[Kind]:
     torch.save({"state_dict": tensors, "epoch": 3}, folder / "b.pth", _use_new_zipfile_serialization=False)
     save_file(tensors, folder / "a.safetensors")
     kinds = [
-        Kind(".pth", [folder / "a.pth"], read_tensors),
+        Kind(".pth", [folder / "a.pth"], read_tensors, True),
         Kind(".pth of old torch", [folder / "b.pth"], read_tensors),
         Kind(".safetensors", [folder / "a.safetensors"], read_tensors),
     ]

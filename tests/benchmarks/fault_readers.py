@@ -129,4 +129,4 @@ def read_onnx(path: Path) -> tuple[Any, str]:
 
     image = np.zeros((64, 64, 3), np.uint8)
     image[20:40, 24:50, 0] = 255
-    return sha(*vars(OnnxKeypoints(path, ()).find_keypoints([HandCrop(image)])[0]).values()), ""
+    return sha(*(OnnxKeypoints(path, ()).find_keypoints([HandCrop(image)])[0] or ())), ""

@@ -58,6 +58,7 @@ def begin(what: str, count: int) -> tuple[argparse.Namespace, Path]:
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--verbose", action="store_true", help="of mutants: the outcome of each")
     options = parser.parse_args()
     if "FAULT_SHIM" not in os.environ:
         sys.exit(start_below_shim())
