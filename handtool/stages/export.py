@@ -49,7 +49,7 @@ TABLE_FORMATS = ("csv", "json", "npz")
 WEIGHT_FORMATS = ("safetensors", "pth", "onnx")
 ENUM_NAMES = {name: np.array(list(members)) for name, members in ENUMS.items()}
 # Columns of /crops that hold the images.
-NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start"}
+NOT_EXPORTED = {"jpeg", "jpeg_offset", "jpeg_crc32", "jpeg_file", "jpeg_start", "thumbnails"}
 AXES = ("x", "y", "z")
 BOX_EDGES = ("x0", "y0", "x1", "y1")
 VIDEO_NAME = Column("video", "utf8")

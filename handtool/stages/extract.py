@@ -500,7 +500,7 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
     used = {  # whether any hand has something in an optional column; a part of version 0.2.0 does not say
         name: any(outcome.get(count) for _, _, outcome in chunks)
         for name, count in (("landmarks_joints", "with_joints"), ("camera_assumed", "with_assumed_camera"))
-    }
+    } | {"thumbnails": True}
     with open_table(sink, CROPS, attrs=attrs, jpeg_bytes=total) as crops:
         for video, chunk, outcome in chunks:
             start = 0

@@ -92,6 +92,7 @@ CROPS = make_table(
     Column("camera", "f8", (3, 3), unit="px"),
     Column("camera_assumed", "bool", optional=True, fill=False),
     Column("source_row", "i8"),
+    Column("thumbnails", "u1", (2, 8, 8), optional=True, fill=0),
     Column("jpeg", "u1", length="B"),
     Column("jpeg_offset", "i8", length="N+1"),
     Column("jpeg_crc32", "u4"),

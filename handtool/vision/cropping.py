@@ -10,6 +10,7 @@ import numpy as np
 
 from handtool.hands.boxes import crop_affine, enlarge, square
 
+SAMPLED = 128  # px, side of a large image that is reduced to a thumbnail
 LARGEST = 4.0  # in a square so many times the frame's larger side the frame is too small
 
 
@@ -53,6 +54,14 @@ def cut_square(image: np.ndarray, region: np.ndarray, size: int) -> tuple[np.nda
     if side != size:
         inside = cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
     return inside, crop_affine(region, size, box_scale=1.0)
+
+
+def make_thumbnail(image: np.ndarray) -> np.ndarray:
+    """image: (h, w, 3) uint8 RGB. Returns (8, 8) uint8 grey, the means of its parts; a large image is first reduced by
+    sampling, which takes a tenth of the time."""
+    if min(image.shape[:2]) > 2 * SAMPLED:
+        image = cv2.resize(image, (SAMPLED, SAMPLED), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (8, 8), interpolation=cv2.INTER_AREA)
 
 
 def encode_jpeg(crop: np.ndarray, quality: int) -> bytes:

@@ -13,7 +13,15 @@ from handtool.hands.camera import crop_camera
 from handtool.vision.camera_model import assume_camera, is_assumed
 from handtool.vision.changes import Changes
 from handtool.vision.contracts import Detection
-from handtool.vision.cropping import BadBox, cut_square, encode_jpeg, hand_square, is_stored_upright, whole_square
+from handtool.vision.cropping import (
+    BadBox,
+    cut_square,
+    encode_jpeg,
+    hand_square,
+    is_stored_upright,
+    make_thumbnail,
+    whole_square,
+)
 from handtool.vision.tracks import Tracks
 
 BLOCK_ROWS = 64  # larger ones make the memory grow with the length of the video
@@ -30,6 +38,7 @@ TYPES = {
     "crop_from_frame": np.float64,
     "camera": np.float64,
     "camera_assumed": bool,
+    "thumbnails": np.uint8,
     "labels/joints": np.float32,
     "labels/valid": bool,
     "labels/keypoints": np.float32,
@@ -95,13 +104,14 @@ class Rows:
         jpeg: the image's own bytes, stored as they are where the crop is the image.
         """
         kept = 0
+        thumbnail = make_thumbnail(image) if hands else None
         self.changes.next_frame()
         for hand, track in zip(hands, tracks, strict=True):
             try:
                 region = self.find_region(image, hand[0])
                 self.tracks.vote(track, hand[0])
                 if self.is_wanted(image, region, hand[0]):
-                    self.add_row(image, region, number, time, hand, jpeg)
+                    self.add_row(image, region, number, time, hand, jpeg, thumbnail)
                     self.numbers.append(track)
                     kept += 1
             except BadBox as bad:
@@ -136,7 +146,14 @@ class Rows:
         return False
 
     def add_row(
-        self, image: np.ndarray, region: np.ndarray, number: int, time: float, hand: Hand, jpeg: bytes | None
+        self,
+        image: np.ndarray,
+        region: np.ndarray,
+        number: int,
+        time: float,
+        hand: Hand,
+        jpeg: bytes | None,
+        thumbnail: np.ndarray | None,
     ) -> None:
         seen, camera, label = hand
         camera, assumed = self.assume(image, camera) if not label else (camera, False)
@@ -158,6 +175,7 @@ class Rows:
             "crop_from_frame": affine,
             "camera": crop_camera(affine, camera),
             "camera_assumed": assumed,
+            "thumbnails": np.stack([make_thumbnail(crop), thumbnail]),
         }
         if label:
             if seen.whole and label["keypoints_valid"].all():
