@@ -13,14 +13,14 @@ OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch
 # Result version of a stage if it is not 1, that of program version 0.1.0. It goes up when a fix changes the result for
 # the same settings and inputs; outputs with a lower one are not `up to date`.
 RESULT_VERSIONS = {
-    "extract": 2,  # frames as they are shown, of the right stream; looks again along a film and at whole images
+    "extract": 3,  # thumbnails, by which copies are recognised
     "keypoints": 2,  # keeps the estimator's 3D
     "predict": 2,  # finds hands as extract does
     "pretrain": 2,  # the fingerprint contains the plan
     "finetune": 2,  # the same; --freeze works with several processes; --val-share: as near as whole groups permit
-    "mine": 2,  # FreiHAND's pictures of one hand, and the people of one clip, never pair
-    "split": 2,  # parts come as near to the shares as whole groups permit
-    "eval": 2,  # intervals draw whole groups
+    "mine": 3,  # copies of a recording never pair
+    "split": 3,  # copies of a recording stay together
+    "eval": 3,  # intervals draw copies of a recording together
     "show": 2,  # films keep the frames without hands, in true time
 }
 # The names of detectors, estimators and so on, each kind listed once. cli/ offers them; the file named in the comment
@@ -111,7 +111,8 @@ class MineConfig:
     metric: str = "euclidean"  # or cosine: 1 - cos
     exclude: str = "video"  # hands that never pair: those of one video, of one track, or only a hand with itself
     min_gap: float = 0.0  # s between two hands of one video (with exclude track or none)
-    max_distance: float | None = None  # in units of the metric
+    min_distance: float = 0.0  # in units of the metric
+    max_distance: float | None = None  # the same
     same_side: bool = False  # left hands with left hands only
     max_in_degree: int | None = None  # largest number of anchors of which a hand is a positive
     index: Literal["hnsw", "exact", "scan"] = "hnsw"  # or exact

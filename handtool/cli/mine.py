@@ -13,7 +13,7 @@ from handtool.config import MineConfig
 GRAPH = "Approximate search (--index hnsw)"
 EFFECTS = (
     COMMON
-    | always("topk", "pool", "max_distance", "max_in_degree", "exclude", "same_side", "metric", "index")
+    | always("topk", "pool", "min_distance", "max_distance", "max_in_degree", "exclude", "same_side", "metric", "index")
     | only(
         "min_gap",
         lambda v: v.exclude != "video",
@@ -33,6 +33,7 @@ EFFECTS = (
     )
     | only("everything", lambda v: not v.as_json, "with --json, which prints every figure")
 )
+SHOWN = 5  # recordings with copies that are named, and videos of each
 HUB = 10  # times topk: a hand that is the positive of more anchors than that is worth a warning
 
 
@@ -43,6 +44,12 @@ def mine(
     max_in_degree: option(
         int | None, "--max-in-degree N", "No hand becomes the positive of more than N others.", min=1, unset="no limit"
     ) = MineConfig.max_in_degree,
+    min_distance: option(
+        float,
+        "--min-distance DISTANCE",
+        "Leave out pairs that are nearer, in the units of --metric: near-duplicates teach little.",
+        min=0.0,
+    ) = MineConfig.min_distance,
     max_distance: option(
         float | None,
         "--max-distance DISTANCE",
@@ -103,7 +110,23 @@ def lay_out_pairs(report: dict, everything: bool) -> list[str]:
     if not report.get("repeatable", True):
         told = "several threads built the index: the same seed may give a few other pairs; --threads 1 repeats them"
         lines.append(f"note: {told}")
-    return [*lines, found_sentence(report), in_degree_sentence(report)]
+    return [*lines, *copies_sentences(report), found_sentence(report), in_degree_sentence(report)]
+
+
+def copies_sentences(report: dict) -> list[str]:
+    """Which videos are copies, and what may be copies and was not recognised."""
+    lines = []
+    if known := report.get("copies"):
+        videos, recordings = report["videos_in_copies"], report["recordings_with_copies"]
+        named = "; ".join(" = ".join(names[:SHOWN] + ["…"] * (len(names) > SHOWN)) for names in known[:SHOWN])
+        more = f"; and {recordings - SHOWN:,} more" * (recordings > SHOWN)
+        of = "one recording and count as one" if recordings == 1 else f"{recordings:,} recordings and count as these"
+        lines.append(f"{videos:,} videos are copies or parts of {of}: {named}{more}.")
+    if "anew" in report["copies_recognised_by"]:
+        lines.append("note: copies are recognised by equal bytes alone, since the crops are of an older version.")
+    if report["pairs_at_distance_0"]:
+        lines.append(f"note: {report['pairs_at_distance_0']:,} pairs at distance 0, which --min-distance leaves out.")
+    return lines
 
 
 def found_sentence(report: dict) -> str:

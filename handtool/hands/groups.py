@@ -6,17 +6,19 @@ Three partitions of the hands, each finer than the next:
     group   hands that belong together: those of a film, or, in a set of single pictures (FreiHAND), one hand
     film    one recording, whoever appears in it; recordings that share a hand are one film
 
-They are derived from columns that all files have, also those of older versions.
+They are derived from columns that all files have, also those of older versions; copies of a recording (hands/copies.py)
+are recognised in old ones by equal bytes alone. Copies are one film.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import numpy as np
 
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.copies import Pictures, Union, find_copies
 
 LABEL_FILES = ("labels.npz", "labels.json")  # in the plain format, /videos/path of all videos is the labels file
 # labels/sample_key of FreiHAND; its number is labels/sample_id
@@ -35,6 +37,11 @@ class Origin:
     label: np.ndarray  # (n,) uint64, equal for labels with equal bits; 0: no label
     sample_id: np.ndarray  # (n,) int64
     sample_key: Sequence[str]  # (V,) of one hand of each video, "" unknown
+    # the rest: None where copies are not looked for
+    digest: np.ndarray | None = None  # (n,) uint64, equal for crops with equal bytes
+    thumbnails: np.ndarray | None = None  # (n, 2, 8, 8) uint8 of the crop and its frame, 0: none
+    time: np.ndarray | None = None  # (n,) s, NaN of images
+    frame: np.ndarray | None = None  # (n,) number within the video
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Groups:
     film: np.ndarray  # (n,) int64
     person: np.ndarray  # (n,) int64
     person_known: np.ndarray  # (n,) bool
+    copied: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # (n,) of a film that is there several times
+    copies: list[list[str]] = field(default_factory=list)  # of each of these, the names of the videos
 
 
 def find_groups(origins: list[Origin]) -> Groups:
@@ -55,6 +64,7 @@ def find_groups(origins: list[Origin]) -> Groups:
     video = [origin.video for origin in origins]
     row = np.concatenate([same[origin.owner] + np.arange(len(origin.video)) for origin in origins])
     film = np.concatenate([number[rows] for number, rows in zip(footage, video)])
+    film, copied, copies = join_copies(origins, footage, film)
     person = np.concatenate([number[rows] for number, rows in zip(subject, video)])
     label = np.concatenate([origin.label for origin in origins])
     known = np.flatnonzero(label)
@@ -69,7 +79,37 @@ def find_groups(origins: list[Origin]) -> Groups:
     hand = number_from_0(hand)
     group = join_keys(np.where(single, film.max(initial=-1) + 1 + hand, film), hand)
     film = join_keys(film, group)
-    return Groups(hand, group, film, np.where(person >= 0, person, person.max(initial=-1) + 1 + film), person >= 0)
+    person_known, unknown = person >= 0, person.max(initial=-1) + 1 + film
+    return Groups(hand, group, film, np.where(person_known, person, unknown), person_known, copied, copies)
+
+
+def join_copies(
+    origins: list[Origin], footage: list[np.ndarray], film: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[list[str]]]:
+    """footage: the film of each video (V,), of each origin; film (n,): that of each hand. Returns the films (n,) with
+    copies joined, `Groups.copied` and `Groups.copies`."""
+    if any(origin.digest is None for origin in origins):
+        return film, np.zeros(len(film), bool), []
+    names_of = "digest thumbnails time frame label".split()
+    pictures = Pictures(film, *(join([getattr(each, name) for each in origins]) for name in names_of))
+    joined = Union()
+    for one, other in find_copies(pictures).tolist():
+        joined.add(one, other)
+    names: dict[int, str] = {}
+    for origin, numbers in zip(origins, footage):
+        for row, number in enumerate(numbers.tolist()):
+            names.setdefault(number, origin.name[row])
+    copies: dict[int, list[str]] = {}
+    root = np.arange(max(names, default=-1) + 1)
+    for number in sorted({each for pair in joined.pairs for each in pair}):
+        root[number] = joined.root(number)
+        copies.setdefault(int(root[number]), []).append(names[number])
+    return root[film], np.isin(root[film], list(copies)), list(copies.values())
+
+
+def join(parts: list[np.ndarray]) -> np.ndarray:
+    """One array, without a copy where there is only one part."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def find_units(groups: Groups, by: str, path: object, option: str) -> np.ndarray:

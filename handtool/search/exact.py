@@ -210,7 +210,10 @@ class _Block:
         for start in range(0, len(seeds), CELLS_AT_ONCE):
             some = seeds[start : start + CELLS_AT_ONCE]
             rows = np.maximum(self.cells.rows[some], 0).T[:, :, None]
-            scores = np.where(self.exclusion.allows(self.anchors, rows), self._score(some), np.inf)
+            allowed, scores = self.exclusion.allows(self.anchors, rows), self._score(some)
+            if self.exclusion.least:  # those that are certainly far enough
+                allowed &= scores >= self.exclusion.least**2 - self.norm**2 + self._slack(self.cells.reach[some])
+            scores = np.where(allowed, scores, np.inf)
             nearest.append(scores.reshape(-1, len(self.query)).T)
         together = np.concatenate(nearest, axis=1)
         if together.shape[1] < self.topk:
@@ -261,7 +264,9 @@ class _Block:
         fits = (row >= 0) & self.exclusion.allows(self.anchors[anchor], row)
         anchor, row = anchor[fits], row[fits]
         apart = self.exact[anchor] - self.vectors[row]
-        keep_best(self.squared, self.row, anchor, np.einsum("md,md->m", apart, apart), row)
+        squared = np.einsum("md,md->m", apart, apart)
+        far = squared >= self.exclusion.least**2
+        keep_best(self.squared, self.row, anchor[far], squared[far], row[far])
 
 
 def keep_best(

@@ -1,4 +1,5 @@
-"""Which hands never pair: those of one group (a video, a track), and those of one video that are too near in time."""
+"""Which hands never pair: those of one group (a video, a track), those of one video that are too near in time, and
+those whose vectors are too near."""
 
 from dataclasses import dataclass
 
@@ -10,17 +11,19 @@ class Exclusion:
     """The rule for n rows. `group` (n,) int64 >= 0: two rows of one group never pair.
 
     With `gap_s` > 0, rows of one `video` (n,) whose `time` (n,) s differs by less do not pair either; a row without a
-    time (NaN) pairs with no row of its own video.
+    time (NaN) pairs with no row of its own video. Rows whose vectors are less than `least` apart do not pair either,
+    which `allows` cannot tell.
     """
 
     group: np.ndarray
     video: np.ndarray | None = None
     time: np.ndarray | None = None
     gap_s: float = 0.0
+    least: float = 0.0  # Euclidean
 
     @property
     def is_equivalence(self) -> bool:
-        """Whether the group alone decides, so that all rows of one group are excluded alike."""
+        """Whether group and vector alone decide, so that rows equal in both are excluded alike."""
         return self.gap_s <= 0
 
     def allows(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:

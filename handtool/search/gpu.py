@@ -39,7 +39,9 @@ def search_blocks_on(
         score, row = pool.nearest(own, keep)
         exact = vectors[own].astype(np.float64)
         apart = vectors[np.maximum(row, 0)].astype(np.float64) - exact[:, None]
-        squared = np.where(row >= 0, np.einsum("bkd,bkd->bk", apart, apart), np.inf)
+        squared = np.einsum("bkd,bkd->bk", apart, apart)
+        row = np.where(squared >= exclusion.least**2, row, -1)
+        squared = np.where(row >= 0, squared, np.inf)
         order = np.lexsort((np.where(row >= 0, row, len(vectors)), squared))[:, :topk]
         best, distance = np.take_along_axis(row, order, 1), np.take_along_axis(squared, order, 1)
         last = score[:, -1] + pool.norm(exact) ** 2 - pool.slack(exact)  # a lower bound for all rows that were not kept
@@ -88,12 +90,16 @@ class GpuPool:
         torch = self.torch
         points_BD = self.move((self.vectors[anchors] - self.centre).astype(np.float32))
         own = [self.move(key[anchors]) for key in self.all_keys()]
+        exact = self.vectors[anchors].astype(np.float64)
+        nearer_B1 = self.move(self.exclusion.least**2 - self.norm(exact) ** 2 - self.slack(exact))[:, None]
         score_BK = torch.full((len(anchors), keep), torch.inf, device=self.device)
         place_BK = torch.zeros((len(anchors), keep), dtype=torch.int64, device=self.device)
         for start in range(0, len(self.rows), ROWS_AT_ONCE):
             block = slice(start, start + ROWS_AT_ONCE)
             scores_BW = torch.addmm(self.square[block], points_BD, self.points[block].T, alpha=-2)
             scores_BW.masked_fill_(self.excluded(own, [key[block] for key in self.keys]), torch.inf)
+            if self.exclusion.least:
+                scores_BW.masked_fill_(scores_BW < nearer_B1, torch.inf)
             some_BK, at_BK = scores_BW.topk(min(keep, scores_BW.shape[1]), largest=False)
             score_BK, order_BK = torch.cat((score_BK, some_BK), 1).topk(keep, largest=False)
             place_BK = torch.cat((place_BK, at_BK + start), 1).gather(1, order_BK)

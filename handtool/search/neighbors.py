@@ -255,6 +255,8 @@ class _Search:
             rows = np.where(places[:, :, None] >= 0, self.distinct.members[places], -1)
             there = rows >= 0
             fits = there & self.exclusion.allows(own[:, None, None], rows)
+            if self.exclusion.least:
+                self.drop_near(own, rows, fits)
             asked, dropped = asked + int(there.sum()), dropped + int(there.sum() - fits.sum())
             everything = (places >= 0).all(axis=1) & (places.shape[1] == graph.size)
             lost = (self.distinct.vector[some] >= 0) & (places[:, 0] != self.distinct.vector[some])
@@ -262,6 +264,14 @@ class _Search:
             positive[some], distance[some] = self.best(own, rows.reshape(len(own), -1), fits.reshape(len(own), -1))
             self.progress("ask hnsw", block.stop, len(todo))
         return short, dropped / max(asked, 1)
+
+    def drop_near(self, anchors: np.ndarray, rows: np.ndarray, fits: np.ndarray) -> None:
+        """anchors (b,); rows, fits (b, c, w). Takes out of `fits` the rows that are too near to their anchor."""
+        places = np.nonzero(fits)
+        for start in range(0, len(places[0]), 65536):
+            some = tuple(each[start : start + 65536] for each in places)
+            apart = self.vectors[anchors[some[0]]].astype(np.float64) - self.vectors[rows[some]].astype(np.float64)
+            fits[some] = np.einsum("md,md->m", apart, apart) >= self.exclusion.least**2
 
     def best(self, anchors: np.ndarray, rows: np.ndarray, fits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The `topk` nearest of the first 2 x topk allowed rows, by (distance, row). rows, fits (b, c), sorted."""

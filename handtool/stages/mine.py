@@ -32,12 +32,13 @@ from handtool.store import (
 )
 from handtool.store.schema import CROPS, EMBEDDINGS, PAIRS
 
+NAMED = 20  # recordings with copies that a report names
 log = logging.getLogger(__name__)
 BLOCK_ROWS = 65_536
 SCRATCH_BYTES = 1 << 28  # larger results are kept on the disk until they are written
 # attributes that must agree for two embeddings to be comparable
 SPACE = ("kind", "source", "normalization", "mean", "basis", "encoder_uuid")
-RULES = {name: name for name in "metric exclude min_gap_s max_distance same_side max_in_degree".split()}
+RULES = {name: name for name in "metric exclude min_gap_s min_distance max_distance same_side max_in_degree".split()}
 RULES["min_gap_s"] = "min_gap"
 KEPT_FIGURES = (
     *"recall distance_quantiles_at distance_quantiles in_degree_max short_anchors rejected_share repeatable".split(),
@@ -54,6 +55,8 @@ class MiningInput:
     kind: np.ndarray | None  # (n,) side, if only hands of one side may pair
     num_anchors: int
     has_pool: bool
+    copies: list[list[str]]  # names of the videos that are copies of each other
+    copies_by: str  # what these were recognised by
 
     @property
     def anchors(self) -> np.ndarray:
@@ -91,19 +94,19 @@ def mine(
     alone = found.positive[:, 0] < 0
     attrs = {"topk": config.topk, "index": config.index, "pool_uuid": (pool or source).owner("embeddings").uuid}
     with open_table(sink, PAIRS, attrs) as table:
-        counts = write_pairs(table, hands, positive, distance, config)
+        counts, num_equal = write_pairs(table, hands, positive, distance, config)
         if not counts.any():
             raise HandtoolError(
                 f"no hand of {source.path} has a positive under these rules",
-                hint="loosen --max-distance, --same-side or --exclude",
+                hint="loosen --min-distance, --max-distance, --same-side or --exclude",
             )
-        figures |= describe_pairs(hands, positive, distance, counts, config)
+        figures |= describe_pairs(hands, positive, distance, counts, config) | {"pairs_at_distance_0": num_equal}
         table.attrs |= {name: figures[name] for name in KEPT_FIGURES if figures[name] is not None}
     sink.inherit(source)
     if pool:
         sink.inherit_pool(pool)
     report = {"accounting": count_hands(hands, counts, alone, positive), "pairs": int(counts.sum())}
-    return report | {"topk": config.topk, "index": config.index} | figures
+    return report | {"topk": config.topk, "index": config.index} | figures | describe_copies(hands)
 
 
 def read_mining_input(source: File, pool: File | None, config: MineConfig) -> MiningInput:
@@ -112,6 +115,11 @@ def read_mining_input(source: File, pool: File | None, config: MineConfig) -> Mi
         raise WrongCommand(
             "--min-gap says how far apart two hands of one video must be, and --exclude video lets none pair",
             hint="add --exclude track",
+        )
+    if config.max_distance is not None and config.min_distance > config.max_distance:
+        raise WrongCommand(
+            f"no distance is {config.min_distance:g} at least and {config.max_distance:g} at most",
+            hint="a smaller --min-distance",
         )
     files = [source, pool] if pool else [source]
     for file in files:
@@ -130,7 +138,10 @@ def read_mining_input(source: File, pool: File | None, config: MineConfig) -> Mi
         kind = (side == LEFT).astype(np.int8)
         if (side == UNKNOWN).any():
             log.info("%d hands of unknown side count as right hands", (side == UNKNOWN).sum())
-    return MiningInput(vectors, exclusion, kind, num_anchors, pool is not None)
+    lacking = [file for file in files if not file.has(CROPS.thumbnails)]
+    extracted = any(step["program"] == "handtool extract" for file in lacking for step in file.provenance)
+    by = "equal bytes; extract anew for others" if extracted else "equal bytes" if lacking else "their pictures"
+    return MiningInput(vectors, exclusion, kind, num_anchors, pool is not None, groups.copies, by)
 
 
 def read_vectors(file: File, metric: str) -> np.ndarray:
@@ -151,20 +162,24 @@ def join(parts: list[np.ndarray]) -> np.ndarray:
 
 def make_exclusion(files: list[File], groups: Groups, config: MineConfig) -> Exclusion:
     """Which hands never pair: those of one video (default), those of one track (a hand without a track is a track of
-    its own), or only a hand with itself."""
+    its own), or only a hand with itself. Those of a recording with copies never pair, since it is not known which of
+    them are the same hand."""
+    least = to_euclidean(config.min_distance, config)
     if config.exclude == "video":
-        return Exclusion(groups.group)
+        return Exclusion(groups.group, least=least)
     group = groups.hand
     if config.exclude == "track":
         track = join([read_column(file, CROPS.track) for file in files]).astype(np.int64)
         number = groups.film * (track.max(initial=0) + 1) + track
         group = number_from_0(join_keys(np.where(track >= 0, number, number.max(initial=0) + 1 + group), group))
+    if groups.copies:
+        group = number_from_0(join_keys(np.where(groups.copied, groups.film, groups.film.max() + 1 + group), group))
     if config.min_gap <= 0:
-        return Exclusion(group)
+        return Exclusion(group, least=least)
     time = join([read_column(file, CROPS.time) for file in files])
     if np.isnan(time).any():
         log.info("%d hands have no time; they pair with none of their own video", np.isnan(time).sum())
-    return Exclusion(group, groups.group, time, config.min_gap)
+    return Exclusion(group, groups.group, time, config.min_gap, least)
 
 
 def check_same_space(source: File, pool: File) -> None:
@@ -198,7 +213,10 @@ def check_several_groups(
         "handtool extract VIDEO1 VIDEO2 -o crops.h5, or join files: handtool cat",
     )
     one_hand = valid.sum() > 1 and len(np.unique(groups.hand[valid])) == 1
-    if config.exclude == "video" and not one_hand:
+    if groups.copies and not one_hand:
+        names = ", ".join(groups.copies[0][:NAMED])
+        problem, hint = f"are of one recording, of which these are copies: {names}", f"{hint}, with other recordings"
+    elif config.exclude == "video" and not one_hand:
         rows = np.flatnonzero(valid[: source.count(CROPS)])
         name = video_names(source)[read_column(source, CROPS.video, rows[:1])[0]] if len(rows) else "?"
         problem, hint = f"are from one video ({name}), and a pair joins two videos", f"{hint}; or --exclude track"
@@ -236,19 +254,22 @@ def in_metric(distance, config: MineConfig):
     return np.square(distance) / 2 if config.metric == "cosine" else distance
 
 
+def to_euclidean(distance: float, config: MineConfig) -> float:
+    """The inverse of `in_metric`."""
+    return float(np.sqrt(2 * distance)) if config.metric == "cosine" else distance
+
+
 def max_euclidean(config: MineConfig) -> float:
     """--max-distance as a Euclidean one."""
-    if config.max_distance is None:
-        return np.inf
-    return np.sqrt(2 * config.max_distance) if config.metric == "cosine" else config.max_distance
+    return np.inf if config.max_distance is None else to_euclidean(config.max_distance, config)
 
 
 def write_pairs(
     table, hands: MiningInput, positive: np.ndarray, distance: np.ndarray, config: MineConfig
-) -> np.ndarray:
+) -> tuple[np.ndarray, int]:
     """Writes the pairs sorted by anchor, then rank, none farther apart than --max-distance. Returns the number of pairs
-    of each anchor, (N,)."""
-    counts = np.zeros(len(positive), np.int64)
+    of each anchor, (N,), and of those at distance 0."""
+    counts, num_equal = np.zeros(len(positive), np.int64), 0
     first = hands.num_anchors if hands.has_pool else 0
     for start in range(0, len(positive), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
@@ -256,9 +277,19 @@ def write_pairs(
         anchor, place = np.nonzero(there)
         counts[block] = there.sum(axis=1)
         rows, apart = positive[block][there] - first, in_metric(distance[block][there], config)
+        num_equal += int((apart == 0).sum())
         table.append({"anchor": anchor + start, "positive": rows, "distance": apart, "rank": place + 1})
     table.append({"anchor_offset": np.concatenate([[0], np.cumsum(counts)])})
-    return counts
+    return counts, num_equal
+
+
+def describe_copies(hands: MiningInput) -> dict:
+    """The recordings that are there more than once, the first of them by the names of their videos."""
+    found: dict = {"copies_recognised_by": hands.copies_by}
+    if hands.copies:
+        found |= {"recordings_with_copies": len(hands.copies), "videos_in_copies": sum(map(len, hands.copies))}
+        found["copies"] = hands.copies[:NAMED]
+    return found
 
 
 def measure_search(hands: MiningInput, found: Neighbors, config: MineConfig) -> dict:

@@ -15,6 +15,7 @@ from handtool.store.rows import Chosen, copy_crops, copy_rows, copy_videos
 from handtool.store.schema import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PREDICTIONS, VIDEOS
 
 log = logging.getLogger(__name__)
+NAMED = 20  # recordings with copies that a report names
 CARRIED = (KEYPOINTS, EMBEDDINGS, LABELS, PREDICTIONS)
 
 
@@ -27,7 +28,8 @@ def split(source: File, sink: Sink, config: SplitConfig, progress: Progress = si
     """
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     video = read_column(source, CROPS.video).astype(np.int64)
-    part_of_row, num_units = assign(source, config)
+    groups = find_groups([Origin(**read_origin(source))])
+    part_of_row, num_units = assign(source, groups, config)
     rows = np.flatnonzero(part_of_row == config.part)
     videos = np.unique(video[rows])
     if config.part == 0:
@@ -44,13 +46,14 @@ def split(source: File, sink: Sink, config: SplitConfig, progress: Progress = si
     report = {"accounting": [accounting.as_report()], "part": config.part + 1, "of": len(config.shares)}
     report |= {"by": config.by, "videos": len(videos), "units": int(num_units[config.part])}
     report["share"] = round(len(rows) / len(video), 4)
+    if groups.copies:
+        report |= {"videos_in_copies": sum(map(len, groups.copies)), "copies": groups.copies[:NAMED]}
     left_out = [name for name in ("pairs", "metrics", "weights") if source.has(name)]
     return report | ({"left_out": left_out} if left_out else {})
 
 
-def assign(source: File, config: SplitConfig) -> tuple[np.ndarray, np.ndarray]:
+def assign(source: File, groups: Groups, config: SplitConfig) -> tuple[np.ndarray, np.ndarray]:
     """The part of each row (N,), and the number of units in each part."""
-    groups = find_groups([Origin(**read_origin(source))])
     unit = find_units(groups, config.by, source.path, "--by")
     if config.by == "subject" and not groups.person_known.all():
         unknown = len(np.unique(groups.film[~groups.person_known]))

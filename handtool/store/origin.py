@@ -24,7 +24,21 @@ def read_origin(file: File) -> dict[str, Any]:
             key[number] = name
     label = digest_labels(file) if file.has(LABELS) else np.zeros(len(video), np.uint64)
     owner = file.owner("crops").uuid
-    return {"owner": owner, "video": video, **texts, "label": label, "sample_id": sample_id, "sample_key": key}
+    known = {"owner": owner, "video": video, **texts, "label": label, "sample_id": sample_id, "sample_key": key}
+    return known | read_pictures(file)
+
+
+def read_pictures(file: File) -> dict[str, Any]:
+    """The fields of an `Origin` that tell which pictures are the same."""
+    size = np.diff(read_column(file, CROPS.jpeg_offset)).astype(np.uint64)
+    count = len(size)
+    thumbnails = read_column(file, CROPS.thumbnails) if file.has(CROPS.thumbnails) else np.zeros((count, 2, 8, 8), "u1")
+    return {
+        "digest": size << np.uint64(32) | read_column(file, CROPS.jpeg_crc32),
+        "thumbnails": thumbnails,
+        "time": read_column(file, CROPS.time),
+        "frame": read_column(file, CROPS.frame),
+    }
 
 
 def digest_labels(file: File) -> np.ndarray:

@@ -376,3 +376,31 @@ def test_pairs_are_given_out_nearest_first_and_no_row_to_too_many(seed):
     assert sorted(zip(anchor.tolist(), positive[anchor, place].tolist())) == expected
     assert (distance[:, 1:] >= distance[:, :-1]).all()
     assert np.bincount(positive[positive >= 0]).max() <= most
+
+
+@pytest.mark.parametrize("index", ["exact", "scan", "hnsw", "device"])
+@pytest.mark.parametrize("kind", ["spread", "on a grid", "copies of a film"])
+def test_rows_that_are_too_near_are_left_out_and_the_lists_stay_full(index, kind, monkeypatch):
+    rng, n, least = np.random.default_rng(14), 500, 1.0
+    vectors = rng.normal(size=(n, 4)).astype(np.float32)
+    if kind == "on a grid":  # many rows are equal, and many exactly `least` apart
+        vectors = rng.integers(0, 3, (n, 4)).astype(np.float32)
+    if kind == "copies of a film":  # all that is near is too near
+        vectors = (vectors[:20][np.arange(n) % 20] + rng.normal(0, 1e-4, (n, 4))).astype(np.float32)
+    groups = rng.integers(0, 25, n)
+    apart = np.linalg.norm(vectors.astype(np.float64)[:, None] - vectors, axis=2)
+    expected, distance = loop_over_allowed(vectors, (groups[:, None] != groups) & (apart >= least), 5)
+    exclusion = Exclusion(groups, least=least)
+    if index == "device":
+        monkeypatch.setattr("handtool.search.gpu.ROWS_AT_ONCE", 100)
+        cells, positive, found = make_cells(vectors, groups, np.arange(n)), np.empty((n, 5), int), np.empty((n, 5))
+        for places, row, squared, _ in search_blocks_on("cpu", vectors, exclusion, np.arange(n), cells, 5):
+            positive[places], found[places] = row, np.sqrt(squared)
+        assert np.array_equal(positive, expected) and np.array_equal(found.astype(np.float32), distance)
+        return
+    found = find_neighbors(vectors, exclusion, 5, Search(index, threads=1))
+    assert found.distance.min() >= least and np.isfinite(found.distance).all()
+    if index == "exact":
+        assert np.array_equal(found.positive, expected) and np.array_equal(found.distance, distance)
+    else:
+        assert (found.distance == distance).mean() > 0.98
