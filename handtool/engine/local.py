@@ -22,7 +22,7 @@ import cv2
 
 from handtool.engine.parent import end_with_parent
 from handtool.errors import HandtoolError
-from handtool.own_time import OwnTime
+from handtool.own_time import OwnTime, count_cores
 from handtool.signals import hold_signals
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,8 @@ class Worker:
 
 
 def count_workers(asked: int, items: int) -> int:
-    """`asked` processes (0: one per core this process may use), no more than there are items."""
-    return max(1, min(asked or len(os.sched_getaffinity(0)), items))
+    """`asked` processes (0: one per core that this process may use), no more than there are items."""
+    return max(1, min(asked or count_cores(), items))
 
 
 def run_in_processes(

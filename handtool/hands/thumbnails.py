@@ -64,7 +64,7 @@ def compare(thumbnail: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.nda
 def fit(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """As `compare`, of normalised thumbnails (m, 8, 8). The rim does not count: what moves in there is not known."""
     down, right = np.gradient(one, axis=(1, 2))
-    y, x = np.float32(np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2)
+    y, x = (np.float32(axis - (SIDE - 1) / 2) for axis in np.mgrid[:SIDE, :SIDE])
     moves = [right, down, right * x + down * y, one, np.ones_like(one)]
     basis = np.stack(moves, axis=-1).reshape(len(one), SIDE * SIDE, 5)
     ridge = 1e-3 * np.eye(5, dtype=np.float32)

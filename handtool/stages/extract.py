@@ -16,14 +16,7 @@ from handtool.hands.label_faults import Labels
 from handtool.progress import Progress, silent
 from handtool.sources.datasets import box_scale_of, check_found
 from handtool.sources.find import find_videos
-from handtool.sources.folder_chunks import (
-    Item,
-    ReadingMark,
-    Suspects,
-    join_evidence,
-    join_outcomes,
-    split_into_chunks,
-)
+from handtool.sources.folder_chunks import Item, ReadingMark, Suspects, join_evidence, join_outcomes, split_into_chunks
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.label_gate import SAMPLE, LabelGate, measure, sample_labelled
 from handtool.sources.label_verdict import judge, name_source

@@ -19,6 +19,8 @@ from handtool.names import name_beside
 
 RANDOM = 8  # letters that tempfile puts into a name
 
+ZEROS = 1 << 22  # bytes written at once
+
 
 class DiskFile(io.RawIOBase):
     """The file that libhdf5 writes to. libhdf5 crashes the process when a write fails; this one keeps the error.
@@ -82,10 +84,18 @@ def scratch_array(folder: Path | None, shape: tuple[int, ...], dtype: np.dtype |
     size = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, size)
+            allocate(file.fileno(), size)
         except OSError as error:
             raise disk_error(error, folder or tempfile.gettempdir()) from error
         return np.frombuffer(mmap.mmap(file.fileno(), size), dtype, int(np.prod(shape, dtype=np.int64))).reshape(shape)
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Zeros in a new file, in space of their own. Raises OSError where there is too little of it."""
+    if hasattr(os, "posix_fallocate"):
+        return os.posix_fallocate(descriptor, 0, size)
+    for start in range(0, size, ZEROS):  # macOS
+        os.pwrite(descriptor, bytes(min(ZEROS, size - start)), start)
 
 
 def disk_error(error: OSError, path: Path | str) -> HandtoolError:

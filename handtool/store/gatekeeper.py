@@ -5,6 +5,7 @@ computing, this does no harm. `python -m handtool.store.gatekeeper PATH` prints 
 each file that it links to.
 """
 
+import errno
 import gc
 import json
 import os
@@ -23,8 +24,8 @@ from h5py._objects import phil
 
 from handtool.errors import DamagedFile, HandtoolError, first_line
 from handtool.own_time import OwnTime
-from handtool.store.columns import read_array
 from handtool.store.disk import linked_path
+from handtool.store.history_checks import check_history
 from handtool.store.schema import ENUMS, FORMAT, FORMAT_VERSION, TABLES, Column, Table
 from handtool.store.text import decode
 
@@ -39,8 +40,8 @@ MOST_OBJECTS, DEEPEST = 200_000, 32
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ALLOWED_FILTERS = {h5py.h5z.FILTER_FLETCHER32}
 LINKING = ("/", "/pool")  # groups that may hold links to tables of other files
-STEP_ATTRS = ("program", "version", "uuid", "fingerprint", "parents", "started", "seconds")
-STEP_TEXTS = ("command", "config", "inputs", "report")
+LARGEST_ATTRIBUTE = 16 << 20  # bytes
+SPARSE = 1 << 30  # bytes of holes that a sparse copy of a sound file may have
 checked: dict[tuple, dict] = {}  # files that this process has checked: (device, inode, size, mtime) -> verdict
 
 
@@ -150,6 +151,7 @@ def check_file(path: str) -> dict:
     verdict: dict[str, Any] = {"path": path, "problem": None, "hint": None, "newer": None, "links": {}}
     try:
         check_signature(path)
+        check_storage(path)
         with h5py.File(path, "r", locking=False) as h5:
             version = check_header(h5)
             if version > FORMAT_VERSION:
@@ -175,6 +177,29 @@ def check_signature(path: str) -> None:
         raise Refused("is not an HDF5 file", "videos and images enter through: handtool extract PATH -o crops.h5")
 
 
+def check_storage(path: str) -> None:
+    """Refuses a file that is hardly more than holes: shapes that fit its size would be read as gigabytes of zeros."""
+    size = os.path.getsize(path)
+    if size > SPARSE and (holes := size - bytes_stored(path, size)) > SPARSE and holes > 0.9 * size:
+        raise Refused(f"is hollow: of its {size:,} bytes only {size - holes:,} are stored")
+
+
+def bytes_stored(path: str, size: int) -> int:
+    """The bytes outside of holes, where the file system tells (lseek(2)); else all."""
+    if not hasattr(os, "SEEK_HOLE"):
+        return size
+    stored, end = 0, 0
+    with open(path, "rb") as file:
+        while end < size:
+            try:
+                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+                end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            except OSError as error:  # nothing but a hole until the end; or it cannot tell
+                return stored if error.errno == errno.ENXIO else size
+            stored += end - start
+    return stored
+
+
 def check_header(h5: h5py.File) -> int:
     if decode(h5.attrs.get("format", "")) != FORMAT:
         raise Refused("is an HDF5 file, but not one of handtool's")
@@ -188,7 +213,7 @@ def check_header(h5: h5py.File) -> int:
 
 def check_tree(h5: h5py.File, file_size: int) -> None:
     """Checks that each object is reached once, by a hard link, and has a plain type and a shape that fits the file."""
-    seen, queue = {h5py.h5o.get_info(h5.id).addr}, [h5]
+    seen, queue, total = {h5py.h5o.get_info(h5.id).addr}, [h5], 0
     while queue:
         group = queue.pop()
         check_attributes(group)
@@ -209,9 +234,11 @@ def check_tree(h5: h5py.File, file_size: int) -> None:
                 queue.append(item)
             elif isinstance(item, h5py.Dataset):
                 check_attributes(item)
-                check_dataset(item, file_size)
+                total += check_dataset(item, file_size)
             else:
                 raise Refused(f"holds a named type ({item.name})")
+    if total > file_size:
+        raise Refused(f"says that it holds {total:,} bytes of tables, more than the {file_size:,} of the file")
 
 
 def is_plain(kind: h5py.h5t.TypeID) -> bool:
@@ -226,10 +253,13 @@ def check_attributes(item: h5py.Group | h5py.Dataset) -> None:
     for name in item.attrs:
         if not is_plain(item.attrs.get_id(name).get_type()):
             raise Refused(f"holds the attribute {name} of {item.name} in a type that handtool does not write")
+        if item.attrs.get_id(name).get_storage_size() > LARGEST_ATTRIBUTE:
+            raise Refused(f"holds the attribute {name} of {item.name} with more bytes than any of handtool's")
         item.attrs[name]
 
 
-def check_dataset(dataset: h5py.Dataset, file_size: int) -> None:
+def check_dataset(dataset: h5py.Dataset, file_size: int) -> int:
+    """Returns the size of its rows, bytes."""
     kind = dataset.id.get_type()
     if not is_plain(kind) or dataset.shape == ():
         raise Refused(f"holds {dataset.name} of a type that handtool does not write")
@@ -244,6 +274,9 @@ def check_dataset(dataset: h5py.Dataset, file_size: int) -> None:
     size = int(np.prod(dataset.shape, dtype=object)) * kind.get_size() if dataset.shape is not None else 0
     if dataset.shape is None or size > file_size:
         raise Refused(f"says that {dataset.name} has shape {dataset.shape}, more than the file holds")
+    if not size <= (stored := dataset.id.get_storage_size()) <= file_size:
+        raise Refused(f"says that {dataset.name} has {size:,} bytes, of which {stored:,} are stored")
+    return size
 
 
 def check_links(h5: h5py.File, path: str) -> dict[str, str]:
@@ -264,20 +297,6 @@ def check_links(h5: h5py.File, path: str) -> dict[str, str]:
     if set(found) != set(recorded):
         raise Refused("has links that do not match its record of them")
     return found
-
-
-def check_history(h5: h5py.File) -> None:
-    """Checks that /provenance has one numbered, complete group for each step."""
-    steps = list(h5["provenance"]) if "provenance" in h5 else []
-    if not steps or not all(name.isdecimal() for name in steps):
-        raise Refused("does not say how it was made (/provenance)")
-    for name in steps:
-        step = h5["provenance"][name]
-        lacking = [key for key in STEP_ATTRS if key not in step.attrs] + [key for key in STEP_TEXTS if key not in step]
-        if lacking:
-            raise Refused(f"lacks {', '.join(lacking)} in /provenance/{name}")
-        for key in STEP_TEXTS:
-            json.loads(read_array(step[key], "it").tobytes())
 
 
 def check_tables(h5: h5py.File) -> None:

@@ -104,7 +104,7 @@ class Rows:
         jpeg: the image's own bytes, stored as they are where the crop is the image.
         """
         kept = 0
-        thumbnail = make_thumbnail(image) if hands else None
+        thumbnail: Any = make_thumbnail(image) if hands else None
         self.changes.next_frame()
         for hand, track in zip(hands, tracks, strict=True):
             try:
@@ -153,7 +153,7 @@ class Rows:
         time: float,
         hand: Hand,
         jpeg: bytes | None,
-        thumbnail: np.ndarray | None,
+        thumbnail: np.ndarray,
     ) -> None:
         seen, camera, label = hand
         camera, assumed = self.assume(image, camera) if not label else (camera, False)

@@ -230,3 +230,11 @@ def test_a_reader_that_stops_early_leaves_no_worker_behind():
 def test_workers_are_never_more_than_items_and_zero_means_one_per_core():
     assert count_workers(8, 3) == 3 and count_workers(2, 10) == 2
     assert count_workers(0, 10**6) == len(os.sched_getaffinity(0)) and count_workers(0, 0) == 1
+
+
+def test_without_sched_getaffinity_the_cores_of_the_machine_count(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert count_workers(0, 100) == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert count_workers(0, 100) == 1

@@ -159,6 +159,12 @@ def test_processes_of_a_machine_share_its_cores():
     assert count_workers(3, 2) == 3 and count_workers(0, 2) == max(1, cores // 2) and count_workers(0, 10_000) == 1
 
 
+def test_without_sched_getaffinity_there_are_workers_too(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert count_workers(0) == 6 and count_workers(0, 2) == 3
+
+
 USABLE = np.array([True, True, False, True, True])
 OFFSET = np.array([0, 2, 4, 6, 6, 7])  # hand 3 has no positive, hand 4 one
 POSITIVE = np.array([1, 2, 2, 3, 0, 1, 0])

@@ -441,6 +441,9 @@ def test_two_processes_train_as_one(pairs, tmp_path, run_forked):
     found, expected = curve_of(tmp_path / "two.h5"), curve_of(tmp_path / "one.h5")
     assert found[0] == pytest.approx(expected[0], abs=1e-5)  # the same hands in the same views: one joined batch
     assert found == pytest.approx(expected, abs=0.1)  # then Adam turns the rounding of small gradients into steps
+    for column in (CURVE.positive_similarity, CURVE.negative_similarity, CURVE.alignment, CURVE.uniformity):
+        watched = [curve_of(tmp_path / name, column)[0] for name in ("two.h5", "one.h5")]
+        assert watched[0] == pytest.approx(watched[1], abs=2e-5), column.name
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,6 +11,7 @@ from making import make_file, record
 
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
+from handtool.store.disk import scratch_array
 
 
 def test_a_part_comes_back_as_it_was_saved(tmp_path):
@@ -102,3 +103,19 @@ def test_the_state_of_a_stream_does_not_outlive_the_run(tmp_path, monkeypatch):
         job.save("one", {"x": np.ones(3)})
         assert job.names() == ["one"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (0, 4), (2, 1 << 20)])
+def test_scratch_space_is_allocated_without_posix_fallocate_too(tmp_path, monkeypatch, shape):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    array = scratch_array(tmp_path, shape, np.float32)
+    assert array.shape == shape and not array.any()
+    array[...] = 3
+    assert array.sum() == 3 * np.prod(shape)
+
+
+def test_a_full_disk_is_said_without_posix_fallocate_too(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    monkeypatch.setattr(os, "pwrite", lambda *given: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(HandtoolError, match="no space left"):
+        scratch_array(tmp_path, (10,), np.float32)

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from handtool.engine.parent import end_with_parent
 from handtool.errors import HandtoolError
 from handtool.nn.files.data import Crops
+from handtool.own_time import count_cores
 
 # Processes that `launch` spawned would spawn too, and a new interpreter takes 2 s of CPU and 400 MB to import torch.
 FORK = "fork" if sys.platform == "linux" else None
@@ -153,5 +154,4 @@ def in_order(num_rows: int, batch_size: int) -> list[np.ndarray]:
 
 def count_workers(workers: int, processes: int = 1) -> int:
     """Decoding processes for each of `processes` on this machine; 0 = our cores / `processes`, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return workers or min(16, max(1, cores // processes))
+    return workers or min(16, max(1, count_cores() // processes))
