@@ -2,6 +2,7 @@
 part per finished video."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 
 from handtool.config import ExtractConfig
 from handtool.engine.local import is_lasting, run_in_processes
-from handtool.errors import HandtoolError, WrongCommand
+from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.label_faults import Labels
 from handtool.progress import Progress, silent
 from handtool.sources.datasets import box_scale_of, check_found
@@ -52,6 +53,9 @@ KNOWN_TO_MISS = {  # by detector
     "mediapipe": "MediaPipe is known to miss hands in gloves, hands that hold something, and egocentric close-ups; "
     "another detector may find them: --detector hands.onnx (docs/ONNX.md)"
 }
+
+# in the status of a video that may be sound
+NOT_THEIR_CONTENT = "not readable|cannot be read|no plain file|--stream|not known to FFmpeg|(its|their) process|no new frame|enough memory"
 
 
 def extract(
@@ -457,7 +461,8 @@ def no_hands_at_all(videos: list[Video], outcomes: list[dict]) -> HandtoolError:
         [outcome for outcome in outcomes if outcome["status"] != "ok"],
     )
     if not looked:
-        return HandtoolError(
+        at_fault = any(re.search(NOT_THEIR_CONTENT, outcome["status"]) for outcome in outcomes)
+        return (HandtoolError if at_fault else DamagedFile)(
             f"none of {len(videos)} videos could be read; the first: {videos[0].name}: {outcomes[0]['status']}"
         )
     if left_out := sum((Counter(outcome["left_out"]) for outcome in outcomes), Counter()):

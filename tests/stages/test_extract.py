@@ -28,7 +28,7 @@ from footage import (
 import handtool
 from handtool import store
 from handtool.config import ExtractConfig
-from handtool.errors import HandtoolError, WrongCommand
+from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.camera import project
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS, LEFT, UNKNOWN, VIDEOS
@@ -317,3 +317,17 @@ def test_the_real_labelled_set_gives_300_left_hands_on_their_fingers(tmp_path, s
     with store.open_file(tmp_path / "c.h5") as file:
         projected = project(store.read_column(file, LABELS.joints), store.read_column(file, CROPS.camera))
         assert np.abs(projected - store.read_column(file, LABELS.keypoints)).max() < 1e-3
+
+
+@pytest.mark.parametrize("name, content", [("a.png", b"no image"), ("a.jpg", b""), ("a.mp4", b"no film" * 99)])
+def test_footage_of_which_nothing_can_be_read_is_damaged(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DamagedFile, match="none of 1 videos could be read"):
+        run_stage(extract, [tmp_path / name], tmp_path / "o.h5", ExtractConfig(whole=True, **ONE))
+
+
+def test_what_is_no_plain_file_is_not_called_damaged(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(HandtoolError, match="none of 1 videos could be read") as raised:
+        run_stage(extract, [tmp_path / "a.png"], tmp_path / "o.h5", ExtractConfig(whole=True, **ONE))
+    assert not isinstance(raised.value, DamagedFile)
