@@ -9,6 +9,7 @@ format has checksums (our HDF5, PNG); of the others its share is told. Ctrl-C pr
 Exits with 1 after a traceback, crash, hang, too much memory, or another value despite checksums.
 """
 
+import functools
 import json
 import os
 import random
@@ -81,7 +82,8 @@ def difference(found: object, whole: object) -> str:
 def read_batch(kind: Kind, count: int, seed: int, writer: int) -> None:
     """The reading process: a JSON line when a mutant begins and one when it is judged."""
     silence(kind)
-    whole = {path: list(kind.read(kind.root or path)) for path in kind.files}
+    read = functools.cache(lambda path: list(kind.read(path)))
+    whole = {path: read(kind.root or path) for path in kind.files}
     os.write(writer, b'{"begun": true}\n')
     for number in range(count):
         found = try_mutant(kind, whole, random.Random(f"{seed} {kind.name} {number}"))
