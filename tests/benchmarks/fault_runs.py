@@ -64,6 +64,7 @@ def begin(what: str, count: int) -> tuple[argparse.Namespace, Path]:
         sys.exit(start_below_shim())
     folder = Path(os.environ["FAULT_SHIM"]).parent
     os.environ.pop("LD_PRELOAD")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background process has it ignored
     SHIM.prctl(SUBREAPER, 1)
     return options, folder
 
@@ -156,6 +157,7 @@ def be_command(words: list[str], folder: Path, fault: Fault) -> NoReturn:
     from handtool.cli import app
 
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name in enumerate(("/dev/null", folder / "stdout", folder / "stderr")):
         os.dup2(os.open(name, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if number else 0), 0o666), number)
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
