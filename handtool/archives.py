@@ -1,5 +1,6 @@
 """Zip archives that a user names (.npz, .pth, .task): opened within bounds, their bytes checked by their own crc32."""
 
+import errno
 import os
 import stat
 import struct
@@ -37,7 +38,8 @@ def open_zip(path: Path, hint: str | None = None) -> Iterator[zipfile.ZipFile]:
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError) as error:
         raise DamagedFile(f"{path} cannot be read: {first_line(error)}", hint) from None
     except OSError as error:
-        raise HandtoolError(f"{path} cannot be read: {error.strerror or first_line(error)}") from None
+        kind = DamagedFile if error.errno == errno.EINVAL else HandtoolError  # a member before the archive's beginning
+        raise kind(f"{path} cannot be read: {error.strerror or first_line(error)}") from None
 
 
 def directory_size(path: Path, size: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from handtool.errors import HandtoolError, first_line
+from handtool.errors import DamagedFile, HandtoolError, first_line
 from handtool.vision.onnx_settings import DetectorSettings, KeypointSettings
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ def require_onnxruntime(device: str = "auto") -> None:
 
 
 def open_session(path: str | Path, device: str = "auto"):
-    """onnxruntime's session on one thread: work is spread over processes. Raises HandtoolError for no ONNX model."""
+    """onnxruntime's session on one thread: work is spread over processes. Raises HandtoolError, for
+    a damaged model DamagedFile."""
     require_onnxruntime(device)
     if not Path(path).is_file():
         raise HandtoolError(
@@ -59,7 +60,7 @@ def open_session(path: str | Path, device: str = "auto"):
             os.fspath(path), options, providers=[name for name in wanted if name in here]
         )
     except Exception as error:  # its exceptions have no common base
-        raise HandtoolError(
+        raise DamagedFile(
             f"{path} is not a model that onnxruntime {onnxruntime.__version__} can open: {first_line(error)}",
             hint="check it: python -c \"import onnx; onnx.checker.check_model('FILE')\"",
         ) from None
