@@ -17,7 +17,7 @@ RESULT_VERSIONS = {
     "keypoints": 2,  # keeps the estimator's 3D
     "predict": 2,  # finds hands as extract does
     "pretrain": 2,  # the fingerprint contains the plan
-    "finetune": 2,  # the same; --freeze works with several processes; --val-share: as near as whole groups permit
+    "finetune": 3,  # with a pool its depth is taught, and depth weighs more
     "mine": 3,  # copies of a recording never pair
     "split": 3,  # copies of a recording stay together
     "eval": 3,  # intervals draw copies of a recording together
@@ -226,6 +226,11 @@ HEAD_PRESETS = {
 }
 
 
+# Of relative depth against keypoints in px of a 224 px input, in the loss of the regression head.
+PUBLISHED_DEPTH_WEIGHT = 5.0
+POOL_DEPTH_WEIGHT = 20.0  # where a pool teaches depth, many hands stand against overfitting
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class FinetuneConfig(TrainingConfig):
     batch_size_cuda: int = 128
@@ -253,6 +258,7 @@ class FinetuneConfig(TrainingConfig):
     pool: str | None = None  # a file of unlabelled hands with keypoints, that train beside the labelled ones
     pool_share: float = 0.5  # of each batch
     pool_weight: float = 1.0  # of a keypoint of the pool, at a score of 1, against one of the labels
+    depth_weight: float | None = None  # of relative depth in the regression head's loss; None: one of the two above
     pool_depth: str = "lifted"  # what teaches the pool's depth: its keypoints, lifted by the labels; or estimated
     pool_depth_weight: float = 1.0  # of a depth of the pool, likewise
     patience: int = 0  # epochs without a better validation error before training ends; 0: never

@@ -51,6 +51,7 @@ EFFECTS = (
     )
     | only_training("fresh_head", from_file, "where the head is new anyway", "--encoder encoder.h5")
     | only_training("init", lambda v: not v.encoder, "with --encoder, which says where the encoder starts")
+    | only_training("depth_weight", lambda v: v.head == "regression", "without a regression head", "--head regression")
     | only_training("loss", lambda v: v.head == "heatmap", "without a heat-map head", "--head heatmap")
     | only(
         "label_choice", lambda v: v.label_fraction < 1, "without --label-fraction: all hands", "--label-fraction 0.1"
@@ -203,6 +204,14 @@ def finetune(
         "or, as published, one norm over the batch.",
         DETAILS,
     ) = FinetuneConfig.loss,
+    depth_weight: option(
+        float | None,
+        "--depth-weight W",
+        "Regression head: of relative depth, in bone lengths, against keypoints, in px of an input of 224 px.",
+        DETAILS,
+        min=0.0,
+        unset="5, as published; with a pool's depth 20",
+    ) = FinetuneConfig.depth_weight,
     normalization: option(
         Literal["encoder", "published"],
         "--normalization",

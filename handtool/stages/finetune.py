@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from handtool import store
-from handtool.config import HEAD_PRESETS, FinetuneConfig
+from handtool.config import HEAD_PRESETS, POOL_DEPTH_WEIGHT, PUBLISHED_DEPTH_WEIGHT, FinetuneConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.nn.files.draws import LabelledDraws
 from handtool.nn.files.labelled_hands import TrainingHands, read_labelled
@@ -94,12 +94,15 @@ def make_objective(config: FinetuneConfig, contract: Contract, plan: Plan) -> Po
 
 def make_model(config: FinetuneConfig, contract: Contract) -> PoseModel:
     """A new model on the CPU, initialised from the seed."""
-    assert config.arch is not None
+    assert config.arch is not None and config.depth_weight is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = PoseModel(make_encoder(config.arch), contract)
     if config.head == "heatmap":
         model.head.per_batch = config.loss == "published"
+    else:
+        keypoints, _, root = model.head.loss_weights
+        model.head.loss_weights = (keypoints, config.depth_weight, root)
     return model
 
 
@@ -142,15 +145,20 @@ def resolve_defaults(
     WrongCommand if settings contradict."""
     if config.loss != FinetuneConfig.loss and config.head != "heatmap":
         raise WrongCommand(f"--loss {config.loss} is a choice of the heat-map head", hint="--head heatmap")
+    if config.depth_weight is not None and config.head != "regression":
+        raise WrongCommand("--depth-weight is of the regression head's loss", hint="--head regression")
     if pool is not None and not isinstance(pool, File):
         raise HandtoolError(f"{pool} is not a handtool file", hint="handtool keypoints crops.h5 -o keypoints.h5")
     preset, init = HEAD_PRESETS[config.head], encoder.path if isinstance(encoder, File) else encoder or config.init
+    taught = (pool or config.pool) and config.pool_depth_weight
+    weight = POOL_DEPTH_WEIGHT if taught else PUBLISHED_DEPTH_WEIGHT
     return replace(
         config,
         init=str(init),
         pool=str(pool.path) if pool else config.pool,
         arch=config.arch or read_attrs_of(init).get("architecture", "resnet50"),
         epochs=config.epochs or preset.epochs,
+        depth_weight=weight if config.depth_weight is None else config.depth_weight,
         rotation_deg=preset.rotation_deg if config.rotation_deg is None else config.rotation_deg,
         blur_px=preset.blur_px if config.blur_px is None else config.blur_px,
     )
@@ -163,7 +171,8 @@ def plan(
     config = resolve_defaults(config, encoder, pool)
     hands = read_labelled(source, config)
     chosen = plan_for(hands, config, find_place(config, COMMAND)[0]).as_config()
-    return chosen | {"arch": config.arch, "rotation_deg": config.rotation_deg, "blur_px": config.blur_px}
+    settled = {name: getattr(config, name) for name in ("arch", "rotation_deg", "blur_px", "depth_weight")}
+    return chosen | settled
 
 
 def lead(source: str, config: FinetuneConfig) -> AbstractContextManager:

@@ -9,7 +9,7 @@ from training import TinyEncoder, assert_same_weights, curve_of, killed_at_save,
 
 from handtool import store
 from handtool.config import FinetuneConfig
-from handtool.errors import HandtoolError
+from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands import lifting
 from handtool.nn.files.draws import LabelledDraws
 from handtool.nn.files.labelled_hands import read_labelled
@@ -19,7 +19,7 @@ from handtool.nn.models.encoder import ENCODERS
 from handtool.nn.training.distributed import Place
 from handtool.nn.training.plan import divide_batch
 from handtool.nn.views.augmentation import transform_labels
-from handtool.stages.finetune import augmentation, plan_for, resolve_defaults
+from handtool.stages.finetune import augmentation, find_contract, make_model, plan_for, resolve_defaults
 
 HEADS = ("regression", "heatmap")
 
@@ -62,6 +62,21 @@ def test_every_option_of_the_pool_changes_the_training(labelled, pool, tmp_path,
     for number, change in enumerate(changes):
         run(labelled, tmp_path / f"{number}.h5", head=head, pool=str(pool), batch_size=8, steps=3, **change)
         assert curves.setdefault(tuple(curve_of(tmp_path / f"{number}.h5")), change) is change
+
+
+def test_depth_weighs_as_published_unless_a_pool_teaches_it_or_one_says_otherwise(labelled, pool, tmp_path):
+    choices = {"batch_size": 8, "head": "regression"}
+    weights = []
+    for change in ({}, {"pool": str(pool)}, {"pool": str(pool), "pool_depth_weight": 0.0}, {"depth_weight": 7.0}):
+        config = resolve_defaults(FinetuneConfig(init="scratch", arch="tiny", input_size=32, **choices | change))
+        with store.open_file(labelled) as source:
+            weights.append(make_model(config, find_contract(read_labelled(source, config), config)).head.loss_weights)
+    assert weights == [(1.0, 5.0, 1.0), (1.0, 20.0, 1.0), (1.0, 5.0, 1.0), (1.0, 7.0, 1.0)]
+    run(labelled, tmp_path / "one.h5", **choices)
+    run(labelled, tmp_path / "other.h5", depth_weight=7.0, **choices)
+    assert curve_of(tmp_path / "one.h5") != curve_of(tmp_path / "other.h5")
+    with pytest.raises(WrongCommand, match="of the regression head"):
+        run(labelled, tmp_path / "none.h5", head="heatmap", depth_weight=7.0)
 
 
 @pytest.mark.parametrize("head", HEADS)

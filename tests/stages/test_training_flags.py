@@ -51,7 +51,8 @@ FINETUNE = [
     | {"val_share": 0.2, "val_by": "row", "tensorboard": "board"},
     {"head": "regression", "freeze": True, "precision": "bf16", "init": "weights.pth", "arch": "resnet18", "seed": 6}
     | {"fresh_head": True, "epochs": 1, "steps": None, "input_size": 64, "workers": 2, "batch_size": 8},
-    {"head": "regression", "pool": "pool.h5", "pool_share": 0.4, "pool_weight": 0.5, "batch_size": 10},
+    {"head": "regression", "pool": "pool.h5", "pool_share": 0.4, "pool_weight": 0.5, "batch_size": 10}
+    | {"depth_weight": 10.0},
     {"head": "heatmap", "pool": "pool.h5", "pool_depth": "estimated", "pool_depth_weight": 0.5, "batch_size": 8},
 ]
 STAGES = {
