@@ -304,7 +304,7 @@ def test_the_command_says_what_was_done_and_an_empty_folder_is_exit_1(tmp_path, 
         (("absent",), 1, "absent does not exist"),
         ((footage, "--boxes", "absent.json"), 1, "absent.json"),
         ((footage, "--whole", "--camera", "1,2,3"), 1, "--camera 1,2,3"),
-        ((footage, "--whole", "--camera", "fov=wide"), 1, "--camera fov=wide: no angle of 1 to 170 degrees"),
+        ((footage, "--whole", "--camera", "fov=wide"), 2, "--camera fov=wide: no angle of 1 to 170 degrees"),
         ((footage, "--whole", "--boxes", boxes), 2, "--boxes does nothing with --whole"),
     ):
         done = handtool("extract", *arguments, "-o", f"{text}.h5")
