@@ -55,7 +55,10 @@ KNOWN_TO_MISS = {  # by detector
 }
 
 # in the status of a video that may be sound
-NOT_THEIR_CONTENT = "not readable|cannot be read|no plain file|--stream|not known to FFmpeg|(its|their) process|no new frame|enough memory"
+NOT_THEIR_CONTENT = (
+    "not readable|cannot be read|no plain file|--stream|not known to FFmpeg|(its|their) process|no new frame|"
+    "enough memory"
+)
 
 
 def extract(
