@@ -60,7 +60,7 @@ def mine(
     exclude: option(
         Literal["video", "track", "none"],
         "--exclude",
-        "Which hands never pair: those of one video (a clip of two people is one; "
+        "Which hands never pair: those of one video (a clip of two people is one, and so are copies of a recording; "
         "of FreiHAND, the pictures of one hand), those of one track, or only a hand with itself.",
     ) = MineConfig.exclude,
     min_gap: option(

@@ -5,8 +5,8 @@ copies
 
 * if a crop of one has the same bytes as one of the other,
 * or if three different pictures of one look nearly the same in the other, all at one distance in time,
-* or, in whatever order, if three different ones look the same, frames and crops; of a video with one or two hands all,
-* of images one, if crop and frame look the same to the last.
+* or, in whatever order, if three different ones look the same, frames and crops;
+* of images one, of a video with one or two hands all, if crop and frame look the same to the last.
 
 A resting hand looks the same for long, and in another take of the scene too: that is why the three have to differ.
 """
@@ -21,7 +21,7 @@ from handtool.hands.thumbnails import FREQUENCIES, compare, is_telling, mirror, 
 
 CROP, FRAME = 0, 1  # the two thumbnails of a hand
 NEARLY, SAME = 4.0, 2.0  # largest difference of pictures that look nearly the same, or the same
-ONE_CROP, ONE_FRAME = 3.0, 1.5  # the same of two images of which one pair is enough
+LAST_CROP, LAST_FRAME = 3.0, 1.5  # the same of crops and frames that look the same to the last
 DIFFERENT = 6.0  # least difference of pictures that count as two
 LEAST_PICTURES = 3
 STEP_S = 0.2  # of distances in time that count as one; of images, one place in their order
@@ -59,7 +59,8 @@ class Pictures:
         """(n, 2) bool: thumbnails with enough in them to be recognised by."""
         parts = [np.zeros((0, 2), bool)]
         for start in range(0, len(self.film), BLOCK_ROWS):
-            parts.append(is_telling(self.thumbnails[start : start + BLOCK_ROWS]))
+            block = self.thumbnails[start : start + BLOCK_ROWS]
+            parts.append(is_telling(block) if block.any() else np.zeros((len(block), 2), bool))
         return np.concatenate(parts)
 
 
@@ -68,6 +69,8 @@ def find_copies(pictures: Pictures) -> np.ndarray:
 
     Memory: about 200 bytes a row. Time: n log n; no film is compared with all others.
     """
+    if not (pictures.film[1:] != pictures.film[:1]).any():
+        return np.zeros((0, 2), np.int64)
     return np.unique(np.concatenate([same_bytes(pictures), same_pictures(pictures)]), axis=0)
 
 
@@ -110,21 +113,21 @@ def same_pictures(pictures: Pictures) -> np.ndarray:
         also = compare(pictures.thumbnails[:, 1 - kind], one, other)
         crops, frames = (apart, also) if kind == CROP else (also, apart)
         alike = (crops < NEARLY) & (frames < SAME)
-        one_is_enough = (crops < ONE_CROP) & (frames < ONE_FRAME)
-        same.append(np.stack([one, other, one_is_enough], axis=1)[alike])
+        to_the_last = (crops < LAST_CROP) & (frames < LAST_FRAME)
+        same.append(np.stack([one, other, to_the_last], axis=1)[alike])
     join_unordered(joined, pictures, np.unique(np.concatenate(same), axis=0))
     return np.array(joined.pairs, np.int64).reshape(-1, 2)
 
 
 def join_unordered(joined: "Union", pictures: Pictures, same: np.ndarray) -> None:
     """Joins films by pictures that are the same in crop and frame, at whatever time. same (m, 3): both rows, and
-    whether of images this pair is enough."""
+    whether they look the same to the last."""
     matches, count = Matches(pictures.film, pictures.thumbnails[:, CROP], same[:, 0], same[:, 1]), pictures.numbers[1]
     for group in matches.groups():
-        one, other = matches.one[group], matches.other[group]
-        all_of_few = [len(np.unique(rows)) == count[rows[0]] < LEAST_PICTURES for rows in (one, other)]
-        images = pictures.is_image[one] & pictures.is_image[other] & (same[group, 2] > 0)
-        if any(all_of_few) or images.any():
+        sure = group[same[group, 2] > 0]
+        one, other = matches.one[sure], matches.other[sure]
+        all_of_few = [len(rows) and len(np.unique(rows)) == count[rows[0]] < LEAST_PICTURES for rows in (one, other)]
+        if any(all_of_few) or (pictures.is_image[one] & pictures.is_image[other]).any():
             joined.add(*matches.films(group))
         matches.join_if_many(joined, group)
 
@@ -172,7 +175,7 @@ class Union:
 
     def root(self, film: int) -> int:
         while (above := self.parent.get(film, film)) != film:
-            film = above
+            self.parent[film] = film = self.parent.get(above, above)
         return film
 
     def add(self, one: int, other: int) -> None:

@@ -7,7 +7,8 @@ other one, to first order (Lucas and Kanade 1981).
 import numpy as np
 
 SIDE = 8
-# of grey values 0..255, below which a thumbnail says nothing: standard deviation, and median distance from the median
+# of grey values 0..255, below which a thumbnail says nothing: standard deviation, and distance of half of them from
+# the median
 LEAST_CONTRAST, LEAST_UNLIKE = 4.0, 1.5
 CONTRAST = 48.0  # standard deviation to which thumbnails are scaled
 MAX_SHIFT, MAX_GROWTH = 0.7, 0.15  # of one thumbnail to fit another: cells, and share of its size
@@ -17,9 +18,10 @@ BLOCK_ROWS = 16_384
 
 def is_telling(thumbnail: np.ndarray) -> np.ndarray:
     """thumbnail (..., 8, 8). Returns (...) bool: whether there is enough in it to recognise it by."""
-    values = thumbnail.reshape(*thumbnail.shape[:-2], SIDE * SIDE).astype(np.float32)
-    unlike = np.median(np.abs(values - np.median(values, axis=-1, keepdims=True)), axis=-1)
-    return (values.std(-1) >= LEAST_CONTRAST) & (unlike >= LEAST_UNLIKE)
+    values = thumbnail.reshape(*thumbnail.shape[:-2], SIDE * SIDE)
+    median = np.sort(values, axis=-1)[..., SIDE * SIDE // 2 - 1 : SIDE * SIDE // 2 + 1].mean(-1, dtype=np.float32)
+    alike = (np.abs(values - median[..., None]) < LEAST_UNLIKE).sum(-1)
+    return (values.std(-1, dtype=np.float32) >= LEAST_CONTRAST) & (alike <= SIDE * SIDE // 2)
 
 
 def spectrum(thumbnail: np.ndarray) -> np.ndarray:
@@ -64,7 +66,7 @@ def compare(thumbnail: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.nda
 def fit(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """As `compare`, of normalised thumbnails (m, 8, 8). The rim does not count: what moves in there is not known."""
     down, right = np.gradient(one, axis=(1, 2))
-    y, x = (np.float32(axis - (SIDE - 1) / 2) for axis in np.mgrid[:SIDE, :SIDE])
+    y, x = (np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2).astype(np.float32)
     moves = [right, down, right * x + down * y, one, np.ones_like(one)]
     basis = np.stack(moves, axis=-1).reshape(len(one), SIDE * SIDE, 5)
     ridge = 1e-3 * np.eye(5, dtype=np.float32)

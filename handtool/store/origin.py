@@ -32,7 +32,8 @@ def read_pictures(file: File) -> dict[str, Any]:
     """The fields of an `Origin` that tell which pictures are the same."""
     size = np.diff(read_column(file, CROPS.jpeg_offset)).astype(np.uint64)
     count = len(size)
-    thumbnails = read_column(file, CROPS.thumbnails) if file.has(CROPS.thumbnails) else np.zeros((count, 2, 8, 8), "u1")
+    none = np.broadcast_to(np.uint8(0), (count, 2, 8, 8))
+    thumbnails = read_column(file, CROPS.thumbnails) if file.has(CROPS.thumbnails) else none
     return {
         "digest": size << np.uint64(32) | read_column(file, CROPS.jpeg_crc32),
         "thumbnails": thumbnails,

@@ -104,7 +104,7 @@ class Rows:
         jpeg: the image's own bytes, stored as they are where the crop is the image.
         """
         kept = 0
-        thumbnail: Any = make_thumbnail(image) if hands else None
+        thumbnail = make_thumbnail(image) if hands else np.zeros((8, 8), np.uint8)
         self.changes.next_frame()
         for hand, track in zip(hands, tracks, strict=True):
             try:
