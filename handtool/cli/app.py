@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -11,7 +12,8 @@ import typer
 from handtool import __version__
 from handtool.cli.command import Command, with_common_options
 from handtool.cli.options import option
-from handtool.cli.runner import with_exit_code
+from handtool.cli.printing import Messages
+from handtool.cli.runner import run_to_code, with_exit_code
 
 VERBS = {  # in pipeline order, each with its line in the list of commands
     "extract": "Find the hands in videos and images, and cut them out.",
@@ -88,10 +90,19 @@ def main() -> None:
 
         completion_init()
     sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be UTF-8
+    sys.stderr = Messages(sys.stderr)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head`; a command has pipes of its own, and ignores it
     named = [word for word in sys.argv[1:] if word in (*VERBS, *HELPERS)]
     asked = named[0] if named and named[0] == sys.argv[1] else None
+
+    def run() -> None:
+        try:
+            make_app(asked, listed=not named and "_HANDTOOL_COMPLETE" not in os.environ)(prog_name="handtool")
+        finally:
+            sys.stdout.flush()
+
     try:
-        make_app(asked, listed=not named and "_HANDTOOL_COMPLETE" not in os.environ)(prog_name="handtool")
+        sys.exit(run_to_code(run))
     except SystemExit as end:
         if started_by_others():
             leave(end.code)

@@ -113,7 +113,7 @@ def write(
     """The report, and whether the same bytes were there already."""
     from handtool.stages.export import export as stage
 
-    refuse_own_input(target, [file])
+    refuse_own_input(target, [file, *([template] if template else [])])
     with temporary_file(target) as temporary:
         report = stage(file, temporary, config, progress, template=template)
         return report, publish_export(temporary, target, force)
@@ -160,11 +160,17 @@ def temporary_file(target: Path | None) -> Iterator[Path]:
 
 def publish_export(temporary: Path, target: Path | None, force: bool) -> bool:
     """To its place or to standard output. Returns whether the very same bytes were there already."""
-    from handtool.store.disk import publish
+    from handtool.store.disk import disk_error, publish
 
     if target is None:
         with temporary.open("rb") as stream:
-            shutil.copyfileobj(stream, sys.stdout.buffer)
+            try:
+                shutil.copyfileobj(stream, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise disk_error(error, "standard output") from error
         return False
     if target.exists() and not force:
         if target.is_file() and filecmp.cmp(temporary, target, shallow=False):

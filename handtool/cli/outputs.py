@@ -54,13 +54,52 @@ def difference(last: dict, record: "Record") -> str:
     return "from other inputs" + (f" ({', '.join(names)} differs)" if names else "")
 
 
-def refuse_own_input(target: Path | None, inputs: list["File | Path"]) -> None:
-    """An output over its own input, or over a file that an input links to, would destroy what it is made of."""
-    if target is None or not target.exists():
+def refuse_own_input(target: Path | None, inputs: list["File | Path"], program: str | None = None) -> None:
+    """An output over its own input, over a file that an input links to, or over a file of a folder that is read, would
+    destroy what it is made of. In such a folder only what `program` itself has made is replaced."""
+    if target is None or not os.path.lexists(target):
         return
-    paths = [[item] if isinstance(item, Path) else [item.path, *item.linked_paths()] for item in inputs]
-    if any(path.exists() and os.path.samefile(target, path) for path in chain.from_iterable(paths)):
+    paths = [[item] if isinstance(item, Path) else files_of(item) for item in inputs]
+    if any(is_same(target, path) for path in chain.from_iterable(paths)):
         raise WrongCommand(f"{target} is both input and output", hint="choose another -o")
+    for folder in (item for item in inputs if isinstance(item, Path) and item.is_dir()):
+        if is_below(target, folder) and not is_made_by(target, program):
+            raise WrongCommand(f"{target} lies in {folder}, which is read", hint="choose another -o")
+
+
+def files_of(file: "File") -> list[Path]:
+    """The file, and those in which it keeps its tables and its images."""
+    from handtool.store import CROPS, open_jpegs
+
+    kept = []
+    with contextlib.suppress(HandtoolError):  # some are gone
+        kept = [Path(path) for path, _ in open_jpegs(file).files] if file.has(CROPS) else []
+    return [file.path, *file.linked_paths(), *kept]
+
+
+def is_same(target: Path, path: Path) -> bool:
+    """Whether both names lead to one file, whatever they are: links, other spellings."""
+    try:
+        return os.path.samefile(target, path)
+    except (OSError, ValueError):
+        return False
+
+
+def is_below(target: Path, folder: Path) -> bool:
+    """By its place, and by what it links to."""
+    root = os.path.realpath(folder)
+    own = os.path.join(os.path.realpath(target.parent), target.name)
+    return any(os.path.commonpath([root, place]) == root for place in (own, os.path.realpath(target)))
+
+
+def is_made_by(target: Path, program: str | None) -> bool:
+    from handtool.store import open_file
+
+    try:
+        with open_file(target) as file:
+            return file.provenance[-1]["program"] == program
+    except HandtoolError:
+        return False
 
 
 def write_other(output: str, data: bytes, force: bool) -> str:

@@ -1,5 +1,7 @@
 """What a person reads: one line for an error, a short table for a report; or JSON for a program."""
 
+import contextlib
+import io
 import json
 import logging
 import math
@@ -10,6 +12,24 @@ from typing import Any
 
 from handtool.cli import state
 from handtool.names import printable, printable_json
+
+
+class Messages(io.TextIOWrapper):
+    """Standard error. What cannot be written there (a full disk, a reader that is gone) is lost, and the work goes
+    on."""
+
+    def __init__(self, before: Any) -> None:
+        super().__init__(before.buffer, before.encoding, "backslashreplace", line_buffering=True)
+        self.before = before  # it would close the buffer when it goes
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().flush()
 
 
 class Handler(logging.StreamHandler):
@@ -36,7 +56,8 @@ def say(message: str, hint: str | None = None) -> None:
     """One line on standard error, and a hint to paste."""
     if state.reports is not None:
         return logging.getLogger(__name__).warning("%s", message)
-    print(printable(f"handtool {state.command}: {message}"), file=sys.stderr)
+    name = "handtool" if state.command == "handtool" else f"handtool {state.command}"
+    print(printable(f"{name}: {message}"), file=sys.stderr)
     if hint:
         print(printable(f"  hint: {hint}"), file=sys.stderr)
     sys.stderr.flush()

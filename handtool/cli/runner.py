@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -32,9 +32,15 @@ if TYPE_CHECKING:
 
 # Errors of the machine, not of the program: exit 1 wherever they happen. Other OSErrors are bugs.
 REFUSALS = {
-    getattr(errno, name) for name in "EACCES EPERM EROFS ENOSPC EDQUOT EFBIG ENAMETOOLONG EIO EMFILE ENFILE".split()
+    getattr(errno, name)
+    for name in (
+        "EACCES EPERM EROFS ENOSPC EDQUOT EFBIG ENAMETOOLONG EIO EMFILE ENFILE ENOENT ENOTDIR EISDIR ELOOP ESTALE "
+        "ENODEV ENXIO ENOTCONN EREMOTEIO EAGAIN ENOMEM EBUSY ETIMEDOUT"
+    ).split()
+    if hasattr(errno, name)
 }
 log = logging.getLogger(__name__)
+arrived: list[int] = []  # signals that were raised: what fails afterwards fails for them
 
 
 def with_exit_code(function: Callable, name: str) -> Callable:
@@ -46,11 +52,13 @@ def with_exit_code(function: Callable, name: str) -> Callable:
         if state.reports is not None:  # called from Python: the caller handles errors and signals
             return function(*args, **kwargs)
         start_logging()
-        signal.signal(signal.SIGTERM, interrupt)
-        # A script's background process ignores SIGINT, and continues to.
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, interrupt)
-        code = run_to_code(lambda: function(*args, **kwargs))
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+        def call() -> None:
+            obey_signals(interrupt)
+            function(*args, **kwargs)
+
+        code = run_to_code(call)
         if code:  # raised here, after the error is gone and with it all that its frames held: processes, files
             raise typer.Exit(code)
 
@@ -66,32 +74,75 @@ def run_to_code(call: Callable[[], None]) -> int:
         call()
         return 0
     try:
-        call()
-        sys.stdout.flush()
-    except HandtoolError as error:
-        say(error.message, error.hint)
-        return error.exit_code
-    except KeyboardInterrupt:
-        say("interrupted")
-        return errors.INTERRUPTED
-    except Terminated:
-        say("terminated")
-        return errors.TERMINATED
-    except BrokenPipeError:
+        try:
+            call()
+            sys.stdout.flush()
+        finally:
+            obey_signals(leave_at_once)  # everything is written and closed
+    except BaseException as error:
+        code = explain(error)
+        if code is None:
+            raise
+        return code
+    return 0
+
+
+def explain(error: BaseException) -> int | None:
+    """Says in one line what has ended the command. Returns the exit code; None for a bug, which keeps its traceback."""
+    if isinstance(error, (KeyboardInterrupt, Terminated)) or (arrived and isinstance(error, Exception)):
+        is_terminated = isinstance(error, Terminated) or signal.SIGTERM in arrived
+        say("terminated" if is_terminated else "interrupted")
+        return errors.TERMINATED if is_terminated else errors.INTERRUPTED
+    if isinstance(error, BrokenPipeError):
         drop_output()
         return errors.BROKEN_PIPE
-    except OSError as error:
-        if error.errno not in REFUSALS:
-            raise
+    if isinstance(error, Exception) and (changed := find_changed()):
+        say(f"{changed} was changed while it was read", "run it again")
+        return errors.DAMAGED
+    if isinstance(error, HandtoolError):
+        say(error.message, error.hint)
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        log.debug("where it happened", exc_info=error)
         drop_output()
-        say((f"{error.filename}: " if error.filename else "") + os.strerror(error.errno).lower())
+        if error.errno == errno.ENOENT and not has_folder():
+            say("the current folder is gone", "cd to one that is there")
+        else:
+            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+            say(place + os.strerror(error.errno).lower())
         return errors.COULD_NOT
-    return 0
+    return None
+
+
+def find_changed() -> "Path | None":
+    """An input that was overwritten in place since it was opened."""
+    reading = sys.modules.get("handtool.store.file")
+    return reading.find_changed() if reading else None
+
+
+def has_folder() -> bool:
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def drop_output() -> None:
     """Send what is still buffered for standard output to /dev/null, since Python would fail to write it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def obey_signals(handler: Callable) -> None:
+    """On Ctrl-C and SIGTERM, unless this is a script's background process, which ignores SIGINT and continues to."""
+    signal.signal(signal.SIGTERM, handler)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handler)
+
+
+def leave_at_once(number: int, frame: "FrameType | None") -> NoReturn:
+    """Before and after a command there is nothing to clean up."""
+    os._exit(128 + number)
 
 
 def interrupt(number: int, frame: "FrameType | None") -> None:
@@ -107,6 +158,7 @@ def interrupt(number: int, frame: "FrameType | None") -> None:
             again.daemon = True
             return again.start()
         frame = frame.f_back
+    arrived.append(number)
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
@@ -156,8 +208,12 @@ def run_stage(
         record = make_record(config, inputs, streamed=target is None, plan=planned)
         log.debug("settings %s", record.settings)
         if target is not None and not force and (kept := read_kept_report(target, record)) is not None and not restart:
+            if restart is not None:
+                store.remove_leftover(target, record)
             return print_report(kept, target, up_to_date=True, table=table)
-        refuse_own_input(target, [*paths, *files, *others.values()])
+        read = [*paths, *files, *others.values(), *named.get("listed", ())]
+        read += [Path(listed)] if listed not in (None, "-") else []
+        refuse_own_input(target, read, record.program)
         parents = [*files, *(f for f in others.values() if isinstance(f, store.File))]
         if output is None and report_only:
             return print_report(stage(*given, None, config, progress=bars(stack), **others), None, table=table)

@@ -38,7 +38,7 @@ def rotation_vectors(rotation: np.ndarray) -> np.ndarray:
     q = q / np.linalg.norm(q, axis=1, keepdims=True)
     q = np.where(q[:, :1] < 0, -q, q)
     sine = np.linalg.norm(q[:, 1:], axis=1)
-    angle = 2 * np.arctan2(sine, q[:, 0])
+    angle = 2 * np.arctan2(sine, np.ascontiguousarray(q[:, 0]))  # the same bits wherever q lies in memory
     return q[:, 1:] * np.divide(angle, sine, out=np.full(len(q), 2.0), where=sine > 1e-12)[:, None]
 
 

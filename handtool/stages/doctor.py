@@ -23,6 +23,14 @@ from handtool.vision.task_file import HAND_LANDMARKER, cached_task, download, sh
 TIMEOUT_S = 120  # importing mediapipe and torch from a slow network disk
 SLOW_S = 30
 LOW_DISK_GIB = 2.0
+SHORTAGES = (  # what libraries say where a machine or its limits (ulimit, containers) leave no room
+    "MemoryError",
+    "Cannot allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "Resource temporarily unavailable",
+    "Too many open files",
+)
 DRAWN_SEED = 5  # of a hand that both APIs find
 OLDEST_PYTHON = (3, 11)
 OK, SLOW, MISSING = "ok", "slow", "missing"
@@ -129,6 +137,7 @@ def doctor(progress: Progress = silent, *, fetch: bool = False) -> dict:
         for done, finding in enumerate(pool.map(check_import, PROBES), 1):
             findings.append(finding)
             progress("look at packages", done, len(PROBES))
+    findings = [check_import(each.name) if in_doubt(each) else each for each in findings]  # once more, alone
     findings.insert(2, check_compiler(hnswlib_there=next(f.status == OK for f in findings if f.name == "hnswlib")))
     ready = not any(finding.needed and finding.status == MISSING for finding in findings)
     return {"ready": ready, "findings": [asdict(finding) for finding in findings]} | fetched
@@ -198,10 +207,13 @@ def check_import(name: str) -> Finding:
     try:
         done = run_probe(f"found = remedy = ''\nmissing = False\n{PROBES[name]}\n{PRINT}")
     except subprocess.TimeoutExpired:
-        there = importlib.util.find_spec(MODULES.get(name, name)) is not None
-        found = f"{'installed, but ' if there else ''}no answer within {TIMEOUT_S:g} s"
-        advice = "this machine is busy, or its disk is slow: look again when it is not"
-        return Finding(name, SLOW if there else MISSING, needed, found, advice if there else REMEDIES[name])
+        return without_answer(name, f"no answer within {TIMEOUT_S:g} s")
+    except OSError as error:  # too many processes or files
+        return without_answer(name, f"no process could be started ({(error.strerror or str(error)).lower()})")
+    if done.returncode == -signal.SIGKILL:
+        return without_answer(name, "killed while it was looked at")
+    if done.returncode > 0 and (short := next((words for words in SHORTAGES if words in done.stderr), None)):
+        return without_answer(name, f"it could not be loaded ({short})")
     if done.returncode == 0:
         answer, took = json.loads(done.stdout.strip().splitlines()[-1]), time.monotonic() - began
         status = MISSING if answer["missing"] else SLOW if took > SLOW_S else OK
@@ -213,6 +225,20 @@ def check_import(name: str) -> Finding:
         )
     reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
     return Finding(name, MISSING, needed, reason[:300], remedy_for(name, reason))
+
+
+def in_doubt(finding: Finding) -> bool:
+    """Whether it gave no answer, perhaps because others were looked at beside it."""
+    return finding.name in PROBES and finding.status == SLOW and finding.found.startswith("installed, but ")
+
+
+def without_answer(name: str, why: str) -> Finding:
+    """A package that is there is not called broken where the machine may be the reason."""
+    there, needed = importlib.util.find_spec(MODULES.get(name, name)) is not None, name in NEEDED
+    if not there:
+        return Finding(name, MISSING, needed, why, REMEDIES[name])
+    advice = "this machine is busy or short of memory, or its disk is slow: look again when it is not"
+    return Finding(name, SLOW, needed, f"installed, but {why}", advice)
 
 
 def find_drawn_hand() -> tuple[str, bool, str]:

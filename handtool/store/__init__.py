@@ -4,7 +4,7 @@ from handtool.store.checks import find_broken_links, find_faults
 from handtool.store.disk import scratch_array, write_bytes_whole, write_whole
 from handtool.store.file import File, open_file, read_attrs, read_blocks, read_column, video_names
 from handtool.store.groups import METRIC_ARRAYS, read_metrics, read_weights, write_metrics, write_weights
-from handtool.store.job import Job, open_job
+from handtool.store.job import Job, open_job, remove_leftover
 from handtool.store.jpegs import Jpegs, open_jpegs
 from handtool.store.mediapipe_api import api_attrs, differ, is_mixed, join_apis, name_api
 from handtool.store.origin import read_origin

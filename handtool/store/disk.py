@@ -163,9 +163,13 @@ def linked_path(path: Path, name: str) -> Path:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Gives a finished, fsynced file its name, and fsyncs the folder, so that the name survives a power failure."""
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    """Gives a finished, fsynced file its name, and fsyncs the folder, so that the name survives a power failure.
+    Errors: HandtoolError (the folder is gone)."""
+    try:
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 def sync_folder(folder: Path) -> None:

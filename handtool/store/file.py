@@ -1,5 +1,6 @@
 """Reading: a checked, read-only file, and the tables that it owns or links to."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ import numpy as np
 from handtool.errors import DamagedFile, HandtoolError, first_line
 from handtool.store.columns import crc32, from_storage, read_array, verify
 from handtool.store.disk import linked_path
-from handtool.store.gatekeeper import ensure_sound
+from handtool.store.gatekeeper import ensure_sound, identity
 from handtool.store.provenance import read_chain
 from handtool.store.schema import CROPS, ROW_TABLES, TABLES, VIDEOS, Column, Table
 from handtool.store.text import decode
 
+opened_as: dict[Path, tuple] = {}  # what the files of this process were like when they were opened
 relocated: list[Path] = []  # new places of moved files (--linked FILE), which are recognised by their uuid
 
 
@@ -29,6 +31,7 @@ class File:
         self.carried = carried
         if not trusted:
             ensure_sound(path)
+        opened_as[path.absolute()] = identity(path)
         try:
             self.h5 = h5py.File(path, "r", locking=False)
         except OSError as error:
@@ -149,6 +152,16 @@ class Pool(File):
 
 
 PAIRS_ANCHOR = TABLES["pairs"].anchor
+
+
+def find_changed() -> Path | None:
+    """A file that was overwritten in place since it was opened: the same file, of another size or time."""
+    for path, before in opened_as.items():
+        with contextlib.suppress(OSError):
+            now = identity(path)
+            if now != before and now[:2] == before[:2]:
+                return path
+    return None
 
 
 def find_moved(uuid: str) -> Path | None:

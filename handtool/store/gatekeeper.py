@@ -5,16 +5,19 @@ computing, this does no harm. `python -m handtool.store.gatekeeper PATH` prints 
 each file that it links to.
 """
 
+import _imp
+import contextlib
 import errno
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -24,6 +27,7 @@ from h5py._objects import phil
 
 from handtool.errors import DamagedFile, HandtoolError, first_line
 from handtool.own_time import OwnTime
+from handtool.signals import hold_signals
 from handtool.store.disk import linked_path
 from handtool.store.history_checks import check_history
 from handtool.store.schema import ENUMS, FORMAT, FORMAT_VERSION, TABLES, Column, Table
@@ -32,8 +36,10 @@ from handtool.store.text import decode
 SECONDS = 10  # of computing
 LOOK_S = 0.2
 ASLEEP_SECONDS = 60  # waiting for a disk that does not answer
+FORK_ASLEEP_SECONDS = 5  # of a forked child, which may also wait for a lock that another thread held
 CAN_FORK = sys.platform == "linux"
 DONE = {"done": True}
+SAID_DONE = json.dumps(DONE).encode() + b"\n"
 UNANSWERED = {"problem": "could not be read: the disk does not answer", "unanswered": True}
 Ending = Literal["crashes", "hangs", "sleeps"]
 MOST_OBJECTS, DEEPEST = 200_000, 32
@@ -81,6 +87,8 @@ def judge(path: Path, verdict: dict) -> None:
 def examine(path: Path) -> list[dict]:
     """The child's verdicts. If it crashed or hung, that is the verdict on the file that it was checking."""
     output, ending = fork_child(path) if CAN_FORK else start_child(path)
+    if CAN_FORK and ending == "sleeps":
+        output, ending = start_child(path)
     said = [json.loads(line) for line in output.decode("utf-8", "replace").splitlines() if line.endswith("}")]
     verdicts = [entry for entry in said if "problem" in entry]
     if DONE not in said:
@@ -93,57 +101,94 @@ def examine(path: Path) -> list[dict]:
 def fork_child(path: Path) -> tuple[bytes, Ending]:
     """What the child wrote, and how it ended if that is not all. A fork takes 5 ms, a new interpreter 300 ms.
 
-    h5py's lock is held, so no other thread is inside libhdf5 at the fork; the child uses no other shared state.
+    The child may come to wait for a lock that another thread held at the fork. Those that it needs are held here:
+    h5py's, and Python's for imports, which the fork itself takes. Should it sleep all the same, `examine` asks a new
+    interpreter.
     """
     reader, writer = os.pipe()
-    with phil, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # warns of forking a process with threads
-        child = os.fork()
-    if child == 0:
-        be_child(path, writer)
-    os.close(writer)
+    child = 0
     try:
-        return read_all(reader, OwnTime(child))
+        with hold_signals():
+            with ready_to_fork():
+                child = os.fork()
+                if child == 0:
+                    be_child(path, writer)
+            os.close(writer)
+        return read_all(reader, OwnTime(child), min(ASLEEP_SECONDS, FORK_ASLEEP_SECONDS))
     finally:
         os.close(reader)
-        os.kill(child, signal.SIGKILL)  # its output is complete, or it hangs
-        os.waitpid(child, 0)
+        if child:
+            os.kill(child, signal.SIGKILL)  # its output is complete, or it hangs
+            os.waitpid(child, 0)
+
+
+@contextlib.contextmanager
+def ready_to_fork() -> Iterator[None]:
+    """Locks are taken in this order, since a thread that imports may come to need h5py's. No garbage is collected
+    before the child has it switched off: finalizers may wait for threads that are not there."""
+    was_enabled = gc.isenabled()
+    _imp.acquire_lock()
+    try:
+        with phil, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # warns of forking a process with threads
+            gc.disable()
+            yield
+    finally:
+        if was_enabled:
+            gc.enable()
+        _imp.release_lock()
 
 
 def be_child(path: Path, writer: int) -> NoReturn:
-    """Runs in the forked child. Writes, closes and waits for nothing that belongs to the parent."""
+    """Runs in the forked child. Writes, closes and waits for nothing that belongs to the parent, which ends it; should
+    that be gone, the system does. Signals to the group are held (`hold_signals`)."""
     try:
-        gc.disable()  # finalizers of the parent's objects may wait for threads that are not here
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        limit = 2 * SECONDS if most == resource.RLIM_INFINITY else min(2 * SECONDS, most)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(limit), most))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libc prints to stderr when it crashes
         examine_all(str(path), lambda entry: os.write(writer, json.dumps(entry).encode() + b"\n"))
     finally:
         os._exit(0)
 
 
-def read_all(reader: int, child: OwnTime) -> tuple[bytes, Ending]:
-    """The bytes of a pipe until its end, or until the child computes or sleeps for too long."""
+def read_all(reader: int, child: OwnTime, most_asleep: float) -> tuple[bytes, Ending]:
+    """The bytes of a pipe until the child is done, or computes or sleeps for too long. The end of the pipe does not
+    tell: a process that another thread starts meanwhile may hold its other side."""
     output = b""
-    while child.look().computing_s < SECONDS and child.asleep_s < ASLEEP_SECONDS:
+    while child.look().computing_s < SECONDS and child.asleep_s < most_asleep:
         if select.select([reader], [], [], LOOK_S)[0]:
-            if not (block := os.read(reader, 1 << 16)):
-                return output, "crashes"
+            block = os.read(reader, 1 << 16)
             output += block
+            if not block or output.endswith(SAID_DONE):
+                return output, "crashes"
+        elif has_ended(child.pid):
+            return output, "crashes"
     return output, "hangs" if child.computing_s >= SECONDS else "sleeps"
 
 
+def has_ended(child: int) -> bool:
+    """Whether it has ended, though nobody has waited for it yet."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def start_child(path: Path) -> tuple[bytes, Ending]:
-    """As `fork_child`, with a new interpreter: where forking is unsafe (macOS) or untested."""
+    """As `fork_child`, with a new interpreter: where forking is unsafe (macOS) or untested, or has come to nothing."""
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     environment.pop("HDF5_PLUGIN_PATH", None)
     command = [sys.executable, "-P", "-m", "handtool.store.gatekeeper", str(path)]
-    how: dict[str, Any] = {"capture_output": True, "stdin": subprocess.DEVNULL, "env": environment}
+    how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    child = None
     try:
-        return subprocess.run(command, timeout=SECONDS, **how).stdout, "crashes"
-    except subprocess.TimeoutExpired as expired:
-        return expired.stdout or b"", "hangs"
+        with hold_signals():
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, **how)
+        assert child.stdout is not None
+        return read_all(child.stdout.fileno(), OwnTime(child.pid), ASLEEP_SECONDS)
+    finally:
+        if child is not None:
+            child.kill()
+            child.communicate()
 
 
 def check_file(path: str) -> dict:

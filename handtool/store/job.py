@@ -1,5 +1,6 @@
 """OUT.partial/: the saved state of a long stage, from which it continues after a kill."""
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -131,6 +132,22 @@ def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
         log.warning("no locks on this file system (%s): do not start a second run with the output %s", reason, output)
     claim(job, record, restart, output)
     return job
+
+
+def remove_leftover(output: Path, record: Record) -> None:
+    """The state folder of a finished output, which a kill after it got its name left behind. That of another job, or
+    one in use, stays."""
+    folder = output.with_name(output.name + ".partial")
+    note = folder / "job.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(note.read_text())["fingerprint"] != record.fingerprint:
+            return
+        lock = os.open(folder / "lock", os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def claim(job: Job, record: Record, restart: bool, output: Path) -> None:

@@ -84,9 +84,11 @@ def hand_boxes(hand: Cones, turn: np.ndarray, shift: np.ndarray, camera: np.ndar
     centres = np.concatenate([hand.a[:, skin], hand.b[:, skin]], 1) @ turn.swapaxes(1, 2) + shift[:, None]
     radius = np.concatenate([hand.radius_a[skin], hand.radius_b[skin]])
     edges = []
+    depth = np.ascontiguousarray(centres[..., 2])  # of a strided view, arctan2's last bit depends on where it lies
     for axis in (0, 1):  # a sphere seen aslant: its outermost rays, by their angle to the optical axis
-        angle = np.arctan2(centres[..., axis], centres[..., 2])
-        spread = np.arcsin(np.clip(radius / np.hypot(centres[..., axis], centres[..., 2]), 0, 0.9))
+        aside = np.ascontiguousarray(centres[..., axis])
+        angle = np.arctan2(aside, depth)
+        spread = np.arcsin(np.clip(radius / np.hypot(aside, depth), 0, 0.9))
         low, high = (
             camera[axis, axis] * np.tan(np.clip(angle + s * spread, -1.5, 1.5)) + camera[axis, 2] + 0.5 for s in (-1, 1)
         )

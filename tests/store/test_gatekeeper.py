@@ -1,5 +1,6 @@
 """The look at a file before it is opened: in a child process, whose crash or hang is the verdict on the file."""
 
+import _imp
 import os
 import signal
 import threading
@@ -54,6 +55,94 @@ def linked_pair(folder):
     return folder / "linking.h5"
 
 
+def sleeper(path):
+    path.write_text("#!/bin/sh\nexec sleep 60\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_forked_child_that_waits_for_a_lock_is_no_disk_that_does_not_answer(tmp_path, monkeypatch, children):
+    """Whatever another thread held at the fork: a new interpreter is asked."""
+    path = make_file(tmp_path / "f.h5")
+    gatekeeper.checked.clear()
+    held = threading.Lock()
+    held.acquire()
+    monkeypatch.setattr(gatekeeper, "FORK_ASLEEP_SECONDS", 0.5)
+    monkeypatch.setattr(gatekeeper, "check_file", lambda name: held.acquire())
+    store.open_file(path).close()
+    assert_none_is_left(children)
+
+
+def test_a_pipe_that_another_process_holds_open_does_not_delay_the_answer(tmp_path, monkeypatch):
+    path, fork, others = make_file(tmp_path / "f.h5"), os.fork, []
+    gatekeeper.checked.clear()
+
+    def fork_two():  # a process that another thread starts at this moment inherits the pipe
+        if (other := fork()) == 0:
+            time.sleep(60)
+            os._exit(0)
+        others.append(other)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", fork_two)
+    began = time.monotonic()
+    try:
+        store.open_file(path).close()
+        assert time.monotonic() - began < 5
+        monkeypatch.setattr(gatekeeper, "check_file", lambda name: os._exit(0))
+        gatekeeper.checked.clear()
+        with pytest.raises(DamagedFile, match="crashes the HDF5 library"):
+            store.open_file(path)
+        assert time.monotonic() - began < 10
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGKILL)
+            os.waitpid(other, 0)
+
+
+def test_a_thread_that_opens_a_file_while_the_main_thread_imports_waits_for_nobody(tmp_path, monkeypatch):
+    """Whoever imports may come to need h5py's lock: it is never held by one who waits for that of imports."""
+    path = make_file(tmp_path / "f.h5")
+    gatekeeper.checked.clear()
+    opened = []
+    thread = threading.Thread(target=lambda: opened.append(gatekeeper.examine(path)))
+    _imp.acquire_lock()
+    try:
+        thread.start()
+        time.sleep(0.5)
+        free = gatekeeper.phil.acquire(False)
+        assert free and not opened
+        gatekeeper.phil.release()
+    finally:
+        _imp.release_lock()
+    thread.join(30)
+    assert [verdict["problem"] for verdict in opened[0]] == [None]
+
+
+def test_ctrl_c_while_it_forks_is_obeyed_once_it_is_done_and_leaves_no_child(tmp_path, monkeypatch, children):
+    path, fork = make_file(tmp_path / "f.h5"), os.fork
+    gatekeeper.checked.clear()
+
+    def fork_between_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        child = fork()
+        if child:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(child, signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(os, "fork", fork_between_signals)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.open_file(path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert_none_is_left(children)
+
+
 def spin():
     while True:
         pass
@@ -82,6 +171,7 @@ def test_a_disk_that_does_not_answer_is_no_damage(tmp_path, monkeypatch, childre
     gatekeeper.checked.clear()
     monkeypatch.setattr(gatekeeper, "ASLEEP_SECONDS", 0.5)
     monkeypatch.setattr(gatekeeper, "check_file", lambda name: time.sleep(60))
+    monkeypatch.setattr(gatekeeper.sys, "executable", sleeper(tmp_path / "python"))
     with pytest.raises(HandtoolError, match="f.h5 could not be read within 0.5 s") as caught:
         store.open_file(path)
     assert not isinstance(caught.value, DamagedFile)

@@ -24,6 +24,7 @@ from handtool.engine.parent import end_with_parent
 from handtool.errors import HandtoolError
 from handtool.nn.files.data import Crops
 from handtool.own_time import count_cores
+from handtool.signals import hold_signals
 
 # Processes that `launch` spawned would spawn too, and a new interpreter takes 2 s of CPU and 400 MB to import torch.
 FORK = "fork" if sys.platform == "linux" else None
@@ -64,7 +65,9 @@ def read_crops(
         prefetch_factor=AHEAD,
         multiprocessing_context=FORK,
     )
-    for number, error in enumerate(loader, 1):
+    with hold_signals():
+        answers = iter(loader)  # makes the workers
+    for number, error in enumerate(answers, 1):
         if error is not None:
             raise error
         batch, unfinished = divmod(number, pieces)
