@@ -70,7 +70,7 @@ def run_in_processes(
 
     Each worker calls `open_work(*arguments)` once (importable and picklable), then `work(item, heartbeat)` for each
     item it is given. A worker that sends neither a result nor a heartbeat for `timeout_s` of its own time is killed. An
-    exception in `work` is raised here, with the worker's traceback in its text.
+    exception in `work` is raised here, with the worker's traceback in its text; an OSError stays one.
     """
     doubtful = []
     with contextlib.closing(run_pool(open_work, arguments, items, range(len(items)), workers, timeout_s)) as events:
@@ -300,5 +300,10 @@ def run_worker(pipe: connection.Connection, open_work: Callable[..., Work], argu
         return
     except HandtoolError as error:
         pipe.send(("error", error))
-    except Exception:
-        pipe.send(("error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")))
+    except Exception as error:
+        told = f"in a worker process:\n{traceback.format_exc()}"
+        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # a full disk is one there, too
+            error.add_note(told)
+            pipe.send(("error", error))
+        else:
+            pipe.send(("error", RuntimeError(told)))

@@ -49,6 +49,8 @@ def make_hdf5_kinds(folder: Path) -> list[Kind]:
         try:
             make_hdf5(folder)
             code = 0
+        except (Exception, SystemExit) as error:
+            print(error)
         finally:
             os._exit(code)
     assert os.waitpid(maker, 0)[1] == 0

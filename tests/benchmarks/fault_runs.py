@@ -5,6 +5,7 @@ fault_shim.c in front of libc, which strikes the N-th call that changes a file b
 """
 
 import argparse
+import contextlib
 import ctypes
 import os
 import pkgutil
@@ -207,7 +208,8 @@ def living(session: int) -> list[int]:
             except OSError:
                 continue
             if int(of) == session and state == "Z":
-                os.waitpid(int(entry.name), os.WNOHANG)
+                with contextlib.suppress(ChildProcessError):  # of another process, which will reap it
+                    os.waitpid(int(entry.name), os.WNOHANG)
             elif int(of) == session:
                 found.append(int(entry.name))
     return found

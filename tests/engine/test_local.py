@@ -1,5 +1,6 @@
 """Worker processes: what one item does to its process costs that item, and nothing else."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -43,6 +44,8 @@ def open_squares(offset: int):
                 heartbeat()
         if item == "bug":
             raise KeyError("a bug of ours")
+        if item == "full":
+            raise OSError(errno.ENOSPC, "no space left", "part.h5")
         if item == "mistake":
             raise HandtoolError("the user's mistake", hint="a remedy")
         if item == "memory":
@@ -213,6 +216,9 @@ def test_errors_come_back_as_what_they_are():
     assert (caught.value.message, caught.value.hint) == ("the user's mistake", "a remedy")
     with pytest.raises(RuntimeError, match="a bug of ours"):
         run(["bug"])
+    with pytest.raises(OSError, match="no space left") as full:
+        run(["full"])
+    assert full.value.errno == errno.ENOSPC and "in a worker process" in full.value.__notes__[0]
 
 
 def test_nothing_to_do_starts_nothing():
