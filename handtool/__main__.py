@@ -5,8 +5,10 @@ import signal
 
 
 def main() -> None:
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # which, until all is loaded, ends in a traceback
+    # Until all is loaded: Ctrl-C would end in a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     from handtool.cli.app import main as run
 
     run()

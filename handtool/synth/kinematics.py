@@ -7,7 +7,7 @@ from handtool.synth.anatomy import CUP_SHARE, CUPPING, PRONATION, ROLL, WRIST_DE
 
 def rotation(axis: int, angle: np.ndarray) -> np.ndarray:
     """(...) radians to (..., 3, 3), right-handed about x, y or z (axis 0, 1, 2)."""
-    angle = np.ascontiguousarray(angle, float).reshape(np.shape(angle))  # as in `thumb_frame`
+    angle = np.asarray(angle, float)
     matrix = np.zeros(angle.shape + (3, 3))
     i, j = (axis + 1) % 3, (axis + 2) % 3
     matrix[..., axis, axis] = 1.0
@@ -23,8 +23,6 @@ def thumb_frame(radial: np.ndarray, palmar: np.ndarray, pronation: np.ndarray) -
     `radial` opens the thumb in the plane of the palm, `palmar` lifts it out of that plane, `pronation` turns the nail
     away from the back of the hand until the pulp faces the fingers.
     """
-    # of strided views, numpy's last bit may depend on where they lie in memory (1.26 with AVX-512)
-    radial, palmar, pronation = map(np.ascontiguousarray, (radial, palmar, pronation))
     along = np.stack([np.cos(radial) * np.cos(palmar), np.sin(radial) * np.cos(palmar), -np.sin(palmar)], -1)
     facing = np.radians(62.0) - pronation
     back = np.stack([np.full_like(facing, -0.15), np.cos(facing), np.sin(facing)], -1)

@@ -1,7 +1,9 @@
 """export: tables for other programs, with every digit."""
 
+import contextlib
 import csv
 import json
+import resource
 import zlib
 
 import h5py
@@ -14,6 +16,7 @@ from handtool import store
 from handtool.config import EmbedConfig, ExportConfig, MineConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.palm import palm_rotation
+from handtool.progress import silent
 from handtool.stages.embed import embed
 from handtool.stages.export import export
 from handtool.stages.mine import mine
@@ -329,6 +332,47 @@ def test_weights_leave_under_torchvisions_names(tmp_path, suffix):
     for name in ("again", "third"):
         export_file(tmp_path / "encoder.h5", tmp_path / name, format=suffix)
         assert (tmp_path / name).read_bytes() == (tmp_path / "out").read_bytes(), "the same command, the same bytes"
+
+
+@contextlib.contextmanager
+def disk_of(size: int):
+    """Within, no file of this process grows beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_weights_on_a_full_disk_are_one_line_and_leave_nothing(tmp_path):
+    torch = pytest.importorskip("torch")
+    from handtool.cli.export import write
+    from handtool.nn.files.weights import write_encoder
+    from handtool.nn.models.encoder import make_encoder
+    from handtool.nn.training.checkpoint import pack
+
+    encoder = make_encoder("resnet18")
+
+    def make_file_of_weights(path):
+        with store.create_file(path, record()) as sink:
+            write_encoder(sink, encoder, None, {"size": 128, "kind": "encoder"}, {})
+            sink.finish({})
+
+    make_file_of_weights(tmp_path / "encoder.h5")
+    optimiser = torch.optim.SGD(encoder.parameters())
+    with store.open_file(tmp_path / "encoder.h5") as file, store.open_job(tmp_path / "x.h5", record()) as job:
+        for name, make in {
+            "e.h5": lambda: make_file_of_weights(tmp_path / "e.h5"),
+            "e.pth": lambda: write(file, tmp_path / "e.pth", ExportConfig("pth"), False, silent),
+            "e.safetensors": lambda: write(
+                file, tmp_path / "e.safetensors", ExportConfig("safetensors"), False, silent
+            ),
+            "checkpoint": lambda: job.save("checkpoint", pack(encoder, optimiser)),
+        }.items():
+            with disk_of(1_000_000), pytest.raises(HandtoolError, match=rf"cannot write .*{name}.*: file too large"):
+                make()
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder.h5"]
 
 
 def test_the_suffix_decides_and_the_file_appears_whole(tmp_path, handtool):
