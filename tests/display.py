@@ -67,6 +67,49 @@ def set_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
     return path
 
 
+def set_clean_aperture(path: Path, left: int, top: int, right: int, bottom: int, width: int, height: int) -> Path:
+    """`clap` (ISO 14496-12, 12.1.4) of the one stream of an mp4 whose headers are at its end. width, height: stored."""
+    wide, high = width - left - right, height - top - bottom
+    content = struct.pack(">IIIIiIiI", wide, 1, high, 1, left - right, 2, top - bottom, 2)
+    data = bytearray(path.read_bytes())
+    moov = data.index(b"moov", data.index(b"mdat"))
+    places = [data.index(name, moov) - 4 for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")]
+    (size,) = struct.unpack_from(">I", data, places[-1])
+    data[places[-1] + size : places[-1] + size] = box("clap", content)
+    for place in places:
+        (size,) = struct.unpack_from(">I", data, place)
+        struct.pack_into(">I", data, place, size + 8 + len(content))
+    path.write_bytes(data)
+    return path
+
+
+def set_pixel_crop(path: Path, left: int, top: int, right: int, bottom: int) -> Path:
+    """PixelCropLeft and so on (RFC 9559, 5.1.4.1.28) of every video track of a Matroska file."""
+    crops = zip((0x54CC, 0x54BB, 0x54DD, 0x54AA), (left, top, right, bottom))
+    more = b"".join(name.to_bytes(2, "big") + b"\x82" + value.to_bytes(2, "big") for name, value in crops)
+    path.write_bytes(add_to_element(path.read_bytes(), ["18538067", "1654ae6b", "ae", "e0"], more))
+    return path
+
+
+def add_to_element(data: bytes, names: list[str], more: bytes) -> bytes:
+    """The elements (EBML) with `more` at the end of the one that `names` lead to."""
+    if not names:
+        return data + more
+    made, place = b"", 0
+    while place < len(data):
+        long = 9 - data[place].bit_length()
+        wide = 9 - data[place + long].bit_length()
+        start = place + long + wide
+        size = int.from_bytes(data[place + long : start], "big") & ((1 << 7 * wide) - 1)
+        if data[place : place + long].hex() == names[0]:
+            content = add_to_element(data[start : start + size], names[1:], more)
+            made += data[place : place + long] + ((1 << 56) | len(content)).to_bytes(8, "big") + content
+        else:
+            made += data[place : start + size]
+        place = start + size
+    return made
+
+
 def write_heif(path: Path, image: np.ndarray, codec: str, tile: int = 0, extra: list | tuple = ()) -> Path:
     """image: (h, w, 3) uint8 RGB. codec: hvc1 or av01. tile: side of the tiles, px, even (0: one picture). extra:
     (name, content) of further properties of the whole picture, in their order."""

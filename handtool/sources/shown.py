@@ -1,8 +1,8 @@
 """A decoded frame as it is shown: what a file says about the display of its frames, and decoders leave to the caller.
 
-Square pixels (the height stays, as FFmpeg's `scale=iw*sar:ih`), turned and mirrored by the display matrix (as FFmpeg's
-players do), HDR tone-mapped, interlaced frames deinterlaced by FFmpeg's bwdif. Films, and images that are coded as
-films are (HEIC, AVIF), all come through `as_shown`.
+Cut as the container says, square pixels (the height stays, as FFmpeg's `scale=iw*sar:ih`), turned and mirrored by the
+display matrix (as FFmpeg's players do), HDR tone-mapped, interlaced frames deinterlaced by FFmpeg's bwdif. Films, and
+images that are coded as films are (HEIC, AVIF), all come through `as_shown`.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
+from handtool.sources.container_crop import Crop
 from handtool.sources.tone_mapping import NAMES, tone_map
 
 SANE_ASPECT = 10  # a pixel that is said to be more oblong than this is not believed
@@ -29,9 +30,11 @@ EXIF_TURNS: dict[int, Turn] = {  # orientation, tag 0x0112
 }
 
 
-def as_shown(frame: av.VideoFrame, aspect: Fraction | None, transfer: int, note: Note) -> np.ndarray:
+def as_shown(
+    frame: av.VideoFrame, aspect: Fraction | None, transfer: int, note: Note, crop: Crop = Crop()
+) -> np.ndarray:
     """(h, w, 3) uint8 RGB. aspect: width / height of a stored pixel, None or 0: not said; transfer: the coding of light
-    (AVCOL_TRC_…). `note` is told what was changed."""
+    (AVCOL_TRC_…); crop: what its container hides. `note` is told what was changed."""
     turn = turn_of(frame, note)
     size = {} if not aspect or aspect == 1 else squared(frame.width, frame.height, aspect, turn[0], note)
     if transfer in NAMES:
@@ -39,7 +42,18 @@ def as_shown(frame: av.VideoFrame, aspect: Fraction | None, transfer: int, note:
         image = tone_map(frame.to_ndarray(format="rgb48le", **size), transfer)
     else:
         image = frame.to_ndarray(format="rgb24", **size)
+    if any(crop) and crop.fits(frame.width, frame.height):
+        image = cut(image, crop, frame.width, frame.height, note)
     return turned(image, turn)
+
+
+def cut(image: np.ndarray, crop: Crop, width: int, height: int, note: Note) -> np.ndarray:
+    """image: of a frame of width x height px, maybe made square."""
+    down, across = image.shape[0] / height, image.shape[1] / width
+    rows = slice(round(crop.top * down), image.shape[0] - round(crop.bottom * down))
+    columns = slice(round(crop.left * across), image.shape[1] - round(crop.right * across))
+    note(f"cut by {', '.join(map(str, crop))} px (left, top, right, bottom), as its container says")
+    return np.ascontiguousarray(image[rows, columns])
 
 
 def squared(width: int, height: int, aspect: Fraction, transposed: bool, note: Note) -> dict:

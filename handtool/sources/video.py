@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from handtool.sources.container_crop import read_crop
 from handtool.sources.focal_length import focal_of_video
 from handtool.sources.frame import DAMAGED, Frame, Sampling, Tally, Video
 from handtool.sources.plain_file import check_plain
@@ -78,11 +79,14 @@ def read_container(container, video: Video, sampling: Sampling, tally: Tally) ->
     # what the container says stays; what the pictures say may change (broadcasts)
     overruled = stream.sample_aspect_ratio != context.sample_aspect_ratio
 
+    stored = context.width, context.height
+    crop = read_crop(Path(video.path), container.format.name, stream.index, *stored)
+
     def show(frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
         transfer = getattr(frame, "color_trc", context.color_trc)  # PyAV 12 knows the stream's only
         if transfer == UNSPECIFIED and stated in NAMES:
             transfer, frame.colorspace = stated, colorspace
-        return as_shown(frame, stream.sample_aspect_ratio if overruled else aspect, transfer, tally.note)
+        return as_shown(frame, stream.sample_aspect_ratio if overruled else aspect, transfer, tally.note, crop)
 
     focal, name = focal_of_video(container.metadata, stream.metadata), Path(video.path).as_posix()
     for frame in keep_sampled(decode(container, stream, tally), show, name, sampling, tally):

@@ -22,13 +22,23 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from display import ORIENT, as_hdr, set_matrix, write_film, write_heif, write_streams  # noqa: E402
+from display import (  # noqa: E402  # noqa: E402
+    ORIENT,
+    as_hdr,
+    set_clean_aperture,
+    set_matrix,
+    set_pixel_crop,
+    write_film,
+    write_heif,
+    write_streams,
+)
 
 from handtool.sources.find import find_videos  # noqa: E402
 from handtool.sources.frame import Sampling, Tally  # noqa: E402
 from handtool.sources.read import read_frames  # noqa: E402
 from handtool.sources.shown import EXIF_TURNS, turned  # noqa: E402
 
+HIDDEN = (10, 4, 6, 2)  # px: left, top, right, bottom
 FRAME = 2  # the one that is compared
 SIZE = 320, 240
 SQUARE = "scale=trunc(iw*sar):ih,setsar=1"
@@ -125,6 +135,16 @@ def film(**settings) -> Callable[[Path], object]:
     return lambda path: write_film(path, made or pictures(), **settings)
 
 
+def hidden(ending: str) -> Callable[[Path], object]:
+    """A film whose container hides HIDDEN."""
+
+    def make(path: Path) -> None:
+        write_film(path, pictures())
+        set_pixel_crop(path, *HIDDEN) if ending == "mkv" else set_clean_aperture(path, *HIDDEN, *SIZE)
+
+    return make
+
+
 def matrix(*turn: int, **settings) -> Callable[[Path], object]:
     return lambda path: set_matrix(write_film(path, pictures(), **settings), *turn)
 
@@ -149,6 +169,10 @@ def kinds() -> list[Kind]:
     mpeg2 = {"codec": "mpeg2video", "options": {"b": "8M", "flags": "+ildct+ilme"}, "rate": 25}
     both = (("irot", b"\1"), ("imir", b"\1"))
     thumbnail = [pictures((80, 60), 1), pictures()]
+    left, top, right, bottom = HIDDEN
+    hidden_by_filter = (
+        f"crop={SIZE[0] - left - right}:{SIZE[1] - top - bottom}:{left}:{top}"
+    )
     return [
         Kind("H.264, 4:2:0", "plain.mp4", film(), by_ffmpeg()),
         Kind("H.264, BT.709", "bt709.mp4", film(colorspace=1, color_range=1), by_ffmpeg()),
@@ -180,6 +204,8 @@ def kinds() -> list[Kind]:
         ),
         Kind("thumbnail first, mov", "two.mov", lambda path: write_streams(path, thumbnail), by_ffmpeg(stream="v:1")),
         Kind("thumbnail first, mkv", "two.mkv", lambda path: write_streams(path, thumbnail), by_ffmpeg(stream="v:1")),
+        Kind("clean aperture, mp4", "clap.mp4", hidden("mp4"), by_ffmpeg(hidden_by_filter)),
+        Kind("PixelCrop, mkv", "crop.mkv", hidden("mkv"), by_ffmpeg(hidden_by_filter)),
         Kind("GIF", "a.gif", film(codec="gif", pix_fmt="rgb8", options={}), by_ffmpeg()),
         Kind("animated PNG", "a.apng", film(codec="apng", pix_fmt="rgb24", options={}), by_ffmpeg()),
         Kind("animated WebP", "a.webp", film(codec="libwebp_anim", pix_fmt="bgra", options={}), by_opencv_animation),

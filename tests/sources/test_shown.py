@@ -9,9 +9,10 @@ import av
 import cv2
 import numpy as np
 import pytest
-from display import as_hdr, set_matrix, write_film, write_streams
+from display import as_hdr, set_clean_aperture, set_matrix, set_pixel_crop, write_film, write_streams
 from footage import make_video, picture
 
+from handtool.sources.container_crop import read_crop
 from handtool.sources.frame import Sampling, Tally, Video
 from handtool.sources.plain_file import check_plain
 from handtool.sources.tone_mapping import HLG, PQ, tone_map
@@ -206,3 +207,53 @@ def test_an_aspect_that_changes_along_a_broadcast_is_followed(tmp_path):
     (tmp_path / "c.ts").write_bytes(b"".join(parts))
     frames, _ = read_all(tmp_path / "c.ts")
     assert [frame.image.shape[1] for frame in frames] == [128] * 5 + [192] * 5
+
+
+def crop_film(path, left, top, right, bottom, size):
+    if path.suffix == ".mkv":
+        return set_pixel_crop(path, left, top, right, bottom)
+    return set_clean_aperture(path, left, top, right, bottom, *size)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("crop", [(8, 0, 12, 0), (0, 6, 0, 10), (5, 3, 7, 1)])
+def test_what_the_container_hides_is_not_shown(tmp_path, ending, crop):
+    left, top, right, bottom = crop
+    path = write_film(tmp_path / f"a.{ending}", [picture(number, 3, (128, 96)) for number in range(3)])
+    stored, _ = read_all(path)
+    shown, tally = read_all(crop_film(path, *crop, (128, 96)))
+    assert len(shown) == 3 and (tally.width, tally.height) == (128 - left - right, 96 - top - bottom)
+    for whole, part in zip(stored, shown, strict=True):
+        assert (part.image == whole.image[top : 96 - bottom, left : 128 - right]).all()
+    told = f"cut by {left}, {top}, {right}, {bottom} px (left, top, right, bottom), as its container says"
+    assert told in tally.notes
+
+
+def test_a_film_is_cut_before_it_is_turned_and_made_square(tmp_path):
+    path = write_film(tmp_path / "a.mp4", [picture(0, 1, (128, 96))], aspect=Fraction(1, 2))
+    (square,), _ = read_all(path)
+    crop_film(path, 20, 0, 8, 0, (128, 96))
+    (shown,), _ = read_all(set_matrix(path, 0, 1, -1, 0))
+    assert shown.image.shape == (100, 192, 3), "the height that is shown stays that of 100 stored pixels"
+    assert square.image.shape == (96, 64, 3)
+
+
+@pytest.mark.parametrize("crop", [(64, 0, 64, 0), (0, 95, 0, 1), (-4, 0, 0, 0)])
+def test_a_crop_that_leaves_nothing_or_more_than_there_is_is_not_believed(tmp_path, crop):
+    path = write_film(tmp_path / "a.mp4", [picture(0, 1, (128, 96))])
+    (frame,), _ = read_all(set_clean_aperture(path, *crop, 128, 96))
+    assert frame.image.shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_damaged_container_never_makes_the_look_for_its_crop_fail(tmp_path, ending):
+    path = write_film(tmp_path / f"a.{ending}", [picture(0, 1, (128, 96))])
+    sound, rng = crop_film(path, 8, 0, 0, 0, (128, 96)).read_bytes(), np.random.default_rng(1)
+    name = {"mp4": "mov,mp4", "mkv": "matroska,webm"}[ending]
+    assert read_crop(path, name, 0, 128, 96) == (8, 0, 0, 0) and read_crop(path, "avi", 0, 128, 96) == (0, 0, 0, 0)
+    for _ in range(1000):
+        data = bytearray(sound[: rng.integers(1, len(sound))] if rng.random() < 0.3 else sound)
+        for place in rng.integers(0, len(data), 8):
+            data[place] = rng.integers(256)
+        path.write_bytes(data)
+        read_crop(path, name, int(rng.integers(3)), 128, 96)
