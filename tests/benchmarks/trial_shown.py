@@ -170,9 +170,7 @@ def kinds() -> list[Kind]:
     both = (("irot", b"\1"), ("imir", b"\1"))
     thumbnail = [pictures((80, 60), 1), pictures()]
     left, top, right, bottom = HIDDEN
-    hidden_by_filter = (
-        f"crop={SIZE[0] - left - right}:{SIZE[1] - top - bottom}:{left}:{top}"
-    )
+    hidden_by_filter = f"crop={SIZE[0] - left - right}:{SIZE[1] - top - bottom}:{left}:{top}"
     return [
         Kind("H.264, 4:2:0", "plain.mp4", film(), by_ffmpeg()),
         Kind("H.264, BT.709", "bt709.mp4", film(colorspace=1, color_range=1), by_ffmpeg()),
