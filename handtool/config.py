@@ -187,6 +187,7 @@ class TrainingConfig:
     checkpoint_every: int = 0  # steps; 0 = every checkpoint_seconds
     checkpoint_seconds: float = 300.0
     compile: bool = False
+    checkpoint_activations: bool = False  # compute them again for the gradients
     tensorboard: str | None = None  # a folder
 
 

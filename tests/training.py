@@ -11,7 +11,7 @@ from torch import nn
 
 from handtool import store
 from handtool.config import FinetuneConfig, PretrainConfig
-from handtool.nn.models.encoder import make_encoder
+from handtool.nn.models.encoder import Encoder, make_encoder
 from handtool.nn.models.pose_model import Contract, PoseModel
 from handtool.progress import silent
 from handtool.stages.finetune import finetune
@@ -124,17 +124,14 @@ def make_pose(seed=0, size=48, bone_m=0.025):
     return model.eval()
 
 
-class TinyEncoder(nn.Module):
+class TinyEncoder(Encoder):
     """Eight numbers for every 32 px: (B, 3, S, S) -> (B, 8, S / 32, S / 32)."""
 
     num_features, stages = 8, (("conv", "norm"),)
 
     def __init__(self, arch="tiny"):
-        super().__init__()
+        nn.Module.__init__(self)
         self.arch, self.conv, self.norm = arch, nn.Conv2d(3, 8, 32, 32), nn.BatchNorm2d(8)
 
     def features(self, images):
         return torch.relu(self.norm(self.conv(images)))
-
-    def forward(self, images):
-        return self.features(images).mean(dim=(2, 3))

@@ -6,10 +6,11 @@ Shapes: N hands, S side of a crop, D features, K = 21 joints.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from handtool import store
 from handtool.errors import HandtoolError
@@ -17,7 +18,7 @@ from handtool.nn.files.inference import find_device, in_metres, predict_batch
 from handtool.nn.files.loader import in_order
 from handtool.nn.files.pose_weights import read_pose
 from handtool.nn.files.weights import read_encoder
-from handtool.nn.models.encoder import Encoder
+from handtool.nn.models.encoder import AnyEncoder
 from handtool.nn.models.pose_model import PoseModel
 from handtool.nn.views.augmentation import render_inputs, whole_crop
 from handtool.store import LEFT, RIGHT, UNKNOWN
@@ -39,13 +40,35 @@ class InputContract:
     arch: str
 
 
-class LoadedEncoder(Encoder):
-    """`encoder(encoder.transform(crops, side))` -> (N, D) features; `encoder.features(...)` -> the last feature map."""
+class LoadedEncoder(nn.Module):
+    """`encoder(encoder.transform(crops, side))` -> (N, D) features; `encoder.features(...)` -> the last feature map;
+    `encoder.backbone`: the network, with torchvision's or timm's names."""
 
-    def __init__(self, encoder: Encoder, contract: InputContract) -> None:
-        super().__init__(encoder.arch)
-        self.load_state_dict(encoder.state_dict())
-        self.contract = contract
+    def __init__(self, encoder: AnyEncoder, contract: InputContract) -> None:
+        super().__init__()
+        self.encoder, self.contract, self.num_features = encoder, contract, encoder.num_pooled
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.encoder.backbone
+
+    def __getattr__(self, name: str) -> Any:
+        """The parts of the network: `encoder.layer4`, say."""
+        parts = self.__dict__["_modules"]
+        whole = name in parts or "encoder" not in parts
+        return super().__getattr__(name) if whole else getattr(parts["encoder"].backbone, name)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The weights under torchvision's or timm's names."""
+        return self.backbone.state_dict(*args, **kwargs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, size, size) -> (N, D)."""
+        return self.encoder(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 3, size, size) -> the last feature map (N, D', h, w)."""
+        return self.encoder.features(images)
 
     def transform(self, crops: Images, side: Sides | None = None) -> Tensor:
         """(N, S, S, 3) uint8 RGB -> (N, 3, size, size), normalised, on the encoder's device; left hands mirrored."""

@@ -7,7 +7,7 @@ from handtool.cli import training
 from handtool.cli.effects import COMMON, Effects, Values, always, only, writes_file
 from handtool.cli.options import Force, Moved, NamedOutput, Restart, Seed, Source, Workers, option
 from handtool.cli.runner import make_config, run_stage
-from handtool.config import ARCHS, HEAD_PRESETS, CorrectConfig, FinetuneConfig, KeypointsConfig
+from handtool.config import HEAD_PRESETS, CorrectConfig, FinetuneConfig, KeypointsConfig
 from handtool.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ EFFECTS = (
     | only(
         "encoder arch head normalization freeze input_size val_share pool rotation_deg shift zoom colour blur_px "
         "mirror batch_size steps learning_rate precision gpus workers accumulate checkpoint_every compile tensorboard "
-        "optimizer dry_run",
+        "optimizer dry_run checkpoint_activations",
         trains,
         "with --correct, which trains no network",
     )
@@ -101,10 +101,7 @@ def finetune(
     ) = FinetuneConfig.fresh_head,
     init: training.Init = FinetuneConfig.init,
     arch: option(
-        Literal[ARCHS] | None,
-        "--arch NAME",
-        f"Encoder: {', '.join(ARCHS[:-1])} or {ARCHS[-1]}.",
-        unset="the encoder file's, else resnet50",
+        str | None, "--arch NAME", training.ARCH_HELP, unset="the encoder file's, else resnet50"
     ) = FinetuneConfig.arch,
     input_size: training.InputSize = FinetuneConfig.input_size,
     seed: Seed = FinetuneConfig.seed,
@@ -230,6 +227,7 @@ def finetune(
     ) = FinetuneConfig.layer_decay,
     precision: training.TrainingPrecision = FinetuneConfig.precision,
     compile: training.Compile = FinetuneConfig.compile,
+    checkpoint_activations: training.CheckpointActivations = FinetuneConfig.checkpoint_activations,
     processes: training.Processes = FinetuneConfig.processes,
     workers: Workers = FinetuneConfig.workers,
     checkpoint_every: training.CheckpointEvery = FinetuneConfig.checkpoint_every,

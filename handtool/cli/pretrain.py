@@ -41,7 +41,7 @@ EFFECTS = (
     | always(
         "steps", "learning_rate", "warmup", "optimizer", "weight_decay", "precision", "checkpoint_every", "compile"
     )
-    | always("tensorboard", "dry_run", "seed", "gpus", "workers")
+    | always("checkpoint_activations", "tensorboard", "dry_run", "seed", "gpus", "workers")
     | only("temperature negatives", lambda v: contrast_of(v) != "none", "without a contrast", "--contrast soft")
     | only("weights", lambda v: contrast_of(v) == "hard", "without a hard contrast", "--contrast hard")
     | only("soft_sigma", lambda v: contrast_of(v) == "soft", "without a soft contrast", "--contrast soft")
@@ -204,6 +204,7 @@ def pretrain(
     ) = Default.weight_decay,
     precision: training.TrainingPrecision = Default.precision,
     compile: training.Compile = Default.compile,
+    checkpoint_activations: training.CheckpointActivations = Default.checkpoint_activations,
     processes: training.Processes = Default.processes,
     workers: Workers = Default.workers,
     checkpoint_every: training.CheckpointEvery = Default.checkpoint_every,

@@ -14,7 +14,8 @@ from handtool.config import ARCHS, TrainingConfig
 OPTIMISATION = "Optimisation"
 Gpus = option(int | None, "--gpus N", "GPUs of this machine; 0: the CPU.", min=0, unset="one if there is one")
 Steps = option(int | None, "--steps N", "Steps, instead of epochs.", min=1)
-Arch = option(Literal[ARCHS], "--arch NAME", f"Encoder: {', '.join(ARCHS[:-1])} or {ARCHS[-1]}.")
+ARCH_HELP = f"Encoder: {', '.join(ARCHS)}, or timm:NAME, any backbone of the timm package (ViT, ConvNeXt, ...)."
+Arch = option(str, "--arch NAME", ARCH_HELP)
 Init = option(str, "--init imagenet|scratch|FILE", "Weights that the encoder starts from.")
 InputSize = option(int, "--input-size PX", "Side of the network's input, 32 at least.", min=32)
 DryRun = option(bool, "--dry-run", "Print shapes, steps, learning rate and memory; train nothing.")
@@ -30,6 +31,9 @@ TrainingPrecision = option(
 )
 Compile = option(
     bool, "--compile", "Compile the network first: takes minutes, then steps are faster; last digits differ.", MACHINE
+)
+CheckpointActivations = option(
+    bool, "--checkpoint-activations", "Compute activations again instead of keeping them: less memory, slower.", MACHINE
 )
 Processes = option(int, "--processes N", "Processes on the CPU (with --gpus 0).", MACHINE, min=1)
 CheckpointEvery = option(

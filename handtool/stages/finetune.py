@@ -16,8 +16,8 @@ from handtool.nn.files.labelled_hands import TrainingHands, read_labelled
 from handtool.nn.files.pool_hands import join_crops
 from handtool.nn.files.pose_weights import init_pose, write_pose
 from handtool.nn.files.reopen import Reopen
-from handtool.nn.files.weights import read_attrs_of
-from handtool.nn.models.encoder import ENCODERS, make_encoder
+from handtool.nn.files.weights import check_start, read_attrs_of
+from handtool.nn.models.encoder import find_stages, make_encoder
 from handtool.nn.models.pose_model import FOCAL, PUBLISHED_NORMALIZATION, Contract, PoseModel
 from handtool.nn.models.pose_objective import PoseObjective, layer_shares
 from handtool.nn.training import launch, loop
@@ -50,6 +50,8 @@ def finetune(
     SIGTERM, after a checkpoint.
     """
     config, (place, starts_ranks) = resolve_defaults(config, encoder, pool), find_place(config, COMMAND)
+    assert config.arch is not None
+    check_start(config.arch, config.input_size, "scratch" if job.has("checkpoint") else config.init)
     hands = read_labelled(source, config)
     plan = plan_for(hands, config, place)
     if starts_ranks and place.processes > 1:
@@ -83,7 +85,7 @@ def train(
     held_out = Validation(crops, hands, place, config.workers, half, config.patience) if len(hands.held) else None
     make = partial(make_objective, config, contract, plan)
     assert config.arch is not None
-    shares = layer_shares(ENCODERS[config.arch].stages, config.layer_decay)
+    shares = layer_shares(find_stages(config.arch, config.input_size), config.layer_decay)
     loop.train(place, plan, config, make, partial(init_weights, config), data, job, progress, held_out, shares)
 
 
@@ -97,7 +99,8 @@ def make_model(config: FinetuneConfig, contract: Contract) -> PoseModel:
     assert config.arch is not None and config.depth_weight is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = PoseModel(make_encoder(config.arch), contract)
+        model = PoseModel(make_encoder(config.arch, config.input_size), contract)
+    model.encoder.keep_activations(not config.checkpoint_activations)
     if config.head == "heatmap":
         model.head.per_batch = config.loss == "published"
     else:
@@ -210,6 +213,8 @@ def dry_run(
     A file of weights is loaded, so that one that does not fit is an error here. Raises what `finetune` raises.
     """
     config, (place, _) = resolve_defaults(config, encoder, pool), find_place(config, COMMAND)
+    assert config.arch is not None
+    check_start(config.arch, config.input_size, "scratch")
     hands = read_labelled(source, config)
     plan, contract = plan_for(hands, config, place), find_contract(hands, config)
     make = partial(make_objective, config, contract, plan)

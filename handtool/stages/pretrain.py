@@ -16,7 +16,7 @@ from handtool.nn.files.data import Crops
 from handtool.nn.files.draws import PairDraws
 from handtool.nn.files.paired_hands import PairedHands, files_of, read_paired, read_pairs
 from handtool.nn.files.reopen import Reopen
-from handtool.nn.files.weights import init_encoder, write_encoder
+from handtool.nn.files.weights import check_start, init_encoder, write_encoder
 from handtool.nn.models.pretraining import PretrainModel, PretrainObjective, make_pretrain_model
 from handtool.nn.training import launch, loop
 from handtool.nn.training.checkpoint import load_model
@@ -47,6 +47,7 @@ def pretrain(
     missing or the loss is not finite; Terminated on SIGTERM, after a checkpoint.
     """
     config, (place, starts_ranks) = resolve_defaults(config), find_place(config, COMMAND)
+    check_start(config.arch, config.input_size, "scratch" if job.has("checkpoint") else config.init)
     hands = read_paired(source, config)
     plan = make_plan(len(hands.pairs), "pairs", config, place)
     if starts_ranks and place.processes > 1:
@@ -88,6 +89,7 @@ def make_objective(config: PretrainConfig, plan: Plan) -> PretrainObjective:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = make_pretrain_model(config)
+    model.encoder.keep_activations(not config.checkpoint_activations)
     return PretrainObjective(model, config, plan.half)
 
 
@@ -164,6 +166,7 @@ def dry_run(
     A file of weights is loaded, so that one that does not fit is an error here. Raises what `pretrain` raises.
     """
     config, (place, _) = resolve_defaults(config), find_place(config, COMMAND)
+    check_start(config.arch, config.input_size, "scratch")
     hands = read_paired(source, config)
     plan, config = make_plan(len(hands.pairs), "pairs", config, place), without_unknown(config, hands)
     if config.init != "imagenet":  # "imagenet" may have to be downloaded

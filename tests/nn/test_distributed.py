@@ -326,7 +326,7 @@ def make_sum(kind: str) -> PretrainObjective:
     """The objective in float64, with an encoder of one layer, and views of float64 too."""
     config = resolve_defaults(PretrainConfig(input_size=32, **SUMS[kind]))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pretraining, "make_encoder", lambda arch: TinyEncoder())
+        patched.setattr(pretraining, "make_encoder", lambda *_: TinyEncoder())
         torch.manual_seed(3)
         model = make_pretrain_model(config).double()
     return PretrainObjective(model, config, None)

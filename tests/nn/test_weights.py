@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
-from handtool.nn.files.weights import export_weights, init_encoder, read_encoder, write_encoder
+from handtool.nn.files.weights import export_weights, init_encoder, read_encoder, read_state, write_encoder
 from handtool.nn.models.encoder import make_encoder, make_projection_head
 
 
@@ -90,10 +90,27 @@ def test_scratch_leaves_the_encoder_as_it_is():
     assert_loaded(encoder, before)
 
 
-def test_a_missing_weight_is_an_error_that_names_it(reference, tmp_path):
+def test_a_foreign_file_may_lack_a_twentieth_of_the_weights_which_is_told(reference, tmp_path, caplog):
     torch.save({k: v for k, v in reference.items() if k != "layer3.0.bn1.weight"}, tmp_path / "w.pth")
-    with pytest.raises(HandtoolError, match=r"lacks 1 of the 120 weights of resnet18: layer3\.0\.bn1\.weight"):
-        init_encoder(fresh(), tmp_path / "w.pth")
+    report = init_encoder(fresh(), tmp_path / "w.pth")
+    assert report["missing"] == ["layer3.0.bn1.weight"] and report["loaded"] == 119
+    assert "lacks 1 weights, which stay as they are initialised: layer3.0.bn1.weight" in caplog.text
+    torch.save({k: v for k, v in reference.items() if not k.startswith("layer3.0")}, tmp_path / "x.pth")
+    with pytest.raises(HandtoolError, match=r"lacks 15 of the 120 weights of resnet18: layer3\.0\.bn1\.bias"):
+        init_encoder(fresh(), tmp_path / "x.pth")
+
+
+def test_our_own_files_lack_no_weight(tmp_path):
+    encoder = fresh()
+    with store.create_file(tmp_path / "e.h5", record()) as sink:
+        write_encoder(sink, encoder, None, {"size": 64, "box_scale": 1.3}, {})
+        sink.finish({})
+    with store.open_file(tmp_path / "e.h5") as file, pytest.MonkeyPatch.context() as patched:
+        state, attrs = read_state(file)
+        del state["encoder.layer3.0.bn1.weight"]
+        patched.setattr("handtool.nn.files.weights.read_state", lambda _: (state, attrs))
+        with pytest.raises(HandtoolError, match=r"lacks 1 of the 120 weights of resnet18: layer3\.0\.bn1\.weight"):
+            read_encoder(file)
 
 
 def test_old_files_without_batch_counters_load_and_say_so(reference, tmp_path):

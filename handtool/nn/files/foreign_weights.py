@@ -77,8 +77,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    items = content.items() if isinstance(content, Mapping) else ()
-    tensors = {name: value for name, value in items if isinstance(value, Tensor)}
+    tensors = flatten(content)
     if odd := [name for name, value in tensors.items() if value.device.type != "cpu" or value.layout != torch.strided]:
         raise DamagedFile(f"{path} holds {odd[0]} without its numbers, or sparse", HINT)
     if not tensors:
@@ -119,6 +118,16 @@ def refuse_bytearrays(path: Path, content: bytes | mmap.mmap) -> None:
     """torch's reader lets a checkpoint make them, of any size."""
     if any(content.find(name) >= 0 for name in BYTEARRAYS):
         raise DamagedFile(f"{path} asks for a bytearray, which is no weight", HINT)
+
+
+def flatten(content: object, depth: int = 3) -> dict[str, Tensor]:
+    """The tensors of dictionaries within dictionaries ("teacher" and "student", say), named `key.name`."""
+    items = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(name): value for name, value in items if isinstance(value, Tensor)}
+    if not tensors and depth:
+        for key, part in items:
+            tensors |= {f"{key}.{name}": value for name, value in flatten(part, depth - 1).items()}
+    return tensors
 
 
 def load_torch(path: Path) -> object:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from handtool.errors import HandtoolError
 from handtool.nn.files.pose_weights import read_pose
 from handtool.nn.files.weights import read_encoder, text_of
-from handtool.nn.models.encoder import Encoder
+from handtool.nn.models.encoder import AnyEncoder
 from handtool.nn.models.pose_model import PoseModel, assumed_camera
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class DeployedPose(nn.Module):
 class DeployedEncoder(nn.Module):
     inputs: tuple[str, ...] = ("image",)
 
-    def __init__(self, encoder: Encoder, head: nn.Module | None) -> None:
+    def __init__(self, encoder: AnyEncoder, head: nn.Module | None) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
         self.outputs: tuple[str, ...] = ("features",) if head is None else ("features", "projection")

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from handtool import store
 from handtool.errors import HandtoolError
 from handtool.nn.files.foreign_weights import torchvision_names
-from handtool.nn.files.weights import fetch_imagenet, load_encoder, part_of, read_any, read_state, write_state
+from handtool.nn.files.published_weights import fetch_published
+from handtool.nn.files.weights import fill_encoder, load_encoder, part_of, read_any, read_state, write_state
 from handtool.nn.models.encoder import make_encoder
 from handtool.nn.models.pose_model import Contract, PoseModel
 from handtool.nn.models.regression_head import RegressionHead
@@ -33,10 +34,10 @@ def init_pose(model: PoseModel, init: str | Path, fresh_head: bool = False) -> d
     """
     if str(init) == "scratch":
         return {"init": "scratch", "loaded": 0, "missing": [], "unexpected": [], "head": False}
-    path = fetch_imagenet(model.encoder.arch) if str(init) == "imagenet" else Path(init)
+    path = fetch_published(model.encoder.arch) if str(init) == "imagenet" else Path(init)
     tensors = read_any(path)
     found = torchvision_names(tensors)
-    report = load_encoder(model.encoder, found, path)
+    report = fill_encoder(model.encoder, tensors, path)
     if fresh_head:
         return {"init": str(init)} | report | {"head": False}
     kinds = [kind for kind, marker in HEAD_MARKERS.items() if marker in tensors]
@@ -79,7 +80,7 @@ def write_pose(sink, model: PoseModel, config: Mapping[str, object]) -> None:
     fields = asdict(model.contract).items()
     contract = {name: np.array(value) if isinstance(value, tuple) else value for name, value in fields}
     attrs = {"kind": "pose", "architecture": model.encoder.arch, "config": json.dumps(dict(config))}
-    write_state(sink, {"encoder": model.encoder, "head": model.head}, attrs | contract)
+    write_state(sink, {"encoder": model.encoder.backbone, "head": model.head}, attrs | contract)
 
 
 def read_pose(file) -> PoseModel:
@@ -92,7 +93,7 @@ def read_pose(file) -> PoseModel:
             if attrs.get("kind") == "encoder"
             else f"handtool predict SOURCE --model {file.path}",
         )
-    model = PoseModel(make_encoder(attrs["architecture"]), make_contract(attrs))
+    model = PoseModel(make_encoder(attrs["architecture"], int(attrs["size"])), make_contract(attrs))
     load_encoder(model.encoder, torchvision_names(tensors), file.path)
     load_head(model.head, part_of(tensors, "head", model.head), file.path)
     return model.eval()

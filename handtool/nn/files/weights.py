@@ -1,13 +1,12 @@
 """Weights in and out: how an encoder is initialised, and how encoders and pose models are stored in a handtool file.
 
-In our files the encoder's tensors are named `encoder.<torchvision name>`; `projection_head.*` (encoder.h5) or `head.*`
-(pose.h5) come with them.
+In our files the encoder's tensors are named `encoder.<torchvision's or timm's name>`; `projection_head.*` (encoder.h5)
+or `head.*` (pose.h5) come with them.
 """
 
 import io
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from handtool import store
-from handtool.errors import HandtoolError, first_line
+from handtool.errors import HandtoolError
+from handtool.nn.files.foreign_names import describe_network, find_backbone
 from handtool.nn.files.foreign_weights import find_arch, read_tensors, torchvision_names
-from handtool.nn.models.encoder import Encoder, make_encoder, make_projection_head
+from handtool.nn.files.published_weights import fetch_published
+from handtool.nn.models.encoder import AnyEncoder, find_stages, make_encoder, make_projection_head
 from handtool.store.gatekeeper import SIGNATURE
 
 log = logging.getLogger(__name__)
@@ -27,21 +28,48 @@ log = logging.getLogger(__name__)
 HEADS = ("fc.", "classifier.", "projection_head.", "encoder.final_layer.", "final_layer.", "zroot_ref.", "head.")
 
 
-def init_encoder(encoder: Encoder, init: str | Path) -> dict:
-    """Fill the encoder from "imagenet" (torchvision's IMAGENET1K_V1), "scratch" (left as it is), or a file of weights.
+FIT = 0.95  # of the encoder's tensors must be in a foreign file
 
-    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError if a weight is missing or misshapen.
+
+def check_start(arch: str, size: int, init: str | Path) -> None:
+    """Check, before anything else is done, that there is such an encoder for inputs of `size` px, and that the weights
+    that it is published with are here, or come, where `init` is "imagenet". Raises HandtoolError, WrongCommand."""
+    find_stages(arch, size)
+    if str(init) == "imagenet":
+        fetch_published(arch)
+
+
+def init_encoder(encoder: AnyEncoder, init: str | Path) -> dict:
+    """Fill the encoder from "imagenet" (torchvision's IMAGENET1K_V1, or the weights that timm publishes for it),
+    "scratch" (left as it is), or a file of weights.
+
+    Returns {"init", "loaded", "missing", "unexpected"}. Raises HandtoolError if weights are missing or misshapen.
     """
     if str(init) == "scratch":
         return {"init": "scratch", "loaded": 0, "missing": [], "unexpected": []}
-    path = fetch_imagenet(encoder.arch) if str(init) == "imagenet" else Path(init)
-    found = torchvision_names(read_any(path))
-    return {"init": str(init)} | load_encoder(encoder, found, path)
+    path = fetch_published(encoder.arch) if str(init) == "imagenet" else Path(init)
+    return {"init": str(init)} | fill_encoder(encoder, read_any(path), path)
 
 
-def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Path) -> dict:
-    """Copy tensors under torchvision's names into the encoder; all of its weights must be among them."""
-    wanted = encoder.state_dict()
+def fill_encoder(encoder: AnyEncoder, tensors: Mapping[str, Tensor], path: Path) -> dict:
+    """Copy the encoder's weights out of all tensors of a file, ours or a foreign one; the report of `load_encoder`."""
+    if is_ours(path):
+        return load_encoder(encoder, torchvision_names(tensors), path)
+    found = find_backbone(tensors, encoder.backbone)
+    if found is None:
+        return load_encoder(encoder, torchvision_names(tensors), path, FIT)
+    if found.prefix:
+        rather = f", rather than under {', '.join(map(repr, found.others))}" if found.others else ""
+        log.info("%s: the encoder's weights are those under %r%s", path, found.prefix, rather)
+    report = load_encoder(encoder, found.tensors, path, FIT)
+    left = [name for name in tensors if not name.startswith(found.prefix)]
+    return report | {"unexpected": sorted(report["unexpected"] + left)}
+
+
+def load_encoder(encoder: AnyEncoder, found: Mapping[str, Tensor], origin: str | Path, share: float = 1.0) -> dict:
+    """Copy tensors under the encoder's own names into it. `share`: of its tensors must be among them; those that are
+    not are told."""
+    wanted = encoder.backbone.state_dict()
     # files of torch before 0.4.1 have none
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}
     missing = sorted(name for name in wanted if name not in found)
@@ -53,12 +81,18 @@ def load_encoder(encoder: Encoder, found: Mapping[str, Tensor], origin: str | Pa
     beyond = [name for name in unexpected if name.partition(".")[0] in parts]
     if arch not in (None, encoder.arch) and (lacking or misfits or beyond):
         raise HandtoolError(f"{origin} holds a {arch}, and the encoder is a {encoder.arch}", hint=f"--arch {arch}")
-    if lacking:
+    if len(lacking) > (1 - share) * len(wanted):
         some = f"{len(lacking)} of the {len(wanted)} weights of {encoder.arch}"
-        raise HandtoolError(f"{origin} lacks {some}: {first_names(lacking)}")
+        looks, hint = describe_network(found) or (None, None)
+        like = f"; it looks like {looks}" if looks and hint != f"--arch {encoder.arch}" else ""
+        raise HandtoolError(f"{origin} lacks {some}: {first_names(lacking)}{like}", hint=hint and f"--arch {hint}")
+    if lacking:
+        log.warning("%s lacks %d weights, which stay as they are initialised: %s", origin, *told_of(lacking))
     if misfits:
         some = f"{len(misfits)} weights are of another shape than {encoder.arch}'s"
-        raise HandtoolError(f"{origin}: {some}: {first_names(misfits)}")
+        looks, hint = describe_network(found) or (None, None)
+        like = f"; it looks like {looks}" if looks else ""
+        raise HandtoolError(f"{origin}: {some}: {first_names(misfits)}{like}", hint=hint and f"--arch {hint}")
     for name in wanted.keys() & found.keys():
         wanted[name].copy_(found[name].reshape(wanted[name].shape))
     if unknown := [name for name in unexpected if not name.startswith(HEADS)]:
@@ -115,7 +149,7 @@ def write_state(sink: store.Sink, parts: Mapping[str, nn.Module], attrs: Mapping
 
 def write_encoder(
     sink: store.Sink,
-    encoder: Encoder,
+    encoder: AnyEncoder,
     projection_head: nn.Module | None,
     contract: Mapping,
     config: Mapping,
@@ -127,16 +161,16 @@ def write_encoder(
     settings of the run.
     """
     attrs = {"kind": "encoder", "architecture": encoder.arch, "config": json.dumps(dict(config))} | dict(contract)
-    parts = {"encoder": encoder, "projection_head": projection_head, "head": head}
+    parts = {"encoder": encoder.backbone, "projection_head": projection_head, "head": head}
     write_state(sink, {name: part for name, part in parts.items() if part is not None}, attrs)
 
 
-def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]:
+def read_encoder(file: store.File) -> tuple[AnyEncoder, nn.Sequential | None, dict]:
     """The encoder of an encoder.h5 or pose.h5, the projection head if it has one, and the attributes of /weights."""
     tensors, attrs = read_state(file)
     if "architecture" not in attrs:
         raise HandtoolError(f"{file.path} holds no encoder: it corrects {attrs.get('estimator', 'something')}")
-    encoder = make_encoder(attrs["architecture"])
+    encoder = make_encoder(attrs["architecture"], int(attrs["size"]))
     load_encoder(encoder, torchvision_names(tensors), file.path)
     head = None
     if "projection_head.0.weight" in tensors:
@@ -147,19 +181,20 @@ def read_encoder(file: store.File) -> tuple[Encoder, nn.Sequential | None, dict]
 
 
 def export_weights(file: store.File, path: Path, suffix: str = "") -> dict:
-    """Write /weights as `.safetensors` or as a torch state dict (`.pth`, `.pt`); the encoder under torchvision's names.
-    suffix: of the name that the file will get, where `path` is a temporary one.
+    """Write /weights as `.safetensors` or as a torch state dict (`.pth`, `.pt`); the encoder under torchvision's or
+    timm's names. suffix: of the name that the file will get, where `path` is a temporary one.
 
-    Load it with `torchvision.models.resnet50().load_state_dict(weights, strict=False)`: there is no classifier, and the
-    heads keep their own names. Returns {"format", "architecture", "tensors", "bytes"}. The bytes are made in memory:
-    both libraries answer a full disk or a signal with errors of their own, and safetensors with files of its own.
+    Load it with `torchvision.models.resnet50().load_state_dict(weights, strict=False)`, or into
+    `timm.create_model(NAME, num_classes=0, img_size=SIZE)`: there is no classifier, and the heads keep their own names.
+    Returns {"format", "architecture", "tensors", "bytes"}. The bytes are made in memory: both libraries answer a full
+    disk or a signal with errors of their own, and safetensors with files of its own.
     """
     tensors, attrs = read_state(file)
     if "architecture" not in attrs:
         raise HandtoolError(f"{file.path} holds no encoder: it corrects {attrs.get('estimator', 'something')}")
-    encoder = make_encoder(attrs["architecture"])
+    encoder = make_encoder(attrs["architecture"], int(attrs["size"]))
     bare = torchvision_names(tensors)
-    shapes = {name: value.shape for name, value in encoder.state_dict().items()}
+    shapes = {name: value.shape for name, value in encoder.backbone.state_dict().items()}
     bare = {name: value.reshape(shapes.get(name, value.shape)) for name, value in bare.items()}
     suffix = suffix or path.suffix
     if suffix == ".safetensors":
@@ -188,36 +223,8 @@ def sort_metadata(data: bytes) -> bytes:
     return data[:8] + text.ljust(end - 8) + data[end:]
 
 
-def fetch_imagenet(arch: str) -> Path:
-    """torchvision's IMAGENET1K_V1 weights (both papers start from them): from the cache, else downloaded into it.
-
-    The cache is HANDTOOL_CACHE if that is set, else torch hub's.
-    """
-    from urllib.request import Request, urlopen
-
-    from torchvision.models import get_model_weights
-
-    url = get_model_weights(arch)["IMAGENET1K_V1"].url
-    name = url.rsplit("/", 1)[-1]
-    hub = Path(torch.hub.get_dir()) / "checkpoints"
-    own = os.environ.get("HANDTOOL_CACHE")
-    folder = Path(own) if own else hub
-    for cached in (folder / name, hub / name):
-        if cached.is_file():
-            return cached
-    try:
-        # torch's own download waits for minutes if no server answers
-        urlopen(Request(url, method="HEAD"), timeout=15).close()
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = name.rsplit("-", 1)[-1].split(".")[0]
-        torch.hub.download_url_to_file(url, str(folder / name), hash_prefix=digest, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise HandtoolError(
-            f"--init imagenet needs {name}, which is not at {folder}, and {url} could not be fetched: "
-            f"{first_line(getattr(error, 'reason', error))}",
-            hint=f"--init scratch, or --init FILE, or put that file into {folder}",
-        ) from None
-    return folder / name
+def told_of(names: list[str]) -> tuple[int, str]:
+    return len(names), first_names(names)
 
 
 def first_names(names: list[str], most: int = 3) -> str:

@@ -1,23 +1,32 @@
-"""The encoder: a torchvision ResNet without its classifier, and the projection head for pre-training.
+"""The encoder: a torchvision ResNet without its classifier, or a backbone of timm (timm_encoder.py); and the projection
+head for pre-training.
 
 Shapes: B images, D features, P = 128 outputs of the projection head.
 """
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from handtool.config import ARCHS
-from handtool.errors import HandtoolError
+from handtool.errors import WrongCommand
+from handtool.nn.models.timm_encoder import PREFIX, TimmEncoder
 
 
 class Encoder(nn.Module):
     """ResNet (He et al. 2016, arXiv:1512.03385) to global average pooled features.
 
     The parts have torchvision's names (`conv1`, `bn1`, `layer1.0.conv1`, ...), so that state dicts can be exchanged.
-    `num_features` is D: 512 for resnet18 and 34, else 2048. `stages` names the parts that have weights, from the output
-    to the input: --layer-decay slows each stage more.
+    `num_features` is D of the map: 512 for resnet18 and 34, else 2048; `num_pooled` of the pooled features; `stride`
+    the px of the input per cell of the map. `stages` names the parts that have weights, from the output to the input:
+    --layer-decay slows each stage more.
     """
 
     stages: tuple[tuple[str, ...], ...] = (("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))
+    stride: float = 32
+    kept = True  # activations, for the gradients
 
     conv1: nn.Module
     bn1: nn.Module
@@ -38,24 +47,97 @@ class Encoder(nn.Module):
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
             setattr(self, name, getattr(resnet, name))
 
+    @property
+    def num_pooled(self) -> int:
+        return self.num_features
+
+    @property
+    def backbone(self) -> nn.Module:
+        """What has the weights, under torchvision's names."""
+        return self
+
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised RGB -> the last feature map (B, D, ceil(H / 32), ceil(W / 32))."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x) if self.kept or not self.training else checkpoint(layer, x, use_reentrant=False)
+        return x
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised RGB -> (B, D)."""
         return self.features(images).mean(dim=(2, 3))
 
+    def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalised RGB -> what `features` and what `forward` give, in one pass."""
+        seen = self.features(images)
+        return seen, seen.mean(dim=(2, 3))
 
+    def keep_activations(self, keep: bool) -> None:
+        """keep: False computes the activations of the layers again for their gradients, which saves memory."""
+        self.kept = keep
+
+
+AnyEncoder = Encoder | TimmEncoder
 ENCODERS = dict.fromkeys(ARCHS, Encoder)  # a family other than ResNet gets its own class
 
 
-def make_encoder(arch: str) -> Encoder:
-    """A newly initialised encoder (as torchvision initialises it, with torch's global generator)."""
+def make_encoder(arch: str, size: int = 224) -> AnyEncoder:
+    """A newly initialised encoder for inputs of `size` px (as torchvision or timm initialises it, with torch's global
+    generator)."""
+    if arch.startswith(PREFIX):
+        return TimmEncoder(arch, size)
     if arch not in ENCODERS:
-        raise HandtoolError(f"no architecture {arch!r}: there are {', '.join(ENCODERS)}")
+        raise WrongCommand(
+            f"no architecture {arch!r}: there are {', '.join(ENCODERS)}, and {PREFIX}NAME", hint=f"--arch {ARCHS[2]}"
+        )
     return ENCODERS[arch](arch)
+
+
+def find_stages(arch: str, size: int) -> tuple[tuple[str, ...], ...]:
+    """`stages` of the encoder, without computing its weights."""
+    if arch in ENCODERS:
+        return ENCODERS[arch].stages
+    with torch.device("meta"):
+        return make_encoder(arch, size).stages
+
+
+def count_batches_once(network: nn.Module) -> None:
+    """Lets batch norms that compute their activations again for the gradients (`keep_activations`) leave their running
+    statistics alone the second time."""
+
+    def hold(norm: Any, _: object) -> None:
+        norm.held = norm.momentum if is_in_backward() else None
+        norm.momentum = norm.momentum if norm.held is None else 0.0
+
+    def release(norm: Any, *_: object) -> None:
+        if norm.held is not None:
+            norm.momentum = norm.held
+            norm.num_batches_tracked -= 1
+
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(hold)
+            # also where the second pass ends early, by an exception, since nothing more is needed
+            module.register_forward_hook(release, always_call=True)
+
+
+def is_in_backward() -> bool:
+    """Whether autograd is computing gradients in this thread."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def freeze_idle(encoder: AnyEncoder, spatial: bool, pooled: bool) -> None:
+    """Freeze the weights without influence on the outputs that are used, the map or the pooled features: of the norm
+    behind the pooling, say. Processes that average gradients would wait for theirs."""
+    if not isinstance(encoder, TimmEncoder):
+        return
+    with torch.device("meta"):
+        shadow = TimmEncoder(encoder.arch, encoder.size)
+    with torch.enable_grad():
+        found = shadow.both(torch.zeros(2, 3, encoder.size, encoder.size, device="meta"))
+        sum(part.sum() for part, used in zip(found, (spatial, pooled), strict=True) if used).backward()  # type: ignore
+    for own, other in zip(encoder.parameters(), shadow.parameters(), strict=True):
+        own.requires_grad_(other.grad is not None)
 
 
 def make_projection_head(num_features: int, hidden: int = 512, out: int = 128) -> nn.Sequential:

@@ -2,10 +2,10 @@
 wrist.
 
 The fine-tuning network of SiMHand (Lin et al. 2025, arXiv:2502.15251), which is the detection network of Zhou et al.
-2020 (arXiv:2003.09572): three transposed convolutions enlarge the encoder's map to a quarter of the input's side; then
-come heat maps, bone directions and joint locations, each computed with those before it as input. Locations and
-directions are trained only where the joint is; directions are an auxiliary loss and not used by `solve`. Locations are
-in lengths of wrist - middle MCP, the joints of `solve` in lengths of the reference bone.
+2020 (arXiv:2003.09572): transposed convolutions (three for a ResNet) enlarge the encoder's map to about a quarter of
+the input's side; then come heat maps, bone directions and joint locations, each computed with those before it as input.
+Locations and directions are trained only where the joint is; directions are an auxiliary loss and not used by `solve`.
+Locations are in lengths of wrist - middle MCP, the joints of `solve` in lengths of the reference bone.
 
 The centre of cell i, s px wide, is at (i + .5) s - .5. Shapes: B hands, K = 21 joints in standard order, H x W cells.
 """
@@ -25,8 +25,7 @@ from handtool.nn.views.augmentation import LabelledHands
 from handtool.nn.views.geometry import place_root, rays, weigh, zero_unknown
 
 WIDTH = 256
-STRIDE = 32  # px of the input per cell of the encoder's last map; CELL after three doublings
-CELL = 4
+CELL = 4  # px of the input, about: as near as doublings of the encoder's map come
 SIGMA = 1.0  # cells
 LOSS_WEIGHTS = (100.0, 1.0, 10.0)  # heat : direction : location, published
 INITIAL_HEAT = 0.1  # output of a new head in every cell; from 0.5 training would first have to lower it
@@ -52,26 +51,29 @@ class HeatmapTargets:
 
 
 class HeatmapHead(nn.Module):
-    """(B, D, S / 32, S / 32) features -> heat (B, K, H, W) in 0..1, directions and locations (B, K, 3, H, W); H = W = S
-    / 4."""
+    """(B, D, h, h) features -> heat (B, K, H, W) in 0..1, directions and locations (B, K, 3, H, W); H = W = h times a
+    power of two, about S / 4."""
 
     spatial = True  # its input is the encoder's map, not its mean
     part_names = ("heat", "direction", "location")
     loss_weights = LOSS_WEIGHTS
     estimated_weights = (10.0, 2.2, 22.0)  # of the parts of the loss where an estimator is the teacher
 
-    def __init__(self, num_features: int, input_size: int) -> None:
+    def __init__(self, num_features: int, input_size: int, stride: float = 32) -> None:
+        """stride: px of the input per cell of the features."""
         super().__init__()
-        if input_size % STRIDE:
+        if input_size % stride:
             raise HandtoolError(
-                f"the heat-map head needs an input of a multiple of {STRIDE} px, not {input_size}",
-                hint=f"--input-size {max(1, round(input_size / STRIDE)) * STRIDE}, or --head regression",
+                f"the heat-map head needs an input of a multiple of {stride:g} px, not {input_size}",
+                hint=f"--input-size {max(1, round(input_size / stride)) * stride:g}, or --head regression",
             )
+        doublings = max(1, round(math.log2(stride / CELL)))
+        self.cell = stride / 2**doublings  # px of the input
         self.per_batch = False  # True: the published norms of directions and locations, instead of one for each hand
         self.upsample = nn.Sequential(
             *(
                 layer
-                for d in (num_features, WIDTH, WIDTH)
+                for d in [num_features] + [WIDTH] * (doublings - 1)
                 for layer in (
                     nn.ConvTranspose2d(d, WIDTH, 4, 2, 1, bias=False),
                     nn.BatchNorm2d(WIDTH),
@@ -103,7 +105,7 @@ class HeatmapHead(nn.Module):
         start, end = REFERENCE_BONE
         bone = (joints[:, end] - joints[:, start]).norm(dim=1).clamp(min=LEAST_BONE)
         joints = joints / bone[:, None, None]
-        uv = CELL * (cells.double() + 0.5) - 0.5
+        uv = self.cell * (cells.double() + 0.5) - 0.5
         return joints + place_root(joints, rays(uv, camera), DEPTH_RANGE)[:, None], uv
 
     def targets(self, hands: LabelledHands) -> HeatmapTargets:
@@ -114,7 +116,7 @@ class HeatmapHead(nn.Module):
         return [] if depth else [self.direction, self.location]
 
     def losses(self, outputs: tuple[Tensor, Tensor, Tensor], targets: HeatmapTargets) -> tuple[Tensor, Tensor, Tensor]:
-        return losses_of_maps(*outputs, targets, self.per_batch)
+        return losses_of_maps(*outputs, targets, self.per_batch, self.cell)
 
 
 def branch(channels: int, out: int) -> nn.Sequential:
@@ -193,10 +195,10 @@ def make_targets(hands: LabelledHands) -> HeatmapTargets:
     )
 
 
-def gaussians(uv: Tensor, wide: int, high: int) -> Tensor:
+def gaussians(uv: Tensor, wide: int, high: int, cell: float = CELL) -> Tensor:
     """uv (B, K, 2) px of the input -> (B, K, H, W), Gaussians of height 1 at uv and standard deviation SIGMA; about
-    0 for a joint far outside the picture."""
-    cells = (uv + 0.5) / CELL - 0.5
+    0 for a joint far outside the picture. cell: px of the input."""
+    cells = (uv + 0.5) / cell - 0.5
     squares = [
         (torch.arange(size, device=uv.device) - cells[..., axis, None]) ** 2 for axis, size in ((0, wide), (1, high))
     ]
@@ -204,7 +206,12 @@ def gaussians(uv: Tensor, wide: int, high: int) -> Tensor:
 
 
 def losses_of_maps(
-    heat: Tensor, direction: Tensor, location: Tensor, targets: HeatmapTargets, per_batch: bool = False
+    heat: Tensor,
+    direction: Tensor,
+    location: Tensor,
+    targets: HeatmapTargets,
+    per_batch: bool = False,
+    cell: float = CELL,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Three scalars over the batch of all processes.
 
@@ -212,7 +219,7 @@ def losses_of_maps(
     heat map and by the joint's weight, its Frobenius norm for each hand, and the mean over hands. `per_batch`: one norm
     over the whole batch, divided by its size, as published: it shrinks as the batch grows.
     """
-    true_heat = gaussians(targets.uv, heat.shape[3], heat.shape[2])
+    true_heat = gaussians(targets.uv, heat.shape[3], heat.shape[2], cell)
     squares = functional.mse_loss(heat, true_heat.to(heat), reduction="none").mean(dim=(2, 3)) * targets.uv_valid
     parts = [0.5 * mean_of_all(squares.sum(0), targets.uv_valid.sum(0)).sum()]
     for maps, truth, valid in (

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from handtool.nn.models.encoder import Encoder
+from handtool.nn.models.encoder import AnyEncoder, freeze_idle
 from handtool.nn.models.heatmap_head import HeatmapHead
 from handtool.nn.models.regression_head import RegressionHead
 from handtool.nn.views.views import IMAGENET_MEAN, IMAGENET_STD
@@ -38,10 +38,11 @@ class PoseModel(nn.Module):
     """(B, 3, size, size) normalised canonical right hands -> the outputs of the head, which `solve` turns into
     joints and keypoints."""
 
-    def __init__(self, encoder: Encoder, contract: Contract) -> None:
+    def __init__(self, encoder: AnyEncoder, contract: Contract) -> None:
         super().__init__()
         self.encoder, self.contract = encoder, contract
-        self.head: Any = HEADS[contract.head](encoder.num_features, contract.size)
+        self.head: Any = make_head(contract.head, encoder, contract.size)
+        freeze_idle(encoder, self.head.spatial, not self.head.spatial)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.head(self.encoder.features(images) if self.head.spatial else self.encoder(images))
@@ -65,6 +66,13 @@ class PoseLosses(nn.Module):
         with torch.autocast(inputs.device.type, half, enabled=half is not None):
             outputs = self.model(inputs)
         return torch.stack(self.model.head.losses(outputs, targets))
+
+
+def make_head(kind: str, encoder: AnyEncoder, size: int) -> Any:
+    """A new head of that kind for inputs of `size` px."""
+    if kind == "heatmap":
+        return HeatmapHead(encoder.num_features, size, encoder.stride)
+    return RegressionHead(encoder.num_pooled, size)
 
 
 def assumed_camera(side: int, focal: float) -> torch.Tensor:

@@ -34,7 +34,8 @@ class PoseObjective(Objective):
         super().__init__(model, PoseLosses(model))
         self.half, self.freeze = half, freeze
         self.figures = self.shown = model.head.part_names
-        model.encoder.requires_grad_(not freeze)
+        if freeze:
+            model.encoder.requires_grad_(False)
 
     def __call__(self, network: nn.Module, batch: LabelledBatch, crops: Tensor) -> Figures:
         self.model.train()
@@ -70,7 +71,7 @@ def layer_shares(stages: Sequence[tuple[str, ...]], decay: float) -> dict[str, f
     """Layer-wise learning rates: the head has the full rate, each stage of the encoder `decay` times the rate of the
     one above it.
 
-    stages: names of parts, from the output to the input (`Encoder.stages`). Keys of the result: prefixes of the names
-    of their parameters.
+    stages: names of parts, from the output to the input (`Encoder.stages`). Keys of the result: names of their
+    parameters, or of the modules that have them.
     """
-    return {f"encoder.{part}.": decay**depth for depth, parts in enumerate(stages, 1) for part in parts}
+    return {f"encoder.{part}": decay**depth for depth, parts in enumerate(stages, 1) for part in parts}

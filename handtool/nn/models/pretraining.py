@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from handtool.config import METHODS, PretrainConfig
-from handtool.nn.models.encoder import make_encoder, make_projection_head
+from handtool.nn.models.encoder import freeze_idle, make_encoder, make_projection_head
 from handtool.nn.models.objective import Figures, Objective
 from handtool.nn.models.objectives import estimated_pose, similarity
 from handtool.nn.models.objectives.estimated_pose import EstimatedHands, EstimatedPose
 from handtool.nn.models.objectives.hard_contrast import BatchLoss
 from handtool.nn.models.objectives.soft_contrast import SoftLoss
-from handtool.nn.models.pose_model import HEADS
+from handtool.nn.models.pose_model import make_head
 from handtool.nn.models.pose_objective import probe_head
 from handtool.nn.views.device import send
 from handtool.nn.views.equivariance import undo_views
@@ -37,17 +37,20 @@ class PretrainModel(nn.Module):
     def __init__(self, arch: str, contrast: bool, head: str | None, input_size: int, depth: bool) -> None:
         """`head`: the kind of the pose head, None for none. `depth`: whether the estimator teaches it depth, too."""
         super().__init__()
-        self.encoder = make_encoder(arch)
-        self.projection_head = make_projection_head(self.encoder.num_features) if contrast else None
-        self.head = HEADS[head](self.encoder.num_features, input_size) if head else None
+        self.encoder = make_encoder(arch, input_size)
+        self.projection_head = make_projection_head(self.encoder.num_pooled) if contrast else None
+        self.head = make_head(head, self.encoder, input_size) if head else None
+        spatial = self.head is not None and self.head.spatial
+        freeze_idle(self.encoder, spatial, contrast or not spatial)
         for part in self.head.parts_untaught(depth) if self.head else ():
             part.requires_grad_(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """(B, 3, H, W) normalised images -> raw projections (B, D), and what the pose head gives."""
-        spatial = self.head is not None and self.head.spatial
-        seen = self.encoder.features(images) if spatial else self.encoder(images)
-        pooled = seen.mean(dim=(2, 3)) if spatial else seen
+        if self.head is not None and self.head.spatial:
+            seen, pooled = self.encoder.both(images)
+        else:
+            seen = pooled = self.encoder(images)
         projections = self.projection_head(pooled) if self.projection_head is not None else None
         return projections, self.head(seen) if self.head is not None else ()
 
@@ -127,7 +130,7 @@ class PretrainObjective(Objective):
         """The contrast of two views, all on this process."""
         if self.contrast is None or self.model.projection_head is None:
             return None
-        width = self.model.projection_head(torch.zeros(2, self.model.encoder.num_features)).shape[1]
+        width = self.model.projection_head(torch.zeros(2, self.model.encoder.num_pooled)).shape[1]
         return self.contrast.probe_memory(pairs, width)
 
     def warning(self, figures: Mapping[str, float]) -> str | None:

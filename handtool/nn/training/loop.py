@@ -22,6 +22,7 @@ from handtool.nn.files.loader import count_workers, read_crops
 from handtool.nn.files.transfer import move_ahead
 from handtool.nn.models import collectives
 from handtool.nn.models.batch_norm import share_batch_norm
+from handtool.nn.models.encoder import count_batches_once
 from handtool.nn.models.objective import Objective
 from handtool.nn.training import distributed
 from handtool.nn.training.checkpoint import pack, unpack
@@ -78,6 +79,8 @@ def train(
         started = state["started"] if state else load_start_weights(init_weights, model, place)
         if place.processes > 1:
             share_batch_norm(objective.network, place.device)
+        if config.checkpoint_activations:
+            count_batches_once(objective.network)
         objective.network.to(device).to(memory_format=torch.channels_last).train()
         optimiser = make_optimiser(model, config, plan.peak_rate, shares)
         # fp16 gradients underflow unless they are scaled

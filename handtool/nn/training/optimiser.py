@@ -21,7 +21,7 @@ def make_optimiser(
     """The optimiser that config.optimizer names, with weight decay on matrices and kernels only, not on biases and
     norms (one axis).
 
-    `shares`: prefix of parameter names -> fraction of the rate; all others have the full rate. AdamW's decay is not
+    `shares`: name of a parameter or module -> fraction of the rate; all others have the full rate. AdamW's decay is not
     part of the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101).
     """
     own = "decay" if config.optimizer == "lars-adam" else "weight_decay"
@@ -29,7 +29,7 @@ def make_optimiser(
     for parameters, decay in zip(split_parameters(model), (config.weight_decay, 0.0)):
         by_share: dict[float, list[nn.Parameter]] = {}
         for name, parameter in parameters.items():
-            share = next((share for start, share in (shares or {}).items() if name.startswith(start)), 1.0)
+            share = next((share for part, share in (shares or {}).items() if f"{name}.".startswith(f"{part}.")), 1.0)
             by_share.setdefault(share, []).append(parameter)
         groups += [{"params": by_share[share], own: decay, "share": share} for share in sorted(by_share, reverse=True)]
     match config.optimizer:
