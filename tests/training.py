@@ -11,8 +11,9 @@ from torch import nn
 
 from handtool import store
 from handtool.config import FinetuneConfig, PretrainConfig
-from handtool.nn.models.encoder import Encoder, make_encoder
+from handtool.nn.models.encoder import make_encoder
 from handtool.nn.models.pose_model import Contract, PoseModel
+from handtool.nn.models.resnet_encoder import Encoder
 from handtool.progress import silent
 from handtool.stages.finetune import finetune
 from handtool.stages.pretrain import pretrain

@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_pretrain.py --gpus 0 --pairs 32 --steps 6
     python tests/benchmarks/bench_pretrain.py --gpus 1 --pairs 1024 --steps 30
 
-Bare is forward and backward of torchvision's network on both views of as many pairs, in the same precision, in the
+Bare is forward and backward of torchvision's (or timm's) network on both views of as many pairs, in the same precision, in the
 faster of both memory layouts. The loader alone stands beside OpenCV decoding the same JPEGs from memory in as many
 threads; views beside what the published pipelines do for each (the whole frame decoded, turned, cut, resized and
 coloured by OpenCV). The parts take turns and the best of `--rounds` counts, so that a busy machine hurts both alike.
@@ -81,7 +81,8 @@ def main() -> None:
 
 def compare_training(
     source: Path, folder: Path, given: argparse.Namespace, device: str, compiled: bool = False
-) -> None:
+) -> tuple[float, float]:
+    """Prints the rounds and their ratio. Returns the best of both, pairs/s."""
     whole, bare, used = [], [], []
     for turn in range(given.rounds):
         with watch_gpu(used):
@@ -101,6 +102,7 @@ def compare_training(
             f"GPU used {np.mean(used):.0f} % of the time, median {np.median(used):.0f} %, "
             f"{torch.cuda.get_device_name()}"
         )
+    return max(whole), max(bare)
 
 
 def compare_methods(source: Path, folder: Path, given: argparse.Namespace) -> None:
@@ -205,7 +207,7 @@ def run_stage(source: Path, out: Path, given: argparse.Namespace, **settings: ob
 
 
 def time_bare(given: argparse.Namespace, device: str, layout: torch.memory_format, compiled: bool) -> float:
-    network = getattr(torchvision.models, given.arch)().to(device, memory_format=layout).train()
+    network = make_bare(given.arch, given.input_size).to(device, memory_format=layout).train()
     run = torch.compile(network) if compiled else network
     images = torch.randn(2 * given.pairs, 3, given.input_size, given.input_size, device=device).contiguous(
         memory_format=layout
@@ -220,6 +222,16 @@ def time_bare(given: argparse.Namespace, device: str, layout: torch.memory_forma
         out.float().square().mean().backward()
     wait(device)
     return given.pairs * given.steps / (time.perf_counter() - begun)
+
+
+def make_bare(arch: str, size: int) -> torch.nn.Module:
+    if not arch.startswith("timm:"):
+        return getattr(torchvision.models, arch)()
+    import timm
+
+    name = arch.removeprefix("timm:")
+    fixed = {"img_size": size} if timm.models.get_pretrained_cfg(name).fixed_input_size else {}
+    return timm.create_model(name, num_classes=0, **fixed)
 
 
 def wait(device: str) -> None:

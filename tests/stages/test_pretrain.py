@@ -29,8 +29,8 @@ from handtool.errors import HandtoolError, Terminated, WrongCommand
 from handtool.nn.files import loader
 from handtool.nn.files.weights import read_encoder
 from handtool.nn.models import heatmap_head, pretraining
-from handtool.nn.models.encoder import Encoder
 from handtool.nn.models.objectives import hard_contrast, similarity
+from handtool.nn.models.resnet_encoder import Encoder
 from handtool.nn.training import curve, loop
 from handtool.stages.pretrain import dry_run
 from handtool.store import CURVE, KEYPOINTS, PAIRS
