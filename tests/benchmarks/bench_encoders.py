@@ -40,13 +40,7 @@ def main() -> None:
 
 
 def measure(arch: str, size: int, given: argparse.Namespace) -> tuple[str, ...]:
-    numbers = {
-        "gpus": given.gpus,
-        "pairs": given.pairs,
-        "steps": given.steps,
-        "rounds": given.rounds,
-        "input-size": size,
-    }
+    numbers = vars(given) | {"input-size": size}
     options = [part for name, number in numbers.items() for part in (f"--{name}", str(number))]
     script = Path(__file__).with_name("bench_pretrain.py")
     command = [sys.executable, str(script), "--arch", arch, "--only", "training", "--hands", "64", *options]

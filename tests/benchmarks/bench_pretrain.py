@@ -3,10 +3,11 @@
     python tests/benchmarks/bench_pretrain.py --gpus 0 --pairs 32 --steps 6
     python tests/benchmarks/bench_pretrain.py --gpus 1 --pairs 1024 --steps 30
 
-Bare is forward and backward of torchvision's (or timm's) network on both views of as many pairs, in the same precision, in the
-faster of both memory layouts. The loader alone stands beside OpenCV decoding the same JPEGs from memory in as many
-threads; views beside what the published pipelines do for each (the whole frame decoded, turned, cut, resized and
-coloured by OpenCV). The parts take turns and the best of `--rounds` counts, so that a busy machine hurts both alike.
+Bare is forward and backward of torchvision's (or timm's) network on both views of as many pairs, in the same
+precision, in the faster of both memory layouts. The loader alone stands beside OpenCV decoding the same JPEGs from
+memory in as many threads; views beside what the published pipelines do for each (the whole frame decoded, turned,
+cut, resized and coloured by OpenCV). The parts take turns and the best of `--rounds` counts, so that a busy machine
+hurts both alike.
 `--only data` leaves out the training, `--only training` the rest.
 
     python tests/benchmarks/bench_pretrain.py --only methods --arch resnet18 --input-size 64 --pairs 64
