@@ -38,6 +38,7 @@ PRETRAIN = [
         "negatives": "local",
         "init": "weights.pth",
         "arch": "resnet18",
+        "checkpoint_activations": True,
     },
     {"method": "handtool", "contrast": "soft", "soft_sigma": 0.5, "pretrain_head": "heatmap"},
     {"method": "keypoints", "keypoint_weight": 5.0, "depth_weight": 1.0, "precision": "bf16"},
@@ -46,7 +47,8 @@ FINETUNE = [
     {"head": "heatmap", "freeze": True, "precision": "bf16", "accumulate": 2, "val_share": 0.3, "patience": 1}
     | {"rotation_deg": 20.0, "shift": 0.2, "zoom": 0.2, "colour": 0.0, "blur_px": 1.0, "mirror": 0.5},
     {"head": "regression", "precision": "fp16", "optimizer": "lars-adam", "layer_decay": 0.7, "label_fraction": 0.8}
-    | {"label_choice": "head", "learning_rate": 1e-4, "warmup": 0.5, "checkpoint_every": 1},
+    | {"label_choice": "head", "learning_rate": 1e-4, "warmup": 0.5, "checkpoint_every": 1}
+    | {"checkpoint_activations": True},
     {"head": "heatmap", "loss": "published", "normalization": "published", "compile": True, "weight_decay": 0.1}
     | {"val_share": 0.2, "val_by": "row", "tensorboard": "board"},
     {"head": "regression", "freeze": True, "precision": "bf16", "init": "weights.pth", "arch": "resnet18", "seed": 6}

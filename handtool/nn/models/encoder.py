@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from handtool.config import ARCHS
 from handtool.errors import WrongCommand
@@ -67,10 +68,9 @@ def freeze_idle(encoder: AnyEncoder, spatial: bool, pooled: bool) -> None:
     behind the pooling, say. Processes that average gradients would wait for theirs."""
     if not isinstance(encoder, TimmEncoder):
         return
-    with torch.device("meta"):
+    with unset_fake_temporarily(), torch.device("meta"), torch.enable_grad():
         shadow = TimmEncoder(encoder.arch, encoder.size)
-    with torch.enable_grad():
-        found = shadow.both(torch.zeros(2, 3, encoder.size, encoder.size, device="meta"))
+        found = shadow.both(torch.zeros(2, 3, encoder.size, encoder.size))
         sum(part.sum() for part, used in zip(found, (spatial, pooled), strict=True) if used).backward()  # type: ignore
     for own, other in zip(encoder.parameters(), shadow.parameters(), strict=True):
         own.requires_grad_(other.grad is not None)

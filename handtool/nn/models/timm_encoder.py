@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._guards import active_fake_mode
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from handtool.errors import HandtoolError, WrongCommand, first_line
 from handtool.nn.views.views import IMAGENET_MEAN, IMAGENET_STD
@@ -33,11 +35,11 @@ class TimmEncoder(nn.Module):
         super().__init__()
         self.arch, self.size = arch, size
         self.net = make_backbone(arch.removeprefix(PREFIX), size)
+        spatial, pooled = self.try_out()
         config = self.net.pretrained_cfg
         self.register_buffer("mean", channels(config["mean"]) - channels(IMAGENET_MEAN), persistent=False)
         self.register_buffer("std", channels(config["std"]), persistent=False)
         self.as_it_comes = tuple(config["mean"]) == IMAGENET_MEAN and tuple(config["std"]) == IMAGENET_STD
-        spatial, pooled = self.try_out()
         self.num_features, self.num_pooled, self.stride = spatial[1], pooled[1], size / spatial[2]
         self.stages = find_blocks(self.net)
 
@@ -77,11 +79,11 @@ class TimmEncoder(nn.Module):
 
     def try_out(self) -> tuple[torch.Size, torch.Size]:
         """The shapes of map and pooled features of two pictures, without computing them."""
-        images = torch.zeros(2, 3, self.size, self.size, device="meta")
         try:
-            with torch.device("meta"):
+            with unset_fake_temporarily(), torch.device("meta"):
                 shadow = make_backbone(self.arch.removeprefix(PREFIX), self.size)
-            spatial, pooled = self.as_map(seen := shadow.forward_features(images)), shadow.forward_head(seen, True)
+                seen = shadow.forward_features(torch.zeros(2, 3, self.size, self.size))
+                spatial, pooled = self.as_map(seen), shadow.forward_head(seen, True)
         except (AssertionError, RuntimeError, ValueError) as error:
             raise wrong_size(self.arch, self.size, error) from None
         except (AttributeError, TypeError):  # several maps, or none
@@ -100,6 +102,11 @@ class TimmEncoder(nn.Module):
 
 def make_backbone(name: str, size: int) -> Any:
     """A new backbone of timm for pictures of `size` px, without classifier and without published weights."""
+    if mode := active_fake_mode():  # timm computes with numbers while it builds, which fake tensors have none of
+        with unset_fake_temporarily(), torch.device("meta"):
+            net = make_backbone(name, size)
+        with mode:
+            return net._apply(lambda value: torch.empty(value.shape, dtype=value.dtype))
     timm = import_timm()
     try:
         config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
