@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import fault_runs as runs
@@ -75,8 +76,9 @@ def check_refusal(ended: runs.Ended) -> list[tuple[str, str]]:
 
 
 def in_turn(cases: list[Case], most: int) -> Iterator[tuple[Case, Fault]]:
-    for case in cases:
-        yield from ((case, fault) for fault in list_faults(case, most))
+    """One of each case, and again, so that a trial that is stopped has tried of all."""
+    for each in zip_longest(*([(case, fault) for fault in list_faults(case, most)] for case in cases)):
+        yield from filter(None, each)
 
 
 def main() -> int:
@@ -84,19 +86,15 @@ def main() -> int:
     began, faults = time.monotonic(), 0
     cases = prepare(folder, options.only)
     counts = {case.name: Counter(calls=case.calls) for case in cases}
-    last = None
     try:
         for number, (case, fault) in enumerate(in_turn(cases, options.count)):
-            if case is not last:
-                print(
-                    f"{case.name}, after {number} in all, {faults} faults, {time.monotonic() - began:.0f} s", flush=True
-                )
-                last = case
             found, wrong = try_write(case, fault, folder)
             counts[case.name] += found + Counter(kind for kind, _ in wrong)
             faults += len(wrong)
             for kind, told in wrong:
                 print(f"{case.name}, {NAMES[fault.mode]} at call {fault.at}: {kind}: {told}", flush=True)
+            if number % 100 == 99:
+                print(f"{number + 1} refused, {faults} faults, {time.monotonic() - began:.0f} s", flush=True)
     except KeyboardInterrupt:
         print("stopped")
     runs.print_table("refused writes", COLUMNS, counts, time.monotonic() - began)
