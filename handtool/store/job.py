@@ -90,6 +90,11 @@ class Job:
         write_bytes_whole(note, json.dumps(api).encode())
 
     def remove(self) -> None:
+        """job.json last, by which `remove_leftover` knows what a kill leaves."""
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                if path.name != "job.json":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -137,15 +142,17 @@ def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
 def remove_leftover(output: Path, record: Record) -> None:
     """The state folder of a finished output, which a kill after it got its name left behind. That of another job, or
     one in use, stays."""
-    folder = output.with_name(output.name + ".partial")
-    note = folder / "job.json"
+    job = Job(output.with_name(name_beside(output, "", ".partial")))
+    note = job.folder / "job.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if not note.exists():
+            return job.folder.rmdir()
         if json.loads(note.read_text())["fingerprint"] != record.fingerprint:
             return
-        lock = os.open(folder / "lock", os.O_RDWR)
+        lock = os.open(job.folder / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            job.remove()
         finally:
             os.close(lock)
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -66,6 +67,30 @@ def test_a_folder_without_parts_is_taken_over(tmp_path):
         job.save("one", {"x": np.ones(3)})
     with pytest.raises(HandtoolError, match="another run, made with"):
         store.open_job(tmp_path / "out.h5", record(fps=1))
+
+
+@pytest.mark.parametrize("reached", range(5))
+def test_what_a_kill_left_of_a_removal_goes_with_the_next_look(tmp_path, monkeypatch, reached):
+    """Five removals, the folder's own among them; another job's state stays."""
+
+    def count(remove, *arguments, **keywords):
+        if next(removals, None) is None:
+            raise KeyboardInterrupt
+        return remove(*arguments, **keywords)
+
+    made = store.open_job(tmp_path / "out.h5", record())
+    for name in ("one", "two"):
+        made.save(name, {"x": np.ones(3)})
+    removals = iter(range(reached))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        for name in ("unlink", "rmdir"):
+            patched.setattr(os, name, partial(count, getattr(os, name)))
+        made.remove()
+    os.close(made.lock)
+    store.remove_leftover(tmp_path / "out.h5", record(fps=2))
+    assert (tmp_path / "out.h5.partial").exists() == (reached < 4)
+    store.remove_leftover(tmp_path / "out.h5", record())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_second_process_is_kept_out(tmp_path):
