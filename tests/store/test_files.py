@@ -251,6 +251,10 @@ def loop(h5):
     h5["crops/again"] = h5["/crops"]
 
 
+def deep_nesting(h5):
+    h5.create_group("g" + "/g" * 40)
+
+
 def foreign_filter(h5):
     h5.create_dataset("crops/zipped", data=np.zeros(1000), compression="gzip")
 
@@ -318,6 +322,7 @@ def crops_of_no_size(h5):
         impossible_shape,
         variable_length,
         loop,
+        deep_nesting,
         foreign_filter,
         wrong_type,
         wrong_length,
