@@ -27,8 +27,7 @@ LEAST_PICTURES = 3
 STEP_S = 0.2  # of distances in time that count as one; of images, one place in their order
 KEY_LENGTH, KEY_STEP, NUM_KEYS = 10, 60, 4  # frequencies in a key, their width in it, and keys of one thumbnail
 REACH = 40  # largest difference of one frequency of nearly the same pictures
-WINDOW = 8  # thumbnails compared with each, of those with the same key
-EDGES = 2  # of one video's thumbnails with the same key, so many of the first and of the last are compared
+WINDOWS, WORK = (8, 32), 1_600_000  # thumbnails compared with each, of those with the same key, and in all
 MOST_COMPARED = 64  # pictures whose differences are counted
 BLOCK_ROWS = 65_536
 
@@ -236,6 +235,8 @@ def find_candidates(pictures: Pictures, kind: int) -> tuple[np.ndarray, np.ndarr
     blocks = (pictures.thumbnails[rows[at : at + BLOCK_ROWS], kind] for at in range(0, len(rows), BLOCK_ROWS))
     upright = np.concatenate([np.zeros((0, len(FREQUENCIES)), np.int16), *map(spectrum, blocks)])
     rng, found = np.random.default_rng(7), [np.zeros(0, np.int64)]
+    window = int(np.clip(WORK // max(len(rows), 1), *WINDOWS))
+    edge = window // 4  # of one video's thumbnails with the same key, so many of the first and of the last are compared
     for number in range(NUM_KEYS):
         frequencies = mirror(upright) if number % 2 else upright
         key = make_keys(frequencies[:, :KEY_LENGTH], rng.integers(0, KEY_STEP, KEY_LENGTH), rng)
@@ -243,9 +244,9 @@ def find_candidates(pictures: Pictures, kind: int) -> tuple[np.ndarray, np.ndarr
         start = np.flatnonzero(np.r_[True, (np.diff(key[order]) != 0) | (np.diff(film[order]) != 0)][: len(order)])
         length = np.diff(np.r_[start, len(order)])
         place = np.arange(len(order)) - np.repeat(start, length)
-        kept = order[(place < EDGES) | (place >= np.repeat(length, length) - EDGES)]
+        kept = order[(place < edge) | (place >= np.repeat(length, length) - edge)]
         kept = kept[np.lexsort((frequencies[kept, KEY_LENGTH], key[kept]))]
-        for step in range(1, WINDOW + 1):
+        for step in range(1, window + 1):
             one, other = kept[:-step], kept[step:]
             together = (key[one] == key[other]) & (film[one] != film[other])
             one, other = one[together], other[together]

@@ -10,6 +10,7 @@ SIDE = 8
 # of grey values 0..255, below which a thumbnail says nothing: standard deviation, and distance of half of them from
 # the median
 LEAST_CONTRAST, LEAST_UNLIKE = 4.0, 1.5
+NOISE = 0.5  # grey values: of the difference of two thumbnails, by rounding and the coder
 CONTRAST = 48.0  # standard deviation to which thumbnails are scaled
 MAX_SHIFT, MAX_GROWTH = 0.7, 0.15  # of one thumbnail to fit another: cells, and share of its size
 FREQUENCIES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (2, 1), (1, 2), (0, 3), (3, 0), (2, 2), (1, 3))
@@ -54,12 +55,16 @@ def normalize(thumbnail: np.ndarray) -> np.ndarray:
 
 def compare(thumbnail: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Root mean square difference (m,) of pairs of rows, after the best shift and growth of the one, and mirroring of
-    the other; inf where that is too much. In units of CONTRAST."""
+    the other, and less the noise of both; inf where they move too far. In units of CONTRAST."""
     difference = np.empty(len(one), np.float32)
     for start in range(0, len(one), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
-        first, second = normalize(thumbnail[one[block]]), normalize(thumbnail[other[block]])
-        difference[block] = np.minimum(fit(first, second), fit(first, second[:, :, ::-1]))
+        first, second = thumbnail[one[block]], thumbnail[other[block]]
+        contrast = np.minimum(*(each.std((1, 2), dtype=np.float32) for each in (first, second)))
+        noise = NOISE * CONTRAST / np.maximum(contrast, LEAST_CONTRAST)
+        first, second = normalize(first), normalize(second)
+        apart = np.minimum(fit(first, second), fit(first, second[:, :, ::-1]))
+        difference[block] = np.sqrt(np.maximum(np.square(apart) - np.square(noise), 0))
     return difference
 
 

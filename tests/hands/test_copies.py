@@ -195,3 +195,10 @@ def test_few_pairs_that_look_alike_are_missed_by_the_keys():
     found = set(zip(*find_candidates(pictures, CROP)))
     assert len(truth) >= 25 and len(truth & found) >= 0.9 * len(truth)
     assert len(found) < 0.05 * len(one)
+
+
+def test_the_noise_of_dull_pictures_is_not_taken_for_a_difference():
+    rng = np.random.default_rng(14)
+    dull, other = (120 + 0.3 * (make_film(rng) - 120) for _ in range(2))
+    pictures = gather(shrink(dull, rng), shrink(dull[4:16] + 0.4, rng), shrink(other, rng))
+    assert pictures.thumbnails.std((2, 3)).max() < 16 and joined(pictures) == [[0, 1]]
