@@ -230,7 +230,7 @@ def is_caught(pid: int, number: int) -> bool:
 
 @linux
 def test_a_signal_at_any_moment_is_obeyed_with_one_line_and_leaves_no_process(footage):
-    """HANDTOOL_SIGNALS=200 sends so many."""
+    """HANDTOOL_SIGNALS=200 with --timeout=0 sends so many."""
     for moment in np.random.default_rng(0).uniform(0, 1.3, int(os.environ.get("HANDTOOL_SIGNALS", 8))):
         number = signal.SIGINT if int(1000 * moment) % 2 else signal.SIGTERM
         code, said = hammer(footage, number, moment, group=int(10000 * moment) % 2 == 0)
