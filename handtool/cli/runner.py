@@ -90,6 +90,7 @@ def run_to_code(call: Callable[[], None]) -> int:
 def explain(error: BaseException) -> int | None:
     """Says in one line what has ended the command. Returns the exit code; None for a bug, which keeps its traceback."""
     if isinstance(error, (KeyboardInterrupt, Terminated)) or (arrived and isinstance(error, Exception)):
+        exec("")  # CPython else ends as if nobody had caught what was raised inside another exec (of a dataclass, say)
         is_terminated = isinstance(error, Terminated) or signal.SIGTERM in arrived
         say("terminated" if is_terminated else "interrupted")
         return errors.TERMINATED if is_terminated else errors.INTERRUPTED

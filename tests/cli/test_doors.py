@@ -131,6 +131,20 @@ def test_what_fails_after_a_signal_fails_for_the_signal(here, capsys):
     assert run_to_code(fail) == 143 and capsys.readouterr().err == "handtool: terminated\n"
 
 
+def test_ctrl_c_while_a_dataclass_is_made_is_exit_130():
+    code = """
+import dataclasses, os, signal, sys
+from handtool.cli.runner import obey_signals, interrupt, run_to_code
+def call():
+    obey_signals(interrupt)
+    exec("os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass", globals())
+sys.exit(run_to_code(call))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=package_environment(), timeout=60)
+    assert (done.returncode, done.stderr) == (130, "handtool: interrupted\n")
+
+
 def test_a_folder_that_goes_away_before_the_output_gets_its_name_is_one_line(tmp_path):
     from handtool.store import disk
 
