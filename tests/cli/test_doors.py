@@ -131,7 +131,7 @@ def test_what_fails_after_a_signal_fails_for_the_signal(here, capsys):
     assert run_to_code(fail) == 143 and capsys.readouterr().err == "handtool: terminated\n"
 
 
-def test_ctrl_c_while_a_dataclass_is_made_is_exit_130():
+def test_ctrl_c_while_a_dataclass_is_made_is_exit_130(tmp_path):
     code = """
 import dataclasses, os, signal, sys
 from handtool.cli.runner import obey_signals, interrupt, run_to_code
@@ -140,8 +140,9 @@ def call():
     exec("os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass", globals())
 sys.exit(run_to_code(call))
 """
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env=package_environment(), timeout=60)
+    (tmp_path / "making.py").write_text(code)
+    command, env = [sys.executable, "-m", "making"], package_environment()
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (130, "handtool: interrupted\n")
 
 
