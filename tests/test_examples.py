@@ -2,6 +2,8 @@
 test_real_video.py."""
 
 import importlib.util
+import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -211,6 +213,44 @@ def test_the_gain_over_the_estimator_is_of_hands_that_both_know_in_blocks_of_one
 def test_a_study_of_real_hands_needs_a_folder_and_labels():
     done = subprocess.run(["bash", EXAMPLES / "study_real.sh", "folder"], capture_output=True, text=True)
     assert done.returncode == 2 and "FOLDER LABELLED" in done.stdout
+
+
+STUB = """#!/usr/bin/env bash
+# notes the command and makes the file that it would make
+echo "$*" >> "$LOG"
+case $1 in *study_wrong.py) touch "$3" ;; esac
+while [ $# -gt 0 ]; do case $1 in -o) touch "$2" ;; esac; shift; done
+"""
+
+
+def test_all_rows_of_a_study_take_the_same_time(tmp_path):
+    stub = tmp_path / "stub"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    env = {**os.environ, "LOG": str(tmp_path / "log"), "HANDTOOL": str(stub), "PYTHON": str(stub)}
+    done = subprocess.run(["bash", EXAMPLES / "study.sh", "small", tmp_path / "out"], env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    taken, rows = {"": 0.0}, {}
+    for words in map(str.split, (tmp_path / "log").read_text().splitlines()):
+        given = dict(itertools.pairwise(words))
+        if words[0] == "pretrain":
+            taken[given["-o"]] = 3.5 * int(given["--steps"])
+        elif words[0] == "finetune":
+            steps = int(given["--steps"])
+            rows[given["-o"].removeprefix("pose-")] = steps + taken.get(given.get("--encoder"), 0.0), given
+    for name, (total, given) in rows.items():
+        method, fraction, budget, seed = name.removesuffix(".h5").rsplit("-", 3)
+        assert fraction == given["--label-fraction"] and seed == given["--seed"]
+        assert ("--pool" in given) == method.endswith("+pool") and ("--encoder" in given) == ("scratch" not in method)
+        assert abs(total - int(budget)) < 1 or method == "longer", name
+        assert "--encoder" not in given or given["--encoder"].endswith(f"-{seed}.h5")
+    several = {name.rsplit("-", 3)[0] for name in rows if name.endswith("-0.1-1000-3.h5")}
+    assert {"scratch", "peclr", "simhand", "keypoints", "softhand", "oracle", "handtool+pool", "scratch+pool"} < several
+    assert {"longer", "fresh-head", "temperature-.1", "wrong-handtool+pool", "depth-off+pool"} < {
+        name.rsplit("-", 3)[0] for name in rows
+    }
+    assert not (tmp_path / "out" / "encoder-handtool-1.h5").samefile(tmp_path / "out" / "encoder-softhand-1.h5")
+    assert (tmp_path / "out" / "encoder-handtool-1.h5").samefile(tmp_path / "out" / "encoder-keypoints-1.h5")
 
 
 def test_a_study_has_a_scale():
