@@ -230,14 +230,15 @@ def test_all_rows_of_a_study_take_the_same_time(tmp_path):
     env = {**os.environ, "LOG": str(tmp_path / "log"), "HANDTOOL": str(stub), "PYTHON": str(stub)}
     done = subprocess.run(["bash", EXAMPLES / "study.sh", "small", tmp_path / "out"], env=env, capture_output=True)
     assert done.returncode == 0, done.stderr
-    taken, rows = {"": 0.0}, {}
+    taken, rows = {"out": 0.0}, {}
     for words in map(str.split, (tmp_path / "log").read_text().splitlines()):
         given = dict(itertools.pairwise(words))
         if words[0] == "pretrain":
             taken[given["-o"]] = 3.5 * int(given["--steps"])
         elif words[0] == "finetune":
             steps = int(given["--steps"])
-            rows[given["-o"].removeprefix("pose-")] = steps + taken.get(given.get("--encoder"), 0.0), given
+            encoder = (tmp_path / "out" / given.get("--encoder", "")).resolve()  # maybe a link to another row's
+            rows[given["-o"].removeprefix("pose-")] = steps + taken[encoder.name], given
     for name, (total, given) in rows.items():
         method, fraction, budget, seed = name.removesuffix(".h5").rsplit("-", 3)
         assert fraction == given["--label-fraction"] and seed == given["--seed"]
