@@ -3,12 +3,13 @@
 #   examples/study_real.sh FOLDER LABELLED [OUT]
 # FOLDER: films and images; all hands in them are the unlabelled pool (labels beside them are not read). LABELLED: a labelled set that
 # `handtool extract` reads; its last third is the test. OUT: a folder (default: study-real). Needs MediaPipe (the extra `mediapipe` or
-# `mediapipe-solutions`). Three quarters of an hour of one core for 1,700 hands. Run it again to continue where it stopped. LABELS: how many;
+# `mediapipe-solutions`). An hour of one core for 1,700 hands. Run it again to continue where it stopped. LABELS: how many;
 # SEEDS; STEPS, FINETUNE: of pre-training and of fine-tuning; JOBS: trainings at a time; EXTRACT, MINE: options of these; GPUS.
-# A network without pre-training trains for as long as pre-training and fine-tuning of the others take together.
+# Rows +pool train beside all unlabelled hands, +own beside those of LABELLED alone, the test's among them, without their labels. A network
+# without pre-training trains for as long as pre-training and fine-tuning of the others take together.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-if [ $# -lt 2 ]; then sed -n '2,8p' "$0" | cut -c3-; exit 2; fi
+if [ $# -lt 2 ]; then sed -n '2,9p' "$0" | cut -c3-; exit 2; fi
 folder=$(realpath "$1") labelled=$(realpath "$2") out=${3:-study-real}
 LABELS=${LABELS:-10 30 100 200} SEEDS=${SEEDS:-1} STEPS=${STEPS:-200} FINETUNE=${FINETUNE:-400} SIZE=${SIZE:-48} ARCH=${ARCH:-resnet18} FPS=${FPS:-15}
 EXTRACT=${EXTRACT:-} MINE=${MINE:-} JOBS=${JOBS:-1} GPUS=${GPUS:-0} HANDTOOL=${HANDTOOL:-handtool} PYTHON=${PYTHON:-python3}
@@ -38,16 +39,19 @@ quiet split labelled-keypoints.h5 --by row --in-order --shares 66.667,33.333 -o 
 size() { "$PYTHON" -c 'import h5py, sys; f = h5py.File(sys.argv[1]); print(f["crops"].attrs["box_scale"] if sys.argv[2:] else len(f["crops/side"]))' "$@"; }
 
 echo "== unlabelled hands, cut as the labelled ones are"
+films=(-iname '*.mp4' -o -iname '*.mov' -o -iname '*.mkv' -o -iname '*.avi' -o -iname '*.webm')
+images=(-iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' -o -iname '*.webp')
 if [ ! -e footage ]; then # links to the films and images alone: labels beside them stay outside
     rm -rf footage.new
-    (cd "$folder" && find -L . -type f ! -path '*/.*/*' \( -iname '*.mp4' -o -iname '*.mov' -o -iname '*.mkv' -o -iname '*.avi' -o -iname '*.webm' \
-        -o -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' -o -iname '*.webp' \)) | while IFS= read -r file; do
+    (cd "$folder" && find -L . -type f ! -path '*/.*/*' ! -path '*/footage.new/*' \( "${films[@]}" -o "${images[@]}" \)) | while IFS= read -r file; do
         mkdir -p "footage.new/$(dirname "$file")"
         ln -s "$folder/$file" "footage.new/$file"
     done
     mv footage.new footage
 fi
-quiet extract footage --fps "$FPS" --box-scale "$(size labelled.h5 box_scale)" $EXTRACT -o pool.h5
+frames=() # images alone have no time
+[ -z "$(find -L footage \( "${films[@]}" \) -print -quit)" ] || frames=(--fps "$FPS")
+quiet extract footage ${frames[@]+"${frames[@]}"} --box-scale "$(size labelled.h5 box_scale)" $EXTRACT -o pool.h5
 quiet keypoints pool.h5 -o keypoints.h5
 quiet embed keypoints.h5 -o embeddings.h5
 quiet mine embeddings.h5 --topk 5 --threads 1 $MINE -o pairs.h5
@@ -68,13 +72,13 @@ for count in $LABELS; do for seed in $SEEDS; do
     fraction=$("$PYTHON" -c 'import sys; print(int(sys.argv[1]) / int(sys.argv[2]))' "$count" "$(size train.h5)")
     few=() # all of them need no choice
     [ "$count" = "$(size train.h5)" ] || few=(--label-fraction "$fraction")
-    for name in scratch simhand handtool scratch+pool handtool+pool correction; do
-        method=${name%+pool} steps=$FINETUNE how=(--head regression --rotation 45 --colour .3 "${network[@]}")
+    for name in scratch simhand handtool scratch+pool handtool+pool scratch+own correction; do
+        method=${name%+*} steps=$FINETUNE how=(--head regression --rotation 45 --colour .3 "${network[@]}")
         case $method in
         scratch) how+=(--init scratch) steps=$((FINETUNE + 2 * STEPS)) ;;
         *) how+=(--encoder "encoder-$method.h5") ;;
         esac
-        [ "$method" = "$name" ] || how+=(--pool keypoints.h5)
+        case $name in *+pool) how+=(--pool keypoints.h5) ;; *+own) how+=(--pool labelled-keypoints.h5) ;; esac
         how+=(--steps "$steps")
         [ "$name" != correction ] || how=(--correct mediapipe)
         results+=("$name-$count-$seed")
@@ -93,5 +97,5 @@ done
 "$PYTHON" "$here/study_real_table.py" . | tee table.txt
 last=${results[${#results[@]} - 1]}
 quiet show "result-$last.h5" -o corrected.png
-quiet report pairs.h5 encoder-simhand.h5 encoder-handtool.h5 result-mediapipe-0-1.h5 $(printf 'result-%s.h5 ' "${results[@]: -6}") -o report.html
+quiet report pairs.h5 encoder-simhand.h5 encoder-handtool.h5 result-mediapipe-0-1.h5 $(printf 'result-%s.h5 ' "${results[@]: -7}") -o report.html
 echo "$out/table.txt, $out/corrected.png and $out/report.html"

@@ -14,7 +14,7 @@ import numpy as np
 from mean_pose import predict_mean
 from study_table import gain, read_results, video_means
 
-METHODS = ("scratch", "simhand", "handtool", "scratch+pool", "handtool+pool", "correction")
+METHODS = ("scratch", "simhand", "handtool", "scratch+pool", "handtool+pool", "scratch+own", "correction")
 ESTIMATOR = ("mediapipe", "0")
 BLOCK = 10  # hands
 
