@@ -60,8 +60,9 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """fault: (n,) place in FAULTS. valid, keypoints_valid: (n, 21), what remains of the given ones. singles: number of
-    single joints by reason. ratio: (n,) bones / an adult's, NaN: too little known. known: (n,) whether anything is."""
+    """fault: (n,) place in FAULTS. valid, keypoints_valid: (n, 21), what remains of the given ones. singles: marked
+    joints and keypoints of hands without a fault, by reason. ratio: (n,) bones / an adult's, NaN: too little known.
+    known: (n,) whether anything is."""
 
     fault: np.ndarray
     valid: np.ndarray
@@ -77,15 +78,10 @@ def find_faults(labels: Labels) -> Found:
     joints, keypoints = labels.joints, labels.keypoints
     given = labels.valid & np.isfinite(joints).all(axis=2)
     given_2d = labels.keypoints_valid & np.isfinite(keypoints).all(axis=2)
-    valid, seen = given & ~is_filler(joints, given), given_2d & ~is_filler(keypoints, given_2d)
-    singles = {FILLER: int((given & ~valid).sum()), FILLER_2D: int((given_2d & ~seen).sum())}
-    length, ends = bone_lengths(joints), valid[:, PARENT] & valid[:, CHILD]
-    far = is_far(length, ends) & valid
-    ratio = size_ratio(length, ends & ~far[:, PARENT] & ~far[:, CHILD])
-    spoilt = 2 * far.sum(axis=1) > valid.sum(axis=1)
-    ratio[spoilt] = size_ratio(length[spoilt], ends[spoilt])
-    valid_or_far, valid = valid, valid & ~(far & ~spoilt[:, None])
-    singles[FAR] = int((valid_or_far & ~valid).sum())
+    filler, filler_2d = is_filler(joints, given), is_filler(keypoints, given_2d)
+    seen = given_2d & ~filler_2d
+    far, ratio = look_at_bones(bone_lengths(joints), given & ~filler)
+    valid = given & ~filler & ~far
     wrong = {
         AROUND: is_around(joints, given, valid),
         BEHIND: 2 * (valid & (joints[..., 2] <= 0)).sum(axis=1) > valid.sum(axis=1),
@@ -98,11 +94,21 @@ def find_faults(labels: Labels) -> Found:
     fault = np.zeros(len(joints), np.int8)
     for place in range(len(FAULTS) - 1, 0, -1):
         fault[wrong[FAULTS[place]]] = place
+    counts = {FILLER: filler, FAR: far, FILLER_2D: filler_2d}
+    singles = {why: int(marked[fault == 0].sum()) for why, marked in counts.items() if marked[fault == 0].any()}
     in_space = wrong[AROUND] | wrong[BEHIND] | wrong[SIZE]
     in_picture = wrong[POINT] | wrong[OFF] | wrong[BESIDE] | wrong[ELSEWHERE]
     known = valid.any(axis=1) | seen.any(axis=1)
-    valid, seen = valid & ~(in_space | in_picture)[:, None], seen & ~in_picture[:, None]
-    return Found(fault, valid, seen, {why: count for why, count in singles.items() if count}, ratio, known)
+    return Found(fault, valid & ~(in_space | in_picture)[:, None], seen & ~in_picture[:, None], singles, ratio, known)
+
+
+def look_at_bones(length: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """length: (n, 20) m, valid: (n, 21). Returns (n, 21), which joints are far from their neighbours, and (n,), the
+    bones of the others / an adult's. Where most joints are far, it is the hand that is too large: none is marked."""
+    ends = valid[:, PARENT] & valid[:, CHILD]
+    far = is_far(length, ends) & valid
+    far &= (2 * far.sum(axis=1) <= valid.sum(axis=1))[:, None]
+    return far, size_ratio(length, ends & ~far[:, PARENT] & ~far[:, CHILD])
 
 
 def is_filler(points: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 valid and counted. What is measured on the way tells faults of a whole source (`label_verdict`)."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,55 +16,63 @@ from handtool.sources.frame import Frame, KnownHand, Video
 # to this one (NaN: K's centre is no centre of any such), within 0 and 1; the picture in px; K
 FIELDS = tuple("side shown fault ratio order seen inside scaled unit width height fx cx cy".split())
 BLOCK = 256  # hands measured at once
+MOST_HELD, MOST_BYTES = 32, 12 << 20  # frames that are looked at together, and their pixels
 SAMPLE, LARGE = 256, 2_048  # labels of a source that are judged before the work begins, where it has more than that
 SAME_CENTRE = 0.02  # largest difference, relative, of K's centre from the picture's on one axis and on the other
 
 
 @dataclass
 class LabelGate:
-    """Of one video, or a chunk of one. trusted: nothing is marked or measured. marked: hands by fault; singles: their
-    joints and keypoints by reason."""
+    """Of one video, or a chunk of one. trusted: nothing is marked or measured. checked: labelled hands; marked: those
+    with a fault, by fault; singles: joints and keypoints of the others by reason."""
 
     trusted: bool = False
     checked: int = 0
     marked: Counter = field(default_factory=Counter)
     singles: Counter = field(default_factory=Counter)
-    waiting: list[tuple[int, Labels]] = field(default_factory=list)  # side as given
+    waiting: list[tuple[np.ndarray, Labels]] = field(default_factory=list)  # sides as given
     blocks: list[np.ndarray] = field(default_factory=list)
 
-    def pass_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def pass_frames(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames in the same order, their hands as `check` gives them. A few are held back, since looking at
+        one hand takes as long as at ten."""
+        held: list[Frame] = []
         for frame in frames:
-            hands = frame.hands
-            yield (
-                replace(frame, hands=tuple(self.check(hand, *frame.image.shape[1::-1]) for hand in hands))
-                if hands
-                else frame
-            )
+            if self.trusted or not frame.hands:
+                yield from self.release(held)
+                yield frame
+                continue
+            held.append(frame)
+            if len(held) >= MOST_HELD or sum(one.image.size for one in held) >= MOST_BYTES:
+                yield from self.release(held)
+        yield from self.release(held)
 
-    def check(self, hand: KnownHand, width: int, height: int) -> KnownHand:
-        """The hand with what can be true of it valid. width, height: px of its picture."""
-        if self.trusted:
-            return hand
-        labels = as_labels([hand], np.array([[width, height]]))
+    def release(self, held: list[Frame]) -> Iterator[Frame]:
+        hands = [hand for frame in held for hand in frame.hands or ()]
+        sizes = [frame.image.shape[1::-1] for frame in held for _ in frame.hands or ()]
+        checked = iter(self.check(hands, np.array(sizes).reshape(-1, 2)))
+        for frame in held:
+            yield replace(frame, hands=tuple(next(checked) for _ in frame.hands or ()))
+        held.clear()
+
+    def check(self, hands: list[KnownHand], size: np.ndarray) -> list[KnownHand]:
+        """The hands with what can be true of them valid. size: (n, 2) width, height px of their pictures."""
+        if self.trusted or not hands:
+            return hands
+        labels = as_labels(hands, size)
         found = find_faults(labels)
-        if not found.known[0] and not found.singles:
-            return hand
-        self.checked += 1
+        self.checked += int((labels.valid.any(axis=1) | labels.keypoints_valid.any(axis=1)).sum())
+        self.marked.update(FAULTS[fault] for fault in found.fault.tolist() if fault)
         self.singles.update(found.singles)
-        if found.known[0]:
-            self.waiting.append((hand.side, labels))
-            if len(self.waiting) >= BLOCK:
-                self.measure_waiting()
-        if fault := FAULTS[found.fault[0]]:
-            self.marked[fault] += 1
-        elif not found.singles:
-            return hand
-        return with_marks(hand, found)
+        self.waiting.append((np.array([hand.side for hand in hands]), labels))
+        if sum(len(side) for side, _ in self.waiting) >= BLOCK:
+            self.measure_waiting()
+        return [with_marks(hand, found, row) for row, hand in enumerate(hands)]
 
     def measure_waiting(self) -> None:
         if self.waiting:
             sides, labels = zip(*self.waiting, strict=True)
-            self.blocks.append(measure(np.array(sides), join(labels)))
+            self.blocks.append(measure(np.concatenate(sides), join(labels)))
             self.waiting.clear()
 
     def as_outcome(self) -> dict:
@@ -90,10 +98,13 @@ def join(labels: tuple[Labels, ...]) -> Labels:
     return Labels(*(np.concatenate(each) for each in zip(*(vars(one).values() for one in labels), strict=True)))
 
 
-def with_marks(hand: KnownHand, found: Found) -> KnownHand:
+def with_marks(hand: KnownHand, found: Found, row: int) -> KnownHand:
     """Where no joint remains, nothing else that is told of the hand in space counts either."""
-    hand = replace(hand, valid=found.valid[0], keypoints_valid=found.keypoints_valid[0])
-    if found.valid[0].any():
+    valid, keypoints_valid = found.valid[row], found.keypoints_valid[row]
+    if np.array_equal(valid, hand.valid) and np.array_equal(keypoints_valid, hand.keypoints_valid):
+        return hand
+    hand, had_joints = replace(hand, valid=valid, keypoints_valid=keypoints_valid), hand.valid.any()
+    if valid.any() or not had_joints:
         return hand
     mesh = None if hand.vertices is None else np.full_like(hand.vertices, np.nan)
     return replace(hand, scale=float("nan"), vertices=mesh)
@@ -101,7 +112,7 @@ def with_marks(hand: KnownHand, found: Found) -> KnownHand:
 
 @np.errstate(all="ignore")
 def measure(side: np.ndarray, labels: Labels) -> np.ndarray:
-    """(n, len(FIELDS)) float32, of labels as they were given. side: (n,)."""
+    """(n, len(FIELDS)) float32, of the hands of whom anything is known, as they were given. side: (n,)."""
     found = find_faults(labels)
     valid = labels.valid & np.isfinite(labels.joints).all(axis=2)
     points, width, height = labels.keypoints, *labels.size.T
@@ -126,7 +137,7 @@ def measure(side: np.ndarray, labels: Labels) -> np.ndarray:
         "cx": cx,
         "cy": cy,
     }
-    return np.stack([columns[name] for name in FIELDS], axis=1).astype(np.float32)
+    return np.stack([columns[name] for name in FIELDS], axis=1).astype(np.float32)[found.known]
 
 
 def sample_labelled(videos: list[Video]) -> list[Video]:

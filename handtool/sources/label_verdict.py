@@ -114,7 +114,11 @@ def judge_sides(of: dict[str, np.ndarray], path: str) -> list[str]:
         if contrary[side] > SOME * count[side]
     )
     if wrong or both:
-        refuse(path, told, "left and right exchanged, or joints mirrored? Mirrored footage shows the other hand")
+        refuse(
+            path,
+            told,
+            "left and right exchanged, or one axis turned (y up)? Mirrored footage shows the other hand, too",
+        )
     return [f"{told}: left and right exchanged?"] if told and sum(count.values()) >= FEWEST_BENT else []
 
 

@@ -216,13 +216,13 @@ def check_labels(videos: list[Video], config: ExtractConfig) -> None:
 def open_gate() -> Callable[[Video, Callable[[], None]], Iterator[dict]]:
     """In a worker process: the function that measures the labels of a video."""
 
-    def measure(video: Video, heartbeat: Callable[[], None]) -> Iterator[dict]:
+    def look(video: Video, heartbeat: Callable[[], None]) -> Iterator[dict]:
         gate = LabelGate()
         for _ in gate.pass_frames(read_frames(video, Sampling(), Tally(heartbeat=heartbeat))):
             pass
         yield gate.as_outcome()
 
-    return measure
+    return look
 
 
 def judge_labels(videos: list[Video], outcomes: list[dict]) -> None:
@@ -235,8 +235,10 @@ def judge_labels(videos: list[Video], outcomes: list[dict]) -> None:
         for told in judge(join_evidence(its_own), source):
             log.warning("%s: %s", source, told)
         hands, points = count_marks(its_own)
-        if counts := ", ".join(f"{why} {count:,}" for why, count in (*hands.failed.items(), *points.items())):
-            log.warning("%s: of %d labelled hands, marked not valid: %s", source, hands.total, counts)
+        of_all = f"{hands.failed.total():,} of {hands.total:,} labelled hands"
+        for what, marked in ((of_all, hands.failed), (f"{points.total():,} single joints or keypoints", points)):
+            if counts := ", ".join(f"{why}: {count:,}" for why, count in marked.items()):
+                log.warning("%s: %s marked not valid (%s)", source, what, counts)
 
 
 def choose_shard(videos: list[Video], shard: str | None) -> list[int]:
@@ -401,11 +403,14 @@ def join_truth(
     known = known_video.join(
         frame.number, np.array([hand.box for hand in found]).reshape(-1, 4), [hand.side for hand in found], joined
     )
+    matched = [hand for hand in known if hand]
+    passed = iter(gate.check(matched, np.tile(known_video.size, (len(matched), 1))))
+    known = [hand and next(passed) for hand in known]
     return [
         (
             replace(hand, side=match.side) if match else hand,
             known_video.camera,
-            (gate.check(match, *known_video.size) if match else unknown_hand(known_video.camera)).as_label(),
+            (match or unknown_hand(known_video.camera)).as_label(),
         )
         for hand, match in zip(found, known, strict=True)
     ]

@@ -12,13 +12,16 @@ from test_ho3d import make_ho3d
 from test_interhand import make_interhand
 from test_rhd import make_rhd
 from test_youtube3d import make_set
+from true_hands import draw_hands
 
 from handtool.config import DATASETS, ExtractConfig
 from handtool.errors import DamagedFile
+from handtool.hands.skeleton import RIGHT
 from handtool.sources import label_gate
 from handtool.sources.dexycb import SUBJECTS
-from handtool.sources.frame import Video
-from handtool.sources.label_gate import SAMPLE, sample_labelled
+from handtool.sources.frame import Frame, KnownHand, Video
+from handtool.sources.label_gate import FIELDS, SAMPLE, LabelGate, sample_labelled
+from handtool.sources.labelled_frames import from_joints
 from handtool.stages.extract import extract
 from handtool.store import LABELS
 
@@ -164,3 +167,31 @@ def test_the_sample_of_a_large_source_is_spread_evenly_over_its_videos(monkeypat
     assert len(rows) == SAMPLE and rows == sorted(set(rows)) and rows[0] == 0 and rows[-1] == 2999
     assert np.diff(rows).max() <= 13 and {video.name for video in thinned} <= {"0", "1", "2", "3"}
     assert all(video.labels["of"].tolist() == [2 * row for row in video.rows] for video in thinned)
+
+
+def test_frames_pass_in_their_order_with_their_own_hands_however_many_are_held_back(monkeypatch):
+    rng = np.random.default_rng(5)
+    counts = [*rng.integers(0, 3, 60).tolist(), None, 1, 2]
+    joints = draw_hands(sum(count or 0 for count in counts), rng, np.zeros(200, bool))
+    camera = np.array([[400.0, 0, 112], [0, 400.0, 112], [0, 0, 1]])
+    frames, start = [], 0
+    for number, count in enumerate(counts):
+        hands = None
+        if count is not None:
+            of_it = joints[start : start + count]
+            known = [from_joints(hand, camera) | {"box": None} for hand in of_it]
+            hands = tuple(KnownHand(RIGHT, sample_id=start + i, sample_key="", **one) for i, one in enumerate(known))
+            start += count
+        frames.append(Frame(np.zeros((224, 224, 3), np.uint8), number, np.nan, f"{number}", hands=hands))
+    whole = LabelGate()
+    for most in (1, 3, 32):
+        monkeypatch.setattr(label_gate, "MOST_HELD", most)
+        gate = LabelGate()
+        passed = list(gate.pass_frames(iter(frames)))
+        assert [frame.number for frame in passed] == list(range(len(frames)))
+        for frame, given in zip(passed, frames, strict=True):
+            assert (frame.hands is None) == (given.hands is None) and frame.hands == given.hands
+        outcome = gate.as_outcome()
+        assert outcome["labels_checked"] == len(joints) == len(outcome["label_evidence"])
+        assert not outcome["labels_marked"] and not outcome["label_singles"]
+    assert whole.as_outcome()["label_evidence"].shape == (0, len(FIELDS))

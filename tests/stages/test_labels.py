@@ -149,7 +149,7 @@ def test_sides_exchanged_in_the_labels_are_refused(tmp_path):
     folder = make_true_labelled(tmp_path / "a", 40, side=np.array(["right", "left"] * 20))
     with pytest.raises(DamagedFile, match="left hands bend as right.* and .* right hands bend as left") as refusal:
         run_stage(extract, [folder], tmp_path / "a.h5", ONE)
-    assert "left and right exchanged" in refusal.value.hint and "mirrored" in refusal.value.hint
+    assert "left and right exchanged" in refusal.value.hint and "irrored footage" in refusal.value.hint
 
 
 def test_some_exchanged_sides_are_told_and_hands_of_unknown_side_say_nothing(tmp_path, caplog):
