@@ -15,6 +15,8 @@ from handtool.errors import DamagedFile, HandtoolError, first_line
 
 BLOCK_BYTES = 1 << 12  # read at once; bounds how deep a file can nest before that is seen
 DEEPEST = 2000  # brackets that are open: ijson keeps the whole path for each
+BREAKS = (b",", b'"', b":", b"]", b"}")
+LONGEST_WORD = 1 << 20  # bytes without one of these
 LARGE = 30_000_000  # bytes: larger files take over two seconds, which is logged
 NO_NUMBER = re.compile(rb"(?<![^\[:,\s])-?(?:NaN|Infinity)(?=[\],}\s])")
 log = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ def open_json(path: Path, tell: bool = True) -> Iterator[tuple[ModuleType, "Text
             f"{path.name} is read by ijson, which is not installed", hint="pip install 'handtool[datasets]'"
         ) from None
     try:
+        if path.exists() and not path.is_file():
+            raise HandtoolError(f"{path} cannot be read: it is no file", hint=f"ls -l {path}")
         if tell and path.stat().st_size > LARGE:
             log.info("reading %s (%.0f MB)", path, path.stat().st_size / 1e6)
         with open(path, "rb") as file:
@@ -87,7 +91,7 @@ class Text:
     """The bytes of a file with null for NaN and Infinity. No block ends in a word. Raises DamagedFile (nesting)."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file, self.depth, self.ended = file, 0, False
+        self.file, self.depth, self.ended, self.unbroken = file, 0, False, 0
 
     def read(self, size: int) -> bytes:
         block = self.file.read(size)
@@ -96,6 +100,9 @@ class Text:
                 break
             block += byte
         self.ended = len(block) < size
+        self.unbroken = 0 if any(each in block for each in BREAKS) else self.unbroken + len(block)
+        if self.unbroken > LONGEST_WORD:
+            raise DamagedFile(f"{self.file.name} cannot be read: it has a word of more than {LONGEST_WORD >> 20} MB")
         self.depth += block.count(b"[") + block.count(b"{") - block.count(b"]") - block.count(b"}")
         if self.depth > DEEPEST:
             raise DamagedFile(f"{self.file.name} cannot be read: brackets nested more than {DEEPEST} deep")

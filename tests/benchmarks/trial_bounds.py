@@ -31,6 +31,7 @@ from making import make_file  # noqa: E402
 
 SECONDS, MOST_S, MOST_MB = 60, 1.0, 500
 FULL = ("crops", "keypoints", "embeddings", "labels")
+ASSEMBLY = "annotations/train/assemblyhands_train_ego_data_v1-1.json"
 INPUTS = {  # of each: ending, command with {} for the input; S a sound file, O an output
     "extract image": (".png", "extract {} --whole -o O"),
     "extract tiff": (".tif", "extract {} --whole -o O"),
@@ -42,7 +43,7 @@ INPUTS = {  # of each: ending, command with {} for the input; S a sound file, O 
     "extract labels.npz": ("labels.npz", "extract {} -o O"),
     "extract labels.json": ("labels.json", "extract {} -o O"),
     "extract FreiHAND": ("training_K.json", "extract {} --dataset freihand --split train -o O"),
-    "extract AssemblyHands": ("assemblyhands_train.json", "extract {} --dataset assemblyhands --split train -o O"),
+    "extract AssemblyHands": (ASSEMBLY, "extract {} --dataset assemblyhands --split train -o O"),
     "extract --boxes json": (".json", "extract F --boxes {} -o O"),
     "extract --boxes csv": (".csv", "extract F --boxes {} -o O"),
     "extract --camera": (".json", "extract F --whole --camera {} -o O"),
@@ -247,6 +248,7 @@ def give(folder: Path, name: str, kind: str) -> tuple[int, float, float, str]:
     place.mkdir()
     shutil.copy(folder / "S.h5", place / "S.h5")
     path = place / (ending if "." in ending[1:] else f"a{ending}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     kinds_for(name, ending)[kind](path)
     (place / "S.h5").unlink()
     named = {"{}": str(place if "dataset" in command else path)}

@@ -1,7 +1,9 @@
 """Large JSON is read entry by entry: what Python's json reads, from any block, in the memory of one entry."""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +108,15 @@ def test_without_ijson_the_extra_is_named(tmp_path, monkeypatch):
     with pytest.raises(HandtoolError, match="which is not installed") as told:
         list(read_members(tmp_path / "a.json"))
     assert told.value.hint == "pip install 'handtool[datasets]'"
+
+
+def test_a_word_without_end_and_what_is_no_file_are_left_at_once(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'{"a": [' + b"9" * 5_000_000)
+    with pytest.raises(DamagedFile, match="a word of more than 1 MB"):
+        list(read_items(tmp_path / "a.json", "a"))
+    for place in ("/dev/zero", str(tmp_path)):
+        with pytest.raises(HandtoolError, match="it is no file"):
+            list(read_items(Path(place), "a"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(HandtoolError, match="it is no file"):
+        list(read_items(tmp_path / "pipe", "a"))
