@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from math import isinf, isnan
 from typing import Any
 
 from handtool.errors import DamagedFile
@@ -40,7 +41,10 @@ class Boxes:
         if (meant := read_side(side)) is None:
             raise DamagedFile(f"{where} has side {side!r}, expected left or right")
         try:
-            self.score.append(1.0 if score in (None, "") else float(score))
+            given = float("nan" if score in (None, "") else score)
+            if isinf(given):
+                raise ValueError
+            self.score.append(1.0 if isnan(given) else given)
             x0, y0, x1, y1 = (float(value) for value in box)
             self.box.append((x0, y0, x1, y1))
         except (TypeError, ValueError, OverflowError):

@@ -201,6 +201,7 @@ def test_csv_boxes_of_images_and_of_frames_of_videos(tmp_path):
         ("b.csv", "image,x,y,width,height\na,1,2,3,4\n", "needed are image or video, x0, y0, x1, y1"),
         ("b.csv", "image,x0,y0,x1,y1\na,1,2,three,4\n", "line 2 has box"),
         ("b.csv", "image,x0,y0,x1,y1\na,1,2,3\n", "line 2 has box"),
+        ("b.csv", "image,x0,y0,x1,y1,score\na,1,2,3,4,1e400\n", "line 2 has box"),
         ("b.csv", "image,x0,y0,x1,y1,side\na,1,2,3,4,both\n", "line 2 has side 'both'"),
         ("b.csv", "video,frame,x0,y0,x1,y1\na,1.5,1,2,3,4\n", "frame '1.5'"),
         ("b.csv", "video,frame,x0,y0,x1,y1\na," + "9" * 5000 + ",1,2,3,4\n", "line 2 has frame"),
