@@ -11,6 +11,7 @@ import numpy as np
 from handtool.hands.boxes import crop_affine, enlarge, square
 
 SAMPLED = 128  # px, side of a large image that is reduced to a thumbnail
+FARTHEST = 1e9  # px; beyond, the arithmetic overflows
 LARGEST = 4.0  # in a square so many times the frame's larger side the frame is too small
 
 
@@ -22,6 +23,8 @@ def hand_square(box: np.ndarray, box_scale: float, width: int, height: int) -> n
     """box: (4,) px of a frame of width x height. Returns (4,) int: the enlarged square, whole px. Raises BadBox."""
     if not np.isfinite(box).all():
         raise BadBox("boxes that are not finite")
+    if np.abs(box).max() > FARTHEST:
+        raise BadBox("boxes far larger than their frame, or far outside of it")
     if min(box[2] - box[0], box[3] - box[1]) < 1:
         raise BadBox("boxes smaller than a pixel")
     if min(box[2], width) - max(box[0], 0) <= 0 or min(box[3], height) - max(box[1], 0) <= 0:

@@ -140,3 +140,11 @@ def test_a_crop_survives_its_jpeg():
     crop = picture(2, 5, (224, 224))
     again = decode_jpeg(encode_jpeg(crop, 95))
     assert again.shape == crop.shape and np.abs(again.astype(int) - crop).mean() < 4
+
+
+@pytest.mark.parametrize(
+    "edges", [(1, 1, 1e300, 1e300), (-1e308, 0, 1e308, 9), (1e12, 0, 1e13, 9), (-1e10, -1e10, 9, 9)]
+)
+def test_a_box_of_absurd_numbers_is_a_bad_box_and_no_overflow(edges):
+    with np.errstate(all="raise"), pytest.raises(BadBox, match="far larger than their frame, or far outside"):
+        hand_square(np.array(edges, float), 1.3, 96, 64)
