@@ -146,8 +146,9 @@ tune() { # tune NAME FRACTION BUDGET SEED: row NAME with what its encoder left o
     [ "$1" != longer ] || left=$(awk "BEGIN { printf \"%d\", $3 - $COST * $STEPS }") # as long as the others: the one row that took more
     case $1 in *+pool) from+=(--pool "$(teacher "$1")") ;; esac
     case $1 in
-    depth-off+pool) from+=(--pool-depth-weight 0) ;;
+    depth-off+pool) ;;
     depth-estimated+pool) from[3]=keypoints-mediapipe.h5; from+=(--pool-depth estimated) ;;
+    *+pool) from+=(--pool-depth lifted) ;;
     fresh-head) from+=(--fresh-head) ;;
     esac
     start "$1, $2 of the labels, $left steps, seed $4" finetune labelled.h5 "${from[@]}" "${network[@]}" "${head[@]}" --steps "$left" \

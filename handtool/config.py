@@ -17,7 +17,7 @@ RESULT_VERSIONS = {
     "keypoints": 2,  # keeps the estimator's 3D
     "predict": 2,  # finds hands as extract does
     "pretrain": 2,  # the fingerprint contains the plan
-    "finetune": 3,  # with a pool its depth is taught, and depth weighs more
+    "finetune": 2,  # the same; --freeze works with several processes; --val-share: as near as whole groups permit
     "mine": 3,  # copies of a recording never pair
     "split": 3,  # copies of a recording stay together
     "eval": 3,  # intervals draw copies of a recording together
@@ -260,7 +260,7 @@ class FinetuneConfig(TrainingConfig):
     pool_share: float = 0.5  # of each batch
     pool_weight: float = 1.0  # of a keypoint of the pool, at a score of 1, against one of the labels
     depth_weight: float | None = None  # of relative depth in the regression head's loss; None: one of the two above
-    pool_depth: str = "lifted"  # what teaches the pool's depth: its keypoints, lifted by the labels; or estimated
+    pool_depth: str = "none"  # what teaches the pool's depth: lifted, its keypoints by the labels; or estimated
     pool_depth_weight: float = 1.0  # of a depth of the pool, likewise
     patience: int = 0  # epochs without a better validation error before training ends; 0: never
 

@@ -43,11 +43,12 @@ EFFECTS = (
         "without a training whose unfinished work is kept in a file",
         "-o FILE",
     )
+    | only_training("pool_share pool_weight pool_depth", lambda v: v.pool, "without a pool", "--pool keypoints.h5")
     | only_training(
-        "pool_share pool_weight pool_depth_weight", lambda v: v.pool, "without a pool", "--pool keypoints.h5"
-    )
-    | only_training(
-        "pool_depth", lambda v: v.pool and v.pool_depth_weight, "without a pool's depth to teach", "--pool keypoints.h5"
+        "pool_depth_weight",
+        lambda v: v.pool and v.pool_depth != "none",
+        "where a pool teaches no depth",
+        "--pool keypoints.h5 --pool-depth lifted",
     )
     | only_training("fresh_head", from_file, "where the head is new anyway", "--encoder encoder.h5")
     | only_training("init", lambda v: not v.encoder, "with --encoder, which says where the encoder starts")
@@ -130,13 +131,13 @@ def finetune(
         float, "--pool-weight W", "Of the pool's keypoints, times their scores, against labels.", POOL, min=0.0
     ) = FinetuneConfig.pool_weight,
     pool_depth: option(
-        Literal["lifted", "estimated"],
+        Literal["none", "lifted", "estimated"],
         "--pool-depth",
-        "What teaches its depth: its keypoints, lifted to 3D by what the labelled hands show; or the estimator's 3D.",
+        "What teaches its depth: nothing; its keypoints, lifted to 3D by the labelled hands; or the estimator's 3D.",
         POOL,
     ) = FinetuneConfig.pool_depth,
     pool_depth_weight: option(
-        float, "--pool-depth-weight W", "Of its depths, likewise; 0: the pool teaches none.", POOL, min=0.0
+        float, "--pool-depth-weight W", "Of its depths, likewise.", POOL, min=0.0
     ) = FinetuneConfig.pool_depth_weight,
     patience: option(
         int,

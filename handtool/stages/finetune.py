@@ -79,7 +79,7 @@ def train(
     hands = hands.with_lifted_pool(config)
     crops, own = join_crops(source, hands.pool), place.share(plan.schedule.batch_size)
     pool_own = place.share(plan.pool.batch_size if plan.pool else 0)
-    pooled = (plan.pool, pool_own, (config.pool_weight, config.pool_depth_weight))
+    pooled = (plan.pool, pool_own, (config.pool_weight, depth_weight_of_pool(config)))
     data = LabelledDraws(crops, hands, plan.schedule, own, augmentation(config), config.input_size, *pooled)
     half = plan.precision == "bf16"
     held_out = Validation(crops, hands, place, config.workers, half, config.patience) if len(hands.held) else None
@@ -87,6 +87,10 @@ def train(
     assert config.arch is not None
     shares = layer_shares(find_stages(config.arch, config.input_size), config.layer_decay)
     loop.train(place, plan, config, make, partial(init_weights, config), data, job, progress, held_out, shares)
+
+
+def depth_weight_of_pool(config: FinetuneConfig) -> float:
+    return 0.0 if config.pool_depth == "none" else config.pool_depth_weight
 
 
 def make_objective(config: FinetuneConfig, contract: Contract, plan: Plan) -> PoseObjective:
@@ -153,7 +157,7 @@ def resolve_defaults(
     if pool is not None and not isinstance(pool, File):
         raise HandtoolError(f"{pool} is not a handtool file", hint="handtool keypoints crops.h5 -o keypoints.h5")
     preset, init = HEAD_PRESETS[config.head], encoder.path if isinstance(encoder, File) else encoder or config.init
-    taught = (pool or config.pool) and config.pool_depth_weight
+    taught = (pool or config.pool) and depth_weight_of_pool(config)
     weight = POOL_DEPTH_WEIGHT if taught else PUBLISHED_DEPTH_WEIGHT
     return replace(
         config,

@@ -88,9 +88,9 @@ finetune: --dry-run                | t.h5 --correct mediapipe                | t
 finetune: --restart           | t.h5 --correct mediapipe -o p.h5      | t.h5 -o p.h5
 finetune: --pool-share 0.3    | t.h5                                  | t.h5 --pool k.h5
 finetune: --pool-weight 2     | t.h5                                  | t.h5 --pool k.h5
-finetune: --pool-depth-weight 0 | t.h5                                | t.h5 --pool k.h5
+finetune: --pool-depth lifted | t.h5                                  | t.h5 --pool k.h5
 finetune: --depth-weight 5 | t.h5 | t.h5 --head regression
-finetune: --pool-depth estimated | t.h5 --pool k.h5 --pool-depth-weight 0 | t.h5 --pool k.h5
+finetune: --pool-depth-weight 2 | t.h5 --pool k.h5 | t.h5 --pool k.h5 --pool-depth lifted
 finetune: --fresh-head        | t.h5 --init scratch                   | t.h5 --encoder e.h5
 finetune: --loss hand         | t.h5 --head regression                | t.h5
 finetune: --label-choice head | t.h5                                  | t.h5 --label-fraction 0.5

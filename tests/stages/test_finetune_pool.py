@@ -58,7 +58,11 @@ def test_the_pool_trains_beside_the_labels_and_is_counted(labelled, pool, tmp_pa
 def test_every_option_of_the_pool_changes_the_training(labelled, pool, tmp_path, head):
     curves = {}
     changes = [{}, {"pool_share": 0.25}, {"pool_weight": 0.2}, {"pool_weight": 0.0}]
-    changes += [{"pool_depth": "estimated"}, {"pool_depth_weight": 0.5}, {"pool_depth_weight": 0.0}]
+    changes += [
+        {"pool_depth": "estimated"},
+        {"pool_depth": "lifted"},
+        {"pool_depth": "lifted", "pool_depth_weight": 0.5},
+    ]
     for number, change in enumerate(changes):
         run(labelled, tmp_path / f"{number}.h5", head=head, pool=str(pool), batch_size=8, steps=3, **change)
         assert curves.setdefault(tuple(curve_of(tmp_path / f"{number}.h5")), change) is change
@@ -67,7 +71,7 @@ def test_every_option_of_the_pool_changes_the_training(labelled, pool, tmp_path,
 def test_depth_weighs_as_published_unless_a_pool_teaches_it_or_one_says_otherwise(labelled, pool, tmp_path):
     choices = {"batch_size": 8, "head": "regression"}
     weights = []
-    for change in ({}, {"pool": str(pool)}, {"pool": str(pool), "pool_depth_weight": 0.0}, {"depth_weight": 7.0}):
+    for change in ({}, {"pool": str(pool), "pool_depth": "lifted"}, {"pool": str(pool)}, {"depth_weight": 7.0}):
         config = resolve_defaults(FinetuneConfig(init="scratch", arch="tiny", input_size=32, **choices | change))
         with store.open_file(labelled) as source:
             weights.append(make_model(config, find_contract(read_labelled(source, config), config)).head.loss_weights)
@@ -81,7 +85,7 @@ def test_depth_weighs_as_published_unless_a_pool_teaches_it_or_one_says_otherwis
 
 @pytest.mark.parametrize("head", HEADS)
 def test_killed_and_run_again_ends_in_the_same_bits(labelled, pool, tmp_path, monkeypatch, head):
-    choices = {"head": head, "pool": str(pool), "batch_size": 8, "mirror": 0.3}
+    choices = {"head": head, "pool": str(pool), "batch_size": 8, "mirror": 0.3, "pool_depth": "lifted"}
     run(labelled, tmp_path / "whole.h5", **choices)
     with killed_at_save(monkeypatch, 2):
         run(labelled, tmp_path / "e.h5", checkpoint_every=2, **choices)
@@ -92,7 +96,8 @@ def test_killed_and_run_again_ends_in_the_same_bits(labelled, pool, tmp_path, mo
 
 def draws_of(labelled: Path, pool: Path, processes: int, **changes) -> list[LabelledDraws]:
     """What each of the processes draws."""
-    config = resolve_defaults(FinetuneConfig(head="regression", init="scratch", pool=str(pool), **changes))
+    choices = {"head": "regression", "init": "scratch", "pool_depth": "lifted"} | changes
+    config = resolve_defaults(FinetuneConfig(pool=str(pool), **choices))
     with store.open_file(labelled) as source:
         hands, made = read_labelled(source, config).with_lifted_pool(config), []
         for rank in range(processes):
@@ -153,7 +158,7 @@ def test_the_pools_depth_comes_from_the_labels_or_from_the_estimator(labelled, p
 
 
 def test_without_a_whole_labelled_hand_the_pool_teaches_keypoints_alone(labelled, pool, caplog):
-    config = FinetuneConfig(head="regression", init="scratch", pool=str(pool))
+    config = FinetuneConfig(head="regression", init="scratch", pool=str(pool), pool_depth="lifted")
     with store.open_file(labelled) as source:
         hands = read_labelled(source, config)
     hands.labels.valid[:, 20] = False
