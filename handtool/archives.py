@@ -13,6 +13,7 @@ from pathlib import Path
 from handtool.errors import DamagedFile, HandtoolError, first_line
 
 BLOCK = 1 << 20  # bytes
+FOLDER = 0x10  # of MS-DOS, in a member's attributes
 TAIL = (1 << 16) + 22 + 20 + 56  # where the end records are
 LONGEST_DIRECTORY = 4 << 20  # bytes of the list of members: some 50,000
 PLAIN = 128 << 20  # unpacked, bytes, that any archive may have
@@ -64,6 +65,8 @@ def has_checksums(archive: zipfile.ZipFile) -> bool:
 def check_crcs(archive: zipfile.ZipFile) -> None:
     """Reads all members, in blocks. Raises zipfile.BadZipFile, which `open_zip` turns into DamagedFile."""
     for member in archive.infolist():
+        if member.external_attr & FOLDER and member.file_size:  # torch's reader would give memory that nobody filled
+            raise zipfile.BadZipFile(f"{member.filename} is marked as a folder, and has {member.file_size:,} bytes")
         with archive.open(member) as file:
             while file.read(BLOCK):
                 pass

@@ -24,7 +24,12 @@ def other_way_of_packing(data: bytearray) -> None:
     data[data.index(b"PK\1\2") + 10] = 77
 
 
-@pytest.mark.parametrize("spoil", [name_no_text, member_before_the_beginning, other_way_of_packing])
+def marked_as_a_folder(data: bytearray) -> None:
+    """torch's reader then leaves the tensor as the memory was, and says nothing."""
+    data[data.index(b"PK\1\2") + 38] |= 0x10
+
+
+@pytest.mark.parametrize("spoil", [marked_as_a_folder, name_no_text, member_before_the_beginning, other_way_of_packing])
 def test_what_zipfile_raises_of_a_damaged_archive_is_damage(tmp_path, spoil):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("é", b"a" * 100)

@@ -11,6 +11,7 @@ Exits with 1 after a traceback, crash, hang, too much memory, or another value d
 
 import functools
 import json
+import math
 import os
 import random
 import resource
@@ -168,7 +169,7 @@ def main() -> int:
     try:
         for kind in kinds:
             counts[kind.name], started = Counter(), time.monotonic()
-            left, seed = max(1, round(options.count * kind.share / total)), options.seed * 1000
+            left, seed = math.ceil(options.count * kind.share / total), options.seed * 1000
             while left > 0:
                 outcomes = run_batch(kind, min(left, BATCH), seed)
                 left, seed = left - len(outcomes), seed + 1
