@@ -190,7 +190,7 @@ def read_views(
                 if name in inner and outer is not None:
                     what = f"R | t of {name}, frame {rows['frame'][row]}"
                     camera[place], extrinsics[place] = inner[name], as_numbers(outer, (3, 4), path, what)
-        except (KeyError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise unexpected(path, sequence, error) from None
         extrinsics[:, :, 3] *= MM
         views[sequence] = camera, extrinsics
@@ -209,6 +209,8 @@ def read_poses(
         frames, pose = np.unique(rows["frame"][of_sequence.get(sequence, np.zeros(0, np.int64))], return_inverse=True)
         joints, known = np.full((len(frames), 42, 3), np.nan), np.zeros((len(frames), 42), bool)
         there = np.zeros(len(frames), bool)
+        if not isinstance(content, dict):
+            raise unexpected(path, sequence, TypeError("no object"))
         for place, frame in enumerate(frames.tolist()):
             if (entry := content.get(f"{frame:06d}")) is not None:
                 (world, marks), there[place] = read_pose(entry, path, f"frame {frame} of {sequence}"), True

@@ -47,16 +47,19 @@ def read_views(path: Path) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]
     """Capture -> camera -> K (3, 3) px and R | t (3, 4) m, from the world to the camera."""
     views: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for capture, content in read_members(path):
-        views[int(capture)] = seen = {}
-        for camera in content.get("camrot", {}):
-            what = f"camera {camera} of capture {capture}"
-            rotation = as_numbers(content["camrot"][camera], (3, 3), path, what)
-            position, focal, centre = (
-                as_numbers(content.get(name, {}).get(camera), (n,), path, what)
-                for name, n in (("campos", 3), ("focal", 2), ("princpt", 2))
-            )
-            matrix = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
-            seen[camera] = matrix, np.column_stack([rotation, -rotation @ position * MM])
+        try:
+            seen = views[int(capture)] = {}
+            for camera in content.get("camrot", {}):
+                what = f"camera {camera} of capture {capture}"
+                rotation = as_numbers(content["camrot"][camera], (3, 3), path, what)
+                position, focal, centre = (
+                    as_numbers(content.get(name, {}).get(camera), (n,), path, what)
+                    for name, n in (("campos", 3), ("focal", 2), ("princpt", 2))
+                )
+                matrix = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
+                seen[camera] = matrix, np.column_stack([rotation, -rotation @ position * MM])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise unexpected(path, f"capture {capture}", error) from None
     return views
 
 
@@ -64,7 +67,11 @@ def read_poses(path: Path) -> dict[int, dict[int, tuple[np.ndarray, bytes]]]:
     """Capture -> frame -> joints (42, 3) m in the world, and which are known."""
     poses: dict[int, dict[int, tuple[np.ndarray, bytes]]] = {}
     for capture, content in read_members(path):
-        poses[int(capture)] = of_it = {}
-        for frame, pose in content.items():
-            of_it[int(frame)] = read_pose(pose, path, f"frame {frame} of capture {capture}")
+        try:
+            poses[int(capture)] = {
+                int(frame): read_pose(pose, path, f"frame {frame} of capture {capture}")
+                for frame, pose in content.items()
+            }
+        except (TypeError, ValueError, AttributeError) as error:
+            raise unexpected(path, f"capture {capture}", error) from None
     return poses

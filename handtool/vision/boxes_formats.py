@@ -66,7 +66,7 @@ def read_csv(path: str, text: str) -> Boxes:
     missing = [edge for edge in EDGES if edge not in (lines.fieldnames or ())]
     if named is None or missing:
         raise DamagedFile(
-            f"{path} has columns {lines.fieldnames}, needed are image or video, x0, y0, x1, y1", hint=HINT
+            f"{path} has columns {str(lines.fieldnames)[:200]}, needed are image or video, x0, y0, x1, y1", hint=HINT
         )
     boxes = Boxes()
     for row in lines:

@@ -279,6 +279,18 @@ def cut(root):
             r"is not as expected \(KeyError\('extrinsics'\)\)",
         ),
         (
+            lambda root: spoil(
+                root,
+                "ego_calib",
+                lambda all: all["calibration"][SEQUENCES[0]].update(extrinsics=dict.fromkeys(["000520", "000521"])),
+            ),
+            r"is not as expected \(TypeError",
+        ),
+        (
+            lambda root: spoil(root, "joint_3d", lambda all: all["annotations"].update({SEQUENCES[0]: [7]})),
+            r"is not as expected \(TypeError\('no object'\)\)",
+        ),
+        (
             lambda root: spoil(root, "joint_3d", lambda all: all.pop("annotations")),
             r"has no annotations; it has nothing",
         ),

@@ -350,6 +350,9 @@ def lose_images(root):
             lambda root: spoil(root, "camera", lambda all: all["0"]["focal"].update({"400262": 1200.0})),
             r"camera 400262 of capture 0 is not numbers of shape \(2,\)",
         ),
+        (lambda root: spoil(root, "camera", lambda all: all.update({"0": [[]]})), r"capture 0 is not as expected"),
+        (lambda root: spoil(root, "camera", lambda all: all["1"].update(focal=None)), r"capture 1 is not as expected"),
+        (lambda root: spoil(root, "joint_3d", lambda all: all.update({"1": [7]})), r"capture 1 is not as expected"),
     ],
 )
 def test_what_is_missing_or_of_another_version_is_named(tmp_path, change, message):
