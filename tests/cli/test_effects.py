@@ -85,6 +85,7 @@ finetune: --compile                | t.h5 --correct mediapipe                | t
 finetune: --tensorboard b          | t.h5 --correct mediapipe                | t.h5
 finetune: --optimizer adam         | t.h5 --correct mediapipe                | t.h5
 finetune: --dry-run                | t.h5 --correct mediapipe                | t.h5
+finetune: --checkpoint-activations | t.h5 --correct mediapipe                | t.h5
 finetune: --restart           | t.h5 --correct mediapipe -o p.h5      | t.h5 -o p.h5
 finetune: --pool-share 0.3    | t.h5                                  | t.h5 --pool k.h5
 finetune: --pool-weight 2     | t.h5                                  | t.h5 --pool k.h5
