@@ -144,7 +144,10 @@ def run(words: list[str], folder: Path, fault: Fault = Fault(), longest: float =
         be_command(words, folder, fault)
     code = wait(child, longest if fault.after is None else fault.after)
     if code is None and fault.after is not None:
-        (os.killpg if fault.group else os.kill)(child, fault.signal)
+        try:
+            (os.killpg if fault.group else os.kill)(child, fault.signal)
+        except ProcessLookupError:  # it leads no group yet
+            os.kill(child, fault.signal)
         code = wait(child, STOPS_S)
     if code is None:
         os.killpg(child, signal.SIGKILL)
