@@ -70,6 +70,15 @@ def test_a_crop_that_is_no_jpeg_is_one_clear_line_from_any_process(path, workers
         list(read_crops(crops, [np.array([4])], workers))
 
 
+def test_an_error_ends_the_workers_even_while_somebody_holds_it(path):
+    with store.open_file(path) as file:
+        crops = Crops(file)
+    crops.size, before = SIZE + 1, set(children_of(os.getpid()))
+    with pytest.raises(DamagedFile) as caught:
+        list(read_crops(crops, [np.array([4])] * 9, 2))
+    assert caught.tb and not set(children_of(os.getpid())) - before
+
+
 def test_workers_end_with_the_loop_that_is_left_early(path):
     with store.open_file(path) as file:
         batches = read_crops(Crops(file), [np.array([i % 13]) for i in range(1000)], 2)

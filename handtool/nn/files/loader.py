@@ -67,12 +67,15 @@ def read_crops(
     )
     with hold_signals():
         answers = iter(loader)  # makes the workers
-    for number, error in enumerate(answers, 1):
-        if error is not None:
-            raise error
-        batch, unfinished = divmod(number, pieces)
-        if not unfinished:
-            yield slots[(batch - 1) % len(slots), : lengths.popleft()]
+    try:
+        for number, error in enumerate(answers, 1):
+            if error is not None:
+                raise error
+            batch, unfinished = divmod(number, pieces)
+            if not unfinished:
+                yield slots[(batch - 1) % len(slots), : lengths.popleft()]
+    finally:
+        del answers  # ends the workers now: an error's traceback would keep it, and the workers, to the end of all
 
 
 def split_batches(
