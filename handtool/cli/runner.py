@@ -40,6 +40,7 @@ REFUSALS = {
     if hasattr(errno, name)
 }
 log = logging.getLogger(__name__)
+FINALIZER = "multiprocessing.util", "__call__"
 arrived: list[int] = []  # signals that were raised: what fails afterwards fails for them
 
 
@@ -153,7 +154,8 @@ def interrupt(number: int, frame: "FrameType | None") -> None:
     in finalizers and weak references: there a timer sends the signal again.
     """
     while frame is not None:
-        if frame.f_globals.get("__name__") in ("handtool.store.disk", "weakref") or frame.f_code.co_name == "__del__":
+        place = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if place[0] in ("handtool.store.disk", "weakref") or place[1] == "__del__" or place == FINALIZER:
             # To the main thread, so that a read that waits there ends.
             again = threading.Timer(0.01, signal.pthread_kill, [threading.main_thread().ident, number])
             again.daemon = True

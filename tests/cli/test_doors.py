@@ -146,6 +146,33 @@ sys.exit(run_to_code(call))
     assert (done.returncode, done.stderr) == (130, "handtool: interrupted\n")
 
 
+@pytest.mark.parametrize("place", ["a finalizer of multiprocessing", "__del__"])
+def test_ctrl_c_where_python_swallows_what_is_raised_is_obeyed_behind_it(tmp_path, place):
+    code = f"""
+import os, signal, sys, time
+from multiprocessing.util import Finalize
+from handtool.cli.runner import interrupt, obey_signals, run_to_code
+def strike():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0)
+class Held:
+    def __del__(self):
+        if {place!r} == "__del__":
+            strike()
+def call():
+    obey_signals(interrupt)
+    held = Held()
+    kept = Finalize(held, strike) if {place!r} != "__del__" else None
+    del held
+    time.sleep(30)
+sys.exit(run_to_code(call))
+"""
+    (tmp_path / "swallowing.py").write_text(code)
+    command, env = [sys.executable, "-m", "swallowing"], package_environment()
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "handtool: interrupted\n")
+
+
 def test_a_folder_that_goes_away_before_the_output_gets_its_name_is_one_line(tmp_path):
     from handtool.store import disk
 
