@@ -24,6 +24,7 @@ from footage import make_boxes, run_stage  # noqa: E402
 
 from handtool.config import ExtractConfig  # noqa: E402
 from handtool.sources.find import find_videos  # noqa: E402
+from handtool.sources.folder_chunks import Item  # noqa: E402
 from handtool.stages.extract import extract, open_finder  # noqa: E402
 from handtool.vision.hand_finder import FinderSettings  # noqa: E402
 
@@ -51,7 +52,7 @@ def bare(path: Path) -> int:
 
 def ours(path: Path, boxes: Path) -> int:
     work = open_finder(FinderSettings(ExtractConfig(), str(boxes)), path.parent)
-    (outcome,) = work((0, 0, find_videos([path]).videos[0]), lambda: None)
+    (outcome,) = work(Item(0, 0, find_videos([path]).videos[0]), lambda: None)
     assert outcome["hands"] == 2 * outcome["sampled"]
     return outcome["decoded"]
 

@@ -20,6 +20,7 @@ sys.path[:0] = [str(HERE.parents[2])]
 
 from handtool.config import ExtractConfig  # noqa: E402
 from handtool.sources.find import find_videos  # noqa: E402
+from handtool.sources.folder_chunks import Item  # noqa: E402
 from handtool.stages.extract import open_finder  # noqa: E402
 from handtool.vision.hand_finder import FinderSettings  # noqa: E402
 
@@ -46,7 +47,7 @@ def bare(hands, path: Path, every: int) -> tuple[int, int]:
 
 
 def ours(work, video) -> tuple[int, int]:
-    (outcome,) = work((0, 0, video), lambda: None)
+    (outcome,) = work(Item(0, 0, video), lambda: None)
     return outcome["sampled"], outcome["hands"]
 
 
