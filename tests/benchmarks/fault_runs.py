@@ -141,7 +141,10 @@ def run(words: list[str], folder: Path, fault: Fault = Fault(), longest: float =
     began = time.monotonic()
     child = os.fork()
     if child == 0:
-        be_command(words, folder, fault)
+        try:
+            be_command(words, folder, fault)
+        except KeyboardInterrupt:  # before the command obeys signals: as an interpreter that is starting
+            os._exit(130)
     code = wait(child, longest if fault.after is None else fault.after)
     if code is None and fault.after is not None:
         try:
