@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from handtool.nn.files.foreign_weights import NUMBERED
+
 log = logging.getLogger(__name__)
 
 # Words of the branch that is not the one its authors evaluate: DINO's is the teacher, all others' the trained one.
@@ -25,7 +27,6 @@ STEMS = re.compile(
     r"(^|.*?\.)(?:embeddings\.patch_embeddings\.(?:projection\.)?|patch_embed\.(?:projection|proj)\.|"
     r"downsample_layers\.0\.0\.|stem\.0\.|0\.)weight$"
 )
-NUMBERED = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 # transformers' ConvNeXt, whose stem is called as its ViT's patches are, to its authors' names, which timm knows
 CONVNEXT = "embeddings.layernorm.weight"
 CONVNEXT_RULES = (
@@ -105,12 +106,13 @@ def is_second(prefix: str) -> bool:
 
 
 def count(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> int:
-    """How many of the wanted tensors are there in the wanted shape."""
-    return sum(
-        tensors[name].squeeze().shape == torch.zeros(shape, device="meta").squeeze().shape
+    """How many of the wanted tensors are there in the wanted shape, axes of length 1 aside."""
+    long_axes = [
+        ([n for n in tensors[name].shape if n > 1], [n for n in shape if n > 1])
         for name, shape in wanted.items()
         if name in tensors
-    )
+    ]
+    return sum(one == other for one, other in long_axes)
 
 
 def find_prefixes(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], most: int = 12) -> list[str]:

@@ -87,7 +87,9 @@ def load_encoder(encoder: AnyEncoder, found: Mapping[str, Tensor], origin: str |
         like = f"; it looks like {looks}" if looks and hint != f"--arch {encoder.arch}" else ""
         raise HandtoolError(f"{origin} lacks {some}: {first_names(lacking)}{like}", hint=hint and f"--arch {hint}")
     if lacking:
-        log.warning("%s lacks %d weights, which stay as they are initialised: %s", origin, *told_of(lacking))
+        log.warning(
+            "%s lacks %d weights, which stay as they are initialised: %s", origin, len(lacking), first_names(lacking)
+        )
     if misfits:
         some = f"{len(misfits)} weights are of another shape than {encoder.arch}'s"
         looks, hint = describe_network(found) or (None, None)
@@ -221,10 +223,6 @@ def sort_metadata(data: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     assert len(text) <= end - 8
     return data[:8] + text.ljust(end - 8) + data[end:]
-
-
-def told_of(names: list[str]) -> tuple[int, str]:
-    return len(names), first_names(names)
 
 
 def first_names(names: list[str], most: int = 3) -> str:

@@ -70,9 +70,8 @@ class PoseLosses(nn.Module):
 
 def make_head(kind: str, encoder: AnyEncoder, size: int) -> Any:
     """A new head of that kind for inputs of `size` px."""
-    if kind == "heatmap":
-        return HeatmapHead(encoder.num_features, size, encoder.stride)
-    return RegressionHead(encoder.num_pooled, size)
+    head: Any = HEADS[kind]
+    return head(encoder.num_features, size, encoder.stride) if head.spatial else head(encoder.num_pooled, size)
 
 
 def assumed_camera(side: int, focal: float) -> torch.Tensor:

@@ -97,7 +97,8 @@ class TimmEncoder(nn.Module):
         try:
             self.net.set_grad_checkpointing(not keep)
         except (AssertionError, NotImplementedError):
-            raise WrongCommand(f"{self.arch} cannot do without its activations", hint="leave it out") from None
+            told = f"{self.arch} cannot compute its activations again"
+            raise WrongCommand(told, hint="leave --checkpoint-activations out") from None
 
 
 def make_backbone(name: str, size: int) -> Any:
