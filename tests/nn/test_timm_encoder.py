@@ -157,6 +157,7 @@ def test_layer_decay_goes_by_block():
         ("timm:hiera_tiny_224", 60, "cannot take inputs of 60 px", "--input-size 64"),
         ("timm:convnext_tinny", 64, "timm knows no 'convnext_tinny'", "--arch timm:convnext_tiny"),
         ("timm:crossvit_9_240", 240, "has no last feature map", "--arch timm:convnext_tiny"),
+        ("vit_tiny_patch16_224", 64, "no architecture 'vit_tiny_patch16_224'", "--arch timm:vit_tiny_patch16_224"),
         ("resnet19", 64, "no architecture 'resnet19'", "--arch resnet50"),
     ],
 )

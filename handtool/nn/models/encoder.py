@@ -24,9 +24,9 @@ def make_encoder(arch: str, size: int = 224) -> AnyEncoder:
     if arch.startswith(PREFIX):
         return TimmEncoder(arch, size)
     if arch not in ENCODERS:
-        raise WrongCommand(
-            f"no architecture {arch!r}: there are {', '.join(ENCODERS)}, and {PREFIX}NAME", hint=f"--arch {ARCHS[2]}"
-        )
+        known = f"there are {', '.join(ENCODERS)}, and {PREFIX}NAME"
+        near = ARCHS[2] if arch.startswith("resnet") else f"{PREFIX}{arch}"  # a name of timm's without what marks it
+        raise WrongCommand(f"no architecture {arch!r}: {known}", hint=f"--arch {near}")
     return ENCODERS[arch](arch)
 
 
