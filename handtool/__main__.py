@@ -10,7 +10,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     from handtool.cli.app import main as run
+    from handtool.cores import settle_openmp
 
+    settle_openmp()
     run()
 
 

@@ -48,11 +48,6 @@ class OwnTime:
         return self.asleep_s + self.computing_s
 
 
-def count_cores() -> int:
-    """Those that this process may use; all of the machine where the system has no such limit (macOS)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def read_process(pid: int) -> tuple[float | None, bool]:
     """CPU time of all threads, s, and whether one of them wants a core or is stopped. (None, False) where that is not
     known (not Linux, or it has ended): then all time counts as asleep."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).resolve().parents[1] / "handtool"
-GROUND = {"own_time", "bounded", "archives", "names", "config", "errors", "progress", "accounting", "signals"}
+GROUND = {"own_time", "cores", "bounded", "archives", "names", "config", "errors", "progress", "accounting", "signals"}
 ROOMS = {
     "cli": {"stages", "store"},
     "api": {"cli", "stages", "store", "nn"},

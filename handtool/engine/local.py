@@ -20,9 +20,10 @@ from typing import Any, Literal, NamedTuple
 
 import cv2
 
+from handtool.cores import count_cores
 from handtool.engine.parent import end_with_parent
 from handtool.errors import HandtoolError
-from handtool.own_time import OwnTime, count_cores
+from handtool.own_time import OwnTime
 from handtool.signals import hold_signals
 
 log = logging.getLogger(__name__)

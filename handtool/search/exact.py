@@ -9,7 +9,6 @@ a radius in front of the middle, seldom farther. With `radius_share` < 1 the sea
 it is several times faster and not exact.
 """
 
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from handtool.cores import count_cores
 from handtool.progress import Progress, silent
 from handtool.search.cells import WIDTH, Cells
 from handtool.search.exclusion import Exclusion
@@ -88,7 +88,7 @@ def search_blocks(
         return block, np.where(search.row == NO_ROW, -1, search.row), search.squared, search.compared
 
     done = 0
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads or count_cores()) as pool:
         for start in range(0, len(blocks), 1024):  # limits the answers held in memory
             for answer in pool.map(work, blocks[start : start + 1024]):
                 done += len(answer[0])

@@ -5,11 +5,11 @@ graph is built and queried in an order in which near rows follow each other, so 
 the one before it has loaded.
 """
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
 
+from handtool.cores import count_cores
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 
@@ -36,7 +36,7 @@ class Graph:
 
         Raises HandtoolError if hnswlib cannot be imported.
         """
-        self.vectors, self.size, self.threads = vectors, len(rows), threads or -1
+        self.vectors, self.size, self.threads = vectors, len(rows), threads or count_cores()
         self.index = _hnswlib().Index(space="l2", dim=vectors.shape[1])
         self.index.init_index(max_elements=len(rows), M=m, ef_construction=ef_construction, random_seed=seed)
         rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ class Graph:
     @property
     def repeatable(self) -> bool:
         """Whether one thread built the graph: with several, the order of the rows, and so the links, vary."""
-        return (self.threads if self.threads > 0 else os.cpu_count()) == 1
+        return self.threads == 1
 
     def ask(self, anchors: np.ndarray, count: int, ef: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yields (slice of anchors, (b, count) int64 places in `rows`, nearest first); all -1 if too few are found."""

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.signals import leftovers
 from handtool.store.disk import disk_error
 
 BLOCK = 1 << 20
@@ -32,7 +33,8 @@ def receive() -> tuple[Path, bool]:
         path = Path(f"/proc/self/fd/{descriptor}")
         if path.exists():
             return Path(os.readlink(path)), False
-    return spool(), True
+    leftovers.add(path := spool())
+    return path, True
 
 
 def spool() -> Path:

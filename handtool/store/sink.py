@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from handtool.errors import HandtoolError
+from handtool.signals import leftovers
 from handtool.store.columns import crc32, create_chunked, to_storage, write_array, write_checksum
 from handtool.store.disk import DiskFile, disk_error, make_neighbour, publish
 from handtool.store.file import File
@@ -38,6 +39,7 @@ class Sink:
             self.temporary = Path(name)
         else:
             descriptor, self.temporary = make_neighbour(path)
+        leftovers.add(self.temporary)
         self.disk = DiskFile(descriptor)
         self.h5 = h5py.File(self.disk, "w", libver=("v110", "v110"))
         self.digests: dict[str, int] = {}
@@ -55,6 +57,7 @@ class Sink:
                 self.h5.close()
         self.disk.close()
         self.temporary.unlink(missing_ok=True)
+        leftovers.discard(self.temporary)
         if full and not isinstance(error, HandtoolError) and (error is None or isinstance(error, Exception)):
             raise disk_error(full, self.path or self.temporary) from error
 

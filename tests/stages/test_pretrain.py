@@ -353,6 +353,45 @@ def test_sigterm_saves_says_so_and_the_next_run_goes_on_from_there(
     assert_same_result(tmp_path / "e.h5", trained_small)
 
 
+STUCK = """
+import itertools, pathlib, sys, time
+from handtool.__main__ import main
+from handtool.nn.training import loop
+calls, scale = itertools.count(1), loop.GradScaler.scale
+def stop_for_a_minute(scaler, loss):
+    if next(calls) == 4:
+        pathlib.Path("stuck").touch()
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(1)
+    return scale(scaler, loss)
+loop.GradScaler.scale = stop_for_a_minute
+main()
+"""
+
+
+def test_a_step_that_takes_a_minute_is_given_up_and_the_one_before_it_saved(handtool, pairs, tmp_path):
+    options = [str(item) for key, value in QUICK.items() for item in (f"--{key.replace('_', '-')}", value)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])}
+    words = ["pretrain", str(pairs), "-o", "stuck.h5", *options]
+    command = [sys.executable, "-c", STUCK, *words]
+    first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "stuck").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    begun = time.monotonic()
+    first.terminate()
+    said = first.communicate()[1]
+    assert time.monotonic() - begun < 20 and first.returncode == 143
+    assert "saved after step 3 of 8; the same command goes on from there" in said
+    assert not list(tmp_path.glob("*.handtool-tmp")) and not list(tmp_path.glob(".*.handtool-tmp"))
+    assert "going on after step 3 of 8" in handtool(*words).stderr
+    assert handtool("pretrain", pairs, "-o", "straight.h5", *options).returncode == 0
+    stuck, straight = (weights_of(tmp_path / name) for name in ("stuck.h5", "straight.h5"))
+    assert all(np.array_equal(stuck[name], straight[name]) for name in stuck | straight)
+    assert any("running" in name for name in stuck)
+
+
 def test_the_command_killed_by_the_kernel_goes_on_when_run_again(handtool, pairs, tmp_path):
     settings = QUICK | {"steps": 8, "checkpoint_every": 2}
     options = [str(item) for key, value in settings.items() for item in (f"--{key.replace('_', '-')}", value)]

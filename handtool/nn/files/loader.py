@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from handtool.cores import count_cores
 from handtool.engine.parent import end_with_parent
 from handtool.errors import HandtoolError
 from handtool.nn.files.data import Crops
-from handtool.own_time import count_cores
 from handtool.signals import hold_signals
 
 # Processes that `launch` spawned would spawn too, and a new interpreter takes 2 s of CPU and 400 MB to import torch.

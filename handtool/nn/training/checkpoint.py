@@ -57,5 +57,24 @@ def load_model(state: Mapping[str, object], model: nn.Module) -> None:
     )
 
 
+class KeptBuffers:
+    """The running statistics of batch norm as they were after the last whole step: those of a model change in the
+    forward pass, its weights after the backward pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        saved = model.state_dict().keys()
+        self.live = {name: value for name, value in model.named_buffers() if name in saved}
+        self.kept = {name: value.clone() for name, value in self.live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        if self.live:
+            torch._foreach_copy_(list(self.kept.values()), list(self.live.values()))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By the names of `pack`."""
+        return {f"model/{name}": to_array(value) for name, value in self.kept.items()}
+
+
 def to_array(value: torch.Tensor) -> np.ndarray:
     return value.detach().cpu().contiguous().numpy()

@@ -17,6 +17,7 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from handtool.config import TrainingConfig
+from handtool.cores import count_cores, said_by_user
 from handtool.engine.parent import end_with_parent
 from handtool.errors import TERMINATED, HandtoolError, Terminated, first_line
 from handtool.nn.files.reopen import Reopen
@@ -68,6 +69,7 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     failures: list[Exception] = []
+    threads = None if said_by_user("OMP_NUM_THREADS") else max(1, count_cores() // processes)
     queue = torch.multiprocessing.get_context(START).Queue()
     listener = threading.Thread(target=listen, args=(queue, progress, failures), daemon=True)
     config = LaunchConfig(
@@ -90,7 +92,7 @@ def launch(function: Callable, processes: int, arguments: tuple, progress: Progr
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they print pages about a failed child; we raise one line
     failed = None
     try:
-        elastic_launch(config, start_child)(function, processes, arguments, queue, os.getpid())
+        elastic_launch(config, start_child)(function, threads, arguments, queue, os.getpid())
     except SignalException as signalled:
         raise (KeyboardInterrupt if signalled.sigval == signal.SIGINT else Terminated) from None
     except ChildFailedError as error:
@@ -117,15 +119,16 @@ def listen(queue, progress: Progress, failures: list[Exception]) -> None:
 
 
 @record  # reports to the launcher how this process ended
-def start_child(function: Callable, processes: int, arguments: tuple, queue, parent: int) -> None:
+def start_child(function: Callable, threads: int | None, arguments: tuple, queue, parent: int) -> None:
+    """threads: of torch; None: as the environment says."""
     end_with_parent(parent)
     # Ctrl-C reaches every process of the terminal; only the parent reports it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     root = logging.getLogger()
     root.addHandler(logging.handlers.QueueHandler(queue))
     root.setLevel(logging.INFO if os.environ["RANK"] == "0" else logging.ERROR)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    if threads:
+        torch.set_num_threads(threads)
 
     def progress(*place: object, **figures: float) -> None:
         if os.environ["RANK"] == "0":

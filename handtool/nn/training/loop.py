@@ -25,7 +25,7 @@ from handtool.nn.models.batch_norm import share_batch_norm
 from handtool.nn.models.encoder import count_batches_once
 from handtool.nn.models.objective import Objective
 from handtool.nn.training import distributed
-from handtool.nn.training.checkpoint import pack, unpack
+from handtool.nn.training.checkpoint import KeptBuffers, pack, unpack
 from handtool.nn.training.curve import VALIDATION, Clock, Curve
 from handtool.nn.training.distributed import Place
 from handtool.nn.training.interrupt import Sigterm
@@ -37,6 +37,7 @@ from handtool.nn.training.validation import Validation
 from handtool.progress import Progress
 
 log = logging.getLogger(__name__)
+GOES_ON = "the same command goes on from there"
 
 
 class CheckpointStore(Protocol):
@@ -71,7 +72,7 @@ def train(
     device = place.torch_device
     with (
         distributed.process_group(place),
-        Sigterm() as sigterm,
+        Sigterm(place.rank) as sigterm,
         explain_training_errors(make_objective, plan, place, data),
     ):
         objective, state = make_objective(), distributed.broadcast(load_state(job, plan))
@@ -93,7 +94,19 @@ def train(
         curve, best, warned = Curve(objective.figures, validation is not None, state), best_weights(state), None
         best_mm = min(filter(math.isfinite, curve.values.get(VALIDATION, [])), default=math.inf)
         clock = Clock(curve.last().get("seconds", 0.0), config.checkpoint_every, config.checkpoint_seconds)
-        end = 0 if state and state["ended"] else plan.steps
+        ended, kept = bool(state and state["ended"]), KeptBuffers(model)
+
+        def save() -> None:
+            more = {"started": started, "ended": ended, "threads": torch.get_num_threads()}
+            assert job is not None
+            job.save("checkpoint", pack(model, optimiser, scaler) | kept.arrays() | curve.as_arrays() | best | more)
+
+        def save_last() -> str:
+            save()
+            return f"the step took too long: saved after step {len(curve)} of {plan.steps}; {GOES_ON}"
+
+        sigterm.save = save_last if job else None
+        end = 0 if ended else plan.steps
         passes = range(len(curve) * plan.accumulate, end * plan.accumulate)
         workers = count_workers(config.workers, place.local_processes)
         crops = read_crops(data.crops, map(data.rows, passes), workers, place.local_processes)
@@ -111,39 +124,40 @@ def train(
                 if not whole:
                     continue
 
-                rate = learning_rate(step, plan.steps, plan.warmup_steps, plan.peak_rate)
-                set_learning_rate(optimiser, rate)
-                scaler.step(optimiser)
-                scaler.update()
-                optimiser.zero_grad()
+                with sigterm.uninterrupted():
+                    rate = learning_rate(step, plan.steps, plan.warmup_steps, plan.peak_rate)
+                    set_learning_rate(optimiser, rate)
+                    scaler.step(optimiser)
+                    scaler.update()
+                    optimiser.zero_grad()
 
-                ended, score = step + 1 == plan.steps, math.nan
-                if validation and plan.ends_epoch(step):
-                    score = validation.score(model)
-                    if score < best_mm:
-                        best_mm = score
-                        best = {
-                            f"best/{name}": value.cpu().numpy().copy() for name, value in model.state_dict().items()
-                        }
-                    ended = ended or validation.should_stop([*curve.values[VALIDATION], score])
-                curve.append(rate, clock.seconds(), collectives.total(figures) / place.processes, score)
-                figures = 0.0
-                stopped = distributed.any_process(sigterm.received)
-                if clock.tick() or ended or stopped:
-                    curve.fetch()
-                    board.write(curve)
-                    last, speed = curve.last(), {f"{plan.item}_per_s": clock.steps_per_s() * plan.items_per_step}
-                    if not warned and (warned := objective.warning(last)):
-                        log.warning("%s at step %d", warned, step)
-                    shown = {name: last[name] for name in ("loss", "learning_rate", *objective.shown)}
-                    progress("train", step + 1, plan.steps, **shown | speed)
-                if job and (ended or stopped or clock.should_save(step + 1)):
-                    kept = {"started": started, "ended": ended, "threads": torch.get_num_threads()}
-                    job.save("checkpoint", pack(model, optimiser, scaler) | curve.as_arrays() | best | kept)
+                    ended, score = step + 1 == plan.steps, math.nan
+                    if validation and plan.ends_epoch(step):
+                        score = validation.score(model)
+                        if score < best_mm:
+                            best_mm = score
+                            best = {
+                                f"best/{name}": value.cpu().numpy().copy() for name, value in model.state_dict().items()
+                            }
+                        ended = ended or validation.should_stop([*curve.values[VALIDATION], score])
+                    curve.append(rate, clock.seconds(), collectives.total(figures) / place.processes, score)
+                    figures = 0.0
+                    kept.update()
+                    stopped = distributed.any_process(sigterm.received)
+                    if clock.tick() or ended or stopped:
+                        curve.fetch()
+                        board.write(curve)
+                        last, speed = curve.last(), {f"{plan.item}_per_s": clock.steps_per_s() * plan.items_per_step}
+                        if not warned and (warned := objective.warning(last)):
+                            log.warning("%s at step %d", warned, step)
+                        shown = {name: last[name] for name in ("loss", "learning_rate", *objective.shown)}
+                        progress("train", step + 1, plan.steps, **shown | speed)
+                    if job and (ended or stopped or clock.should_save(step + 1)):
+                        save()
+                    if stopped and not ended:
+                        sigterm.leave(f"saved after step {step + 1} of {plan.steps}; {GOES_ON}")
                 if ended:
                     break
-                if stopped:
-                    sigterm.leave(f"saved after step {step + 1} of {plan.steps}; the same command goes on from there")
 
 
 def load_state(job: CheckpointStore | None, plan: Plan) -> dict | None:
