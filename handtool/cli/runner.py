@@ -27,7 +27,7 @@ from handtool.errors import HandtoolError, Terminated
 if TYPE_CHECKING:
     from types import FrameType
 
-    from handtool.store import Record
+    from handtool.store import Job, Record
 
 
 # Errors of the machine, not of the program: exit 1 wherever they happen. Other OSErrors are bugs.
@@ -224,7 +224,7 @@ def run_stage(
         keywords = {**others, **named, **({"job": job} if job else {})}
         sink = stack.enter_context(store.create_file(target, record, parents))
         send_others()
-        report = stage(*given, sink, config, progress=bars(stack), **keywords)
+        report = stage(*given, sink, config, progress=bars(stack, job), **keywords)
         sink.finish(report)
         if job:
             job.remove()
@@ -257,12 +257,15 @@ def make_record(config: Any, inputs: list, streamed: bool, plan: dict | None = N
     return Record(f"handtool {state.command}", values, inputs, command, values.get("seed", -1), streamed, plan or {})
 
 
-def bars(stack: contextlib.ExitStack) -> Callable:
-    """Progress bars on a terminal, no output elsewhere."""
-    from handtool.progress import silent
+def bars(stack: contextlib.ExitStack, job: "Job | None" = None) -> Callable:
+    """Progress bars on a terminal, a line a minute elsewhere, neither with --quiet; and a file for monitors in the
+    folder of the job."""
+    from handtool.cli.signs import Signs, together
 
-    if state.quiet or not sys.stderr.isatty():
-        return silent
+    drawn = not state.quiet and sys.stderr.isatty()
+    signs = Signs(not state.quiet and not drawn, job.folder / "progress.json" if job and job.lasting else None)
+    if not drawn:
+        return signs
     from handtool.cli.bars import Bars
 
-    return stack.enter_context(Bars())
+    return together(stack.enter_context(Bars()), signs)

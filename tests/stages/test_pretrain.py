@@ -32,6 +32,7 @@ from handtool.nn.models import heatmap_head, pretraining
 from handtool.nn.models.objectives import hard_contrast, similarity
 from handtool.nn.models.resnet_encoder import Encoder
 from handtool.nn.training import curve, loop
+from handtool.nn.training.metrics_log import NAME
 from handtool.stages.pretrain import dry_run
 from handtool.store import CURVE, KEYPOINTS, PAIRS
 
@@ -356,7 +357,10 @@ def test_sigterm_saves_says_so_and_the_next_run_goes_on_from_there(
 STUCK = """
 import itertools, pathlib, sys, time
 from handtool.__main__ import main
-from handtool.nn.training import loop
+from handtool.cli import signs
+from handtool.nn.training import curve, loop
+signs.FILE_S = 0.0
+curve.Clock.__init__.__defaults__ = (0.0,)  # figures are read after every step
 calls, scale = itertools.count(1), loop.GradScaler.scale
 def stop_for_a_minute(scaler, loss):
     if next(calls) == 4:
@@ -379,6 +383,12 @@ def test_a_step_that_takes_a_minute_is_given_up_and_the_one_before_it_saved(hand
     while not (tmp_path / "stuck").exists():
         assert first.poll() is None
         time.sleep(0.01)
+    metrics, progress = ((tmp_path / "stuck.h5.partial" / name).read_text() for name in (NAME, "progress.json"))
+    metrics = [json.loads(line) for line in metrics.splitlines()]
+    assert [line["step"] for line in metrics] == [0, 1, 2] and metrics[0].keys() == CURVE_COLUMNS
+    train = json.loads(progress)["work"][-1]
+    assert (train["what"], train["done"], train["total"]) == ("train", 3, 8)
+    assert train["figures"]["loss"] == pytest.approx(metrics[-1]["loss"])
     begun = time.monotonic()
     first.terminate()
     said = first.communicate()[1]

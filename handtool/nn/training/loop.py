@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,7 @@ from handtool.nn.training.checkpoint import KeptBuffers, pack, unpack
 from handtool.nn.training.curve import VALIDATION, Clock, Curve
 from handtool.nn.training.distributed import Place
 from handtool.nn.training.interrupt import Sigterm
+from handtool.nn.training.metrics_log import MetricsLog
 from handtool.nn.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 from handtool.nn.training.plan import Plan
 from handtool.nn.training.step_memory import explain_training_errors
@@ -42,6 +44,8 @@ GOES_ON = "the same command goes on from there"
 
 class CheckpointStore(Protocol):
     """Where checkpoints are saved: a job of the store."""
+
+    folder: Path
 
     def has(self, name: str) -> bool: ...
 
@@ -105,6 +109,7 @@ def train(
             save()
             return f"the step took too long: saved after step {len(curve)} of {plan.steps}; {GOES_ON}"
 
+        metrics = MetricsLog(job.folder if job else None, curve)
         sigterm.save = save_last if job else None
         end = 0 if ended else plan.steps
         passes = range(len(curve) * plan.accumulate, end * plan.accumulate)
@@ -147,6 +152,7 @@ def train(
                     if clock.tick() or ended or stopped:
                         curve.fetch()
                         board.write(curve)
+                        metrics.write(curve)
                         last, speed = curve.last(), {f"{plan.item}_per_s": clock.steps_per_s() * plan.items_per_step}
                         if not warned and (warned := objective.warning(last)):
                             log.warning("%s at step %d", warned, step)
