@@ -14,9 +14,9 @@ leftovers: set[Path] = set()  # temporary files of this process
 
 
 @contextlib.contextmanager
-def hold_signals() -> Iterator[None]:
+def hold_signals(block: bool = True) -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP that arrive within are obeyed at its end. A process made within has them blocked for
-    good: its parent ends it, and it says nothing of its own about them.
+    good: its parent ends it, and it says nothing of its own about them; without `block` it obeys them.
 
     To block them is not enough: another thread of this process (of OpenBLAS, say) then takes the signal, and Python
     raises in the main thread all the same.
@@ -32,7 +32,7 @@ def hold_signals() -> Iterator[None]:
         for number, handler in handlers.items():
             if callable(handler):
                 signal.signal(number, hold)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING if block else ())
         try:
             yield
         finally:

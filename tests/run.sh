@@ -35,7 +35,7 @@ without_torch() { # what handtool needs to look for hands, and the tests of that
     "$1" - <<'END'
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-heavy = ("torch", "torchvision", "hnswlib", "tensorboard", "timm", "transformers", "mypy", "ruff")
+heavy = ("torch", "torchvision", "hnswlib", "tensorboard", "timm", "transformers", "ray", "mypy", "ruff")
 wanted = project["dependencies"] + [each for extra in ("mediapipe", "test") for each in project["optional-dependencies"][extra]]
 print(*(each for each in wanted if not each.startswith(heavy)), sep="\n")
 END

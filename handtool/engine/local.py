@@ -12,7 +12,7 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.context import SpawnProcess
@@ -32,6 +32,7 @@ Work = Callable[[Any, Heartbeat], Iterable[Any]]  # item, heartbeat -> results, 
 HEARTBEAT_S = 1.0
 MAX_IMAGE_PIXELS = 1 << 27  # that OpenCV decodes in a worker, where the environment does not say it; they take 1 GB
 NO_MEMORY = "not enough memory for it"
+NODE_DIED = "its process died with its node"  # of a cluster
 LOST = ("its process", "no new frame", "not enough memory")  # how the reasons of `lost` begin
 TIMEOUT_FACTOR_AT_START = 5  # opening a detector may take this many times as long as a frame
 NO_ITEM = -1  # of a worker that ended before its work began
@@ -65,35 +66,41 @@ def count_workers(asked: int, items: int) -> int:
 
 
 def run_in_processes(
-    open_work: Callable[..., Work], arguments: tuple, items: list, workers: int, timeout_s: float
+    open_work: Callable[..., Work],
+    arguments: tuple,
+    items: list,
+    workers: int,
+    timeout_s: float,
+    pool: Callable[..., Generator[Event, None, None]] | None = None,
 ) -> Iterator[Event]:
     """The events of every item, in the order in which they happen; the results of one item come in their own order.
 
     Each worker calls `open_work(*arguments)` once (importable and picklable), then `work(item, heartbeat)` for each
     item it is given. A worker that sends neither a result nor a heartbeat for `timeout_s` of its own time is killed. An
-    exception in `work` is raised here, with the worker's traceback in its text; an OSError stays one.
+    exception in `work` is raised here, with the worker's traceback in its text; an OSError stays one. pool: another one
+    than `run_pool`, of workers elsewhere.
     """
-    doubtful = []
-    with contextlib.closing(run_pool(open_work, arguments, items, range(len(items)), workers, timeout_s)) as events:
+    doubtful, pool = [], pool or run_pool
+    with contextlib.closing(pool(open_work, arguments, items, range(len(items)), workers, timeout_s)) as events:
         for event in events:
             if event.kind == "lost":
                 doubtful.append(event.item)
                 event = event._replace(kind="again")
             yield event
-    yield from run_pool(open_work, arguments, items, sorted(doubtful), 1, timeout_s)
+    yield from pool(open_work, arguments, items, sorted(doubtful), 1, timeout_s)
 
 
 def run_pool(
     open_work: Callable[..., Work],
     arguments: tuple,
-    items: list,
+    items: Sequence | Mapping[int, Any],
     numbers: Iterable[int],
     workers: int,
     timeout_s: float,
 ) -> Generator[Event, None, None]:
     """As `run_in_processes`, for the items of these numbers, each tried once. Raises HandtoolError if no worker comes
-    to its work."""
-    waiting, failed_starts = deque(numbers), 0
+    to its work. A deque of numbers may be filled up while an event is looked at."""
+    waiting, failed_starts = numbers if isinstance(numbers, deque) else deque(numbers), 0
     pool: list[Worker] = []
     try:
         for _ in range(count_workers(workers, len(waiting)) if waiting else 0):
@@ -209,7 +216,12 @@ def one_thread_per_worker() -> Iterator[None]:
 
 
 def assign_next(
-    worker: Worker, waiting: deque, items: list, open_work: Callable[..., Work], arguments: tuple, others: list[Worker]
+    worker: Worker,
+    waiting: deque,
+    items: Sequence | Mapping[int, Any],
+    open_work: Callable[..., Work],
+    arguments: tuple,
+    others: list[Worker],
 ) -> list[Worker]:
     """Gives the worker its next item, if there is one; a worker that has ended is replaced."""
     if not waiting:
@@ -266,8 +278,9 @@ def describe_exit(exitcode: int | None) -> str:
 
 
 def is_lasting(reason: str) -> bool:
-    """Whether an item lost for this reason would be lost again: not if memory ran out or someone killed the process."""
-    return reason not in (NO_MEMORY, describe_exit(-signal.SIGKILL))
+    """Whether an item lost for this reason would be lost again: not if memory ran out, or someone killed the process,
+    or the machine was lost."""
+    return reason not in (NO_MEMORY, NODE_DIED, describe_exit(-signal.SIGKILL))
 
 
 def stop(worker: Worker) -> None:

@@ -1,0 +1,34 @@
+"""The door to the engines: units of work on the processes of this machine, or on those of a Ray cluster."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from handtool.engine.local import Event, Work, run_in_processes
+from handtool.engine.shipping import Folder
+
+
+def run_units(
+    engine: str,
+    open_work: Callable[..., Work],
+    arguments: tuple,
+    items: list,
+    workers: int,
+    timeout_s: float,
+    *,
+    gpus: float = 0.0,
+    folder: Folder | None = None,
+    reads: Callable[[Any], list[str]] | None = None,
+) -> Iterator[Event]:
+    """The events of every item, as of `local.run_in_processes`: the same with each engine, in another order.
+
+    engine: "local"; or "ray", for which the rest stands. workers 0: one per CPU of the cluster. gpus: of each worker,
+    as a share. folder: which of the arguments is one that workers write into. reads: the files that an item is read
+    from. Raises HandtoolError where Ray is missing or its cluster cannot be reached, or where a node does not see what
+    it is to read.
+    """
+    if engine == "local":
+        return run_in_processes(open_work, arguments, items, workers, timeout_s)
+    assert engine == "ray"
+    from handtool.engine.ray_cluster import run_on_ray
+
+    return run_on_ray(open_work, arguments, items, workers, timeout_s, gpus, folder, reads)
