@@ -5,7 +5,17 @@ from typing import Literal
 
 # Settings that do not change the result: an output made with other ones is up to date.
 MACHINE_SETTINGS = frozenset(
-    {"workers", "device", "checkpoint_every", "checkpoint_seconds", "timeout_s", "compile", "tensorboard"}
+    {
+        "workers",
+        "device",
+        "engine",
+        "gpus_per_worker",
+        "checkpoint_every",
+        "checkpoint_seconds",
+        "timeout_s",
+        "compile",
+        "tensorboard",
+    }
 )
 # Settings that leave a choice open. In the fingerprint of a training, its plan (what was chosen) takes their place.
 OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch_size_cpu", "base_rate"})
@@ -51,6 +61,8 @@ DATASETS = ("freihand", "dexycb", "ho3d", "interhand", "assemblyhands", "rhd", "
 ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # torchvision's names; nn/models/encoder.py
 WEIGHT_KINDS = ("none", "linear", "sigmoid")  # nn/models/losses/adaptive_weights.py
 
+Engine = Literal["local", "ray"]  # processes of this machine, or workers of a Ray cluster: engine/units.py
+
 BOX_SCALE = 1.3  # side of a crop / side of the hand's box, where neither the user nor a data set says otherwise
 
 
@@ -80,6 +92,8 @@ class ExtractConfig:
     shard: str | None = None  # "2/8": the second of eight shards of the videos
     workers: int = 0  # 0 = one per core
     timeout_s: float = 60.0  # without a new frame, a video is given up
+    engine: Engine = "local"
+    gpus_per_worker: float = 0.0  # of a Ray cluster
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,6 +106,8 @@ class KeypointsConfig:
     device: str = "auto"
     workers: int = 0  # 0 = one per core
     timeout_s: float = 60.0  # without a new crop, a block of them is given up
+    engine: Engine = "local"
+    gpus_per_worker: float = 0.0  # of a Ray cluster
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -308,6 +324,8 @@ class PredictByEstimatorConfig:
     bone: str = "auto"  # the estimator's own size; or truth, or a length in mm
     workers: int = 0  # 0 = one per core
     timeout_s: float = KeypointsConfig.timeout_s
+    engine: Engine = KeypointsConfig.engine
+    gpus_per_worker: float = KeypointsConfig.gpus_per_worker
     smooth: bool = PredictConfig.smooth
     min_cutoff: float = PredictConfig.min_cutoff
     beta: float = PredictConfig.beta
@@ -352,6 +370,8 @@ class SynthConfig:
     device: str = "auto"  # cuda: torch; cpu: numpy
     workers: int = 0  # 0 = one per core
     timeout_s: float = 300.0  # without a new picture, a worker is given up
+    engine: Engine = "local"
+    gpus_per_worker: float = 0.0  # of a Ray cluster
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -369,6 +389,8 @@ class SynthVideosConfig:
     device: str = SynthConfig.device
     workers: int = 0  # 0 = one per core
     timeout_s: float = SynthConfig.timeout_s
+    engine: Engine = SynthConfig.engine
+    gpus_per_worker: float = SynthConfig.gpus_per_worker
 
 
 @dataclass(frozen=True, eq=False, repr=False)

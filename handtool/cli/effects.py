@@ -45,6 +45,12 @@ def writes_file(values: Values) -> bool:
     return given.get("output") not in (None, "-") or bool(given.get("outputs") or given.get("videos"))
 
 
+def on_cluster(uses_gpu: Callable[[Values], object]) -> Effects:
+    """--gpus-per-worker has an effect on workers of a cluster that use a GPU."""
+    why = "without --engine ray and something that its workers do on a GPU"
+    return only("gpus_per_worker", lambda v: v.engine == "ray" and v.device != "cpu" and uses_gpu(v), why)
+
+
 COMMON = (
     always("output", "moved", "as_json", "quiet")
     | only("verbose", lambda v: not v.quiet, "with --quiet, which leaves errors alone")

@@ -1,17 +1,23 @@
 """handtool extract: hands found, cropped, with their source and time."""
 
 from handtool.cli import footage
-from handtool.cli.effects import COMMON, always, only
+from handtool.cli.effects import COMMON, Values, always, on_cluster, only
 from handtool.cli.models import Device, kind_of, name_and_file
-from handtool.cli.options import Force, Output, Restart, Workers, argument, option
+from handtool.cli.options import Engine, Force, GpusPerWorker, Output, Restart, Workers, argument, option
 from handtool.cli.runner import make_config, run_stage
 from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
 
 CROPS, SOURCES = "Crops", "Choice of sources"
+
+
+def of_detector(values: Values) -> bool:
+    return kind_of(values.detector, values.model) == "onnx" and not (values.whole or values.boxes)
+
+
 EFFECTS = (
     COMMON
     | always("every", "stream", "camera", "trust_labels", "box_scale", "size", "quality", "min_hand", "min_change")
-    | always("listed", "limit", "shard", "dataset", "split", "subset", "cameras", "workers")
+    | always("listed", "limit", "shard", "dataset", "split", "subset", "cameras", "workers", "engine")
     | only("fps", lambda v: not v.every, "with --every, which chooses the frames")
     | only("track_fps", lambda v: v.every != 1, "with --every 1: there are no frames between those kept")
     | only("boxes", lambda v: not v.whole, "with --whole: each image is one hand")
@@ -20,12 +26,8 @@ EFFECTS = (
         "detector model", lambda v: not (v.whole or v.boxes), "with --whole or --boxes, which say where the hands are"
     )
     | only("min_score", lambda v: not v.whole, "with --whole: such hands have no score")
-    | only(
-        "onnx device",
-        lambda v: kind_of(v.detector, v.model) == "onnx" and not (v.whole or v.boxes),
-        "without an ONNX detector",
-        "--detector hands.onnx",
-    )
+    | only("onnx device", of_detector, "without an ONNX detector", "--detector hands.onnx")
+    | on_cluster(of_detector)
 )
 
 
@@ -106,6 +108,8 @@ def extract(
     ) = ExtractConfig.dataset,
     device: Device = ExtractConfig.device,
     workers: Workers = ExtractConfig.workers,
+    engine: Engine = ExtractConfig.engine,
+    gpus_per_worker: GpusPerWorker = ExtractConfig.gpus_per_worker,
     output: Output = "-",
     force: Force = False,
     restart: Restart = False,

@@ -1,22 +1,23 @@
 """handtool keypoints: 21 2D keypoints per hand."""
 
-from handtool.cli.effects import COMMON, always, only
+from handtool.cli.effects import COMMON, Values, always, on_cluster, only
 from handtool.cli.models import Device, Model, Onnx, kind_of, name_and_file
-from handtool.cli.options import Force, Moved, Output, Restart, Source, Workers, option
+from handtool.cli.options import Engine, Force, GpusPerWorker, Moved, Output, Restart, Source, Workers, option
 from handtool.cli.runner import make_config, run_stage
 from handtool.config import ESTIMATORS, KeypointsConfig
+
+
+def of_model(values: Values) -> bool:
+    return kind_of(values.estimator, values.model) in ("onnx", "model")
+
 
 EFFECTS = (
     COMMON
     | always("estimator", "model", "noise")
     | only("onnx", lambda v: kind_of(v.estimator, v.model) == "onnx", "without an ONNX model", "--estimator hands.onnx")
-    | only(
-        "device",
-        lambda v: kind_of(v.estimator, v.model) in ("onnx", "model"),
-        "without a model of ONNX or of handtool",
-        "--estimator pose.h5",
-    )
-    | only("workers", lambda v: v.estimator != "labels", "with --estimator labels, which only copies")
+    | only("device", of_model, "without a model of ONNX or of handtool", "--estimator pose.h5")
+    | on_cluster(of_model)
+    | only("workers engine", lambda v: v.estimator != "labels", "with --estimator labels, which only copies")
     | only(
         "min_score",
         lambda v: kind_of(v.estimator, v.model) not in ("labels", "model"),
@@ -48,6 +49,8 @@ def keypoints(
     seed: option(int, "--seed N", "Same seed, same noise.", min=0) = KeypointsConfig.seed,
     device: Device = KeypointsConfig.device,
     workers: Workers = KeypointsConfig.workers,
+    engine: Engine = KeypointsConfig.engine,
+    gpus_per_worker: GpusPerWorker = KeypointsConfig.gpus_per_worker,
     output: Output = "-",
     moved: Moved = None,
     force: Force = False,

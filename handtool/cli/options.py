@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from handtool.cli import state
+from handtool.config import Engine as EngineName
 
 MACHINE, OUTPUT = "Machine", "Output and messages"  # the last two panels of a help page
 
@@ -56,6 +57,16 @@ Moved = option(
 )
 Seed = option(int, "--seed N", "Same seed, same inputs: same result.", min=0)
 Workers = option(int, "--workers N", "Worker processes; 0: one per core.", MACHINE, min=0, envvar="HANDTOOL_WORKERS")
+Engine = option(
+    EngineName,
+    "--engine",
+    "local: processes of this machine; ray: of the Ray cluster that RAY_ADDRESS names, or of one that is started here; "
+    "--workers 0 is then one per CPU of the cluster.",
+    MACHINE,
+)
+GpusPerWorker = option(
+    float, "--gpus-per-worker N", "With --engine ray: GPUs of each worker; 0.25: four share one.", MACHINE, min=0.0
+)
 Threads = option(int, "--threads N", "Threads; 0: one per core; 1: the same pairs each time.", MACHINE, min=0)
 DeviceName = Literal["auto", "cpu", "cuda"]
 Device = option(DeviceName, "--device", "auto: a GPU if there is one.", MACHINE, envvar="HANDTOOL_DEVICE")

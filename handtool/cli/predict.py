@@ -7,10 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handtool.cli import footage
-from handtool.cli.effects import COMMON, Values, always, only, writes_file
+from handtool.cli.effects import COMMON, Values, always, on_cluster, only, writes_file
 from handtool.cli.inputs import is_footage
 from handtool.cli.models import kind_of, knows_3d, name_and_file
-from handtool.cli.options import MACHINE, Device, Force, Moved, Output, Precision, Restart, Workers, argument, option
+from handtool.cli.options import (
+    MACHINE,
+    Device,
+    Engine,
+    Force,
+    GpusPerWorker,
+    Moved,
+    Output,
+    Precision,
+    Restart,
+    Workers,
+    argument,
+    option,
+)
 from handtool.cli.runner import make_config, run_stage
 from handtool.config import (
     DETECTORS,
@@ -52,6 +65,10 @@ EFFECTS = (
     COMMON
     | always("model", "bone", "smooth", "workers")
     | only("film table", writes_file, "without a file to write", "-o FILE")
+    | only(
+        "engine", lambda v: has_footage(v) or knows_3d(v.model), "with a pose model on crops, which no workers share"
+    )
+    | on_cluster(lambda v: of_model(v) or of_detector(v))
     | only("flip batch_size precision", lambda v: not knows_3d(v.model), "with an estimator", "--model pose.h5")
     | only(
         "device",
@@ -147,6 +164,8 @@ def predict(
     precision: Precision = PredictConfig.precision,
     device: Device = PredictConfig.device,
     workers: Workers = PredictConfig.workers,
+    engine: Engine = PredictFootageConfig.engine,
+    gpus_per_worker: GpusPerWorker = PredictFootageConfig.gpus_per_worker,
     output: Output = "-",
     film: option(
         Path | None, "--show FILE", "Also draw the hands into the videos: an mp4, as show --video does."
@@ -262,10 +281,16 @@ def predict_crops(
     if not (estimator := find_estimator(model)):
         return predict(source, sink, config, progress, model=model)
     with nullcontext(job) if job else open_job(None, Record("handtool predict", {})) as kept:
-        found = find_joints(source, KeypointsConfig(estimator, workers=config.workers), progress, job=kept)
+        asked = make_config(KeypointsConfig, {"workers": config.workers, **place_of(config)}, estimator=estimator)
+        found = find_joints(source, asked, progress, job=kept)
     values = vars(config) | {"estimator": estimator, "bone": resolve_bone(model, config.bone)}
     settings = make_config(PredictByEstimatorConfig, values)
     return predict_by_estimator(source, sink, settings, apply_correction(source, model, found))
+
+
+def place_of(config: object) -> dict:
+    """Where workers run, as far as the settings say."""
+    return {name: value for name, value in vars(config).items() if name in ("engine", "gpus_per_worker")}
 
 
 def predict_footage(
@@ -333,7 +358,7 @@ def estimate(
     from handtool.stages.keypoints import find_joints
     from handtool.stages.predict import predict_by_estimator
 
-    names = {"onnx": config.model_onnx, "device": config.device, "workers": config.workers}
+    names = {"onnx": config.model_onnx, "device": config.device, "workers": config.workers, **place_of(config)}
     settings = KeypointsConfig(config.estimator, timeout_s=config.timeout_s, **names)
     return predict_by_estimator(source, sink, config, find_joints(source, settings, progress, job=job, model=model))
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import Device, Force, Output, Restart, Seed, Workers, option
+from handtool.cli.effects import COMMON, always, on_cluster, only
+from handtool.cli.options import Device, Engine, Force, GpusPerWorker, Output, Restart, Seed, Workers, option
 from handtool.cli.runner import make_config, run_stage
 from handtool.config import SynthConfig, SynthVideosConfig
 from handtool.errors import WrongCommand
@@ -13,6 +13,8 @@ CROPS, FILMS = SynthConfig, SynthVideosConfig
 EFFECTS = (
     COMMON
     | always("videos", "num_videos", "frames", "size", "difficulty", "side", "limit", "seed", "device", "workers")
+    | always("engine")
+    | on_cluster(lambda v: True)
     | only("output", lambda v: not v.videos, "with --videos DIR, into which everything is written")
     | only("fps", lambda v: v.videos, "without --videos, which makes video files", "--videos DIR")
 )
@@ -62,6 +64,8 @@ def synth(
     seed: Seed = SynthConfig.seed,
     device: Device = SynthConfig.device,
     workers: Workers = SynthConfig.workers,
+    engine: Engine = SynthConfig.engine,
+    gpus_per_worker: GpusPerWorker = SynthConfig.gpus_per_worker,
     output: Output = "-",
     force: Force = False,
     restart: Restart = False,
@@ -79,7 +83,14 @@ def synth(
         from handtool.stages import synth as stage
 
         config = make_config(SynthConfig, locals())
-        run_stage(stage.synth, [], output, config, check=lambda: stage.choose_device(device), **shared)
+        run_stage(
+            stage.synth,
+            [],
+            output,
+            config,
+            check=lambda: stage.choose_device(device, engine, gpus_per_worker),
+            **shared,
+        )
     else:
         from handtool.stages import synth_videos as stage
 

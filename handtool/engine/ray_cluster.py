@@ -22,7 +22,7 @@ import handtool
 from handtool.engine.local import NO_MEMORY, NODE_DIED, Event, Work, run_in_processes
 from handtool.engine.ray_worker import Message, Task, UnitWorker
 from handtool.engine.shipping import Folder, leave_token
-from handtool.errors import HandtoolError, WrongCommand, first_line
+from handtool.errors import HandtoolError, Terminated, WrongCommand, first_line
 from handtool.own_time import count_cores
 from handtool.signals import hold_signals
 
@@ -83,6 +83,8 @@ def start(ray: Any, workers: int) -> Iterator[None]:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             where = f"the cluster RAY_ADDRESS={address} cannot be joined" if address else "Ray cannot be started"
             raise HandtoolError(f"{where}: {first_line(error)}", hint="ray status" if address else None) from None
+        except SystemExit:  # Ray's own answer to SIGTERM while it starts
+            raise Terminated from None
         try:
             yield
         finally:

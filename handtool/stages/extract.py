@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from handtool.config import ExtractConfig
-from handtool.engine.local import is_lasting, run_in_processes
+from handtool.engine.local import is_lasting
+from handtool.engine.shipping import Folder
+from handtool.engine.units import run_units
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.label_faults import Labels
 from handtool.progress import Progress, silent
@@ -37,8 +40,10 @@ from handtool.store import (
     open_file,
     open_table,
     read_column,
+    write_bytes_whole,
     write_table,
 )
+from handtool.store.job import SUFFIX
 from handtool.store.rows import nothing_known, unknown_values
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import is_assumed
@@ -206,11 +211,16 @@ def check_labels(videos: list[Video], config: ExtractConfig) -> None:
         raise WrongCommand("--trust-labels does nothing: none of the sources has labels", hint="leave it out")
     sample = [] if config.trust_labels else sample_labelled(videos)
     evidence: dict[str, list[dict]] = {}
-    for event in run_in_processes(open_gate, (), sample, config.workers, config.timeout_s):
+    for event in run_units(config.engine, open_gate, (), sample, config.workers, config.timeout_s, reads=needs):
         if event.kind == "result":
             evidence.setdefault(name_source(sample[event.item]), []).append(event.value)
     for source, outcomes in evidence.items():
         judge(join_evidence(outcomes), source)
+
+
+def needs(video: Video) -> list[str]:
+    """The file, or one of them, by which a node of a cluster sees a video."""
+    return [video.files[0] if video.files else video.path]
 
 
 def open_gate() -> Callable[[Video, Callable[[], None]], Iterator[dict]]:
@@ -279,11 +289,15 @@ def read_videos(
     finished = len(videos) - len(waiting)
     if finished:
         log.info("%d of %d videos are done already", finished, len(videos))
-    config, suspects = settings.config, Suspects()
+    config, suspects, folder = settings.config, Suspects(), Folder(job.folder, SUFFIX, write_bytes_whole)
+    files = [name for name in (settings.boxes, settings.camera, settings.model) if name]
+    how: dict[str, Any] = {"gpus": config.gpus_per_worker, "folder": folder}
+    how["reads"] = lambda item: [*needs(item.video), *files]
+    work = config.engine, open_finder, (settings, job.folder)
     progress("videos", finished, len(videos))
     while items:
         again = []  # folders, without the images that ended their process
-        for event in run_in_processes(open_finder, (settings, job.folder), items, config.workers, config.timeout_s):
+        for event in run_units(*work, items, config.workers, config.timeout_s, **how):
             number, chunk, video, _ = item = items[event.item]
             mark = mark_of(job.folder, number, chunk)
             if event.kind == "heartbeat":

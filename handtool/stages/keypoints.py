@@ -11,7 +11,8 @@ import numpy as np
 from handtool import store
 from handtool.accounting import Accounting
 from handtool.config import KeypointsConfig
-from handtool.engine.local import LOST, run_in_processes
+from handtool.engine.local import LOST
+from handtool.engine.units import run_units
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine_to_box, same_scale
 from handtool.progress import Progress, silent
@@ -270,11 +271,18 @@ def estimate(
         log.info("%d of %d blocks are done already", len(blocks) - len(items), len(blocks))
     divided: set[int] = set()
     looked = len(rows) - sum(len(block) for _, block in items)
-    worker = open_worker, (settings, open_jpegs(source))
+    config, jpegs = settings.config, open_jpegs(source)
+
+    def needs(block: Block) -> list[str]:
+        files = {jpegs.files[jpegs.file_of(row)][0] for row in block.rows}
+        return [*sorted(files), *([settings.model] if settings.model else [])]
+
+    work = config.engine, open_worker, (settings, jpegs)
+    how: dict[str, Any] = {"gpus": config.gpus_per_worker, "reads": needs}
     while items:
         again: list[tuple[int, np.ndarray]] = []
         asked = [read_block(source, some) for _, some in items]
-        for event in run_in_processes(*worker, asked, count_workers(settings), settings.config.timeout_s):
+        for event in run_units(*work, asked, count_workers(settings), config.timeout_s, **how):
             number, some = items[event.item]
             if event.kind == "result" and number in divided:
                 put_part(hands, some, event.value, settings)
@@ -306,8 +314,9 @@ def put_part(hands: FoundKeypoints, rows: np.ndarray, part: dict, settings: Esti
 
 
 def count_workers(settings: EstimatorSettings) -> int:
-    """--workers if given; else, for our own model on a GPU, which takes batches, 1; else 0: one per core."""
-    if settings.name == "model" and not settings.config.workers:
+    """--workers if given; else, for our own model on a GPU of this machine, which takes batches, 1; else 0: one per
+    core."""
+    if settings.name == "model" and not settings.config.workers and settings.config.engine == "local":
         from handtool.nn.files.inference import find_device
 
         return int(find_device(settings.config.device).type == "cuda")

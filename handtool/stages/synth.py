@@ -7,7 +7,8 @@ import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.config import SynthConfig
-from handtool.engine.local import Heartbeat, Work, count_workers, run_here, run_in_processes
+from handtool.engine.local import Heartbeat, Work, count_workers, run_here
+from handtool.engine.units import run_units
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, LABELS, LEFT, VIDEOS, Job, Sink, open_table, write_table
@@ -25,7 +26,7 @@ def synth(sources: list, sink: Sink, config: SynthConfig, progress: Progress = s
     """
     assert not sources
     num_videos = min(config.num_videos, config.limit or config.num_videos)
-    device, started = choose_device(config.device), perf_counter()
+    device, started = choose_device(config.device, config.engine, config.gpus_per_worker), perf_counter()
     waiting = [video for video in range(num_videos) if not job.has(part_name(video))]
     for number, (video, made) in enumerate(make_videos(waiting, config, device), 1):
         jpegs = made.pop("jpeg")
@@ -49,11 +50,12 @@ def part_name(video: int) -> str:
 
 def make_videos(videos: list[int], config: SynthConfig, device: str | None) -> Iterator[tuple[int, dict]]:
     """(number, columns) of each video, in the order in which they are finished."""
-    workers = count_workers(config.workers, len(videos))
-    if workers == 1 or len(videos) * config.frames < IN_PROCESS_BELOW:
+    is_small = count_workers(config.workers, len(videos)) == 1 or len(videos) * config.frames < IN_PROCESS_BELOW
+    if config.engine == "local" and is_small:
         events = run_here(open_video_maker, (config, device), videos)
     else:
-        events = run_in_processes(open_video_maker, (config, device), videos, workers, config.timeout_s)
+        work = config.engine, open_video_maker, (config, device), videos
+        events = run_units(*work, config.workers, config.timeout_s, gpus=config.gpus_per_worker)
     for event in events:
         if event.kind == "lost":
             told = f"{video_name(videos[event.item])} could not be made: {event.value}"

@@ -11,7 +11,8 @@ import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.config import SynthVideosConfig
-from handtool.engine.local import Heartbeat, Work, count_workers, run_in_processes
+from handtool.engine.local import Heartbeat, Work
+from handtool.engine.units import run_units
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 from handtool.render.mp4 import encode_mp4
@@ -34,7 +35,7 @@ def synth_videos(
     """
     assert not sources and sink.path is not None
     folder, names = sink.path.parent, video_names(config)
-    device, started = choose_device(config.device), perf_counter()
+    device, started = choose_device(config.device, config.engine, config.gpus_per_worker), perf_counter()
     waiting = [number for number, name in enumerate(names) if not is_made(job, folder, name)]
     done = len(names) - len(waiting)
     for number, made in make_films(waiting, config, device):
@@ -59,7 +60,7 @@ def synth_videos(
 
 def check(config: SynthVideosConfig, folder: Path, force: bool) -> None:
     """The checks before `up to date`, of device and folder. Raises HandtoolError."""
-    choose_device(config.device)
+    choose_device(config.device, config.engine, config.gpus_per_worker)
     check_folder(folder, force)
 
 
@@ -102,8 +103,8 @@ def frame_size(config: SynthVideosConfig) -> tuple[int, int]:
 
 def make_films(numbers: list[int], config: SynthVideosConfig, device: str | None) -> Iterator[tuple[int, dict]]:
     """(number, columns and the file's bytes) of each video, in the order in which they are finished."""
-    workers = count_workers(config.workers, len(numbers))
-    for event in run_in_processes(open_film_maker, (config, device), numbers, workers, config.timeout_s):
+    work = config.engine, open_film_maker, (config, device), numbers
+    for event in run_units(*work, config.workers, config.timeout_s, gpus=config.gpus_per_worker):
         if event.kind == "lost":
             raise HandtoolError(
                 f"video {numbers[event.item]} could not be made: {event.value}", hint="run it again with --workers 1"

@@ -29,6 +29,12 @@ extract: --device cpu         | images --detector hands.task          | images -
 keypoints: --onnx size=256    | c.h5                                  | c.h5 --estimator hands.onnx
 keypoints: --device cuda      | c.h5                                  | c.h5 --model pose.h5
 keypoints: --workers 2        | c.h5 --estimator labels               | c.h5
+keypoints: --engine ray       | c.h5 --estimator labels               | c.h5
+keypoints: --gpus-per-worker 1 | c.h5 --engine ray                    | c.h5 --engine ray --estimator pose.h5
+extract: --gpus-per-worker 1  | images --detector hands.onnx          | images --detector hands.onnx --engine ray
+predict: --engine ray         | c.h5 --model pose.h5                  | c.h5 --model mediapipe
+predict: --gpus-per-worker 1  | a.mp4 --model pose.h5 --engine ray    | a.mp4 --model h.onnx --engine ray
+synth: --gpus-per-worker 1    | --engine ray --device cpu             | --engine ray
 keypoints: --min-score 0.2    | c.h5 --estimator pose.h5              | c.h5
 keypoints: --seed 5           | c.h5                                  | c.h5 --noise 2
 embed: --dim 14               | k.h5 --basis e.h5                     | k.h5
