@@ -10,7 +10,8 @@ GROUND = {"own_time", "cores", "bounded", "archives", "names", "config", "errors
 ROOMS = {
     "cli": {"stages", "store"},
     "api": {"cli", "stages", "store", "nn"},
-    "stages": {"store", "hands", "sources", "vision", "search", "engine", "nn", "synth", "render"},
+    "stages": {"store", "hands", "sources", "vision", "search", "mining", "engine", "nn", "synth", "render"},
+    "mining": {"store", "hands", "search", "engine"},
     "sources": {"hands"},
     "vision": {"hands"},
     "synth": {"hands"},

@@ -10,7 +10,7 @@ from running import read, read_tables, run_stage, same_tables
 from handtool import store
 from handtool.config import MineConfig
 from handtool.errors import HandtoolError
-from handtool.stages import mine as stage
+from handtool.mining import pairs as written
 from handtool.stages.mine import mine
 from handtool.store import EMBEDDINGS, PAIRS
 
@@ -33,7 +33,7 @@ def read_pairs(path):
 
 @pytest.mark.parametrize("index", ["hnsw", "exact"])
 def test_pairs_are_the_nearest_hands_of_other_videos(tmp_path, index, monkeypatch):
-    monkeypatch.setattr(stage, "BLOCK_ROWS", 17)
+    monkeypatch.setattr(written, "BLOCK_ROWS", 17)
     rng = np.random.default_rng(1)
     vector, video = rng.normal(size=(90, 14)).astype(np.float32), np.repeat(np.arange(3), 30)
     source = make_embeddings(tmp_path / "e.h5", vector, video)
@@ -259,15 +259,15 @@ def test_no_hand_is_the_positive_of_more_than_max_in_degree(tmp_path, index):
 
 def test_a_large_result_lies_on_the_disk_while_it_is_made(tmp_path, monkeypatch):
     made = []
-    real = stage.scratch_array
-    monkeypatch.setattr(stage, "scratch_array", lambda *arguments: made.append(arguments[0]) or real(*arguments))
-    monkeypatch.setattr(stage, "SCRATCH_BYTES", 100)
+    real = written.scratch_array
+    monkeypatch.setattr(written, "scratch_array", lambda *arguments: made.append(arguments[0]) or real(*arguments))
+    monkeypatch.setattr(written, "SCRATCH_BYTES", 100)
     rng = np.random.default_rng(7)
     source = make_embeddings(
         tmp_path / "e.h5", rng.normal(size=(60, 4)).astype(np.float32), np.repeat(np.arange(3), 20)
     )
     run_stage(mine, source, tmp_path / "p.h5", MineConfig(topk=2))
-    monkeypatch.setattr(stage, "SCRATCH_BYTES", 1 << 30)
+    monkeypatch.setattr(written, "SCRATCH_BYTES", 1 << 30)
     run_stage(mine, source, tmp_path / "q.h5", MineConfig(topk=2))
     assert made == [tmp_path, tmp_path]
     assert same_tables(read_tables(tmp_path / "p.h5"), read_tables(tmp_path / "q.h5"))
