@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import handtool
+from handtool.cores import count_cores
 from handtool.engine.local import NO_MEMORY, NODE_DIED, Event, Work, run_in_processes
 from handtool.engine.ray_worker import Message, Task, UnitWorker
 from handtool.engine.shipping import Folder, leave_token
 from handtool.errors import HandtoolError, Terminated, WrongCommand, first_line
-from handtool.own_time import count_cores
 from handtool.signals import hold_signals
 
 log = logging.getLogger(__name__)
