@@ -17,8 +17,9 @@ from making import make_file, record, write_crops, write_labels, write_videos
 from running import read_tables, same_tables
 
 from handtool import store
-from handtool.config import ExtractConfig
+from handtool.config import ExtractConfig, KeypointsConfig
 from handtool.stages.extract import extract
+from handtool.stages.keypoints import keypoints
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -111,23 +112,137 @@ for job in "$@"; do "${command[@]//\\{\\}/$job}" || exit; done
 """
 
 
-@pytest.mark.parametrize(
-    "script, stub, text", [("slurm_array.sh", "sbatch", SBATCH), ("parallel.sh", "parallel", PARALLEL)]
-)
-def test_shards_on_a_cluster_and_in_parallel_are_the_single_run(tmp_path, script, stub, text, run_script):
-    """With a stand-in for the scheduler, which starts the same commands one after the other."""
+def make_three_videos(tmp_path: Path) -> tuple[Path, Path]:
+    """Five hands in three videos, and their crops as one run makes them."""
     folder = tmp_path / "my videos"
     folder.mkdir()
     for number, frames in enumerate((30, 60, 31)):
         make_video(folder / f"{number}.mp4", frames=frames)
-    (tmp_path / "commands").mkdir()
-    (tmp_path / "commands" / stub).write_text(text)
-    (tmp_path / "commands" / stub).chmod(0o755)
-    said = run_script(script, folder, "the out", "--whole", folder=tmp_path, SHARDS="2")
+    config = ExtractConfig(whole=True, workers=1)
+    footage.run_stage(extract, [folder], tmp_path / "single.h5", config)
+    return folder, tmp_path / "single.h5"
+
+
+def estimate(crops: Path) -> tuple[str, Path]:
+    """Options of keypoints, and what one run makes of the crops by them."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'handtool[onnx]'")
+    from onnx_models import make_onnx
+
+    model, single = make_onnx(crops.parent / "points.onnx", "regression"), crops.parent / "single-keypoints.h5"
+    config = KeypointsConfig("onnx", min_score=0.0, workers=1)
+    footage.run_stage(keypoints, crops, single, config, model=model)
+    return f"--estimator {model} --min-score 0", single
+
+
+def add_command(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "commands").mkdir(exist_ok=True)
+    (tmp_path / "commands" / name).write_text(text)
+    (tmp_path / "commands" / name).chmod(0o755)
+
+
+def test_shards_in_parallel_are_the_single_run(tmp_path, run_script):
+    """With a stand-in for GNU parallel, which starts the same commands one after the other."""
+    folder, single = make_three_videos(tmp_path)
+    add_command(tmp_path, "parallel", PARALLEL)
+    said = run_script("parallel.sh", folder, "the out", "--whole", folder=tmp_path, SHARDS="2")
     assert "hands: 5 in = 5 done" in said and "missing" not in said
-    footage.run_stage(extract, [folder], tmp_path / "single.h5", ExtractConfig(whole=True, workers=1))
-    assert same_tables(read_tables(tmp_path / "single.h5"), read_tables(tmp_path / "the out" / "crops.h5"))
-    assert run_script(script, folder, "the out", "--whole", folder=tmp_path, SHARDS="2").count("is up to date") == 3
+    assert same_tables(read_tables(single), read_tables(tmp_path / "the out" / "crops.h5"))
+    again = run_script("parallel.sh", folder, "the out", "--whole", folder=tmp_path, SHARDS="2")
+    assert again.count("is up to date") == 3
+
+
+def test_shards_on_slurm_are_the_single_run(tmp_path, run_script):
+    """With a stand-in for the scheduler, which starts the same commands one after the other."""
+    folder, single = make_three_videos(tmp_path)
+    options, single = estimate(single)
+    add_command(tmp_path, "sbatch", SBATCH)
+    how = {"folder": tmp_path, "SHARDS": "2", "KEYPOINTS": options}
+    said = run_script("slurm_array.sh", folder, "the out", "--whole", **how)
+    assert "hands: 5 in = 5 done" in said and "missing" not in said
+    assert same_tables(read_tables(single), read_tables(tmp_path / "the out" / "keypoints.h5"))
+    assert run_script("slurm_array.sh", folder, "the out", "--whole", **how).count("is up to date") == 5
+
+
+def test_a_ray_cluster_is_started_on_the_nodes_and_stopped_at_the_end(tmp_path):
+    """With stand-ins that only say what they are asked."""
+    for name in ("ray", "ssh", "handtool"):
+        add_command(tmp_path, name, f'#!/bin/sh\necho "{name} $* @${{RAY_ADDRESS#*:}}" >> "$LOG"\n')
+    (tmp_path / "nodes").write_text("one\ntwo\n")
+    (tmp_path / "videos").mkdir()
+    path = f"{tmp_path}/commands:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "LOG": str(tmp_path / "log"), "NODES": "nodes", "PORT": "7001"}
+    environment.pop("RAY_ADDRESS", None)
+    command = ["bash", EXAMPLES / "ray_cluster.sh", "videos", "out", "--whole"]
+    subprocess.run(command, check=True, cwd=tmp_path, env=environment)
+    said = (tmp_path / "log").read_text().splitlines()
+    assert all(line.endswith("@7001") for line in said)
+    assert [line.split(" --")[0].split(" @")[0] for line in said] == [
+        "ray start",
+        "ssh -n one RAY_USAGE_STATS_ENABLED=0 ray start",
+        "ssh -n two RAY_USAGE_STATS_ENABLED=0 ray start",
+        f"handtool extract {tmp_path}/videos",
+        f"handtool keypoints {tmp_path}/out/crops.h5",
+        "ssh -n one ray stop",
+        "ssh -n two ray stop",
+        "ray stop",
+    ]
+
+
+JOB = {  # what batch/v1 knows of the fields that the example uses: others are refused, as by kubectl --validate=strict
+    "": {"apiVersion": str, "kind": str, "metadata": dict, "spec": dict},
+    "metadata": {"name": str},
+    "spec": dict.fromkeys(("completions", "parallelism", "backoffLimitPerIndex", "maxFailedIndexes"), int)
+    | {"completionMode": str, "template": dict},
+    "spec.template": {"spec": dict},
+    "spec.template.spec": {"restartPolicy": str, "terminationGracePeriodSeconds": int, "containers": list}
+    | {"volumes": list},
+    "spec.template.spec.containers": dict.fromkeys(("command", "args", "env", "volumeMounts"), list)
+    | {"name": str, "image": str, "resources": dict},
+    "spec.template.spec.containers.env": {"name": str, "valueFrom": dict},
+    "spec.template.spec.containers.env.valueFrom": {"resourceFieldRef": dict},
+    "spec.template.spec.containers.env.valueFrom.resourceFieldRef": {"resource": str},
+    "spec.template.spec.containers.resources": {"requests": dict, "limits": dict},
+    "spec.template.spec.containers.resources.requests": {"cpu": str, "memory": str},
+    "spec.template.spec.containers.resources.limits": {"memory": str},
+    "spec.template.spec.containers.volumeMounts": {"name": str, "mountPath": str},
+    "spec.template.spec.volumes": {"name": str, "persistentVolumeClaim": dict},
+    "spec.template.spec.volumes.persistentVolumeClaim": {"claimName": str},
+}
+
+
+def check_fields(values: dict, place: str = "") -> None:
+    assert values.keys() == JOB[place].keys(), place
+    for name, value in values.items():
+        assert type(value) is JOB[place][name], f"{place}.{name}"
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                check_fields(each, f"{place}.{name}".strip("."))
+
+
+def test_the_kubernetes_job_is_one_and_its_shards_are_the_single_run(tmp_path, run_script):
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: pip install 'handtool[datasets]'")
+    job = yaml.safe_load((EXAMPLES / "kubernetes_job.yaml").read_text())
+    check_fields(job)
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert spec["completionMode"] == "Indexed" and pod["restartPolicy"] == "Never", "a limit per index asks for both"
+    assert spec["parallelism"] <= spec["completions"] and spec["maxFailedIndexes"] <= spec["completions"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    (script,) = container["args"]
+    assert f"auto/{spec['completions']} " in script and container["command"] == ["/bin/bash", "-euc"]
+    folder, single = make_three_videos(tmp_path)
+    options, single = estimate(single)
+    script = script.replace("/data/videos", f"'{folder}'")
+    script = script.replace(f"auto/{spec['completions']} ", "auto/2 --whole ").replace("/data", str(tmp_path))
+    script = script.replace("handtool keypoints", f"handtool keypoints {options}")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "pod.sh").write_text(f"set -eu\n{script}")
+    for index in "01":
+        run_script(tmp_path / "pod.sh", folder=tmp_path, JOB_COMPLETION_INDEX=index, WORKERS="1")
+    (tmp_path / "join.sh").write_text("handtool cat out/keypoints-*.h5 -o joined.h5")
+    run_script(tmp_path / "join.sh", folder=tmp_path)
+    assert same_tables(read_tables(single), read_tables(tmp_path / "joined.h5"))
 
 
 def study(name):
