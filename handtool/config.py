@@ -399,6 +399,11 @@ class CatConfig:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class MergeConfig:
+    merge_pairs: bool = True  # the k best pairs of a pool that was mined in parts
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SplitConfig:
     by: str = "video"  # what stays together: video, subject or row
     shares: tuple[float, ...] = (80.0, 20.0)  # of the hands, one per output

@@ -282,3 +282,12 @@ def keep_best(
     first = np.searchsorted(owner[order], np.arange(len(touched)))
     best = order[first[:, None] + np.arange(topk)]
     distance[touched], row[touched] = distances[best], rows[best]
+
+
+def best_of(vectors: np.ndarray, anchors: np.ndarray, rows: np.ndarray, topk: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `topk` nearest of some rows by (distance, row). anchors (b,); rows (b, c), -1: none. Returns rows (b, topk),
+    -1 where fewer, and squared distances (b, topk) float64, inf there."""
+    apart = vectors[rows].astype(np.float64) - vectors[anchors].astype(np.float64)[:, None]
+    squared = np.where(rows >= 0, np.einsum("bcd,bcd->bc", apart, apart), np.inf)
+    order = np.lexsort((rows, squared))[:, :topk]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(squared, order, 1)

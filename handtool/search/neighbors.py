@@ -17,7 +17,7 @@ from handtool.config import MineConfig
 from handtool.progress import Progress, silent
 from handtool.search.cells import make_cells
 from handtool.search.duplicates import Distinct, find_distinct
-from handtool.search.exact import Exact, find_exact, search_blocks
+from handtool.search.exact import Exact, best_of, find_exact, search_blocks
 from handtool.search.exclusion import Exclusion
 from handtool.search.hnsw import Graph
 
@@ -280,10 +280,8 @@ class _Search:
         owner, column, place = (values[place < 2 * self.topk] for values in (owner, column, place))
         row = np.full((len(anchors), 2 * self.topk), -1, np.int64)
         row[owner, place] = rows[owner, column]
-        apart = self.vectors[row].astype(np.float64) - self.vectors[anchors].astype(np.float64)[:, None]
-        squared = np.where(row >= 0, np.einsum("bkd,bkd->bk", apart, apart), np.inf)
-        order = np.lexsort((row, squared))[:, : self.topk]
-        return np.take_along_axis(row, order, 1), np.sqrt(np.take_along_axis(squared, order, 1)).astype(np.float32)
+        positive, squared = best_of(self.vectors, anchors, row, self.topk)
+        return positive, np.sqrt(squared)
 
 
 def count_within(vectors: np.ndarray, anchors: np.ndarray, rows: np.ndarray, distance: np.ndarray) -> np.ndarray:

@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 
 from handtool.accounting import Accounting
-from handtool.config import MACHINE_SETTINGS, CatConfig
+from handtool.config import MACHINE_SETTINGS, CatConfig, MergeConfig
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import same_scale
+from handtool.mining.hands import read_mining_input
+from handtool.mining.merging import Part, merge_lists, read_settings, refuse_common_hands, refuse_other_anchors
+from handtool.mining.pairs import find_more, measure_search, result_maker, write_mined
 from handtool.progress import Progress, silent
+from handtool.search.neighbors import Neighbors
 from handtool.store import File, Sink, api_attrs, differ, join_apis, name_api, read_attrs, read_column
 from handtool.store.rows import Chosen, copy_crops, copy_pairs, copy_rows, copy_videos, present_columns
 from handtool.store.schema import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PAIRS, PREDICTIONS, VIDEOS, Table
+from handtool.store.sink import PoolSink
 
 log = logging.getLogger(__name__)
 SHARD_SETTINGS = frozenset({"shard"})  # what may differ between the shards of one run
@@ -70,6 +75,101 @@ def cat(sources: list[File], sink: Sink, config: CatConfig, progress: Progress =
         log.warning("shards that are not among the files: %s", ", ".join(missing))
         report["missing_shards"] = missing
     return report | ({"left_out": left_out} if left_out else {})
+
+
+def merge_pairs(sources: list[File], sink: Sink, config: MergeConfig, progress: Progress = silent) -> dict:
+    """Writes /pairs of anchors that were mined in every part of a pool, `mine anchors.h5 --in part-i.h5`: the k best of
+    all parts.
+
+    If the anchors' file is what `cat` made of the parts, positives are rows of it. Else the tables of the parts become
+    /pool, one part after the other; the images stay where they are. Raises HandtoolError for other anchors, other
+    settings, hands in two parts, or embeddings in different spaces.
+    """
+    for source in sources:
+        source.need(PAIRS, hint="handtool mine anchors.h5 --in part.h5 -o pairs.h5")
+        if source.pool is None:
+            raise HandtoolError(
+                f"{source.path} was not mined in a part of a pool", hint="handtool mine ANCHORS --in PART -o pairs.h5"
+            )
+    refuse_other_anchors(sources)
+    settings, anchors = read_settings(sources), sources[0]
+    pools = [source.pool.owner("embeddings") for source in sources if source.pool]
+    refuse_common_hands(pools)
+    joined = find_rows_in(anchors, pools)
+    hands = read_mining_input(anchors, [] if joined else pools, settings)
+    starts = hands.num_anchors + np.cumsum([0, *(pool.count(CROPS) for pool in pools)])
+    rows = joined or [np.arange(start, end) for start, end in zip(starts, starts[1:])]
+    parts, new = (
+        [Part(*part) for part in zip(sources, pools, rows)],
+        result_maker(sink, hands.num_anchors, settings.topk),
+    )
+    shape = hands.num_anchors, settings.topk
+    found = Neighbors(new(shape, np.int64), new(shape, np.float32), **add_up(sources))
+    again = merge_lists(hands, parts, settings.topk, found.positive, found.distance, progress)
+    if len(again):
+        log.info("%d hands are searched again: the whole pool shows copies that no part does", len(again))
+        found.positive[again], found.distance[again] = find_more(hands, settings, again, settings.topk)
+    alone = found.positive[:, 0] < 0 if settings.max_distance is None else None
+    uuid, figures = anchors.owner("embeddings").uuid if joined else "", measure_search(hands, found, settings)
+    nearest = found.positive, found.distance
+    report = write_mined(sink, anchors.path, uuid, hands, nearest, alone, figures, settings)
+    sink.inherit(anchors)
+    if not joined:
+        write_pool(sink, pools, progress)
+    return report | {"parts": len(parts)}
+
+
+def add_up(sources: list[File]) -> dict:
+    """What the searches of all parts tell together, as fields of Neighbors."""
+    attrs, reports = [read_attrs(source, PAIRS) for source in sources], [source.report for source in sources]
+    return {
+        "rejected": float(np.mean([own.get("rejected_share", np.nan) for own in attrs])),
+        "asked_again": sum(report.get("anchors_asked_again", 0) for report in reports),
+        "scanned": sum(report.get("anchors_scanned", 0) for report in reports),
+        "repeatable": all(own.get("repeatable", True) for own in attrs),
+    }
+
+
+def find_rows_in(anchors: File, pools: list[File]) -> list[np.ndarray] | None:
+    """For each of the files, the rows of its hands in the file of the anchors, if that is what `cat` made of these;
+    else None."""
+    steps = {step["uuid"]: step for step in anchors.provenance}
+    made = steps.get(anchors.owner("crops").uuid, {"parents": ""})
+    parents = made["parents"].split()
+    histories = [{step["uuid"] for step in pool.provenance} for pool in pools]
+    place = [next((n for n, parent in enumerate(parents) if parent in history), -1) for history in histories]
+    if -1 not in place and len(set(place)) < len(parents):
+        missing = len(parents) - len(set(place))
+        log.warning("of the %d files of which %s was joined, %d are no part", len(parents), anchors.path, missing)
+    if sorted(place) != list(range(len(parents))):
+        return None
+    order = np.argsort(place)
+    ordered = [pools[n] for n in order]
+    file, video_row, _ = order_videos(ordered)
+    rows = order_rows(ordered, file, video_row)[0].new_rows()
+    crc = read_column(anchors, CROPS.jpeg_crc32)
+    if sum(map(len, rows)) != len(crc) or not all(
+        np.array_equal(crc[own], read_column(pool, CROPS.jpeg_crc32)) for own, pool in zip(rows, ordered)
+    ):
+        return None
+    return [rows[n] for n in np.argsort(order)]
+
+
+def write_pool(sink: Sink, pools: list[File], progress: Progress) -> None:
+    """Writes /pool: the tables of the files, one after the other, with their images left where they are."""
+    pool, hands, videos = PoolSink(sink), [p.count(CROPS) for p in pools], [p.count(VIDEOS) for p in pools]
+    numbers, first = np.arange(len(pools)), np.cumsum([0, *videos])
+    chosen = Chosen(pools, np.repeat(numbers, hands), np.concatenate([np.arange(count) for count in hands]))
+    video = np.concatenate([read_column(p, CROPS.video) + start for p, start in zip(pools, first)])
+    rows = np.concatenate([np.arange(count) for count in videos])
+    copy_videos(pool, pools, np.repeat(numbers, videos), rows, np.arange(first[-1]))
+    for table in find_tables(pools):
+        attrs = join_attrs(pools, table)
+        if table is CROPS:
+            copy_crops(pool, chosen, video, chosen.row, attrs, link=True, progress=progress)
+        elif table is not PAIRS:
+            copy_rows(pool, chosen, table, attrs, progress)
+    pool.close()
 
 
 def find_tables(sources: list[File]) -> list[Table]:

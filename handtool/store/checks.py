@@ -37,12 +37,18 @@ def find_broken_links(file: File) -> list[HandtoolError]:
         [partial(open_jpegs, file)] if file.has(CROPS) else []
     )
     lookups += [partial(file.owner, name) for name in file.links if name.startswith("pool/")]
-    for look in lookups:
+    for look in [*lookups, partial(find_pool_images, file)]:
         try:
             look()
         except HandtoolError as error:
             broken.append(error)
     return broken
+
+
+def find_pool_images(file: File) -> None:
+    """Opens the images of the pool, if there is one. Errors: HandtoolError."""
+    if file.pool and file.pool.has(CROPS):
+        open_jpegs(file.pool)
 
 
 def find_wrong_numbers(file: File) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from handtool.errors import HandtoolError
 from handtool.progress import Progress, silent
 from handtool.store.disk import linked_path
-from handtool.store.file import File, find_moved, read_column
+from handtool.store.file import File, Pool, find_moved, read_column
 from handtool.store.jpegs import Jpegs, open_jpegs, read_jpeg_files
 from handtool.store.schema import CROPS, PAIRS, UNKNOWN, VIDEOS, Column, Table
 from handtool.store.sink import Sink, open_table, write_table
@@ -112,7 +112,7 @@ class JpegLinks:
         self.first = []  # for each of `files`: index in `paths` of its first file
         for file in files:
             owner = file.owner("crops")
-            if owner.carried:
+            if owner.carried or (isinstance(owner, Pool) and not owner.has(CROPS.jpeg_file)):
                 raise HandtoolError(
                     f"the crops of {file.path} came by pipe and cannot be linked to",
                     hint="leave --link out, or give the file by name",

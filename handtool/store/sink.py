@@ -135,6 +135,19 @@ class Sink:
         stream.flush()
 
 
+class PoolSink(Sink):
+    """The group /pool of a sink, written like a file: tables with rows of several files."""
+
+    def __init__(self, anchors: Sink) -> None:
+        self.path, self.temporary, self.links = anchors.path, anchors.temporary, {}
+        self.anchors, self.h5 = anchors, anchors.h5.create_group("pool")
+        self.digests = {}
+
+    def close(self) -> None:
+        """Tells the sink what was written, which counts for its uuid."""
+        self.anchors.digests |= {f"pool/{name}": checksum for name, checksum in self.digests.items()}
+
+
 class TableWriter:
     """Writes a table block by block; made by `open_table`. `attrs` may be changed until it closes."""
 

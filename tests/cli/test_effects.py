@@ -150,6 +150,7 @@ show: --videos films          | c.h5 -o a.png                         | c.h5 --v
 split: --seed 5               | c.h5 --in-order -o a.h5 -o b.h5       | c.h5 -o a.h5 -o b.h5
 export: --template t.json     | p.h5 --format dexycb                  | p.h5 --format assemblyhands
 export: --in crop             | p.h5 -o w.safetensors                  | p.h5 -o k.csv
+cat: --link                   | p.h5 --merge-pairs                    | e.h5
 """
 COMMON_CASES = {
     "verbose": ("--verbose", "--quiet", ""),
