@@ -13,7 +13,18 @@ from handtool.config import MineConfig
 GRAPH = "Approximate search (--index hnsw)"
 EFFECTS = (
     COMMON
-    | always("topk", "pool", "min_distance", "max_distance", "max_in_degree", "exclude", "same_side", "metric", "index")
+    | always(
+        "topk",
+        "pool",
+        "min_distance",
+        "max_distance",
+        "max_in_degree",
+        "exclude",
+        "same_side",
+        "metric",
+        "index",
+        "parts",
+    )
     | only(
         "min_gap",
         lambda v: v.exclude != "video",
@@ -86,6 +97,13 @@ def mine(
     seed: option(
         int, "--seed N", "Same seed, same pairs with --threads 1; with several threads a few may differ.", GRAPH, min=0
     ) = MineConfig.seed,
+    parts: option(
+        int | None,
+        "--parts N",
+        "Search the pool in N parts, one after the other, and take the best of all: less memory, more time.",
+        min=1,
+        unset="all at once",
+    ) = MineConfig.parts,
     threads: Threads = MineConfig.threads,
     device: Device = MineConfig.device,
     output: Output = "-",

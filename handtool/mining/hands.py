@@ -82,10 +82,10 @@ def read_mining_input(source: File, pools: list[File], config: MineConfig) -> Mi
     return MiningInput(vectors, exclusion, kind, num_anchors, bool(pools), groups.copies, by)
 
 
-def read_vectors(file: File, metric: str) -> np.ndarray:
-    """(n, d), NaN where not embedded. For cosine: float64 of length 1, whose squared distance is 2 (1 - cos); a zero
-    vector becomes NaN."""
-    vectors, valid = read_column(file, EMBEDDINGS.vector), read_column(file, EMBEDDINGS.valid)
+def read_vectors(file: File, metric: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
+    """(n, d) of all or some rows, NaN where not embedded. For cosine: float64 of length 1, whose squared distance is
+    2 (1 - cos); a zero vector becomes NaN."""
+    vectors, valid = read_column(file, EMBEDDINGS.vector, rows), read_column(file, EMBEDDINGS.valid, rows)
     vectors[~valid] = np.nan
     if metric == "cosine":
         vectors = vectors.astype(np.float64)

@@ -97,8 +97,8 @@ def describe_copies(hands: MiningInput) -> dict:
 
 def measure_search(hands: MiningInput, found: Neighbors, config: MineConfig) -> dict:
     """The recall of the index (of the k nearest, on 1,000 anchors), rejected candidates and repeated searches."""
-    recall = 1.0
-    if config.index == "hnsw":
+    recall = 1.0 if found.recall is None else found.recall
+    if config.index == "hnsw" and found.recall is None:
         nearest = found.positive[:, : config.topk], found.distance[:, : config.topk]
         settings: Any = {"threads": config.threads, "seed": config.seed, "anchors": hands.anchors}
         recall = recall_on_sample(

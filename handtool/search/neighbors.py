@@ -15,7 +15,7 @@ import numpy as np
 
 from handtool.config import MineConfig
 from handtool.progress import Progress, silent
-from handtool.search.cells import make_cells
+from handtool.search.cells import Cells, make_cells
 from handtool.search.duplicates import Distinct, find_distinct
 from handtool.search.exact import Exact, best_of, find_exact, search_blocks
 from handtool.search.exclusion import Exclusion
@@ -42,6 +42,7 @@ class Neighbors:
     asked_again: int = 0  # anchors queried again for more rows
     scanned: int = 0  # anchors with too few neighbours by the graph, found by a scan
     repeatable: bool = True  # False if several threads built a graph: the next run may differ in a few rows
+    recall: float | None = None  # on a sample, where the search has measured it
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,27 @@ def finite_rows(vectors: np.ndarray) -> np.ndarray:
 
 
 class _Search:
-    """The search for one set of anchors in one pool."""
+    """The search for one set of anchors in one pool. `before`: one for other anchors in the same rows of the pool,
+    whose cells and graph are used again. `measure`: of squared distances, what is written."""
 
     def __init__(
-        self, vectors, exclusion: Exclusion, topk: int, how: Search, anchors, pool, progress: Progress
+        self,
+        vectors,
+        exclusion: Exclusion,
+        topk: int,
+        how: Search,
+        anchors,
+        pool,
+        progress: Progress,
+        before: "_Search | None" = None,
+        measure: Callable = np.sqrt,
     ) -> None:
         self.vectors, self.exclusion, self.topk, self.how, self.progress = vectors, exclusion, topk, how, progress
+        self.before, self.measure = before, measure
         self.distinct: Distinct = find_distinct(vectors, exclusion, anchors, pool, topk)
         self.anchors = self.distinct.anchors
         members = self.distinct.members
-        self.cells = make_cells(vectors, exclusion.group, members[members >= 0])
+        self.cells: Cells = before.cells if before else make_cells(vectors, exclusion.group, members[members >= 0])
         same = np.array_equal(self.anchors, self.distinct.first)
         self.near = self.cells if same else make_cells(vectors, exclusion.group, self.anchors)
 
@@ -144,7 +156,7 @@ class _Search:
         straight = alone and len(places) == len(found.positive)
         shape = (len(self.anchors), self.topk)
         positive = found.positive if straight else np.empty(shape, found.positive.dtype)
-        distance = found.distance if straight else np.empty(shape, np.float32)
+        distance = found.distance if straight else np.empty(shape, found.distance.dtype)
         if self.how.index == "hnsw" and self.use_graph():
             todo = self.ask_graph(found, positive, distance)
         else:
@@ -172,7 +184,7 @@ class _Search:
             given = self.vectors, self.exclusion, self.anchors[todo], self.cells, self.topk
             blocks = search_blocks(*given, self.how.threads, radius_share, self.progress, self.near)
         for places, row, squared, _ in blocks:
-            positive[todo[places]], distance[todo[places]] = row, np.sqrt(squared)
+            positive[todo[places]], distance[todo[places]] = row, self.measure(squared)
 
     def use_graph(self) -> bool:
         """Whether a graph is worth building, measured on the anchors of a few cells. Costs are counted in distances
@@ -210,15 +222,11 @@ class _Search:
 
     def ask_graph(self, found: Neighbors, positive: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Writes the graph's answers. Returns the places of anchors with too few, for which a scan is cheaper."""
-        how, anchors = self.how, self.anchors
+        anchors, graph = self.anchors, self.graph
         place = np.full(len(self.vectors), -1, np.int64)
-        place[self.distinct.first] = np.arange(len(self.distinct.first))
-        order = place[self.cells.order]
-        settings = how.m, how.ef_construction, how.threads, how.seed, self.progress
-        graph = Graph(self.vectors, self.distinct.first, order[order >= 0], *settings)
         place[anchors] = np.arange(len(anchors))
         found.repeatable &= graph.repeatable
-        todo, ef = place[self.near.order], max(how.ef, 2 * (self.topk + 1))
+        todo, ef = place[self.near.order], max(self.how.ef, 2 * (self.topk + 1))
         while True:
             short, rejected = self.ask(graph, todo, ef, positive, distance)
             if len(todo) == len(anchors):
@@ -230,6 +238,17 @@ class _Search:
                 return todo
             if not self.is_cheaper(graph, todo, ef, positive, distance):
                 return todo
+
+    @cached_property
+    def graph(self) -> Graph:
+        if self.before:
+            return self.before.graph
+        how, rows = self.how, self.distinct.first
+        place = np.full(len(self.vectors), -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        order = place[self.cells.order]
+        settings = how.m, how.ef_construction, how.threads, how.seed, self.progress
+        return Graph(self.vectors, rows, order[order >= 0], *settings)
 
     def is_cheaper(self, graph: Graph, todo: np.ndarray, ef: int, positive: np.ndarray, distance: np.ndarray) -> bool:
         """Whether querying the graph with `ef` costs less than the scan that it saves."""
@@ -281,7 +300,7 @@ class _Search:
         row = np.full((len(anchors), 2 * self.topk), -1, np.int64)
         row[owner, place] = rows[owner, column]
         positive, squared = best_of(self.vectors, anchors, row, self.topk)
-        return positive, np.sqrt(squared)
+        return positive, self.measure(squared)
 
 
 def count_within(vectors: np.ndarray, anchors: np.ndarray, rows: np.ndarray, distance: np.ndarray) -> np.ndarray:

@@ -29,14 +29,25 @@ def recall_on_sample(
     one counts as found, so that ties do not lower the recall.
     """
     anchors = np.arange(len(vectors)) if anchors is None else anchors
-    usable = np.flatnonzero(np.isin(anchors, finite_rows(vectors)))
-    places = np.sort(np.random.default_rng(seed).permutation(usable)[:sample])
+    places = draw_sample(np.isin(anchors, finite_rows(vectors)), seed, sample)
     truth = find_neighbors(
         vectors, exclusion, positive.shape[1], Search("exact", threads=threads), anchors[places], pool, kind
     )
-    expected = truth.positive >= 0
-    last = np.where(expected, truth.distance, 0).max(axis=1, initial=0)
-    right = (positive[places] >= 0) & (distance[places] <= last[:, None])
+    return share_found(positive[places], distance[places], truth.positive, truth.distance)
+
+
+def draw_sample(usable: np.ndarray, seed: int, sample: int = SAMPLE) -> np.ndarray:
+    """At most `sample` places of usable (m,) bool anchors, drawn at random, rising."""
+    return np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(usable))[:sample])
+
+
+def share_found(
+    positive: np.ndarray, distance: np.ndarray, true_positive: np.ndarray, true_distance: np.ndarray
+) -> float:
+    """As `recall_on_sample`, (m, k) each, where the truth is known."""
+    expected = true_positive >= 0
+    last = np.where(expected, true_distance, 0).max(axis=1, initial=0)
+    right = (positive >= 0) & (distance <= last[:, None])
     found = np.minimum(right.sum(axis=1), expected.sum(axis=1))
     return float(found.sum() / expected.sum()) if expected.any() else float("nan")
 

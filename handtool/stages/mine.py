@@ -6,6 +6,7 @@ from functools import partial
 from handtool.config import MineConfig
 from handtool.mining.hands import MiningInput, read_mining_input
 from handtool.mining.pairs import find_more, measure_search, result_maker, write_mined
+from handtool.mining.parts import search_in_parts
 from handtool.progress import Progress, silent
 from handtool.search.degree import limit_in_degree
 from handtool.search.neighbors import Neighbors, Search, find_neighbors
@@ -22,7 +23,7 @@ def mine(
     pair is left, or the two files are embedded in different spaces.
     """
     hands = read_mining_input(source, [pool] if pool else [], config)
-    found = search(hands, config, result_maker(sink, hands.num_anchors, config.topk), progress)
+    found = search(source, pool, hands, config, result_maker(sink, hands.num_anchors, config.topk), progress)
     figures = measure_search(hands, found, config)
     positive, distance = found.positive[:, : config.topk], found.distance[:, : config.topk]
     if config.max_in_degree is not None:
@@ -47,9 +48,13 @@ def find_device(config: MineConfig) -> str:
     return inference.find_device(config.device).type
 
 
-def search(hands: MiningInput, config: MineConfig, new: Callable, progress: Progress) -> Neighbors:
+def search(
+    source: File, pool: File | None, hands: MiningInput, config: MineConfig, new: Callable, progress: Progress
+) -> Neighbors:
     """The nearest hands of each anchor: topk, or 2 topk if --max-in-degree may remove some."""
     depth = config.topk if config.max_in_degree is None else 2 * config.topk
     settings = config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed
     how, rows = Search(*settings, find_device(config)), (hands.anchors, hands.pool, hands.kind)
-    return find_neighbors(hands.vectors, hands.exclusion, depth, how, *rows, new, progress)
+    if config.parts is None:
+        return find_neighbors(hands.vectors, hands.exclusion, depth, how, *rows, new, progress)
+    return search_in_parts(source, pool, hands, config, how, depth, new, progress)

@@ -1,6 +1,9 @@
 """mine: pairs of alike hands from different videos."""
 
 import json
+import os
+import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +12,11 @@ from running import read, read_tables, run_stage, same_tables
 
 from handtool import store
 from handtool.config import MineConfig
+from handtool.engine.local import run_here
 from handtool.errors import HandtoolError
 from handtool.mining import pairs as written
+from handtool.search import neighbors
+from handtool.search import parts as searched
 from handtool.stages.mine import mine
 from handtool.store import EMBEDDINGS, PAIRS
 
@@ -390,3 +396,65 @@ def test_one_thread_repeats_its_pairs_and_its_uuid_and_several_say_that_they_may
     assert told == [False, False, True] and uuids[0] == uuids[1] and same_tables(pairs[0], pairs[1])
     equal = all(np.array_equal(pairs[0][name], pairs[2][name]) for name in pairs[0])
     assert equal == (uuids[0] == uuids[2]), "the uuid is that of the pairs, however many threads found them"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_pool_searched_in_parts_gives_the_same_file(tmp_path, seed, monkeypatch):
+    """On a grid many distances are equal; blocks are small, so that one graph and its cells serve several."""
+    monkeypatch.setattr(searched, "LEAST_ROWS", 16)
+    monkeypatch.setattr("handtool.mining.parts.run_in_processes", lambda *given: run_here(*given[:3]))
+    rng = np.random.default_rng(seed)
+    rules = [{}, {"same_side": True}, {"exclude": "none", "min_gap": 1.0}, {"metric": "cosine", "max_in_degree": 4}]
+    config = MineConfig(topk=int(rng.integers(1, 7)), index="exact", threads=1, **rules[seed % 4])
+    count, dim = int(rng.integers(40, 200)), int(rng.integers(1, 9))
+    vector = rng.normal(size=(count, dim)).astype(np.float32)
+    if seed % 2:
+        vector = np.round(2 * vector) / 10
+    video, side = np.sort(rng.integers(0, 5, count)), rng.integers(0, 3, count)
+    source = make_embeddings(tmp_path / "e.h5", vector, video, rng.random(count) > 0.1, side)
+    pool = {}
+    if seed % 3 == 0:
+        pool = {"pool": make_embeddings(tmp_path / "pool.h5", vector[::-1] + 0.1, video, side=side)}
+    once = run_stage(mine, source, tmp_path / "once.h5", config, **pool)
+    in_parts = replace(config, parts=int(rng.integers(1, 6)))
+    ours = run_stage(mine, source, tmp_path / "parts.h5", in_parts, **pool)
+    assert same_tables(read_tables(tmp_path / "once.h5"), read_tables(tmp_path / "parts.h5"))
+    assert ours == once
+
+
+def test_graphs_of_parts_find_what_one_graph_finds_and_are_built_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(searched, "LEAST_ROWS", 1000)  # a sample of 1,000 is one block
+    monkeypatch.setattr("handtool.mining.parts.run_in_processes", lambda *given: run_here(*given[:3]))
+    built, real = [], neighbors.Graph
+    monkeypatch.setattr(neighbors, "Graph", lambda *given: built.append(len(given[1])) or real(*given))
+    rng = np.random.default_rng(8)
+    vector, video = rng.normal(size=(4000, 8)).astype(np.float32), rng.integers(0, 50, 4000)
+    source = make_embeddings(tmp_path / "e.h5", vector, video)
+    once = run_stage(mine, source, tmp_path / "once.h5", MineConfig(threads=1))
+    ours = run_stage(mine, source, tmp_path / "parts.h5", MineConfig(threads=1, parts=4))
+    assert built == [4000, 1000, 1000, 1000, 1000]
+    assert ours["recall"] >= once["recall"] - 0.002 and ours["repeatable"] and ours["accounting"] == once["accounting"]
+    truth = run_stage(mine, source, tmp_path / "truth.h5", MineConfig(index="exact"))
+    right = read_pairs(tmp_path / "parts.h5")["positive"] == read_pairs(tmp_path / "truth.h5")["positive"]
+    assert abs(right.mean() - ours["recall"]) < 0.01 and truth["recall"] == 1.0
+
+
+def test_parts_are_searched_by_processes_and_a_part_whose_process_dies_is_named(tmp_path, monkeypatch):
+    rng = np.random.default_rng(9)
+    vector, video = rng.normal(size=(90, 3)).astype(np.float32), np.repeat(np.arange(3), 30)
+    source = make_embeddings(tmp_path / "e.h5", vector, video)
+    run_stage(mine, source, tmp_path / "once.h5", MineConfig(index="exact"))
+    run_stage(mine, source, tmp_path / "parts.h5", MineConfig(index="exact", parts=2))
+    assert same_tables(read_tables(tmp_path / "once.h5"), read_tables(tmp_path / "parts.h5"))
+    monkeypatch.setattr("handtool.mining.parts.open_search", die)
+    with pytest.raises(HandtoolError, match="part 1 of the pool could not be searched: its process died") as caught:
+        run_stage(mine, source, tmp_path / "p.h5", MineConfig(index="exact", parts=2))
+    assert "--parts" in caught.value.hint
+
+
+def die(task):
+    def work(item, heartbeat):
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+    return work

@@ -1,0 +1,148 @@
+"""A pool searched in parts by worker processes: each holds its part, its graph and a block of anchors."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from handtool.config import MineConfig
+from handtool.engine.local import Work, run_in_processes
+from handtool.errors import HandtoolError
+from handtool.mining.hands import MiningInput, read_vectors
+from handtool.progress import Progress, silent
+from handtool.search.neighbors import Neighbors, Search
+from handtool.search.parts import Part, Rules, merge_best
+from handtool.search.quality import draw_sample, share_found
+from handtool.store import File, open_file
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every worker is told: the files with the embeddings, and the rules for all hands of a MiningInput."""
+
+    paths: tuple[Path, Path]  # of the anchors and of the pool
+    uuids: tuple[str, str]
+    num_anchors: int
+    first: int  # row of the MiningInput at which the pool begins
+    rules: Rules
+    metric: str
+    topk: int
+    how: Search
+    sample: np.ndarray  # (s,) anchors for which the truth is wanted, too
+
+
+class Found(NamedTuple):
+    """A result of a worker: what one part has for some anchors (b,)."""
+
+    is_truth: bool
+    anchors: slice  # for the truth: places in the sample
+    rows: np.ndarray  # (b, k) int64 rows of the MiningInput, -1: fewer
+    squared: np.ndarray  # (b, k) float64
+    rejected: float  # the rest as in Neighbors
+    asked_again: int
+    scanned: int
+    repeatable: bool
+
+
+def search_in_parts(
+    source: File,
+    pool: File | None,
+    hands: MiningInput,
+    config: MineConfig,
+    how: Search,
+    depth: int,
+    new: Callable,
+    progress: Progress = silent,
+) -> Neighbors:
+    """As a search of the whole pool for the `depth` nearest: the exact index gives the same rows. Raises HandtoolError
+    if a part cannot be searched."""
+    anchors, offered = (file.owner("embeddings") for file in (source, pool or source))
+    first = hands.num_anchors if pool else 0
+    sample = draw_sample(hands.is_embedded(hands.anchors), config.seed) if config.index == "hnsw" else hands.anchors[:0]
+    paths, uuids = (anchors.path.absolute(), offered.path.absolute()), (anchors.uuid, offered.uuid)
+    rules = Rules(hands.exclusion, hands.kind)
+    task = Task(paths, uuids, hands.num_anchors, first, rules, config.metric, depth, how, sample)
+    ends = np.linspace(first, len(hands.vectors), (config.parts or 1) + 1).astype(int).tolist()
+    shape = hands.num_anchors, depth
+    found = Neighbors(new(shape, np.int64), new(shape, np.float64))
+    truth = Neighbors(np.full((len(sample), depth), -1, np.int64), np.full((len(sample), depth), np.inf))
+    found.positive[...], found.distance[...] = -1, np.inf
+    done = 0
+    for event in run_in_processes(open_search, (task,), list(zip(ends, ends[1:])), 1, math.inf):
+        if event.kind == "lost":
+            raise HandtoolError(
+                f"part {event.item + 1} of the pool could not be searched: {event.value}",
+                hint="smaller parts take less memory: --parts N",
+            )
+        if event.kind == "result":
+            add(truth if event.value.is_truth else found, event.value)
+            done += 0 if event.value.is_truth else len(event.value.rows)
+            progress("search parts", done, len(ends[1:]) * hands.num_anchors)
+    return finish(found, truth, sample, len(ends) - 1, config, new)
+
+
+def add(best: Neighbors, found: Found) -> None:
+    """Merges what one part has into the best so far, in place."""
+    here, share = found.anchors, len(found.rows) / max(len(best.positive), 1)
+    merged = merge_best(best.positive[here], best.distance[here], found.rows, found.squared)
+    best.positive[here], best.distance[here] = merged
+    best.rejected += found.rejected * share
+    best.asked_again, best.scanned = best.asked_again + found.asked_again, best.scanned + found.scanned
+    best.repeatable &= found.repeatable
+
+
+def finish(
+    found: Neighbors, truth: Neighbors, sample: np.ndarray, parts: int, config: MineConfig, new: Callable
+) -> Neighbors:
+    """With distances in place of their squares, and the recall if there is a sample."""
+    distance = new(found.distance.shape, np.float32)
+    np.sqrt(found.distance, out=distance, casting="same_kind")
+    recall = None
+    if config.index == "hnsw":
+        nearest, true = slice(config.topk), np.sqrt(truth.distance[:, : config.topk]).astype(np.float32)
+        recall = share_found(
+            found.positive[sample, nearest], distance[sample, nearest], truth.positive[:, nearest], true
+        )
+    how = found.rejected / parts, found.asked_again, found.scanned, found.repeatable
+    return Neighbors(found.positive, distance, *how, recall)
+
+
+def open_search(task: Task) -> Work:
+    """The work of a process: an item is (first row, end) of a part, its results are `Found`."""
+    anchors, pool = (open_again(path, uuid) for path, uuid in zip(task.paths, task.uuids))
+
+    def work(item: tuple[int, int], heartbeat: Callable[[], None]) -> Iterator[Found]:
+        def told(what: str, done: float, total: float | None = None, **figures: float) -> None:
+            heartbeat()
+
+        own = slice(*item)
+        vectors = read_vectors(pool, task.metric, slice(own.start - task.first, own.stop - task.first))
+        part = Part(vectors, task.topk, task.how, told)
+        del vectors
+        for start in range(0, task.num_anchors, part.block_rows):
+            block = slice(start, min(start + part.block_rows, task.num_anchors))
+            found = part.search(read_vectors(anchors, task.metric, block), task.rules.rows(own, block))
+            yield tell(found, own, block, is_truth=False)
+        if len(task.sample):
+            exact, rules = Search("exact", threads=task.how.threads), task.rules.rows(own, task.sample)
+            found = part.search(read_vectors(anchors, task.metric, task.sample), rules, exact)
+            yield tell(found, own, slice(0, len(task.sample)), is_truth=True)
+
+    return work
+
+
+def tell(found: Neighbors, own: slice, anchors: slice, is_truth: bool) -> Found:
+    rows = np.where(found.positive >= 0, found.positive + own.start, -1)
+    counts = found.rejected, found.asked_again, found.scanned, found.repeatable
+    return Found(is_truth, anchors, rows, found.distance, *counts)
+
+
+def open_again(path: Path, uuid: str) -> File:
+    """A file that the process which starts the workers has checked. Raises HandtoolError if it is another one here."""
+    file = open_file(path, trusted=True)
+    if file.uuid != uuid:
+        raise HandtoolError(f"{path} is another file here: {file.uuid} instead of {uuid}", hint="copy it anew")
+    return file
