@@ -138,7 +138,8 @@ class MineConfig:
     device: str = "auto"  # of the exact index: a GPU if there is one
     threads: int = 0  # 0 = one per core; 1 makes hnsw deterministic
     seed: int = 5
-    parts: int | None = None  # in which the pool is searched
+    parts: int | None = None  # in which the pool is searched; one per node of a Ray cluster
+    engine: Engine = "local"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -5,26 +5,17 @@ from typing import Literal
 
 from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
-from handtool.cli.options import Device, Everything, Force, Moved, Output, Source, Threads, option
+from handtool.cli.options import MACHINE, Device, Everything, Force, Moved, Output, Source, Threads, option
 from handtool.cli.printing import accounting_line, lay_out
 from handtool.cli.runner import make_config, run_stage
+from handtool.config import Engine as EngineName
 from handtool.config import MineConfig
 
 GRAPH = "Approximate search (--index hnsw)"
 EFFECTS = (
     COMMON
-    | always(
-        "topk",
-        "pool",
-        "min_distance",
-        "max_distance",
-        "max_in_degree",
-        "exclude",
-        "same_side",
-        "metric",
-        "index",
-        "parts",
-    )
+    | always("topk", "pool", "min_distance", "max_distance", "max_in_degree", "exclude", "same_side", "metric", "index")
+    | always("parts", "engine")
     | only(
         "min_gap",
         lambda v: v.exclude != "video",
@@ -34,7 +25,12 @@ EFFECTS = (
     | only(
         "m ef_construction ef", lambda v: v.index == "hnsw", "with --index exact, which builds no graph", "--index hnsw"
     )
-    | only("device", lambda v: v.index == "exact", "with --index hnsw, which runs on the CPU", "--index exact")
+    | only(
+        "device",
+        lambda v: v.index == "exact" and v.engine == "local",
+        "with --index hnsw or --engine ray, which run on CPUs",
+        "--index exact",
+    )
     | only("seed", lambda v: v.index == "hnsw", "with --index exact, which draws nothing at random")
     | only(
         "threads",
@@ -97,12 +93,18 @@ def mine(
     seed: option(
         int, "--seed N", "Same seed, same pairs with --threads 1; with several threads a few may differ.", GRAPH, min=0
     ) = MineConfig.seed,
+    engine: option(
+        EngineName,
+        "--engine",
+        "local: this machine; ray: the nodes of the Ray cluster that RAY_ADDRESS names search a part each.",
+        MACHINE,
+    ) = MineConfig.engine,
     parts: option(
         int | None,
         "--parts N",
-        "Search the pool in N parts, one after the other, and take the best of all: less memory, more time.",
+        "Search the pool in N parts, a machine one at a time, and take the best of all: less memory, more time.",
         min=1,
-        unset="all at once",
+        unset="all at once; with --engine ray one per node",
     ) = MineConfig.parts,
     threads: Threads = MineConfig.threads,
     device: Device = MineConfig.device,

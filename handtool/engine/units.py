@@ -1,6 +1,7 @@
 """The door to the engines: units of work on the processes of this machine, or on those of a Ray cluster."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from handtool.engine.local import Event, Work, run_in_processes
@@ -32,3 +33,15 @@ def run_units(
     from handtool.engine.ray_cluster import run_on_ray
 
     return run_on_ray(open_work, arguments, items, workers, timeout_s, gpus, folder, reads)
+
+
+@contextmanager
+def open_engine(engine: str) -> Iterator[int]:
+    """Its number of machines: 1, or the nodes of the Ray cluster, to which `run_units` stays connected within."""
+    if engine == "local":
+        yield 1
+        return
+    from handtool.engine.ray_cluster import connected
+
+    with connected() as ray:
+        yield sum(node["Alive"] for node in ray.nodes())

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from handtool.config import MineConfig
-from handtool.engine.local import Work, run_in_processes
+from handtool.engine.local import Event, Work
+from handtool.engine.units import open_engine, run_units
 from handtool.errors import HandtoolError
 from handtool.mining.hands import MiningInput, read_vectors
 from handtool.progress import Progress, silent
@@ -65,23 +66,30 @@ def search_in_parts(
     paths, uuids = (anchors.path.absolute(), offered.path.absolute()), (anchors.uuid, offered.uuid)
     rules = Rules(hands.exclusion, hands.kind)
     task = Task(paths, uuids, hands.num_anchors, first, rules, config.metric, depth, how, sample)
-    ends = np.linspace(first, len(hands.vectors), (config.parts or 1) + 1).astype(int).tolist()
     shape = hands.num_anchors, depth
     found = Neighbors(new(shape, np.int64), new(shape, np.float64))
     truth = Neighbors(np.full((len(sample), depth), -1, np.int64), np.full((len(sample), depth), np.inf))
     found.positive[...], found.distance[...] = -1, np.inf
     done = 0
-    for event in run_in_processes(open_search, (task,), list(zip(ends, ends[1:])), 1, math.inf):
-        if event.kind == "lost":
-            raise HandtoolError(
-                f"part {event.item + 1} of the pool could not be searched: {event.value}",
-                hint="smaller parts take less memory: --parts N",
-            )
-        if event.kind == "result":
-            add(truth if event.value.is_truth else found, event.value)
-            done += 0 if event.value.is_truth else len(event.value.rows)
-            progress("search parts", done, len(ends[1:]) * hands.num_anchors)
-    return finish(found, truth, sample, len(ends) - 1, config, new)
+    with open_engine(config.engine) as machines:
+        ends = np.linspace(first, len(hands.vectors), (config.parts or machines) + 1).astype(int).tolist()
+        parts, seen = list(zip(ends, ends[1:])), [str(path) for path in paths]
+        work = config.engine, open_search, (task,), parts, machines, math.inf
+        for event in run_units(*work, reads=lambda part: seen):
+            done += take(event, found, truth)
+            progress("search parts", done, len(parts) * hands.num_anchors)
+    return finish(found, truth, sample, len(parts), config, new)
+
+
+def take(event: Event, found: Neighbors, truth: Neighbors) -> int:
+    """Merges a result. Returns the number of anchors that one more part has answered."""
+    if event.kind == "lost":
+        told = f"part {event.item + 1} of the pool could not be searched: {event.value}"
+        raise HandtoolError(told, hint="smaller parts take less memory: --parts N")
+    if event.kind != "result":
+        return 0
+    add(truth if event.value.is_truth else found, event.value)
+    return 0 if event.value.is_truth else len(event.value.rows)
 
 
 def add(best: Neighbors, found: Found) -> None:

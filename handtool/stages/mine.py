@@ -41,7 +41,7 @@ def mine(
 
 def find_device(config: MineConfig) -> str:
     """The device for the exact index. torch is imported only if needed: it takes seconds to load."""
-    if config.index != "exact" or config.device == "cpu":
+    if config.index != "exact" or config.device == "cpu" or config.engine != "local":
         return "cpu"
     from handtool.nn.files import inference
 
@@ -55,6 +55,6 @@ def search(
     depth = config.topk if config.max_in_degree is None else 2 * config.topk
     settings = config.index, config.m, config.ef_construction, config.ef, config.threads, config.seed
     how, rows = Search(*settings, find_device(config)), (hands.anchors, hands.pool, hands.kind)
-    if config.parts is None:
+    if config.parts is None and config.engine == "local":
         return find_neighbors(hands.vectors, hands.exclusion, depth, how, *rows, new, progress)
     return search_in_parts(source, pool, hands, config, how, depth, new, progress)

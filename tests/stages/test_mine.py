@@ -402,7 +402,7 @@ def test_one_thread_repeats_its_pairs_and_its_uuid_and_several_say_that_they_may
 def test_a_pool_searched_in_parts_gives_the_same_file(tmp_path, seed, monkeypatch):
     """On a grid many distances are equal; blocks are small, so that one graph and its cells serve several."""
     monkeypatch.setattr(searched, "LEAST_ROWS", 16)
-    monkeypatch.setattr("handtool.mining.parts.run_in_processes", lambda *given: run_here(*given[:3]))
+    monkeypatch.setattr("handtool.mining.parts.run_units", lambda *given, reads: run_here(*given[1:4]))
     rng = np.random.default_rng(seed)
     rules = [{}, {"same_side": True}, {"exclude": "none", "min_gap": 1.0}, {"metric": "cosine", "max_in_degree": 4}]
     config = MineConfig(topk=int(rng.integers(1, 7)), index="exact", threads=1, **rules[seed % 4])
@@ -424,7 +424,7 @@ def test_a_pool_searched_in_parts_gives_the_same_file(tmp_path, seed, monkeypatc
 
 def test_graphs_of_parts_find_what_one_graph_finds_and_are_built_once(tmp_path, monkeypatch):
     monkeypatch.setattr(searched, "LEAST_ROWS", 1000)  # a sample of 1,000 is one block
-    monkeypatch.setattr("handtool.mining.parts.run_in_processes", lambda *given: run_here(*given[:3]))
+    monkeypatch.setattr("handtool.mining.parts.run_units", lambda *given, reads: run_here(*given[1:4]))
     built, real = [], neighbors.Graph
     monkeypatch.setattr(neighbors, "Graph", lambda *given: built.append(len(given[1])) or real(*given))
     rng = np.random.default_rng(8)
@@ -458,3 +458,15 @@ def die(task):
         yield
 
     return work
+
+
+def test_nodes_of_a_ray_cluster_search_a_part_each_and_give_the_same_file(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    rng = np.random.default_rng(10)
+    vector, video = rng.normal(size=(300, 5)).astype(np.float32), np.repeat(np.arange(3), 100)
+    source = make_embeddings(tmp_path / "e.h5", vector, video)
+    pool = make_embeddings(tmp_path / "pool.h5", rng.normal(size=(200, 5)).astype(np.float32), np.repeat([3, 4], 100))
+    once = run_stage(mine, source, tmp_path / "once.h5", MineConfig(index="exact"), pool=pool)
+    ours = run_stage(mine, source, tmp_path / "ray.h5", MineConfig(index="exact", engine="ray", parts=3), pool=pool)
+    assert same_tables(read_tables(tmp_path / "once.h5"), read_tables(tmp_path / "ray.h5")) and ours == once
