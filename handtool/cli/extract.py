@@ -1,9 +1,9 @@
 """handtool extract: hands found, cropped, with their source and time."""
 
 from handtool.cli import footage
-from handtool.cli.effects import COMMON, Values, always, on_cluster, only
+from handtool.cli.effects import COMMON, Values, always, on_cluster, only, writes_file
 from handtool.cli.models import Device, kind_of, name_and_file
-from handtool.cli.options import Engine, Force, GpusPerWorker, Output, Restart, Workers, argument, option
+from handtool.cli.options import OUTPUT, Engine, Force, GpusPerWorker, Output, Restart, Workers, argument, option
 from handtool.cli.runner import make_config, run_stage
 from handtool.config import BOX_SCALE, DATASETS, DETECTORS, ExtractConfig
 
@@ -22,6 +22,7 @@ EFFECTS = (
     | only("track_fps", lambda v: v.every != 1, "with --every 1: there are no frames between those kept")
     | only("boxes", lambda v: not v.whole, "with --whole: each image is one hand")
     | always("whole")
+    | only("retry_failed", lambda v: writes_file(v) and not v.force, "without -o FILE, and with --force")
     | only(
         "detector model", lambda v: not (v.whole or v.boxes), "with --whole or --boxes, which say where the hands are"
     )
@@ -113,6 +114,12 @@ def extract(
     output: Output = "-",
     force: Force = False,
     restart: Restart = False,
+    retry_failed: option(
+        bool,
+        "--retry-failed",
+        "Where FILE is there already: read the videos again of which no frame could be read, and leave the others.",
+        OUTPUT,
+    ) = False,
 ) -> None:
     """Find the hands in videos and images, and cut them out.
 
@@ -141,6 +148,7 @@ def extract(
         restart=restart,
         raw=True,
         listed=listed,
+        retry=retry_failed,
         extra={"boxes": boxes, "lens": footage.find_lens(camera), "model": model},
         table=lay_out_videos,
     )

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -43,6 +44,29 @@ def read_kept_report(target: Path, record: "Record") -> dict | None:
     if broken:
         raise HandtoolError(broken[0].message, hint=ANEW)
     return last["report"]
+
+
+@contextlib.contextmanager
+def open_failed(target: Path | None, record: "Record", listed: dict[str, list[Path]]) -> Iterator["File | None"]:
+    """The output that this very command made before, if some of its videos failed; else None.
+
+    A listed file that was missing then may be there now. Errors: HandtoolError where the output is another one.
+    """
+    from handtool.store import VIDEOS, open_file, read_column, stamp_list
+
+    if target is None or not target.exists():
+        yield None
+        return
+    with open_file(target) as kept:
+        failed: set[str] = set()
+        if kept.has(VIDEOS):
+            failed.update(read_column(kept, VIDEOS.path)[read_column(kept, VIDEOS.frames_decoded) == 0])
+        relisted = {name: stamp_list(name, paths, failed) for name, paths in listed.items()}
+        then = replace(record, inputs=[relisted.get(item.path, item) for item in record.inputs])
+        if kept.provenance[-1]["fingerprint"] != then.fingerprint:
+            read_kept_report(target, record)  # raises, unless it is up to date
+        log.info("%s of %s failed", f"{len(failed)} videos" if failed else "no video", target)
+        yield kept if failed else None
 
 
 def difference(last: dict, record: "Record") -> str:

@@ -20,7 +20,7 @@ import typer
 from handtool import errors
 from handtool.cli import state
 from handtool.cli.inputs import open_extra, open_raw, open_sources, read_list, stamp
-from handtool.cli.outputs import read_kept_report, refuse_own_input
+from handtool.cli.outputs import open_failed, read_kept_report, refuse_own_input
 from handtool.cli.printing import lay_out, print_report, say, start_logging
 from handtool.errors import HandtoolError, Terminated
 
@@ -175,6 +175,7 @@ def run_stage(
     restart: bool | None = None,
     raw: bool = False,
     listed: str | None = None,
+    retry: bool = False,
     extra: dict[str, str | None] | None = None,
     report_only: bool = False,
     check: Callable[[], None] | None = None,
@@ -185,7 +186,8 @@ def run_stage(
     """Run a stage from its sources to its output; print and return its report.
 
     restart: anew instead of from OUT.partial/; None: the stage cannot be resumed. raw: sources are paths, not handtool
-    files. listed: a file that names further ones. extra: further input files, which the stage gets by keyword.
+    files. listed: a file that names further ones. retry: of an output that is there, what failed is done again. extra:
+    further input files, which the stage gets by keyword.
     report_only: without a named output none is written. check: looks at the machine first. plan: what a training would
     really do, from source and config. lead: a context around everything on rank 0 of several; it gives the function
     that sends the other ranks into the stage. table: as of print_report.
@@ -210,7 +212,10 @@ def run_stage(
         planned = plan(*given, config, **others) if plan else {}
         record = make_record(config, inputs, streamed=target is None, plan=planned)
         log.debug("settings %s", record.settings)
-        if target is not None and not force and (kept := read_kept_report(target, record)) is not None and not restart:
+        relisted = {inputs[-1].path: named["listed"]} if named else {}
+        failed = stack.enter_context(open_failed(target, record, relisted)) if retry else None
+        is_kept = target is not None and not force and failed is None
+        if is_kept and (kept := read_kept_report(target, record)) is not None and not restart:
             if restart is not None:
                 store.remove_leftover(target, record)
             return print_report(kept, target, up_to_date=True, table=table)
@@ -221,7 +226,7 @@ def run_stage(
         if output is None and report_only:
             return print_report(stage(*given, None, config, progress=bars(stack), **others), None, table=table)
         job = stack.enter_context(store.open_job(target, record, restart)) if restart is not None else None
-        keywords = {**others, **named, **({"job": job} if job else {})}
+        keywords = {**others, **named, **({"job": job} if job else {}), **({"kept": failed} if failed else {})}
         sink = stack.enter_context(store.create_file(target, record, parents))
         send_others()
         report = stage(*given, sink, config, progress=bars(stack, job), **keywords)

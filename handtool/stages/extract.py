@@ -1,6 +1,7 @@
 """extract: from footage to hand crops: find videos, read the sampled frames, find the hands, cut them out. One job
 part per finished video."""
 
+import contextlib
 import logging
 import re
 from collections import Counter
@@ -19,12 +20,13 @@ from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.label_faults import Labels
 from handtool.progress import Progress, silent
 from handtool.sources.datasets import box_scale_of, check_found
-from handtool.sources.find import find_videos
+from handtool.sources.find import find_videos, readable
 from handtool.sources.folder_chunks import Item, ReadingMark, Suspects, join_evidence, join_outcomes, split_into_chunks
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.label_gate import SAMPLE, LabelGate, measure, sample_labelled
 from handtool.sources.label_verdict import judge, name_source
 from handtool.sources.read import read_frames
+from handtool.sources.retried import FailedVideo, merge_reports
 from handtool.sources.shards import divide_into_shards, largest_first, size_of
 from handtool.sources.truth import KnownVideo, find_truth, make_known_video, unknown_hand
 from handtool.sources.video_report import count_marks, make_report, video_columns
@@ -36,15 +38,18 @@ from handtool.store import (
     File,
     Job,
     Sink,
+    create_file,
+    differ,
     name_api,
     open_file,
     open_table,
+    read_attrs,
     read_column,
     write_bytes_whole,
     write_table,
 )
 from handtool.store.job import SUFFIX
-from handtool.store.rows import nothing_known, unknown_values
+from handtool.store.rows import nothing_known, replace_videos, unknown_values
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import is_assumed
 from handtool.vision.contracts import Detection
@@ -77,13 +82,15 @@ def extract(
     boxes: Path | None = None,
     lens: Path | None = None,
     model: Path | None = None,
+    kept: File | None = None,
 ) -> dict:
     """Writes /videos, /crops and, if a source has labels or a truth.h5 lies beside the videos, /labels.
 
     listed: further sources, some of which may be missing. boxes: a file of known hand boxes; lens: a json file of the
     camera, in place of the numbers in config.camera; model: the detector's file, ONNX or a MediaPipe task. With
-    config.shard ("2/8") only the videos of that shard. Raises HandtoolError if there are no videos, if something needed
-    is missing, or if no hand at all is found (but a shard may have none).
+    config.shard ("2/8") only the videos of that shard. kept: the output of an earlier run, of which only the videos
+    that failed are read again. Raises HandtoolError if there are no videos, if something needed is missing, or if no
+    hand at all is found (but a shard may have none).
     """
     check_config(config, boxes, model)
     choice = Choice(config.dataset, config.split, config.subset, config.cameras)
@@ -110,13 +117,17 @@ def extract(
     job.keep_to(api)
     ordinals = choose_shard(found.videos, config.shard)
     videos = [found.videos[number] for number in ordinals]
-    lost = read_videos(videos, job, settings, progress)
+    numbers = list(range(len(videos))) if kept is None else find_failed(kept, videos, api)
+    if kept is not None:
+        drop_failed_parts(videos, numbers, job)
+    lost = read_videos(videos, numbers, job, settings, progress)
+    videos = [videos[number] for number in numbers]
     chunks = [
         [
             lost.get((number, chunk)) or job.load(part_name(number, chunk))
             for chunk in range(len(split_into_chunks(video)))
         ]
-        for number, video in enumerate(videos)
+        for number, video in zip(numbers, videos)
     ]
     outcomes = [join_outcomes(each) for each in chunks]
     try:
@@ -124,14 +135,25 @@ def extract(
     except HandtoolError:
         drop_parts(job)
         raise
-    if not sum(outcome["hands"] for outcome in outcomes) and config.shard is None:
+    if not sum(outcome["hands"] for outcome in outcomes) and config.shard is None and kept is None:
         drop_parts(job)
         if in_file is not None:
             raise no_hands_in_boxes(videos, outcomes, in_file, settings)
         raise no_hands_at_all(videos, outcomes)
-    write_table(sink, VIDEOS, video_columns(videos, outcomes, ordinals))
+    columns = video_columns(videos, outcomes, [ordinals[number] for number in numbers])
     box_scale = scale_of_crops(outcomes, config, asked_scale)
-    write_hands(sink, chunks, job, {"size": config.size, "box_scale": box_scale} | api)
+    if kept is not None and not any(outcome["enlarged"] for outcome in outcomes):
+        box_scale = float(read_attrs(kept, CROPS)["box_scale"])
+    attrs = {"size": config.size, "box_scale": box_scale} | api
+    with contextlib.ExitStack() as stack:
+        place = job.folder / "again.h5"
+        own = sink if kept is None else stack.enter_context(create_file(place, sink.record))
+        write_table(own, VIDEOS, columns)
+        write_hands(own, dict(zip(numbers, chunks)), job, attrs)
+        if kept is not None:
+            own.finish({})
+            again = stack.enter_context(open_file(place, trusted=True))
+            replace_videos(sink, kept, again, np.array(numbers, np.int64), attrs, progress)
     report = make_report(videos, outcomes, found.left_out) | {"box_scale": box_scale}
     report |= {"mediapipe": name_api(api)} if api else {}
     report |= {"camera_source": count_cameras(outcomes)} if is_assumed(settings.camera) else {}
@@ -140,13 +162,46 @@ def extract(
     if in_file is not None:
         report["boxes_in_the_file"] = {"on frames looked at": count_boxes(outcomes), "in all": len(in_file)}
         report |= {"boxes_left_out": dict(in_file.left_out)} if in_file.left_out else {}
-    return report | ({"shard": config.shard, "videos_of_all_shards": len(found.videos)} if config.shard else {})
+    report |= {"shard": config.shard, "videos_of_all_shards": len(found.videos)} if config.shard else {}
+    if kept is None:
+        return report
+    return merge_reports(kept.provenance[-1]["report"], describe_failed(kept, numbers, videos, config.every), report)
 
 
 def drop_parts(job: Job) -> None:
     """Other settings may do better: a run with those is not to find the parts of this one."""
     for name in job.names():
         job.drop(name)
+
+
+def find_failed(kept: File, videos: list[Video], api: dict[str, str]) -> list[int]:
+    """The numbers of the videos of which an earlier run could read nothing. Raises HandtoolError if that run had other
+    videos, or found hands by another of MediaPipe's APIs."""
+    if read_column(kept, VIDEOS.path).tolist() != [readable(video.path) for video in videos]:
+        raise HandtoolError(f"{kept.path} holds other videos", hint="add --force to make it anew, or choose another -o")
+    if differ(before := read_attrs(kept, CROPS), api):
+        raise HandtoolError(
+            f"{kept.path} was made by MediaPipe's {name_api(before)}; its failed videos would be read by the "
+            f"{name_api(api)}",
+            hint="add --force to make all of it anew",
+        )
+    return np.flatnonzero(read_column(kept, VIDEOS.frames_decoded) == 0).tolist()
+
+
+def describe_failed(kept: File, numbers: list[int], videos: list[Video], every: int | None) -> list[FailedVideo]:
+    """What /videos of an earlier run says of the videos, whose rows there are given."""
+    columns = [read_column(kept, column)[numbers] for column in (VIDEOS.name, VIDEOS.status, VIDEOS.frames_failed)]
+    passed = [len(video.files) - len(range(0, len(video.files), every or 1)) for video in videos]
+    return [FailedVideo(*each) for each in zip(*columns, passed, strict=True)]
+
+
+def drop_failed_parts(videos: list[Video], numbers: list[int], job: Job) -> None:
+    """So that what failed is read again; a part that was read stays, since this run may itself go on after a kill."""
+    for number in numbers:
+        for chunk in range(len(split_into_chunks(videos[number]))):
+            name = part_name(number, chunk)
+            if job.has(name) and not job.load(name)["decoded"]:
+                job.drop(name)
 
 
 def count_cameras(outcomes: list[dict]) -> dict[str, int]:
@@ -269,10 +324,10 @@ def mark_of(folder: Path, number: int, chunk: int) -> Path:
 
 
 def read_videos(
-    videos: list[Video], job: Job, settings: FinderSettings, progress: Progress
+    videos: list[Video], numbers: list[int], job: Job, settings: FinderSettings, progress: Progress
 ) -> dict[tuple[int, int], dict]:
-    """Read every video, or chunk of one, that has no finished part yet, in worker processes, the longest first; the
-    workers save the parts.
+    """Read the videos of these numbers, or chunks of them, that have no finished part yet, in worker processes, the
+    longest first; the workers save the parts.
 
     If a video crashes or stops its worker twice, the second time alone, its part records that; of a folder only the
     image that did it is left out. If the machine may still be the cause (too little memory, killed from outside), the
@@ -280,21 +335,21 @@ def read_videos(
     """
     chunks = [
         Item(number, chunk, images)
-        for number, video in enumerate(videos)
-        for chunk, images in enumerate(split_into_chunks(video))
+        for number in numbers
+        for chunk, images in enumerate(split_into_chunks(videos[number]))
     ]
     items = [chunks[place] for place in largest_first([size_of(item.video) for item in chunks])]
     items = [item for item in items if not job.has(part_name(item.number, item.chunk))]
     waiting, hands, frames, lost = Counter(item.number for item in items), 0, 0, {}
-    finished = len(videos) - len(waiting)
+    finished = len(numbers) - len(waiting)
     if finished:
-        log.info("%d of %d videos are done already", finished, len(videos))
+        log.info("%d of %d videos are done already", finished, len(numbers))
     config, suspects, folder = settings.config, Suspects(), Folder(job.folder, SUFFIX, write_bytes_whole)
     files = [name for name in (settings.boxes, settings.camera, settings.model) if name]
     how: dict[str, Any] = {"gpus": config.gpus_per_worker, "folder": folder}
     how["reads"] = lambda item: [*needs(item.video), *files]
     work = config.engine, open_finder, (settings, job.folder)
-    progress("videos", finished, len(videos))
+    progress("videos", finished, len(numbers))
     while items:
         again = []  # folders, without the images that ended their process
         for event in run_units(*work, items, config.workers, config.timeout_s, **how):
@@ -323,7 +378,7 @@ def read_videos(
             if event.kind != "result":  # lost or done
                 waiting[number] -= 1
                 finished += not waiting[number]
-                progress("videos", finished, len(videos), hands=hands)
+                progress("videos", finished, len(numbers), hands=hands)
             if event.kind != "done" and status != "ok":
                 log.warning("%s: %s", video.name, status)
         items = again
@@ -510,12 +565,11 @@ def scale_of_crops(outcomes: list[dict], config: ExtractConfig, asked_scale: flo
     return config.box_scale
 
 
-def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> None:
+def write_hands(sink: Sink, videos: dict[int, list[dict]], job: Job, attrs: dict) -> None:
     """Joins the parts in the order of the videos, chunk by chunk, block by block. videos: the outcomes of the chunks
-    of each."""
-    chunks = [
-        (video, chunk, outcome) for video, outcomes in enumerate(videos) for chunk, outcome in enumerate(outcomes)
-    ]
+    of each, by the number that its parts have."""
+    row_of = {number: row for row, number in enumerate(videos)}
+    chunks = [(video, chunk, outcome) for video, outcomes in videos.items() for chunk, outcome in enumerate(outcomes)]
     known, total = [], sum(outcome["jpeg_bytes"] for _, _, outcome in chunks)
     used = {  # whether any hand has something in an optional column; a part of version 0.2.0 does not say
         name: any(outcome.get(count) for _, _, outcome in chunks)
@@ -529,7 +583,7 @@ def write_hands(sink: Sink, videos: list[list[dict]], job: Job, attrs: dict) -> 
                 end = start + len(columns["jpeg"])
                 # known only at the end of the video
                 whole = {"side": outcome["side"][start:end], "track": outcome["tracks"][start:end]}
-                rows = {"video": np.full(end - start, video), "source_row": np.full(end - start, -1)}
+                rows = {"video": np.full(end - start, row_of[video]), "source_row": np.full(end - start, -1)}
                 for name, is_used in used.items():
                     values = columns.pop(name, unknown_values(CROPS.by_name[name], end - start))
                     rows |= {name: values} if is_used else {}

@@ -10,7 +10,7 @@ import socket
 import stat
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -145,9 +145,11 @@ def stamp_raw(path: Path) -> Input:
     return Input(str(path.absolute()), sum(size for _, size, _ in files), "", stamp)
 
 
-def stamp_list(name: str, paths: list[Path]) -> Input:
-    """A list of raw files as one input: the files that it names, not its own time. A missing file has size 0."""
-    stamps = [stamp_raw(path) if path.exists() else Input(str(path.absolute()), 0) for path in paths]
+def stamp_list(name: str, paths: list[Path], absent: Collection[str] = ()) -> Input:
+    """A list of raw files as one input: the files that it names, not its own time. A missing file, and one that is
+    `absent` whether it is there or not, has size 0."""
+    there = [path.exists() and str(path) not in absent for path in paths]
+    stamps = [stamp_raw(path) if is_there else Input(str(path.absolute()), 0) for path, is_there in zip(paths, there)]
     whole = name if name == "-" else str(Path(name).absolute())
     return Input(whole, sum(item.size for item in stamps), "", digest(item.identity for item in stamps))
 

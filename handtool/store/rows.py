@@ -12,7 +12,7 @@ from handtool.progress import Progress, silent
 from handtool.store.disk import linked_path
 from handtool.store.file import File, Pool, find_moved, read_column
 from handtool.store.jpegs import Jpegs, open_jpegs, read_jpeg_files
-from handtool.store.schema import CROPS, PAIRS, UNKNOWN, VIDEOS, Column, Table
+from handtool.store.schema import CROPS, LABELS, PAIRS, UNKNOWN, VIDEOS, Column, Table
 from handtool.store.sink import Sink, open_table, write_table
 
 BLOCK_ROWS = 4096
@@ -146,6 +146,24 @@ def copy_videos(
     chosen = Chosen(files, file, row)
     columns = {column.name: chosen.read(column) for column in present_columns(files, VIDEOS)}
     write_table(sink, VIDEOS, columns if ordinal is None else columns | {"ordinal": ordinal})
+
+
+def replace_videos(
+    sink: Sink, kept: File, again: File, numbers: np.ndarray, attrs: dict, progress: Progress = silent
+) -> None:
+    """Writes /videos, /crops and /labels of `kept`, with the videos `numbers` (W,), which have no hands there, replaced
+    by the W of `again`, and their hands among the others in the order of the videos."""
+    file, row = np.zeros(kept.count(VIDEOS), np.int64), np.arange(kept.count(VIDEOS))
+    file[numbers], row[numbers] = 1, np.arange(len(numbers))
+    copy_videos(sink, [kept, again], file, row)
+    videos = [read_column(kept, CROPS.video).astype(np.int64), numbers[read_column(again, CROPS.video)]]
+    order = np.argsort(np.concatenate(videos), kind="stable")
+    which = np.repeat([0, 1], [len(video) for video in videos])[order]
+    chosen = Chosen([kept, again], which, np.concatenate([np.arange(len(video)) for video in videos])[order])
+    untouched = np.full(len(order), -1)
+    copy_crops(sink, chosen, np.concatenate(videos)[order], untouched, attrs, progress=progress)
+    if kept.has(LABELS) or again.has(LABELS):
+        copy_rows(sink, chosen, LABELS, {}, progress)
 
 
 def copy_pairs(sink: Sink, chosen: Chosen, attrs: dict, progress: Progress = silent) -> int:

@@ -26,6 +26,7 @@ extract: --model d.task       | images --whole                        | images
 extract: --min-score 0.2      | images --whole                        | images
 extract: --onnx size=320      | images                                | images --detector hands.onnx
 extract: --device cpu         | images --detector hands.task          | images --model hands.onnx
+extract: --retry-failed       | images -o c.h5 --force                | images -o c.h5
 keypoints: --onnx size=256    | c.h5                                  | c.h5 --estimator hands.onnx
 keypoints: --device cuda      | c.h5                                  | c.h5 --model pose.h5
 keypoints: --workers 2        | c.h5 --estimator labels               | c.h5
