@@ -8,6 +8,7 @@ MACHINE_SETTINGS = frozenset(
     {
         "workers",
         "device",
+        "decode",
         "engine",
         "gpus_per_worker",
         "checkpoint_every",
@@ -70,6 +71,8 @@ BOX_SCALE = 1.3  # side of a crop / side of the hand's box, where neither the us
 class ExtractConfig:
     fps: float = 1.0  # kept frames per second of video, chosen by time stamp
     every: int | None = None  # every N-th decoded frame instead (the published recipe: 30)
+    keyframes: bool = False  # key frames alone, at most fps of them a second
+    decode: str = "auto"  # frames that nothing needs are not decoded; or all: every one; or cuda, vaapi
     detector: str = "mediapipe"
     onnx: tuple[str, ...] = ()  # KEY=VALUE: what an ONNX detector expects, where its metadata do not say it
     device: str = "auto"  # of an ONNX detector

@@ -19,7 +19,9 @@ EFFECTS = (
     | always("every", "stream", "camera", "trust_labels", "box_scale", "size", "quality", "min_hand", "min_change")
     | always("listed", "limit", "shard", "dataset", "split", "subset", "cameras", "workers", "engine")
     | only("fps", lambda v: not v.every, "with --every, which chooses the frames")
+    | only("keyframes", lambda v: not v.every, "with --every, which chooses the frames")
     | only("track_fps", lambda v: v.every != 1, "with --every 1: there are no frames between those kept")
+    | only("decode", lambda v: v.every != 1 or v.decode not in ("auto", "all"), "with --every 1: all are decoded")
     | only("boxes", lambda v: not v.whole, "with --whole: each image is one hand")
     | always("whole")
     | only("retry_failed", lambda v: writes_file(v) and not v.force, "without -o FILE, and with --force")
@@ -38,6 +40,12 @@ def extract(
     every: option(
         int | None, "--every N", "Keep every N-th decoded frame, or image of a folder, instead.", footage.PANEL, min=1
     ) = None,
+    keyframes: option(
+        bool,
+        "--keyframes",
+        "Keep key frames only, at most --fps a second: the quick way to a pool for pre-training.",
+        footage.PANEL,
+    ) = ExtractConfig.keyframes,
     detector: footage.Detector = ExtractConfig.detector,
     boxes: footage.Boxes = None,
     whole: footage.Whole = ExtractConfig.whole,
@@ -107,6 +115,7 @@ def extract(
         SOURCES,
         unset="as the folder's layout says",
     ) = ExtractConfig.dataset,
+    decode: footage.Decode = ExtractConfig.decode,
     device: Device = ExtractConfig.device,
     workers: Workers = ExtractConfig.workers,
     engine: Engine = ExtractConfig.engine,

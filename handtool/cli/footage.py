@@ -1,12 +1,21 @@
 """Options of the commands that look for hands in footage: extract, and predict on videos and images."""
 
+from typing import Literal
+
 from handtool.cli.models import ONNX
-from handtool.cli.options import option
+from handtool.cli.options import MACHINE, option
 from handtool.config import DETECTORS
 
 PANEL = "Frames and hands"
 
 Fps = option(float, "--fps N", "Frames kept per second of video, by time stamp.", PANEL, min=1e-6)
+Decode = option(
+    Literal["auto", "all", "cuda", "vaapi"],
+    "--decode",
+    "auto: the frames that are looked at, and those that they are predicted from; all: every frame, so that all damage "
+    "is counted; cuda, vaapi: as auto, by hardware (not measured), where there is none by the CPU.",
+    MACHINE,
+)
 Detector = option(
     str,
     "--detector " + "|".join((*DETECTORS, "FILE")),

@@ -88,6 +88,12 @@ EFFECTS = (
         "which one it is of",
         "--detector hands.onnx, or metadata to the models",
     )
+    | only(
+        "decode",
+        lambda v: has_footage(v) and (v.fps or v.decode not in ("auto", "all")),
+        "without videos, or where every frame is looked at",
+        "--fps 10 for a video",
+    )
     | only("track_fps", lambda v: has_footage(v) and v.fps, "where every frame is looked at", "--fps 10 for a video")
     | only(
         "restart",
@@ -162,6 +168,7 @@ def predict(
     onnx: footage.Onnx = None,
     batch_size: option(int, "--batch-size N", "Hands at once.", MACHINE, min=1) = PredictConfig.batch_size,
     precision: Precision = PredictConfig.precision,
+    decode: footage.Decode = PredictFootageConfig.decode,
     device: Device = PredictConfig.device,
     workers: Workers = PredictConfig.workers,
     engine: Engine = PredictFootageConfig.engine,

@@ -105,13 +105,16 @@ class Sampling:
     """Which frames of a video are kept: the first at or after each 1/fps of a second, or every N-th one. Images: every
     N-th, else all.
 
-
-    track_fps: between them, so many frames a second come out too, not kept; 0: none.
+    track_fps: between them, so many frames a second come out too, not kept; 0: none. keyframes: the first key frame at
+    or after each 1/fps of a second, in their place. decode: auto: what the kept frames need; all: every frame; cuda,
+    vaapi: as auto, by that hardware.
     """
 
     fps: float = 1.0
     every: int | None = None
     track_fps: float = 0.0
+    keyframes: bool = False
+    decode: str = "auto"
 
 
 DAMAGED = "frames marked as damaged"
@@ -119,11 +122,13 @@ DAMAGED = "frames marked as damaged"
 
 @dataclass
 class Tally:
-    """The counts of one video's frames. A frame is decoded (whole), or failed: refused or marked damaged.
+    """The counts of one video's frames. A frame is decoded (whole, or passed over: nothing needed it), or failed:
+    refused or marked damaged.
 
     duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed:
     looked at between them; unread: images passed over. unseen: of the kept ones, those that could not be looked at, by
-    reason. reached: s, the end of the last frame, whole or damaged.
+    reason. misnumbered: damage was seen after frames were given out whose numbers, as it turned out, are not those of
+    decoding everything. reached: s, the end of the last frame, whole or damaged.
     `heartbeat` is called for every frame, so that a slow video is not taken for a stuck one.
     """
 
@@ -138,11 +143,16 @@ class Tally:
     reached: float = 0.0
     failed: Counter = field(default_factory=Counter)
     unseen: Counter = field(default_factory=Counter)
+    misnumbered: bool = False
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
     stream: int = -1  # number in the file of the stream that was read; -1: not a video file
     notes: dict[str, None] = field(default_factory=dict)  # how its pictures were made, where that needs saying
     heartbeat: Callable[[], None] = lambda: None
     reading: Callable[[int], object] = lambda number: None  # told the number of each image before it is read
+
+    def begin_anew(self) -> None:
+        """Everything is decoded now, from the beginning. What was kept so far stays."""
+        self.decoded, self.reached, self.failed, self.problem = 0, 0.0, Counter(), ""
 
     def saw(self, image: np.ndarray) -> None:
         if not self.width:

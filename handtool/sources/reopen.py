@@ -87,6 +87,8 @@ def sampling_of(chain: list[dict]) -> Sampling | None:
     steps = {entry["uuid"]: entry for entry in chain}
 
     def choices(entry: dict) -> set[tuple]:
+        if entry["config"].get("keyframes"):  # at no regular times
+            return {()}
         if {"fps", "every"} <= set(entry["config"]):
             return {(entry["config"]["fps"] or ExtractConfig.fps, entry["config"]["every"])}
         if entry["program"].split()[-1] in ("split", "synth"):

@@ -5,6 +5,7 @@ thread: with several, what is salvaged from a damaged stream depends on the mach
 processes anyway.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -14,12 +15,17 @@ from pathlib import Path
 import av
 import numpy as np
 
+from handtool.sources.bitstream import Doubt
 from handtool.sources.container_crop import read_crop
+from handtool.sources.decoding_plan import Plan, make_plan, read_packets
 from handtool.sources.focal_length import focal_of_video
 from handtool.sources.frame import DAMAGED, Frame, Sampling, Tally, Video
+from handtool.sources.hardware import KINDS, as_of_the_cpu, open_film
+from handtool.sources.needed_frames import decode_needed
 from handtool.sources.plain_file import check_plain
 from handtool.sources.shown import as_shown, deinterlace
 from handtool.sources.streams import choose_stream
+from handtool.sources.ticks import Ticks
 from handtool.sources.tone_mapping import NAMES
 
 SUFFIXES = frozenset(
@@ -32,6 +38,8 @@ REFUSED = "packets refused by the decoder"
 MISSING_S = 1.0  # of what a file states; less may be the last frame's own length, or sound that goes on
 # the texts of a file may be in any encoding, which PyAV before 19 has to be told
 ANY_TEXT: dict = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+LOCAL = {"protocol_whitelist": "file"}
+NONE_GIVEN: deque[tuple] = deque()
 USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg takes it for raw streams
 
 
@@ -41,20 +49,18 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
     tally.problem = check_plain(Path(video.path))
     if tally.problem:
         return
-    try:
-        container = av.open(f"file:{video.path}", options={"protocol_whitelist": "file"}, **ANY_TEXT)
-    except Exception as error:
-        if is_ours(error):
-            raise
-        tally.problem = f"cannot be opened as a video: {reason(error)}"
-        return
-    with container:
+    plan, given = find_plan(video, sampling, tally), deque[tuple]()
+    if plan is not None:
         try:
-            yield from read_container(container, video, sampling, tally)
-        except Exception as error:
-            if is_ours(error):
-                raise
-            tally.problem = f"the decoder gave up: {reason(error)}"
+            for frame in read_once(video, sampling, tally, plan):
+                given.append((frame.number, frame.time, frame.kept))
+                yield frame
+        except Doubt:
+            plan = None
+            tally.begin_anew()
+    if plan is None:
+        yield from read_once(video, sampling, tally, given=given)
+        tally.misnumbered |= bool(given)
     if not tally.decoded:
         tally.problem = tally.problem or "no frame could be decoded"
     elif not np.isfinite(tally.duration):
@@ -63,7 +69,48 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
         tally.problem = f"pictures end after {tally.reached:.1f} of {tally.duration:.1f} s"
 
 
-def read_container(container, video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
+def find_plan(video: Video, sampling: Sampling, tally: Tally) -> Plan | None:
+    """What to decode for the frames that are asked for; None: everything."""
+    if sampling.decode == "all" or (sampling.every == 1 and not sampling.keyframes):
+        return None
+    try:
+        with av.open(f"file:{video.path}", options=LOCAL, **ANY_TEXT) as container:
+            stream = choose_stream(container, video.stream, Tally())
+            rate = float(stream.average_rate or stream.guessed_rate or np.nan) if stream else np.nan
+            asked = max(0 if sampling.every else sampling.fps, sampling.track_fps)
+            if stream is None or (asked >= rate and not sampling.keyframes):
+                return None
+            return make_plan(read_packets(container, stream, tally.heartbeat), stream, sampling, usual_interval(rate))
+    except (Doubt, av.FFmpegError, OSError, ValueError):  # whatever it is, decoding everything tells it
+        return None
+
+
+def read_once(
+    video: Video, sampling: Sampling, tally: Tally, plan: Plan | None = None, given: deque[tuple] = NONE_GIVEN
+) -> Iterator[Frame]:
+    """The kept frames, without those that were given out already: number, time, whether kept, of each. Raises Doubt
+    where the plan does not hold."""
+    try:
+        container = open_film(video.path, sampling.decode, options=LOCAL, **ANY_TEXT)
+    except Exception as error:
+        if is_ours(error):
+            raise
+        tally.problem = f"cannot be opened as a video: {reason(error)}"
+        return
+    with container:
+        try:
+            yield from read_container(container, video, sampling, tally, plan, given)
+        except Exception as error:
+            if is_ours(error):
+                raise
+            if plan is not None:
+                raise Doubt(reason(error)) from None
+            tally.problem = f"the decoder gave up: {reason(error)}"
+
+
+def read_container(
+    container, video: Video, sampling: Sampling, tally: Tally, plan: Plan | None, given: deque[tuple]
+) -> Iterator[Frame]:
     stream = choose_stream(container, video.stream, tally)
     if stream is None:
         return
@@ -83,13 +130,18 @@ def read_container(container, video: Video, sampling: Sampling, tally: Tally) ->
     crop = read_crop(Path(video.path), container.format.name, stream.index, *stored)
 
     def show(frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
+        frame = as_of_the_cpu(frame) if getattr(context, "is_hwaccel", False) else frame
         transfer = getattr(frame, "color_trc", context.color_trc)  # PyAV 12 knows the stream's only
         if transfer == UNSPECIFIED and stated in NAMES:
             transfer, frame.colorspace = stated, colorspace
         return as_shown(frame, stream.sample_aspect_ratio if overruled else aspect, transfer, tally.note, crop)
 
     focal, name = focal_of_video(container.metadata, stream.metadata), Path(video.path).as_posix()
-    for frame in keep_sampled(decode(container, stream, tally), show, name, sampling, tally):
+    if sampling.decode in KINDS and not getattr(context, "is_hwaccel", False):
+        tally.note(f"its codec is not known to {sampling.decode}: decoded by the CPU")
+    keys: set | None = set() if sampling.keyframes and plan is None else None
+    frames = decode_needed(container, stream, plan, tally) if plan else decode(container, stream, tally, keys)
+    for frame in keep_sampled(frames, show, name, sampling, tally, given, keys):
         yield frame if np.isnan(focal) else replace(frame, focal_35mm=focal)
 
 
@@ -114,13 +166,21 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.VideoFrame, Fraction | None]]:
+def usual_interval(rate: float) -> float:
+    """s, of a frame whose duration is not stated."""
+    return 1 / (rate if np.isfinite(rate) and rate > 0 else USUAL_FPS)
+
+
+def decode(
+    container, stream, tally: Tally, keys: set | None = None
+) -> Iterator[tuple[int, float, av.VideoFrame, Fraction | None]]:
     """(number, time s from the start of the stream, frame, width / height of its pixels) of every whole frame.
 
-    A packet that the decoder refuses is skipped, a broken container ends the video.
+    A packet that the decoder refuses is skipped, a broken container ends the video. keys: is given the time stamps of
+    key frames.
     """
     number, start = 0, float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
-    interval = 1 / (tally.fps if np.isfinite(tally.fps) and tally.fps > 0 else USUAL_FPS)
+    interval = usual_interval(tally.fps)
     packets = container.demux(stream)
     while True:
         try:
@@ -128,6 +188,8 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.Vid
         except av.FFmpegError as error:
             tally.problem = f"the file breaks off: {reason(error)}"
             packet = None
+        if keys is not None and packet is not None and packet.is_keyframe:
+            keys.add(packet.pts)
         try:
             frames = stream.codec_context.decode(packet)  # None at the end: the frames still inside come out
         except av.EOFError:
@@ -157,39 +219,28 @@ def decode(container, stream, tally: Tally) -> Iterator[tuple[int, float, av.Vid
             return
 
 
-class Ticks:
-    """The first frame at or after each tick of a clock, or every N-th frame. Begins anew where time jumps back."""
-
-    def __init__(self, per_second: float, every: int | None = None) -> None:
-        self.per_second, self.every = per_second, every
-        self.due, self.last = 0, 0.0
-
-    def meets(self, number: int, time: float) -> bool:
-        """number: of the frame, time: s. A tick whose frame is missing is met by the next one."""
-        # a stamp rounded down to the stream's clock still meets its tick
-        place = number / self.every if self.every is not None else time * self.per_second + 1e-6
-        if place < self.last - 1:
-            self.due = int(np.floor(place))
-        self.last = place
-        if place < self.due:
-            return False
-        self.due = int(np.floor(place)) + 1
-        return True
-
-
-def keep_sampled(frames, show: Callable, name: str, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
+def keep_sampled(
+    frames, show: Callable, name: str, sampling: Sampling, tally: Tally, given: deque[tuple], keys: set | None
+) -> Iterator[Frame]:
     """frames: as `decode` gives them. show: gives the picture of a frame and its aspect. Returns those that are kept or
-    followed."""
+    followed, later than those `given` out already. keys: the time stamps of key frames, which alone are kept; None:
+    all may be."""
+    after = given[-1][1] if given else -np.inf
     kept, followed = Ticks(sampling.fps, sampling.every), Ticks(sampling.track_fps)
-    for before, (number, time, frame, aspect), after in with_neighbours(frames):
+    for before, (number, time, frame, aspect), behind in with_neighbours(frames):
+        if keys is not None and not is_key(frame, keys):
+            continue
         is_kept = kept.meets(number, time)
         is_followed = sampling.track_fps > 0 and followed.meets(number, time)
         if not is_kept and not is_followed:
             continue
+        if time <= after:
+            tally.misnumbered |= not given or given.popleft() != (number, time, is_kept)
+            continue
         try:
             if frame.interlaced_frame:
                 tally.note("interlaced, deinterlaced")
-                frame = deinterlace(like(before, frame), frame, like(after, frame))
+                frame = deinterlace(like(before, frame), frame, like(behind, frame))
             image = show(frame, aspect)
         except (av.FFmpegError, ValueError):
             tally.failed["frames in a pixel format that cannot be converted"] += 1
@@ -199,6 +250,11 @@ def keep_sampled(frames, show: Callable, name: str, sampling: Sampling, tally: T
         tally.sampled += is_kept
         tally.followed += not is_kept
         yield Frame(image, number, time, f"{name}#{number}", kept=is_kept)
+
+
+def is_key(frame: av.VideoFrame, keys: set) -> bool:
+    """Whether its packet was said to be a key frame; where packets have no time stamps, the decoder says it."""
+    return frame.key_frame if None in keys else frame.pts in keys
 
 
 def with_neighbours(frames) -> Iterator[tuple]:

@@ -14,7 +14,8 @@ from handtool.sources.exif import is_webp, turn_by_exif
 from handtool.sources.frame import Frame, Sampling, Tally, Video
 from handtool.sources.plain_file import check_plain
 from handtool.sources.shown import turned
-from handtool.sources.video import REFUSED, Ticks
+from handtool.sources.ticks import Ticks
+from handtool.sources.video import REFUSED
 
 ANIMATED = 0x02  # flag of VP8X
 OVERWRITES, CLEARS = 0x02, 0x01  # flags of a frame: it is not blended; its place is cleared after it

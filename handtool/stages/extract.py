@@ -23,6 +23,7 @@ from handtool.sources.datasets import box_scale_of, check_found
 from handtool.sources.find import find_videos, readable
 from handtool.sources.folder_chunks import Item, ReadingMark, Suspects, join_evidence, join_outcomes, split_into_chunks
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
+from handtool.sources.hardware import choose_decoding
 from handtool.sources.label_gate import SAMPLE, LabelGate, measure, sample_labelled
 from handtool.sources.label_verdict import judge, name_source
 from handtool.sources.read import read_frames
@@ -97,6 +98,7 @@ def extract(
     found = find_videos(sources, config.limit, listed or (), choice)
     check_found(found.videos, choice, camera=config.camera is not None)
     check_sampling(found.videos, config)
+    config = replace(config, decode=choose_decoding(config.decode))
     found.videos = [replace(video, stream=config.stream) for video in found.videos]
     asked_scale = config.box_scale
     config = config if asked_scale else replace(config, box_scale=box_scale_of(found.videos))
@@ -223,6 +225,8 @@ def check_config(config: ExtractConfig, boxes: Path | None, model: Path | None) 
         )
     if config.every is not None and config.fps != ExtractConfig.fps:
         raise WrongCommand("--fps and --every are two ways to choose the frames", hint="give one of them")
+    if config.keyframes and config.every is not None:
+        raise WrongCommand("--keyframes and --every are two ways to choose the frames", hint="give one of them")
 
 
 def check_sampling(videos: list[Video], config: ExtractConfig) -> None:
@@ -232,6 +236,8 @@ def check_sampling(videos: list[Video], config: ExtractConfig) -> None:
         "--fps": config.fps != ExtractConfig.fps,
         "--track-fps": config.track_fps > 0,
         "--stream": config.stream is not None,
+        "--keyframes": config.keyframes,
+        "--decode": config.decode != ExtractConfig.decode,
     }
     for option in (name for name, given in timed.items() if given and "video" not in kinds):
         raise WrongCommand(f"{option} does nothing: no video file is given, and images have no time", hint="--every N")
@@ -397,7 +403,7 @@ def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Calla
     job in `folder`: blocks of rows, then the outcome, which it also yields."""
     config, finder, job = settings.config, HandFinder(settings), Job(folder)
 
-    def read_one(item: Item, heartbeat: Callable[[], None]) -> Iterator[dict]:
+    def read_one(item: Item, heartbeat: Callable[[], None], decode: str = config.decode) -> Iterator[dict]:
         number, chunk, video, careful = item
         tally, rows, joined, blocks = (
             Tally(heartbeat=heartbeat),
@@ -408,8 +414,9 @@ def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Calla
         mark = ReadingMark(mark_of(folder, number, chunk))
         tally.reading = lambda image: mark.write(finder.waiting[0].frame.number if finder.waiting else image, image)
         known_video = read_truth(video)
+        sampling = Sampling(config.fps, config.every, config.track_fps, config.keyframes, decode)
         gate = LabelGate(config.trust_labels)
-        frames = gate.pass_frames(read_frames(video, Sampling(config.fps, config.every, config.track_fps), tally))
+        frames = gate.pass_frames(read_frames(video, sampling, tally))
         for sight in follow(finder.find_in(frames, careful), rows.tracks, finder.look_again):
             frame, hands = sight.frame, sight.hands
             if sight.failed and frame.kept:
@@ -427,6 +434,9 @@ def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Calla
             if rows.is_full:
                 job.save(part_name(number, chunk, blocks), rows.take_block())
                 blocks += 1
+        if tally.misnumbered:
+            yield from read_one(item, heartbeat, "all")
+            return
         if rows.jpegs:
             job.save(part_name(number, chunk, blocks), rows.take_block())
             blocks += 1

@@ -19,6 +19,8 @@ COMMANDS = (*VERBS, *HELPERS)
 CASES = """
 extract: --fps 2              | a.mp4 --every 3                       | a.mp4
 extract: --track-fps 9        | a.mp4 --every 1                       | a.mp4 --every 2
+extract: --keyframes          | a.mp4 --every 3                       | a.mp4
+extract: --decode all         | a.mp4 --every 1                       | a.mp4
 extract: --boxes b.json       | images --whole                        | images
 extract: --detector onnx      | images --whole                        | images
 extract: --detector mediapipe | images --boxes b.json                 | images
@@ -136,6 +138,7 @@ predict: --boxes b.json       | images --whole                        | images
 predict: --min-score 0.2      | images --whole                        | images --boxes b.json
 predict: --onnx size=320      | images                                | images --detector hands.onnx
 predict: --track-fps 30       | a.mp4                                 | a.mp4 --fps 10
+predict: --decode all         | a.mp4                                 | a.mp4 --fps 10
 predict: --restart            | c.h5 --model m.h5 -o p.h5             | c.h5 --model mediapipe -o p.h5
 predict: --show a.mp4         | a.mp4                                 | a.mp4 -o p.h5
 predict: --export a.csv       | c.h5                                  | c.h5 -o p.h5

@@ -18,7 +18,7 @@ from handtool.render.scores import pck_curves
 from handtool.render.svg import cut
 from handtool.sources.frame import Sampling
 from handtool.sources.reopen import interval_of, sampling_of, tick_of
-from handtool.sources.video import Ticks
+from handtool.sources.ticks import Ticks
 from handtool.stages.eval import compare_results, evaluate
 from handtool.stages.report import join_chains, report
 from handtool.store import CURVE, LABELS, PAIRS, PREDICTIONS
