@@ -6,13 +6,16 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from footage import damage, make_video, picture, turn_video
+from footage import damage, make_video, picture, run_stage, tables_of, turn_video
 
+from handtool.config import ExtractConfig
 from handtool.sources import bitstream, hardware
 from handtool.sources.decoding_plan import read_packets
 from handtool.sources.frame import Sampling, Tally, Video
 from handtool.sources.shown import as_shown
 from handtool.sources.video import find_plan, read_video
+from handtool.stages.extract import extract
+from handtool.store import open_file
 
 H264 = {"preset": "veryfast", "b_strategy": "0", "x264-params": "keyint=12:min-keyint=4:b-pyramid=normal:scenecut=0"}
 OPEN = {"preset": "veryfast", "b_strategy": "0", "x264-params": "keyint=12:min-keyint=12:open-gop=1:scenecut=0"}
@@ -31,6 +34,7 @@ KINDS = {  # encoder, options, group, endings
         None,
         "mp4 mkv",
     ),
+    "interlaced": ("libx264", {"preset": "veryfast", "x264-params": "keyint=12:interlaced=1"}, None, "mp4 ts"),
     "hevc": ("libx265", HEVC, None, "mp4 mkv ts"),
     "hevc open": ("libx265", HEVC_OPEN, None, "mp4 mkv"),
     "hevc layers": ("libx265", LAYERS, None, "mp4"),
@@ -151,6 +155,30 @@ def test_damage_is_counted_as_in_decoding_everything_or_was_passed_over(tmp_path
             whole, short = ([[each[:3] for each in frames], counts] for frames, counts in (whole, short))
         assert {each[1:] for each in short[0]} <= {each[1:] for each in (*whole[0], *clean_frames)}
     assert seen or kind in ("mjpeg", "vp9"), "of these, hardly any damage can be told"
+
+
+def test_numbers_that_late_damage_proves_wrong_are_corrected(tmp_path):
+    """Of motion JPEG, picture 5 is passed over, 90 is asked for, and neither is one: no frame comes of them, so all
+    numbers behind 5 are lower by one."""
+    path = make_film(tmp_path / "a.avi", "mjpeg", 130, np.random.default_rng(1))
+    with av.open(str(path)) as film:
+        pictures = [bytes(packet) for packet in film.demux(video=0) if packet.size]
+    data = path.read_bytes()
+    for number in (5, 90):
+        data = data.replace(pictures[number], bytes(len(pictures[number])))
+    path.write_bytes(data)
+    _, counts = read(path, fps=1.0)
+    assert counts["misnumbered"] and counts["failed"] == {"packets refused by the decoder": 2}
+    settings = {"whole": True, "workers": 1}
+    reports = [
+        run_stage(extract, [path], tmp_path / f"{way}.h5", ExtractConfig(decode=way, **settings))
+        for way in ("auto", "all")
+    ]
+    tables, others = tables_of(tmp_path / "auto.h5"), tables_of(tmp_path / "all.h5")
+    assert reports[0] == reports[1] and tables["crops/frame"].tolist() == [0, 29, 59, 89, 118]
+    assert all(np.array_equal(tables[name], others[name], equal_nan=tables[name].dtype.kind == "f") for name in others)
+    with open_file(tmp_path / "auto.h5") as one, open_file(tmp_path / "all.h5") as other:
+        assert one.uuid == other.uuid, "how it was decoded is no difference"
 
 
 def test_damage_that_is_seen_late_begins_anew_and_keeps_no_frame_twice(tmp_path):
