@@ -15,12 +15,16 @@ mkdir -p "$out"
 out=$(realpath "$out")
 
 if [ -z "${RAY_ADDRESS:-}" ] && [ -n "${NODES:-}" ]; then
-  export RAY_ADDRESS="$(hostname):${PORT:-6379}" RAY_USAGE_STATS_ENABLED=0
+  export RAY_ADDRESS="$(hostname):${PORT:-6379}" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
   mapfile -t nodes < "$NODES"
   stop() { for node in "${nodes[@]}"; do ssh -n "$node" ray stop; done; ray stop; } > /dev/null 2>&1
   trap stop EXIT
+  token=$(ray get-auth-token --generate 2> /dev/null) # else whoever reaches the port runs what they like
   ray start --head --port="${PORT:-6379}" --include-dashboard=false > /dev/null
-  for node in "${nodes[@]}"; do ssh -n "$node" RAY_USAGE_STATS_ENABLED=0 ray start --address="$RAY_ADDRESS" > /dev/null; done
+  for node in "${nodes[@]}"; do
+    ssh "$node" "umask 077; mkdir -p ~/.ray; cat > ~/.ray/auth_token; RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 ray start --address=$RAY_ADDRESS" \
+      <<< "$token" > /dev/null
+  done
 fi
 
 handtool extract "$videos" "$@" --engine ray ${GPUS:-} -o "$out/crops.h5"

@@ -10,6 +10,7 @@ import functools
 import importlib
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections import Counter, deque
@@ -28,6 +29,7 @@ from handtool.signals import hold_signals
 
 log = logging.getLogger(__name__)
 LOOK_S = 1.0
+REACH_S = 10.0  # to the cluster
 PLACE_S = 30.0  # without a worker, before it is said
 NODE_TRIES = 2  # of a unit whose node dies, before it waits for the end; then once more, alone
 CLOSE_S = 5.0  # that a worker may take to tidy up
@@ -75,12 +77,13 @@ def start(ray: Any, workers: int) -> Iterator[None]:
     if address and address.startswith("ray://"):
         told = f"RAY_ADDRESS={address}: a Ray client cannot do this, a process on a node of the cluster can"
         raise HandtoolError(told, hint="run it there, with RAY_ADDRESS=auto")
+    check_reachable(address)
     how: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "CRITICAL"}
     with contextlib.nullcontext() if address else own_folder() as temporary:
         own = {"num_cpus": workers or count_cores(), "_temp_dir": temporary}
         try:
             ray.init(address or "local", **(how | ({} if address else own)))
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             where = f"the cluster RAY_ADDRESS={address} cannot be joined" if address else "Ray cannot be started"
             raise HandtoolError(f"{where}: {first_line(error)}", hint="ray status" if address else None) from None
         except SystemExit:  # Ray's own answer to SIGTERM while it starts
@@ -90,6 +93,17 @@ def start(ray: Any, workers: int) -> Iterator[None]:
         finally:
             with hold_signals(block=False):
                 ray.shutdown()
+
+
+def check_reachable(address: str | None) -> None:
+    """Ray itself tries for two minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), REACH_S).close()
+        except OSError as error:
+            told = (error.strerror or str(error)).lower()
+            raise HandtoolError(f"the cluster RAY_ADDRESS={address} cannot be joined: {told}", "ray status") from None
 
 
 @contextlib.contextmanager

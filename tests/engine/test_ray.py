@@ -96,6 +96,17 @@ def test_more_gpus_than_there_are_is_said(ray, tmp_path):
         run(["a"], tmp_path, gpus=1000.0)
 
 
+@pytest.mark.parametrize(
+    "address, told", [("127.0.0.1:9", "cannot be joined: connection refused"), ("ray://a:1", "a Ray client cannot")]
+)
+def test_a_cluster_that_cannot_be_joined_is_said_at_once(monkeypatch, tmp_path, address, told):
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(HandtoolError, match=f"RAY_ADDRESS={address}.*{told}"):
+        run(["a"], tmp_path)
+
+
 def test_without_ray_there_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(HandtoolError, match="^--engine ray needs Ray$") as caught:
@@ -166,6 +177,7 @@ def test_the_example_runs_on_the_cluster_that_is_named(ray, films, tmp_path, run
 
     make_onnx(tmp_path / "points.onnx", "regression")
     where = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, "PYTHONPATH": os.environ["PYTHONPATH"]}
+    where["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "disabled")  # which Ray has set
     where["KEYPOINTS"] = "--estimator points.onnx --min-score 0"
     said = run_script("ray_cluster.sh", films, "out", "--whole", "--every", "9", folder=tmp_path, **where)
     hands = re.findall(r"hands: (\d+) in = \1 done", said)
