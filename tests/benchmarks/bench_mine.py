@@ -42,8 +42,8 @@ def make_hands(kind: str, num_hands: int, dim: int, rng: np.random.Generator) ->
     return vectors, rng.permutation(video) if kind in ("random", "one-giant") else video
 
 
-def write_embeddings(path: Path, vectors: np.ndarray, video: np.ndarray) -> None:
-    """A file with all that `mine` reads; its crops hold no pixels."""
+def write_embeddings(path: Path, vectors: np.ndarray, video: np.ndarray, first: int = 0) -> None:
+    """A file with all that `mine` reads; its crops hold no pixels. first: number of the first frame."""
     n, videos = len(vectors), int(video.max()) + 1
     with store.create_file(path, store.Record("bench", {})) as sink:
         names, ones = [str(i) for i in range(videos)], np.ones(videos)
@@ -80,7 +80,7 @@ def write_embeddings(path: Path, vectors: np.ndarray, video: np.ndarray) -> None
                     dict(
                         zeros,
                         video=video[rows],
-                        frame=rows,
+                        frame=first + rows,
                         side=np.ones(len(rows)),
                         track=rows,
                         source_row=rows,
