@@ -107,7 +107,7 @@ def merge_pairs(sources: list[File], sink: Sink, config: MergeConfig, progress: 
     found = Neighbors(new(shape, np.int64), new(shape, np.float32), **add_up(sources))
     again = merge_lists(hands, parts, settings.topk, found.positive, found.distance, progress)
     if len(again):
-        log.info("%d hands are searched again: the whole pool shows copies that no part does", len(again))
+        log.info("%d hands are searched again: the whole pool forbids pairs that a part allows", len(again))
         found.positive[again], found.distance[again] = find_more(hands, settings, again, settings.topk)
     alone = found.positive[:, 0] < 0 if settings.max_distance is None else None
     uuid, figures = anchors.owner("embeddings").uuid if joined else "", measure_search(hands, found, settings)
@@ -133,11 +133,10 @@ def add_up(sources: list[File]) -> dict:
 def find_rows_in(anchors: File, pools: list[File]) -> list[np.ndarray] | None:
     """For each of the files, the rows of its hands in the file of the anchors, if that is what `cat` made of these;
     else None."""
-    steps = {step["uuid"]: step for step in anchors.provenance}
-    made = steps.get(anchors.owner("crops").uuid, {"parents": ""})
-    parents = made["parents"].split()
-    histories = [{step["uuid"] for step in pool.provenance} for pool in pools]
-    place = [next((n for n, parent in enumerate(parents) if parent in history), -1) for history in histories]
+    steps = {step["uuid"]: step["parents"].split() for step in anchors.provenance}
+    parents = steps.get(anchors.owner("crops").uuid, [])
+    crops = [find_crops(steps, parent, {pool.owner("crops").uuid for pool in pools}) for parent in parents]
+    place = [crops.index(own) if (own := pool.owner("crops").uuid) in crops else -1 for pool in pools]
     if -1 not in place and len(set(place)) < len(parents):
         missing = len(parents) - len(set(place))
         log.warning("of the %d files of which %s was joined, %d are no part", len(parents), anchors.path, missing)
@@ -153,6 +152,14 @@ def find_rows_in(anchors: File, pools: list[File]) -> list[np.ndarray] | None:
     ):
         return None
     return [rows[n] for n in np.argsort(order)]
+
+
+def find_crops(steps: dict[str, list[str]], uuid: str, known: set[str]) -> str | None:
+    """Which of the known files holds the crops of a file. steps: the files of which each was made, the one with its
+    hands first."""
+    while uuid in steps and uuid not in known:
+        uuid = steps[uuid][0] if steps[uuid] else ""
+    return uuid if uuid in known else None
 
 
 def write_pool(sink: Sink, pools: list[File], progress: Progress) -> None:

@@ -229,11 +229,21 @@ def test_what_does_not_go_together_is_refused_with_the_way_out(tmp_path):
     assert f"--basis {anchors}" in caught.value.hint
 
 
-def test_the_commands_of_the_manual_merge_the_parts_and_go_on(tmp_path, handtool):
-    rng = np.random.default_rng(7)
-    for name in ("embeddings-0", "embeddings-1"):
-        make_part(tmp_path / f"{name}.h5", rng, [name, name + "b"])
-    assert handtool("cat", "--link", "embeddings-0.h5", "embeddings-1.h5", "-o", "all.h5").returncode == 0
+@pytest.mark.parametrize("first", ["embed", "cat"])
+def test_the_commands_of_the_manual_merge_the_parts_and_go_on(tmp_path, handtool, first):
+    """The shards are embedded one by one, in the space of the first one, and joined; or joined and embedded."""
+    rng, basis = np.random.default_rng(7), []
+    for n in range(2):
+        make_part(tmp_path / f"k{n}.h5", rng, [f"v{n}", f"w{n}"])
+    if first == "cat":
+        assert handtool("cat", "--link", "k0.h5", "k1.h5", "-o", "k.h5").returncode == 0
+        assert handtool("embed", "k.h5", "-o", "all.h5").returncode == 0
+        basis = ["--basis", "all.h5"]
+    for n in range(2):
+        assert handtool("embed", f"k{n}.h5", *basis, "-o", f"embeddings-{n}.h5").returncode == 0
+        basis = basis or ["--basis", "embeddings-0.h5"]
+    if first == "embed":
+        assert handtool("cat", "--link", "embeddings-0.h5", "embeddings-1.h5", "-o", "all.h5").returncode == 0
     for n in range(2):
         done = handtool("mine", "all.h5", "--in", f"embeddings-{n}.h5", "--index", "exact", "-o", f"pairs-{n}.h5")
         assert done.returncode == 0, done.stderr
@@ -241,6 +251,8 @@ def test_the_commands_of_the_manual_merge_the_parts_and_go_on(tmp_path, handtool
     assert done.returncode == 0 and "the search was exact" in done.stdout, done.stderr
     assert handtool("mine", "all.h5", "--index", "exact", "-o", "once.h5").returncode == 0
     assert same_tables(read_tables(tmp_path / "pairs.h5"), read_tables(tmp_path / "once.h5"))
+    with store.open_file(tmp_path / "pairs.h5") as file:
+        assert file.pool is None
     again = handtool("cat", "--merge-pairs", "pairs-0.h5", "pairs-1.h5", "-o", "pairs.h5", "--json")
     assert "up to date" in again.stderr and json.loads(again.stdout)["report"]["parts"] == 2
     assert handtool("cat", "--merge-pairs", "--link", "pairs-0.h5", "-o", "x.h5").returncode == 2
