@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).resolve().parents[1] / "handtool"
-GROUND = {"own_time", "cores", "bounded", "archives", "names", "config", "errors", "progress", "accounting", "signals"}
+GROUND = set("own_time cores addresses bounded archives names config errors progress accounting signals".split())
 ROOMS = {
     "cli": {"stages", "store"},
     "api": {"cli", "stages", "store", "nn"},

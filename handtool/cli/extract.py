@@ -79,7 +79,10 @@ def extract(
         int, "--quality N", "Quality of the JPEG, 1 to 100.", CROPS, min=1, max=100
     ) = ExtractConfig.quality,
     listed: option(
-        str | None, "--list FILE", "Further sources, one a line (or NUL between them); -: standard input.", SOURCES
+        str | None,
+        "--list FILE",
+        "Further sources or s3://, https://, … of videos, a line each (or NUL between); -: standard input.",
+        SOURCES,
     ) = None,
     limit: option(
         int | None, "--limit N", "Take only the first N videos or images.", SOURCES, min=1, unset="no limit"

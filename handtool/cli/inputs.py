@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handtool.addresses import is_address, without_secrets
 from handtool.bounded import read_bounded, too_large
 from handtool.cli import state
 from handtool.errors import HandtoolError, WrongCommand
@@ -46,6 +47,9 @@ def open_raw(names: list[str]) -> list[Path]:
         told = "videos and images are named, they cannot come by pipe"
         raise WrongCommand(told, hint=f"handtool {state.command} PATH -o FILE")
     for name in names:
+        if is_address(name):
+            told = f"{without_secrets(name)} is an address: addresses are read from a list"
+            raise WrongCommand(told, hint=f"handtool {state.command} --list FILE")
         if not Path(name).exists():
             raise HandtoolError(f"{name} does not exist", hint=f"ls {Path(name).parent}")
     return [Path(name) for name in names]
@@ -61,11 +65,12 @@ def is_footage(name: str) -> bool:
     return path.is_dir() or (not path.exists() and name != "-" and path.suffix not in (".h5", ".hdf5"))
 
 
-def read_list(name: str) -> list[Path]:
+def read_list(name: str) -> list[Path | str]:
     """The sources that a list names, one a line, without empty lines and lines that begin with #.
 
     If the list contains NUL bytes, these separate the sources instead. `-` is standard input. Relative paths start at
-    the working directory. Raises HandtoolError where the list is empty.
+    the working directory. Addresses (s3://, https://, …) are texts, everything else is a path. Raises HandtoolError
+    where the list is empty.
     """
     if name == "-" and sys.stdin.isatty():
         hint = f"find videos -type f | handtool {state.command} --list - -o FILE"
@@ -80,7 +85,8 @@ def read_list(name: str) -> list[Path]:
         lines = data.split(b"\0")
     else:
         lines = [line for line in data.splitlines() if not line.startswith(b"#")]
-    paths = [Path(os.fsdecode(line)) for line in lines if line.strip()]
+    texts = [os.fsdecode(line) for line in lines if line.strip()]
+    paths = [text.strip() if is_address(text) else Path(text) for text in texts]
     if not paths:
         raise HandtoolError(f"--list {name} names nothing", hint="one path a line")
     return paths

@@ -47,7 +47,7 @@ def read_kept_report(target: Path, record: "Record") -> dict | None:
 
 
 @contextlib.contextmanager
-def open_failed(target: Path | None, record: "Record", listed: dict[str, list[Path]]) -> Iterator["File | None"]:
+def open_failed(target: Path | None, record: "Record", listed: dict[str, list]) -> Iterator["File | None"]:
     """The output that this very command made before, if some of its videos failed; else None.
 
     A listed file that was missing then may be there now. Errors: HandtoolError where the output is another one.

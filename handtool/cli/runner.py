@@ -219,7 +219,7 @@ def run_stage(
             if restart is not None:
                 store.remove_leftover(target, record)
             return print_report(kept, target, up_to_date=True, table=table)
-        read = [*paths, *files, *others.values(), *named.get("listed", ())]
+        read = [*paths, *files, *others.values(), *(item for item in named.get("listed", ()) if isinstance(item, Path))]
         read += [Path(listed)] if listed not in (None, "-") else []
         refuse_own_input(target, read, record.program)
         parents = [*files, *(f for f in others.values() if isinstance(f, store.File))]

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from handtool.errors import HandtoolError
+from handtool.addresses import identify, without_secrets
+from handtool.errors import HandtoolError, WrongCommand
 from handtool.names import natural
 from handtool.sources import datasets, images, labelled, truth, video
 from handtool.sources.frame import Choice, Video
@@ -21,7 +22,7 @@ class Found:
 
 
 def find_videos(
-    sources: list[Path], limit: int | None = None, listed: Sequence[Path] = (), choice: Choice = Choice()
+    sources: list[Path], limit: int | None = None, listed: Sequence[Path | str] = (), choice: Choice = Choice()
 ) -> Found:
     """Sources in the order given, each searched in natural order (1, 2, 10): a video file or the images in a folder are
     one video.
@@ -29,8 +30,8 @@ def find_videos(
     A folder with `labels.npz` or `labels.json` is a labelled set, one laid out as a published data set is that set;
     neither is searched further. With `choice.dataset` every source is the root of that set; `choice` says which part of
     it. Hidden files are passed over. `limit` keeps the first so many videos or images. `listed` (from a list of ten
-    thousand) follows the sources; a missing one becomes a video that cannot be read. Raises HandtoolError if a source
-    does not exist or all are empty.
+    thousand) follows the sources; a missing one becomes a video that cannot be read. A text among them is the address
+    of a video on another machine. Raises HandtoolError if a source does not exist or all are empty.
     """
     found = Found()
     seen: set[str] = set()
@@ -38,17 +39,21 @@ def find_videos(
     for source in sources:
         if not source.exists():
             raise HandtoolError(f"{source} does not exist", hint="name a video, an image or a folder of them")
-    for source in (*sources, *listed):
+    named: list[Path | str] = [*sources, *listed]
+    for item in named:
         before = len(found.videos) + found.left_out.total()
-        find = find_named if choice.dataset else find_in_folder if source.is_dir() else find_one_file
-        found.videos.extend(find(source, found.left_out, seen, choice))
+        if isinstance(item, str):
+            found.videos.extend(find_remote(item, found.left_out, seen, choice))
+        else:
+            find = find_named if choice.dataset else find_in_folder if item.is_dir() else find_one_file
+            found.videos.extend(find(item, found.left_out, seen, choice))
         if len(found.videos) + found.left_out.total() == before:
             found.left_out["empty folders"] += 1
     if not found.videos:
-        named = ", ".join(str(source) for source in sources) or f"the {len(listed)} listed"
+        where = ", ".join(str(source) for source in sources) or f"the {len(listed)} listed"
         beside = f" ({sum(found.left_out.values())} other files)" if found.left_out else ""
         raise HandtoolError(
-            f"no video and no image in {named}{beside}",
+            f"no video and no image in {where}{beside}",
             hint=f"known endings: {' '.join(sorted(video.SUFFIXES | images.SUFFIXES))}",
         )
     found.videos = tell_apart(list(first_of(found.videos, limit)))
@@ -72,6 +77,20 @@ def find_one_file(path: Path, left_out: Counter, seen: set[str], choice: Choice)
         yield Video(readable(path.name), readable(path), "images", (str(path),))
     else:
         yield Video(readable(path.name), str(path), "video")
+
+
+def find_remote(address: str, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
+    """A video at an address."""
+    path = without_secrets(address)
+    if choice.dataset:
+        raise WrongCommand(f"{path} is no folder of a data set", hint="fetch the data set first")
+    if Path(path).suffix.lower() in images.SUFFIXES:
+        raise WrongCommand(f"{path} is an image: only videos are read from their addresses", hint="fetch it first")
+    if identify(address) in seen:
+        left_out["named twice"] += 1
+    else:
+        seen.add(identify(address))
+        yield Video(path.rstrip("/").rpartition("/")[2] or path, path, "video", address=address)
 
 
 def find_named(root: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:

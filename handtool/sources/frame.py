@@ -67,7 +67,8 @@ class Video:
     file at `path`; of a published data set, of its `split`, and `path` is its root. labels: what is known of each of
     the rows, by column; it travels to the process that reads them, where the files of labels are too large to be read
     by each. tables: what the labels point into, of the whole video. stream: which one of a video file, None: the
-    recording as `streams` finds it. skip: numbers of images that ended or stopped the process that read them.
+    recording as `streams` finds it. skip: numbers of images that ended or stopped the process that read them. address:
+    of a film on another machine, with what `path` leaves out: signatures and passwords.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Video:
     tables: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     stream: int | None = None
     skip: tuple[int, ...] = ()
+    address: str = field(default="", repr=False)
 
     def of_rows(self, part: slice | np.ndarray) -> "Video":
         """The same video with some of its rows, by their places, and their labels."""
@@ -145,6 +147,7 @@ class Tally:
     unseen: Counter = field(default_factory=Counter)
     misnumbered: bool = False
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
+    version: str = ""  # of a film on another machine: what its server says of it
     stream: int = -1  # number in the file of the stream that was read; -1: not a video file
     notes: dict[str, None] = field(default_factory=dict)  # how its pictures were made, where that needs saying
     heartbeat: Callable[[], None] = lambda: None
@@ -169,6 +172,7 @@ class Tally:
             "unseen": dict(self.unseen),
             "corrupt": self.failed[DAMAGED],
             "notes": list(self.notes),
+            "version": self.version,
         }
         return {name: getattr(self, name) for name in kept} | counts
 

@@ -6,6 +6,7 @@ from handtool.sources.datasets import SETS
 from handtool.sources.frame import Frame, Sampling, Tally, Video
 from handtool.sources.images import read_images
 from handtool.sources.labelled import read_labelled
+from handtool.sources.remote import read_remote
 from handtool.sources.video import read_video
 from handtool.sources.webp import read_animation
 
@@ -14,7 +15,8 @@ def read_frames(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Fram
     """The kept frames of a video, in order, each released before the next is made. Problems are recorded in `tally`."""
     match video.kind:
         case "video":
-            return (read_animation if video.path.lower().endswith(".webp") else read_video)(video, sampling, tally)
+            read = read_animation if video.path.lower().endswith(".webp") else read_video
+            return read_remote(video, read, sampling, tally) if video.address else read(video, sampling, tally)
         case "images":
             return read_images(video, tally, sampling)
         case "labelled":

@@ -19,7 +19,9 @@ MAX_LISTED = 20  # videos that a report lists one by one, besides the bad ones
 
 def video_columns(videos: list[Video], outcomes: list[dict], ordinals: list[int]) -> dict[str, object]:
     """The columns of /videos. ordinals: the place of each in the whole input list."""
-    return {
+    versions = [outcome.get("version", "") for outcome in outcomes]
+    remote = {"version": versions} if any(video.address for video in videos) else {}
+    return remote | {
         "name": [video.name for video in videos],
         "path": [readable(video.path) for video in videos],
         "subject": [

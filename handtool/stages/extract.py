@@ -27,6 +27,7 @@ from handtool.sources.hardware import choose_decoding
 from handtool.sources.label_gate import SAMPLE, LabelGate, measure, sample_labelled
 from handtool.sources.label_verdict import judge, name_source
 from handtool.sources.read import read_frames
+from handtool.sources.remote import check_protocols
 from handtool.sources.retried import FailedVideo, merge_reports
 from handtool.sources.shards import divide_into_shards, largest_first, size_of
 from handtool.sources.truth import KnownVideo, find_truth, make_known_video, unknown_hand
@@ -67,8 +68,8 @@ KNOWN_TO_MISS = {  # by detector
 
 # in the status of a video that may be sound
 NOT_THEIR_CONTENT = (
-    "not readable|cannot be read|no plain file|--stream|not known to FFmpeg|(its|their) process|no new frame|"
-    "enough memory"
+    "not readable|cannot be read|cannot be fetched|no plain file|--stream|not known to FFmpeg|(its|their) process|"
+    "no new frame|enough memory"
 )
 
 
@@ -79,7 +80,7 @@ def extract(
     progress: Progress = silent,
     *,
     job: Job,
-    listed: list[Path] | None = None,
+    listed: list[Path | str] | None = None,
     boxes: Path | None = None,
     lens: Path | None = None,
     model: Path | None = None,
@@ -87,11 +88,11 @@ def extract(
 ) -> dict:
     """Writes /videos, /crops and, if a source has labels or a truth.h5 lies beside the videos, /labels.
 
-    listed: further sources, some of which may be missing. boxes: a file of known hand boxes; lens: a json file of the
-    camera, in place of the numbers in config.camera; model: the detector's file, ONNX or a MediaPipe task. With
-    config.shard ("2/8") only the videos of that shard. kept: the output of an earlier run, of which only the videos
-    that failed are read again. Raises HandtoolError if there are no videos, if something needed is missing, or if no
-    hand at all is found (but a shard may have none).
+    listed: further sources, some of which may be missing; texts are addresses. boxes: a file of known hand boxes; lens:
+    a json file of the camera, in place of the numbers in config.camera; model: the detector's file, ONNX or a MediaPipe
+    task. With config.shard ("2/8") only the videos of that shard. kept: the output of an earlier run, of which only the
+    videos that failed are read again. Raises HandtoolError if there are no videos, if something needed is missing, or
+    if no hand at all is found (but a shard may have none).
     """
     check_config(config, boxes, model)
     choice = Choice(config.dataset, config.split, config.subset, config.cameras)
@@ -99,6 +100,7 @@ def extract(
     check_found(found.videos, choice, camera=config.camera is not None)
     check_sampling(found.videos, config)
     config = replace(config, decode=choose_decoding(config.decode))
+    check_protocols([video.address for video in found.videos if video.address])
     found.videos = [replace(video, stream=config.stream) for video in found.videos]
     asked_scale = config.box_scale
     config = config if asked_scale else replace(config, box_scale=box_scale_of(found.videos))

@@ -19,6 +19,7 @@ from pathlib import Path
 import h5py
 
 from handtool import __version__
+from handtool.addresses import identify
 from handtool.config import MACHINE_SETTINGS, OPEN_SETTINGS, RESULT_VERSIONS
 from handtool.names import natural
 from handtool.store.columns import read_array, write_array
@@ -145,13 +146,20 @@ def stamp_raw(path: Path) -> Input:
     return Input(str(path.absolute()), sum(size for _, size, _ in files), "", stamp)
 
 
-def stamp_list(name: str, paths: list[Path], absent: Collection[str] = ()) -> Input:
+def stamp_list(name: str, paths: list[Path | str], absent: Collection[str] = ()) -> Input:
     """A list of raw files as one input: the files that it names, not its own time. A missing file, and one that is
-    `absent` whether it is there or not, has size 0."""
-    there = [path.exists() and str(path) not in absent for path in paths]
-    stamps = [stamp_raw(path) if is_there else Input(str(path.absolute()), 0) for path, is_there in zip(paths, there)]
+    `absent` whether it is there or not, has size 0; a text is an address."""
+    stamps = [stamp_item(path, absent) for path in paths]
     whole = name if name == "-" else str(Path(name).absolute())
     return Input(whole, sum(item.size for item in stamps), "", digest(item.identity for item in stamps))
+
+
+def stamp_item(item: Path | str, absent: Collection[str]) -> Input:
+    """An address is known by itself alone: shards on many machines must agree, whatever the network does."""
+    if isinstance(item, str):
+        return Input(identify(item), 0)
+    there = item.exists() and str(item) not in absent
+    return stamp_raw(item) if there else Input(str(item.absolute()), 0)
 
 
 def digest(lines: Iterable[str]) -> str:

@@ -73,6 +73,7 @@ VIDEOS = make_table(
     Column("frames_corrupt", "i8", length="V", optional=True, fill=-1),
     Column("duration", "f8", unit="s", length="V", optional=True, fill=float("nan")),
     Column("stream", "i4", length="V", optional=True, fill=-1),
+    Column("version", "utf8", length="V", optional=True, fill=""),
 )
 
 CROPS = make_table(
