@@ -41,7 +41,7 @@ def open_engine(engine: str) -> Iterator[int]:
     if engine == "local":
         yield 1
         return
-    from handtool.engine.ray_cluster import connected
+    from handtool.engine.ray_connection import connected
 
     with connected() as ray:
         yield sum(node["Alive"] for node in ray.nodes())

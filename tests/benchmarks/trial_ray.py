@@ -30,7 +30,7 @@ from running import package_environment, read_tables, same_tables  # noqa: E402
 
 import handtool  # noqa: E402
 from handtool.config import SynthConfig  # noqa: E402
-from handtool.engine.ray_cluster import connected  # noqa: E402
+from handtool.engine.ray_connection import connected  # noqa: E402
 from handtool.engine.units import run_units  # noqa: E402
 from handtool.stages.synth import open_video_maker  # noqa: E402
 

@@ -12,7 +12,7 @@ from running import read_tables, same_tables
 from units_of_work import open_work
 
 from handtool.config import ExtractConfig, KeypointsConfig, SynthConfig
-from handtool.engine import local, ray_cluster
+from handtool.engine import local, ray_cluster, ray_connection
 from handtool.engine.shipping import Folder
 from handtool.engine.units import run_units
 from handtool.errors import HandtoolError
@@ -30,7 +30,7 @@ def ray():
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
         patched.delenv("RAY_ADDRESS", raising=False)
-        with ray_cluster.connected(2) as ray:
+        with ray_connection.connected(2) as ray:
             yield ray
 
 
