@@ -162,7 +162,7 @@ def read_all(reader: int, child: OwnTime, most_asleep: float) -> tuple[bytes, En
             output += block
             if not block or output.endswith(SAID_DONE):
                 return output, "crashes"
-        elif has_ended(child.pid):
+        elif has_ended(child.pid) and not select.select([reader], [], [], 0)[0]:  # it may have written since
             return output, "crashes"
     return output, "hangs" if child.computing_s >= SECONDS else "sleeps"
 

@@ -13,6 +13,7 @@ from making import make_file, record
 
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
+from handtool.own_time import OwnTime
 from handtool.store import gatekeeper
 from handtool.store.gatekeeper import SIGNATURE
 
@@ -98,6 +99,21 @@ def test_a_pipe_that_another_process_holds_open_does_not_delay_the_answer(tmp_pa
         for other in others:
             os.kill(other, signal.SIGKILL)
             os.waitpid(other, 0)
+
+
+def test_what_a_child_says_last_is_heard_though_it_has_ended_when_it_is_looked_for(monkeypatch):
+    """On a busy machine it writes and ends between the wait for its pipe and the look at it."""
+    reader, writer = os.pipe()
+
+    def has_ended(child):
+        os.write(writer, gatekeeper.SAID_DONE)
+        return True
+
+    monkeypatch.setattr(gatekeeper, "has_ended", has_ended)
+    monkeypatch.setattr(gatekeeper, "LOOK_S", 0.01)
+    assert gatekeeper.read_all(reader, OwnTime(os.getpid()), 60)[0] == gatekeeper.SAID_DONE
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_thread_that_opens_a_file_while_the_main_thread_imports_waits_for_nobody(tmp_path, monkeypatch):
