@@ -37,11 +37,12 @@ def run_units(
 
 @contextmanager
 def open_engine(engine: str) -> Iterator[int]:
-    """Its number of machines: 1, or the nodes of the Ray cluster, to which `run_units` stays connected within."""
+    """Its number of machines: 1, or the nodes of the Ray cluster that have a CPU for workers; `run_units` stays
+    connected to it within."""
     if engine == "local":
         yield 1
         return
     from handtool.engine.ray_connection import connected
 
     with connected() as ray:
-        yield sum(node["Alive"] for node in ray.nodes())
+        yield sum(node["Alive"] and node["Resources"].get("CPU", 0) >= 1 for node in ray.nodes()) or 1

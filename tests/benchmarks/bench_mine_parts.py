@@ -1,18 +1,20 @@
 """A pool mined in parts beside one search of it: python tests/benchmarks/bench_mine_parts.py --hands 2000000 --parts 4
 
 Each line is one way, whole commands from file to file: seconds, the peak of the process that starts the search, the
-largest peak of a worker, recall. `--engine ray` adds the nodes of a Ray cluster, here one node. `--exact 200000`: three
-ways with the exact index on so many hands, which must give the same pairs row for row: at once, --parts, and files
-mined one by one and merged.
+largest peak of a worker, recall. `--nodes 4` adds a Ray cluster of so many nodes on this machine. `--exact 200000`:
+three ways with the exact index on so many hands, which must give the same pairs row for row: at once, --parts, and
+files mined one by one and merged.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,7 @@ def run(*command: str) -> tuple[dict, str]:
         child = subprocess.Popen([sys.executable, "-m", "handtool", *command, "--json", "--force"], stdout=output)
         while child.poll() is None:
             own = max(own, peak(child.pid)[1])
-            for pid in descendants(child.pid):
+            for pid in descendants(os.getpid()):
                 is_worker, high = peak(pid)
                 if is_worker:
                     workers[pid] = high
@@ -75,6 +77,23 @@ def mine(folder: Path, name: str, *options: str) -> None:
 def read_pairs(path: Path) -> list[np.ndarray]:
     with store.open_file(path) as file:
         return [store.read_column(file, column) for column in store.PAIRS.columns]
+
+
+@contextlib.contextmanager
+def ray_cluster(nodes: int) -> Iterator[None]:
+    """Nodes of one CPU each, all on this machine; commands that are started within use them."""
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(nodes):
+        cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    os.environ["RAY_ADDRESS"] = cluster.address
+    try:
+        yield
+    finally:
+        cluster.shutdown()
 
 
 def compare_exact(folder: Path, vectors: np.ndarray, video: np.ndarray, parts: int) -> None:
@@ -105,7 +124,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=4)
     parser.add_argument("--kind", default="random")
     parser.add_argument("--exact", type=int, help="instead: on so many hands, with the exact index")
-    parser.add_argument("--engine", choices=["local", "ray"], default="local")
+    parser.add_argument("--nodes", type=int, help="of a Ray cluster on this machine")
     parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
     arguments, options = parser.parse_known_args()  # what it does not know goes to `handtool mine`
     vectors, video = make_hands(
@@ -119,8 +138,9 @@ def main() -> None:
         del vectors, video
         mine(Path(name), "at once", *options)
         mine(Path(name), "parts", "--parts", str(arguments.parts), *options)
-        if arguments.engine == "ray":
-            mine(Path(name), "ray", "--engine", "ray", "--parts", str(arguments.parts), *options)
+        if arguments.nodes:
+            with ray_cluster(arguments.nodes):
+                mine(Path(name), "ray", "--engine", "ray", "--parts", str(arguments.parts), *options)
 
 
 if __name__ == "__main__":
