@@ -7,6 +7,7 @@ come out: then everything is decoded, which gives what it always gave.
 """
 
 import time as clock
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class Plan:
     pts: np.ndarray
     sent: np.ndarray
     anew: np.ndarray
-    expected: list[int]
+    expected: np.ndarray
     number: np.ndarray
     time: np.ndarray
     kept: np.ndarray
@@ -54,7 +55,7 @@ def read_packets(container, stream, alive: Callable[[], object]) -> Packets:
     look = find_look(stream.codec_context.name, stream.codec_context.extradata)
     if look is None:
         raise Doubt("a codec that is not known here")
-    told, rows = clock.monotonic(), list[tuple[int, int, int, bool]]()
+    told, rows = clock.monotonic(), array("q")
     for packet in container.demux(stream):
         if packet.size == 0 and packet.pts is None:  # the end
             break
@@ -67,13 +68,13 @@ def read_packets(container, stream, alive: Callable[[], object]) -> Packets:
             raise Doubt("a packet that ends too early") from None
         if packet.is_discard:  # before the beginning or after the end, by an edit list
             said &= ~(SHOWN | SPARE)
-        rows.append((packet.pts, STATES_DURATION and packet.duration or 0, said, is_key))
+        rows.extend((packet.pts, STATES_DURATION and packet.duration or 0, said, is_key))
         if clock.monotonic() - told > ALIVE_S:
             alive()
             told = clock.monotonic()
     if not rows:
         raise Doubt("no packets")
-    pts, duration, flags, key = np.array(rows, np.int64).T
+    pts, duration, flags, key = np.frombuffer(rows, np.int64).reshape(-1, 4).T
     check_order(pts, flags)
     layer = flags // LAYER
     flags = np.where(layer < layer.max(), flags & ~SPARE, flags) % LAYER
@@ -106,7 +107,7 @@ def make_plan(packets: Packets, stream, sampling: Sampling, interval: float) -> 
     sent, anew = leave_out(packets, kept)
     parts = np.cumsum(anew)
     out = np.flatnonzero(sent & shown)
-    expected = out[np.lexsort((packets.pts[out], parts[out]))].tolist()
+    expected = out[np.lexsort((packets.pts[out], parts[out]))]
     lasts = np.where(packets.duration > 0, packets.duration * float(base), interval)
     last = order[np.argmax(time[order] + lasts[order])]
     exact = float(int(packets.duration[last]) * base) if packets.duration[last] > 0 else interval
@@ -117,13 +118,18 @@ def choose(order: np.ndarray, time: np.ndarray, key: np.ndarray, sampling: Sampl
     """The packets of the frames that are kept or followed. order: of all frames, as they are shown."""
     kept, followed = Ticks(sampling.fps, sampling.every), Ticks(sampling.track_fps)
     follows, chosen = sampling.track_fps > 0, []
-    for number, (place, at) in enumerate(zip(order.tolist(), time[order].tolist(), strict=True)):
+    for number, (place, at) in enumerate(zip(in_turn("q", order), in_turn("d", time[order]), strict=True)):
         if sampling.keyframes and not key[place]:
             continue
         is_kept = kept.meets(number, at)
         if (follows and followed.meets(number, at)) or is_kept:
             chosen.append(place)
     return chosen
+
+
+def in_turn(kind: str, values: np.ndarray) -> array:
+    """(n,) to be gone through one by one: less memory than a list. kind: of the module array."""
+    return array(kind, values.astype(kind).tobytes())
 
 
 def leave_out(packets: Packets, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

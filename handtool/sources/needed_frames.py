@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 
 from handtool.sources.bitstream import Doubt
-from handtool.sources.decoding_plan import Plan
+from handtool.sources.decoding_plan import Plan, in_turn
 from handtool.sources.frame import Tally
 
 
@@ -14,8 +14,8 @@ def decode_needed(
     container, stream, plan: Plan, tally: Tally
 ) -> Iterator[tuple[int, float, av.VideoFrame, Fraction | None]]:
     """As `decode` of video.py, the kept frames alone. Raises Doubt where something else comes out than was expected."""
-    context, expected, told = stream.codec_context, iter(plan.expected), 0
-    pts, sent, anew = plan.pts.tolist(), plan.sent.tolist(), plan.anew.tolist()
+    context, expected, told = stream.codec_context, iter(in_turn("q", plan.expected)), 0
+    pts, sent, anew = in_turn("q", plan.pts), in_turn("b", plan.sent), in_turn("b", plan.anew)
     tally.reached = plan.reached
 
     def checked(packet) -> Iterator[tuple[int, float, av.VideoFrame, Fraction | None]]:
