@@ -47,7 +47,8 @@ def start(ray: Any, workers: int) -> Iterator[None]:
         own = {"num_cpus": workers or count_cores(), "_temp_dir": temporary}
         try:
             ray.init(address or "local", **(how | ({} if address else own)))
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises all kinds, also bare ones
+            ray.shutdown()
             where = f"the cluster RAY_ADDRESS={address} cannot be joined" if address else "Ray cannot be started"
             raise HandtoolError(f"{where}: {first_line(error)}", hint="ray status" if address else None) from None
         except SystemExit:  # Ray's own answer to SIGTERM while it starts
