@@ -21,6 +21,7 @@ from handtool.search.exact import find_exact
 from handtool.search.gpu import search_blocks_on
 from handtool.search.hnsw import Graph
 from handtool.search.neighbors import RADIUS_SHARES, SHARE_CELLS, _Search
+from handtool.search.parts import merge_best
 
 
 def loop_over_everything(vectors, groups, topk):
@@ -404,3 +405,18 @@ def test_rows_that_are_too_near_are_left_out_and_the_lists_stay_full(index, kind
         assert np.array_equal(found.positive, expected) and np.array_equal(found.distance, distance)
     else:
         assert (found.distance == distance).mean() > 0.98
+
+
+@pytest.mark.parametrize("topk", [1, 4])
+def test_lists_merge_by_distance_and_row_and_a_row_in_two_lists_counts_once(topk):
+    rng = np.random.default_rng(topk)
+    rows = np.sort(rng.permuted(np.tile(np.arange(60), (50, 1)), axis=1).reshape(50, 5, 12), axis=2)[:, :, :topk]
+    rows[rng.random(rows.shape) < 0.2] = -1
+    squared = np.where(rows >= 0, rng.integers(0, 3, (50, 60))[np.arange(50)[:, None, None], rows], np.inf)
+    best = np.full((50, topk), -1), np.full((50, topk), np.inf)
+    for part in (0, 1, 2, 1, 3, 4, 4):
+        best = merge_best(*best, rows[:, part], squared[:, part])
+    for n in range(50):
+        found = sorted((d, r) for d, r in zip(squared[n].ravel().tolist(), rows[n].ravel().tolist()) if r >= 0)[:topk]
+        found += [(np.inf, -1)] * (topk - len(found))
+        assert list(zip(best[1][n].tolist(), best[0][n].tolist())) == found

@@ -15,6 +15,7 @@ from handtool.config import MineConfig
 from handtool.engine.local import run_here
 from handtool.errors import HandtoolError
 from handtool.mining import pairs as written
+from handtool.mining.parts import open_search
 from handtool.search import neighbors
 from handtool.search import parts as searched
 from handtool.stages.mine import mine
@@ -446,10 +447,27 @@ def test_parts_are_searched_by_processes_and_a_part_whose_process_dies_is_named(
     run_stage(mine, source, tmp_path / "once.h5", MineConfig(index="exact"))
     run_stage(mine, source, tmp_path / "parts.h5", MineConfig(index="exact", parts=2))
     assert same_tables(read_tables(tmp_path / "once.h5"), read_tables(tmp_path / "parts.h5"))
+    monkeypatch.setattr("handtool.mining.parts.open_search", die_once)
+    run_stage(mine, source, tmp_path / "again.h5", MineConfig(index="exact", parts=2))
+    assert same_tables(read_tables(tmp_path / "once.h5"), read_tables(tmp_path / "again.h5"))
+    assert (tmp_path / "died").exists()
     monkeypatch.setattr("handtool.mining.parts.open_search", die)
     with pytest.raises(HandtoolError, match="part 1 of the pool could not be searched: its process died") as caught:
         run_stage(mine, source, tmp_path / "p.h5", MineConfig(index="exact", parts=2))
     assert "--parts" in caught.value.hint
+
+
+def die_once(task):
+    """In the middle of the first part: what it has told already is told again."""
+    search = open_search(task)
+
+    def work(item, heartbeat):
+        yield from search(item, heartbeat)
+        if not (mark := task.paths[0].parent / "died").exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return work
 
 
 def die(task):
