@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from handtool.config import MineConfig
-from handtool.engine.local import Event, Work
+from handtool.engine.local import Work
 from handtool.engine.units import open_engine, run_units
 from handtool.errors import HandtoolError
 from handtool.mining.hands import MiningInput, read_vectors
@@ -35,6 +35,16 @@ class Task:
     sample: np.ndarray  # (s,) anchors for which the truth is wanted, too
 
 
+class Counts(NamedTuple):
+    """What the search for some anchors in one part tells, as in Neighbors."""
+
+    anchors: int = 0
+    rejected: float = 0.0
+    asked_again: int = 0
+    scanned: int = 0
+    repeatable: bool = True
+
+
 class Found(NamedTuple):
     """A result of a worker: what one part has for some anchors (b,)."""
 
@@ -42,10 +52,7 @@ class Found(NamedTuple):
     anchors: slice  # for the truth: places in the sample
     rows: np.ndarray  # (b, k) int64 rows of the MiningInput, -1: fewer
     squared: np.ndarray  # (b, k) float64
-    rejected: float  # the rest as in Neighbors
-    asked_again: int
-    scanned: int
-    repeatable: bool
+    counts: Counts
 
 
 def search_in_parts(
@@ -70,42 +77,37 @@ def search_in_parts(
     found = Neighbors(new(shape, np.int64), new(shape, np.float64))
     truth = Neighbors(np.full((len(sample), depth), -1, np.int64), np.full((len(sample), depth), np.inf))
     found.positive[...], found.distance[...] = -1, np.inf
-    done = 0
+    told: dict[int, list[Counts]] = {}
+    counts: list[Counts] = []
     with open_engine(config.engine) as machines:
         ends = np.linspace(first, len(hands.vectors), (config.parts or machines) + 1).astype(int).tolist()
         parts, seen = list(zip(ends, ends[1:])), [str(path) for path in paths]
         work = config.engine, open_search, (task,), parts, machines, math.inf
         for event in run_units(*work, reads=lambda part: seen):
-            done += take(event, found, truth)
-            progress("search parts", done, len(parts) * hands.num_anchors)
-    return finish(found, truth, sample, len(parts), config, new)
-
-
-def take(event: Event, found: Neighbors, truth: Neighbors) -> int:
-    """Merges a result. Returns the number of anchors that one more part has answered."""
-    if event.kind == "lost":
-        told = f"part {event.item + 1} of the pool could not be searched: {event.value}"
-        raise HandtoolError(told, hint="smaller parts take less memory: --parts N")
-    if event.kind != "result":
-        return 0
-    add(truth if event.value.is_truth else found, event.value)
-    return 0 if event.value.is_truth else len(event.value.rows)
+            if event.kind == "lost":
+                problem = f"part {event.item + 1} of the pool could not be searched: {event.value}"
+                raise HandtoolError(problem, hint="smaller parts take less memory: --parts N")
+            if event.kind == "again":
+                told.pop(event.item, None)
+            elif event.kind == "result":
+                add(truth if event.value.is_truth else found, event.value)
+                told.setdefault(event.item, []).append(event.value.counts)
+                counts = [each for part in told.values() for each in part]
+                progress("search parts", sum(each.anchors for each in counts), len(parts) * hands.num_anchors)
+    return finish(found, truth, sample, counts, config, new)
 
 
 def add(best: Neighbors, found: Found) -> None:
-    """Merges what one part has into the best so far, in place."""
-    here, share = found.anchors, len(found.rows) / max(len(best.positive), 1)
+    """Merges what one part has into the best so far, in place. What it has told already counts once."""
+    here = found.anchors
     merged = merge_best(best.positive[here], best.distance[here], found.rows, found.squared)
     best.positive[here], best.distance[here] = merged
-    best.rejected += found.rejected * share
-    best.asked_again, best.scanned = best.asked_again + found.asked_again, best.scanned + found.scanned
-    best.repeatable &= found.repeatable
 
 
 def finish(
-    found: Neighbors, truth: Neighbors, sample: np.ndarray, parts: int, config: MineConfig, new: Callable
+    found: Neighbors, truth: Neighbors, sample: np.ndarray, counts: list[Counts], config: MineConfig, new: Callable
 ) -> Neighbors:
-    """With distances in place of their squares, and the recall if there is a sample."""
+    """With distances in place of their squares, what all parts tell, and the recall if there is a sample."""
     distance = new(found.distance.shape, np.float32)
     np.sqrt(found.distance, out=distance, casting="same_kind")
     recall = None
@@ -114,8 +116,16 @@ def finish(
         recall = share_found(
             found.positive[sample, nearest], distance[sample, nearest], truth.positive[:, nearest], true
         )
-    how = found.rejected / parts, found.asked_again, found.scanned, found.repeatable
-    return Neighbors(found.positive, distance, *how, recall)
+    anchors = sum(each.anchors for each in counts)
+    return Neighbors(
+        found.positive,
+        distance,
+        sum(each.rejected * each.anchors for each in counts) / max(anchors, 1),
+        sum(each.asked_again for each in counts),
+        sum(each.scanned for each in counts),
+        all(each.repeatable for each in counts),
+        recall,
+    )
 
 
 def open_search(task: Task) -> Work:
@@ -144,8 +154,8 @@ def open_search(task: Task) -> Work:
 
 def tell(found: Neighbors, own: slice, anchors: slice, is_truth: bool) -> Found:
     rows = np.where(found.positive >= 0, found.positive + own.start, -1)
-    counts = found.rejected, found.asked_again, found.scanned, found.repeatable
-    return Found(is_truth, anchors, rows, found.distance, *counts)
+    counts = Counts(len(rows), found.rejected, found.asked_again, found.scanned, found.repeatable)
+    return Found(is_truth, anchors, rows, found.distance, Counts() if is_truth else counts)
 
 
 def open_again(path: Path, uuid: str) -> File:
