@@ -18,6 +18,7 @@ import typer
 
 from handtool.cli import state
 from handtool.cli.app import HELPERS, VERBS, make_app
+from handtool.cores import settle_openmp
 from handtool.errors import WrongCommand
 from handtool.store.file import relocated
 
@@ -50,6 +51,7 @@ def run(
     others), other HandtoolErrors as raised by the command; none ends the process.
     """
     with RUN_LOCK:
+        settle_openmp()
         group, options = load_command(command)
         words = [command, *source_words(command, options, sources, settings)]
         known = settings_of(options)

@@ -32,6 +32,10 @@ class Task:
     is_new: bool = True  # said since the last line
 
     @property
+    def is_open(self) -> bool:
+        return self.total is not None and self.done < self.total
+
+    @property
     def per_s(self) -> float:
         passed = time.monotonic() - self.begun
         return (self.done - self.first) / passed if passed > 0 else 0.0
@@ -62,8 +66,9 @@ class Signs:
             self.write(self.file)
 
     def line(self) -> str:
-        """What was said since the last one: `after 12 min: videos 312 of 1,024 (30 %), 0.43/s, 27 min left`."""
-        said = [describe(what, task) for what, task in self.tasks.items() if task.is_new]
+        """Of what is not done, and of what was said since the last one: `after 12 min: videos 312 of 1,024 (30 %),
+        0.43/s, 27 min left`."""
+        said = [describe(what, task) for what, task in self.tasks.items() if task.is_new or task.is_open]
         for task in self.tasks.values():
             task.is_new = False
         return f"after {duration(time.monotonic() - self.begun)}: {'; '.join(said)}"
@@ -85,7 +90,7 @@ class Signs:
 def as_item(what: str, task: Task) -> dict:
     left = task.seconds_left
     figures = {name: value for name, value in task.figures.items() if value == value}  # JSON has no NaN
-    item = {"what": what, "done": task.done, "total": task.total, "per_s": round(task.per_s, 4)}
+    item = {"what": what, "done": task.done, "total": task.total, "per_s": float(f"{task.per_s:.4g}")}
     return item | {"seconds_left": None if left is None else round(left), "figures": figures}
 
 

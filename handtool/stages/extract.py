@@ -282,8 +282,8 @@ def check_labels(videos: list[Video], config: ExtractConfig) -> None:
 
 
 def needs(video: Video) -> list[str]:
-    """The file, or one of them, by which a node of a cluster sees a video."""
-    return [video.files[0] if video.files else video.path]
+    """The file, or one of them, by which a node of a cluster sees a video; every node sees an address."""
+    return [] if video.address else [video.files[0] if video.files else video.path]
 
 
 def open_gate() -> Callable[[Video, Callable[[], None]], Iterator[dict]]:

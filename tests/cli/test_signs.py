@@ -42,6 +42,18 @@ def test_a_line_a_minute_says_done_of_all_figures_rate_and_time_left(clock, capl
     ]
 
 
+def test_what_is_not_done_is_said_again_though_nothing_new_is_known(clock, caplog):
+    caplog.set_level(logging.INFO)
+    said = Signs(lines=True, file=None)
+    said("videos", 0, 2)
+    for minute in (1, 2):
+        clock[0] += 60
+        said("frames", 600 * minute)
+    first, second = lines_of(caplog)
+    assert first.endswith(": videos 0 of 2 (0 %); frames 600")
+    assert second.endswith(": videos 0 of 2 (0 %); frames 1,200, 10/s")
+
+
 def test_work_that_is_over_is_not_said_again(clock, caplog):
     caplog.set_level(logging.INFO)
     said = Signs(lines=True, file=None)
