@@ -2,15 +2,14 @@
 
     python tests/benchmarks/bench_busy.py [--sizes 32 64 128] [--busy 0 1 2] [--seconds 4] [--rounds 2]
 
-Seconds a step (forward, backward, Adam) of ResNet-18 on 2 x 32 pictures, the least of the rounds; each in a process of
-its own, all settings in turn, beside 0, 1, 2 processes that only compute.
+Seconds a step (forward, backward, Adam) of ResNet-18 on 2 x 32 pictures, the least of the rounds; each setting in a
+process of its own, in turns, beside 0, 1, 2 processes that only compute.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-import time
 
 SETTINGS = {
     "default": {},
@@ -19,26 +18,29 @@ SETTINGS = {
 }
 STEP = """
 import sys, time, torch, torchvision
-size, seconds = int(sys.argv[1]), float(sys.argv[2])
-torch.set_num_threads(int(sys.argv[3]))
+seconds, sizes = float(sys.argv[1]), map(int, sys.argv[3:])
+torch.set_num_threads(int(sys.argv[2]))
 network = torchvision.models.resnet18().to(memory_format=torch.channels_last)
-images = torch.rand(64, 3, size, size).to(memory_format=torch.channels_last)
-adam, times = torch.optim.Adam(network.parameters(), fused=True), []
-begun = time.monotonic()
-while len(times) < 3 or time.monotonic() < begun + seconds:
-    before = time.monotonic()
-    network(images).sum().backward()
-    adam.step()
-    adam.zero_grad()
-    times.append(time.monotonic() - before)
-print(sum(times[1:]) / len(times[1:]))
+adam = torch.optim.Adam(network.parameters(), fused=True)
+for size in sizes:
+    images, times = torch.rand(64, 3, size, size).to(memory_format=torch.channels_last), []
+    begun = time.monotonic()
+    while len(times) < 3 or time.monotonic() < begun + seconds:
+        before = time.monotonic()
+        network(images).sum().backward()
+        adam.step()
+        adam.zero_grad()
+        times.append(time.monotonic() - before)
+    print(sum(times[1:]) / len(times[1:]))
 """
 
 
-def time_step(size: int, seconds: float, threads: int, setting: dict[str, str]) -> float:
+def time_steps(setting: dict[str, str], seconds: float, threads: int, sizes: list[int]) -> list[float]:
+    """s a step at each size; the first step does not count."""
     bare = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_"))}
-    command = [sys.executable, "-c", STEP, str(size), str(seconds), str(threads)]
-    return float(subprocess.run(command, env=bare | setting, capture_output=True, text=True, check=True).stdout)
+    command = [sys.executable, "-c", STEP, *map(str, (seconds, threads, *sizes))]
+    done = subprocess.run(command, env=bare | setting, capture_output=True, text=True, check=True)
+    return [float(line) for line in done.stdout.split()]
 
 
 def main() -> None:
@@ -53,17 +55,18 @@ def main() -> None:
     for busy in given.busy:
         others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
         try:
-            for size in given.sizes:
-                least = dict.fromkeys(given.settings, float("inf"))
-                for _ in range(given.rounds):
-                    for name in given.settings:
-                        least[name] = min(least[name], time_step(size, given.seconds, given.threads, SETTINGS[name]))
-                told = "  ".join(f"{name} {seconds:.3f}" for name, seconds in least.items())
-                print(f"{time.strftime('%H:%M')} {busy} busy, {size} px: {told}", flush=True)
+            least = {name: [float("inf")] * len(given.sizes) for name in given.settings}
+            for _ in range(given.rounds):
+                for name in given.settings:
+                    times = time_steps(SETTINGS[name], given.seconds, given.threads, given.sizes)
+                    least[name] = list(map(min, least[name], times))
         finally:
             for other in others:
                 other.kill()
                 other.wait()
+        for name, times in least.items():
+            told = "  ".join(f"{size} px {seconds:.3f}" for size, seconds in zip(given.sizes, times))
+            print(f"{busy} busy, {name}: {told}", flush=True)
 
 
 if __name__ == "__main__":
