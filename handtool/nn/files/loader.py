@@ -147,6 +147,7 @@ def identity(error: Any) -> Any:  # HandtoolError or None, from Pieces
 
 def start_worker(parent: int, number: int) -> None:
     cv2.setNumThreads(0)
+    signal.set_wakeup_fd(-1)  # the training process hears of its own signals alone
     # A scheduler sends SIGTERM to every process of a job. The training process needs batches until it has saved; then
     # it closes the loader, which ends the workers. If it dies, the kernel ends them.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -15,6 +15,7 @@ from handtool.signals import end_at_once
 log = logging.getLogger(__name__)
 PATIENCE_S = 3.0  # with the step in which SIGTERM arrives
 OTHER_RANKS_S = 12.0  # likewise on ranks other than 0, whose end would be an error there before it has saved
+THE_END = b"\0"  # is the number of no signal
 LONGEST_SAVE_S = 60.0  # a checkpoint that is being written when the patience ends
 
 
@@ -46,8 +47,9 @@ class Sigterm:
         self.left.set()
         if self.before is not None:
             signal.set_wakeup_fd(self.fd_before)
-            os.close(self.writer)  # which the thread reads as its end
+            os.write(self.writer, THE_END)  # closing it would not do: processes that were forked have it, too
             self.thread.join()
+            os.close(self.writer)
             os.close(self.reader)
             signal.signal(signal.SIGTERM, self.before)
         if self.received and isinstance(error, Exception) and not isinstance(error, HandtoolError):
@@ -68,7 +70,8 @@ class Sigterm:
 
     def watch(self) -> None:
         """In the thread: waits for SIGTERM, then for the end of the context, and ends the process if that is late."""
-        while numbers := os.read(self.reader, 64):
+        while not self.left.is_set():
+            numbers = os.read(self.reader, 64)
             if signal.SIGTERM in numbers:
                 self.received = True
                 if not self.left.wait(self.patience_s):
