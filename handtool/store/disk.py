@@ -26,6 +26,7 @@ class DiskFile(io.RawIOBase):
     """The file that libhdf5 writes to. libhdf5 crashes the process when a write fails; this one keeps the error.
 
     `error` is the first OSError, or None; check it after closing the HDF5 file and before giving the file its name.
+    Once closed it takes and gives nothing, and says nothing: libhdf5 may only then let go of a file that was given up.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -51,13 +52,16 @@ class DiskFile(io.RawIOBase):
         return memoryview(data).nbytes
 
     def readinto(self, buffer: Any) -> int:
-        return self.raw.readinto(buffer)
+        return 0 if self.closed else self.raw.readinto(buffer)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self.raw.seek(offset, whence)
+        return offset if self.closed else self.raw.seek(offset, whence)
 
     def tell(self) -> int:
-        return self.raw.tell()
+        return 0 if self.closed else self.raw.tell()
+
+    def flush(self) -> None:
+        """Nothing waits here."""
 
     def truncate(self, size: int | None = None) -> int:
         self.attempt(lambda: self.raw.truncate(size))
@@ -74,6 +78,7 @@ class DiskFile(io.RawIOBase):
                 self.error = error
 
     def close(self) -> None:
+        self.error = self.error or OSError(errno.EBADF, "closed")
         self.raw.close()
         super().close()
 
