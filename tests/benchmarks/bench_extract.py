@@ -23,9 +23,10 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 from footage import make_boxes, run_stage  # noqa: E402
 
 from handtool.config import ExtractConfig  # noqa: E402
+from handtool.extraction.reading import open_finder  # noqa: E402
 from handtool.sources.find import find_videos  # noqa: E402
 from handtool.sources.folder_chunks import Item  # noqa: E402
-from handtool.stages.extract import extract, open_finder  # noqa: E402
+from handtool.stages.extract import extract  # noqa: E402
 from handtool.vision.hand_finder import FinderSettings  # noqa: E402
 
 

@@ -19,9 +19,9 @@ HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[2])]
 
 from handtool.config import ExtractConfig  # noqa: E402
+from handtool.extraction.reading import open_finder  # noqa: E402
 from handtool.sources.find import find_videos  # noqa: E402
 from handtool.sources.folder_chunks import Item  # noqa: E402
-from handtool.stages.extract import open_finder  # noqa: E402
 from handtool.vision.hand_finder import FinderSettings  # noqa: E402
 
 

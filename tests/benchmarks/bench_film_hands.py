@@ -41,9 +41,9 @@ class Film(NamedTuple):
 
 def run_extract(path: str) -> Film:
     from handtool.config import ExtractConfig
+    from handtool.extraction.reading import open_finder, part_name
     from handtool.hands.boxes import apply_affine, invert
     from handtool.sources.find import find_videos
-    from handtool.stages.extract import open_finder, part_name
     from handtool.store import Job
     from handtool.vision.hand_finder import FinderSettings
     from handtool.vision.mediapipe import MediaPipeDetector

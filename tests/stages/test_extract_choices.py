@@ -17,10 +17,12 @@ from footage import make_boxes, make_video, picture, run_stage, tables_of, write
 
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError
+from handtool.extraction import reading
+from handtool.extraction.reading import open_finder
+from handtool.extraction.refusals import warn_about_empty_frames
 from handtool.sources import folder_chunks
 from handtool.sources.frame import Video
-from handtool.stages import extract as stage
-from handtool.stages.extract import extract, open_finder, warn_about_empty_frames
+from handtool.stages.extract import extract
 from handtool.store import CROPS, LEFT, RIGHT, VIDEOS, open_file, open_jpegs, read_column
 
 ONE = {"workers": 1}
@@ -155,7 +157,7 @@ def test_a_video_that_crashes_its_decoder_is_not_tried_again_and_one_killed_from
     for name in ("a", "crash", "kill"):
         make_video(tmp_path / "f" / f"{name}.mp4", frames=70)
     with monkeypatch.context() as patched:
-        patched.setattr(stage, "open_finder", open_deadly_finder)
+        patched.setattr(reading, "open_finder", open_deadly_finder)
         report = run_stage(
             extract, [tmp_path / "f"], tmp_path / "c.h5", ExtractConfig(whole=True, every=1, **ONE), keep_job=True
         )
@@ -201,7 +203,7 @@ def test_a_large_folder_of_images_is_read_in_chunks_and_a_lost_chunk_costs_itsel
         reasons(report, "frames")["failed"] == {"images of zero bytes": 2}
         and report["per_video"][0]["status"] == "2 images of zero bytes"
     )
-    monkeypatch.setattr(stage, "open_finder", open_finder_that_crashes_at_ten)
+    monkeypatch.setattr(reading, "open_finder", open_finder_that_crashes_at_ten)
     report = run_stage(extract, [tmp_path / "many"], tmp_path / "d.h5", ExtractConfig(whole=True, workers=2))
     assert tables_of(tmp_path / "d.h5", CROPS)["crops/frame"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 15, 16]
     assert reasons(report, "frames")["failed"] == {"images of zero bytes": 1, "images lost with their process": 5}
@@ -252,7 +254,7 @@ def test_an_image_that_crashes_or_stops_its_decoder_costs_itself_and_not_its_fol
     for number in range(9):
         grey = {3: 30, 6: 220}.get(number, 100)
         write_image(tmp_path / "f" / f"{number}.png", np.full((64, 64, 3), grey, np.uint8))
-    monkeypatch.setattr(stage, "open_finder", open_finder_whose_decoder_dies)
+    monkeypatch.setattr(reading, "open_finder", open_finder_whose_decoder_dies)
     config = ExtractConfig(whole=True, timeout_s=2.0, **ONE)
     report = run_stage(extract, [tmp_path / "f"], tmp_path / "c.h5", config, keep_job=True)
     assert tables_of(tmp_path / "c.h5", CROPS)["crops/frame"].tolist() == [0, 1, 2, 4, 5, 7, 8]

@@ -24,12 +24,13 @@ ONE = ExtractConfig(workers=1)
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     from handtool.engine.local import run_here
-    from handtool.stages import extract as stage
+    from handtool.extraction import label_checks, reading
 
-    def run(work, arguments, items, workers, timeout_s):
+    def run(engine, work, arguments, items, workers, timeout_s, **how):
         return run_here(work, arguments, items)
 
-    monkeypatch.setattr(stage, "run_in_processes", run)
+    for room in (label_checks, reading):
+        monkeypatch.setattr(room, "run_units", run)
 
 
 def keypoints_of(columns):

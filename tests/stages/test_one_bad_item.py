@@ -16,10 +16,12 @@ from footage import make_video, run_stage, tables_of, write_image
 
 from handtool.config import ExtractConfig, KeypointsConfig
 from handtool.errors import HandtoolError
+from handtool.extraction import reading
+from handtool.extraction.reading import open_finder
 from handtool.hands.skeleton import RIGHT
 from handtool.stages import extract as extracting
 from handtool.stages import keypoints as estimating
-from handtool.stages.extract import extract, open_finder
+from handtool.stages.extract import extract
 from handtool.stages.keypoints import find_joints, keypoints, open_worker
 from handtool.store import CROPS, KEYPOINTS, Record, open_file, open_job
 from handtool.vision.contracts import Detection, EstimatedHand
@@ -93,7 +95,7 @@ def faulty(tmp_path, monkeypatch):
     monkeypatch.setattr(estimating, "check_settings", lambda *_: None)
     monkeypatch.setattr(estimating, "describe_api", lambda *_: {})
     monkeypatch.setattr(estimating, "BLOCK_ROWS", BLOCK)
-    monkeypatch.setattr(extracting, "open_finder", open_faulty_finder)
+    monkeypatch.setattr(reading, "open_finder", open_faulty_finder)
     monkeypatch.setattr(extracting, "describe_detector", lambda *_: {})
     monkeypatch.setattr("handtool.vision.hand_finder.check_detector", lambda *_: None)
 
@@ -269,7 +271,7 @@ def test_a_video_whose_worker_is_killed_once_is_whole_in_the_end(tmp_path, monke
         make_video(tmp_path / "f" / f"{name}.mp4", frames=70)
     config = ExtractConfig(whole=True, every=1, workers=2)
     run_stage(extract, [tmp_path / "f"], tmp_path / "c.h5", config)
-    monkeypatch.setattr(extracting, "open_finder", open_finder_killed_once)
+    monkeypatch.setattr(reading, "open_finder", open_finder_killed_once)
     report = run_stage(extract, [tmp_path / "f"], tmp_path / "d.h5", config)
     assert reasons(report, "videos")["done"] == 3 and not reasons(report, "videos")["failed"]
     same(tmp_path / "c.h5", tmp_path / "d.h5")
