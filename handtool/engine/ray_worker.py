@@ -54,7 +54,7 @@ class UnitWorker:
         if folder is not None:
             into = settle(folder, task.token)
             self.own = None if into == folder.path else into
-            arguments = tuple(into if each == folder.path else each for each in arguments)
+            arguments = tuple(into if isinstance(each, Path) and each == folder.path else each for each in arguments)
         self.folder = folder
         self.events = run_pool(task.open_work, arguments, self.items, self.waiting, 1, task.timeout_s)
         return __version__

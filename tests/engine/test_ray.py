@@ -107,6 +107,12 @@ def test_a_cluster_that_cannot_be_joined_is_said_at_once(monkeypatch, tmp_path, 
         run(["a"], tmp_path)
 
 
+def test_one_machine_needs_no_ray(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    events = list(run_units("local", open_work, (tmp_path, 7), ["a"], 1, 20.0))
+    assert [event.kind for event in events if event.kind != "heartbeat"] == ["result", "result", "done"]
+
+
 def test_without_ray_there_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(HandtoolError, match="^--engine ray needs Ray$") as caught:
