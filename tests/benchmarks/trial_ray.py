@@ -34,8 +34,8 @@ from handtool.engine.ray_connection import connected  # noqa: E402
 from handtool.engine.units import run_units  # noqa: E402
 from handtool.stages.synth import open_video_maker  # noqa: E402
 
-NODES, FILMS, FRAMES = 3, 32, 120
-SPEED_UNITS, SPEED_FRAMES = 60, 40
+NODES, FILMS, FRAMES = 3, 12, 60
+SPEED_UNITS, SPEED_FRAMES = 40, 20
 PYTHONPATH = os.pathsep.join(filter(None, [str(HERE.parents[2]), os.environ.get("PYTHONPATH")]))
 SOON = {  # a dead node is missed after 3 s instead of 30
     "health_check_initial_delay_ms": 1000,
@@ -46,7 +46,7 @@ SOON = {  # a dead node is missed after 3 s instead of 30
 CASES = {
     "extract": "extract films --whole --every 1 --size 224",
     "keypoints": "keypoints extract-local.h5 --estimator points.onnx --min-score 0",
-    "synth": "synth --num-videos 48 --frames 40 --difficulty medium",
+    "synth": "synth --num-videos 16 --frames 20",
 }
 
 
@@ -132,7 +132,7 @@ def kill_nodes(folder: Path, cluster, expected: dict[str, dict], kills: int, see
         quota = -(-(kills - hits) // max(1, len(CASES) - runs))
         while process.poll() is None:
             try:
-                process.wait(rng.uniform(6, 9))
+                process.wait(rng.uniform(3, 8))
             except subprocess.TimeoutExpired:
                 if here < quota:
                     kill_node(cluster, rng)
@@ -152,7 +152,7 @@ def kill_driver(folder: Path, cluster, expected: dict[str, dict]) -> list[str]:
     for _ in range(2):
         process = start(folder, "extract", "ray", output, cluster.address)
         parts = len(list((folder / f"{output}.partial").glob("*.part.h5")))
-        while len(list((folder / f"{output}.partial").glob("*.part.h5"))) < parts + 12 and process.poll() is None:
+        while len(list((folder / f"{output}.partial").glob("*.part.h5"))) < parts + 3 and process.poll() is None:
             time.sleep(0.1)
         process.kill()
         process.wait()
