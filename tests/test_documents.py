@@ -30,3 +30,18 @@ def test_every_link_between_the_documents_leads_to_a_file():
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)", page.read_text())]
     assert len(links) > 10
     assert [(page.name, link) for page, link in links if ":" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_command_of_the_page_on_ten_thousand_hours_has_the_options_that_it_names():
+    docs = Path(__file__).resolve().parents[1] / "handtool" / "docs"
+    sections = re.split(r"^## handtool ", (docs / "COMMANDS.md").read_text(), flags=re.MULTILINE)[1:]
+    known = {section.split("\n", 1)[0]: set(re.findall(r"--[a-z][\w-]*", section)) for section in sections}
+    page = (docs / "TEN_THOUSAND_HOURS.md").read_text()
+    lines = re.findall(
+        r"handtool ([a-z]+)((?: [^#`\n]*)?)", "\n".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL))
+    )
+    assert {"extract", "embed", "cat", "mine", "pretrain"} <= {command for command, _ in lines}
+    unknown = [(command, set(re.findall(r"--[a-z][\w-]*", rest)) - known[command]) for command, rest in lines]
+    assert [(command, options) for command, options in unknown if options] == []
+    named = set(re.findall(r"examples/[\w.]+", page))
+    assert named and [name for name in named if not (docs.parents[1] / name).exists()] == []
