@@ -6,13 +6,13 @@ of a recording in one part may join hands of two others. A pair that this forbid
 may then lack one of the k best, the anchor is searched again.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NoReturn
 
 import numpy as np
 
-from handtool.config import MACHINE_SETTINGS, MineConfig
+from handtool.config import MineConfig
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.mining.hands import MiningInput
 from handtool.mining.pairs import RULES
@@ -22,8 +22,8 @@ from handtool.store import File, read_attrs, read_column
 from handtool.store.origin import digest_rows
 from handtool.store.schema import CROPS, PAIRS, VIDEOS
 
+GRAPH = ("m", "ef_construction", "ef")
 BLOCK_ROWS = 16_384
-FREE = MACHINE_SETTINGS | {"threads", "seed"}  # settings that may differ between the parts
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def read_settings(parts: list[File]) -> MineConfig:
     """The settings with which all parts were mined. Raises HandtoolError if they differ."""
     first, *others = [settings_of(part) for part in parts]
     for part, other in zip(parts[1:], others):
-        differing = [name for name in first if first[name] != other[name]]
+        told = [name for name in first if name not in GRAPH or None not in (first[name], other[name])]
+        differing = [name for name in told if first[name] != other[name]]
         if differing:
             values = ", ".join(f"{name} {first[name]} and {other[name]}" for name in differing)
             raise HandtoolError(
@@ -96,16 +97,16 @@ def read_settings(parts: list[File]) -> MineConfig:
             f"{parts[0].path} was mined with --max-in-degree: which pairs that leaves depends on the other parts",
             hint=f"mine the parts without it; or all at once: handtool mine ANCHORS --in POOL --parts {len(parts)}",
         )
-    return MineConfig(**first)
+    return MineConfig(**{name: value for name, value in first.items() if value is not None})
 
 
 def settings_of(part: File) -> dict:
-    """The fields of a MineConfig that decide the result: the rules as /pairs has them, the rest from the history."""
+    """The fields of a MineConfig that decide the result: the rules as /pairs has them, those of the graph from the
+    history; None: the pairs were merged, and it has none."""
     attrs = read_attrs(part, PAIRS)
     history: dict[str, dict] = {step["uuid"]: step["config"] for step in part.provenance}
     made = history.get(part.owner("pairs").uuid, {})
-    names = [field.name for field in fields(MineConfig) if field.name not in FREE]
-    found = {name: made.get(name, getattr(MineConfig, name)) for name in names}
+    found = {name: made.get(name) for name in GRAPH}
     found |= {key: attrs.get(name, getattr(MineConfig, key)) for name, key in RULES.items()}
     found |= {name: attrs.get(name) for name in ("topk", "index")}
     known = found["metric"] in ("euclidean", "cosine") and found["exclude"] in ("video", "track", "none")

@@ -186,7 +186,7 @@ def test_merged_pairs_are_parts_of_a_larger_pool(tmp_path):
     rng = np.random.default_rng(5)
     anchors = make_part(tmp_path / "a.h5", rng, ["a0", "a1"])
     parts = [make_part(tmp_path / f"e{n}.h5", rng, [f"b{n}", f"c{n}"]) for n in range(3)]
-    pairs = mine_parts(tmp_path, anchors, parts, MineConfig(index="exact"))
+    pairs = mine_parts(tmp_path, anchors, parts, MineConfig(ef=80, threads=1))
     run_stage(merge_pairs, pairs[:2], tmp_path / "two.h5", MergeConfig())
     run_stage(merge_pairs, [tmp_path / "two.h5", pairs[2]], tmp_path / "three.h5", MergeConfig())
     run_stage(merge_pairs, pairs, tmp_path / "once.h5", MergeConfig())
