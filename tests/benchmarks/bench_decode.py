@@ -1,8 +1,9 @@
 """CPU time of reading films at one frame a second: decoding everything, what the kept frames need, key frames alone.
 
-    python tests/benchmarks/bench_decode.py [FILM...] [--rounds 5] [--fps 1]
+    python tests/benchmarks/bench_decode.py [FILM...] [--rounds 5] [--fps 1] [--folder FOLDER]
 
-Without FILM: the real films of the test data. Each film is also encoded anew as HEVC, VP9 and AV1. The three ways take
+Without FILM: the real films of the test data. Each film is also encoded anew as HEVC, VP9 and AV1
+(--folder keeps them, and finds those that are there). The three ways take
 turns, each round in another order; the time is process time (demuxing, decoding and the conversion of the kept frames
 to RGB), the median of the rounds. Exits with 1 where the kept frames (number, time, CRC of the pixels) or the counts
 of decoding what is needed are not those of decoding everything.
@@ -77,9 +78,12 @@ def main() -> int:
     parser.add_argument("films", nargs="*", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--fps", type=float, default=1.0)
+    parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     data = Path(os.environ.get("HANDTOOL_TEST_DATA", HERE.parents[3] / "shared" / "data"))
     films, wrong = asked.films or sorted((data / "videos").glob("*.mp4")), 0
+    if not films:
+        parser.error(f"no films in {data}: name some, or set HANDTOOL_TEST_DATA")
     print("| film | codec | frames | kept | sent | CPU s, all decoded | needed | x | key frames | kept | x |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +91,8 @@ def main() -> int:
             with av.open(str(film)) as container:
                 named = {container.streams.video[0].codec_context.name.upper(): film}
             for codec, (encoder, ending, options) in ENCODERS.items():
-                named[codec] = encode(film, Path(folder) / f"{film.stem}.{codec}.{ending}", encoder, options)
+                path = (asked.folder or Path(folder)) / f"{film.stem}.{codec}.{ending}"
+                named[codec] = path if path.exists() else encode(film, path, encoder, options)
             for codec, path in named.items():
                 spent, found, plan, same = measure(path, asked.fps, asked.rounds)
                 whole, needed, keys = spent.values()
