@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc/self")
-SPINS = 1000  # looks at a flag before an OpenMP thread without work gives its core away: see settle_openmp
+SPINS = 3000  # looks at a flag before an OpenMP thread without work gives its core away: see settle_openmp
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # where the user has said how threads wait
 ours: set[str] = set()  # environment variables that settle_openmp has set
 
@@ -66,7 +66,8 @@ def settle_openmp() -> None:
     before they sleep; what the user has set stands.
 
     By default a thread that waits for another looks 300,000 times, some milliseconds. Where another process has the
-    core of that other thread, this time is lost, and its own share of the machine with it.
+    core of that other thread, this time is lost, and its own share of the machine with it. A hundredth of that costs
+    nothing where the machine is idle, and a step beside two busy processes takes a tenth of the time (docs/LOG.md).
     """
     chosen = {} if set(WAITING) & set(os.environ) else {"GOMP_SPINCOUNT": str(SPINS)}
     if hasattr(os, "sched_getaffinity") and (cores := count_cores()) < len(os.sched_getaffinity(0)):

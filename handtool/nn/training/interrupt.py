@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +15,8 @@ from handtool.signals import end_at_once
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 3.0  # with the step in which SIGTERM arrives
-OTHER_RANKS_S = 12.0  # likewise on ranks other than 0, whose end would be an error there before it has saved
 THE_END = b"\0"  # is the number of no signal
+TELLING_S = 0.3  # in which a thread sends what was logged to the process that prints it
 LONGEST_SAVE_S = 60.0  # a checkpoint that is being written when the patience ends
 
 
@@ -27,8 +28,8 @@ class Sigterm:
     learns of the signal by the descriptor that the interpreter itself writes to.
     """
 
-    def __init__(self, rank: int = 0) -> None:
-        self.received, self.patience_s = False, OTHER_RANKS_S if rank else PATIENCE_S
+    def __init__(self) -> None:
+        self.received, self.is_whole = False, True
         self.save: Callable[[], str] | None = None
         self.changing, self.left = threading.Lock(), threading.Event()
         self.before: Any = None
@@ -53,6 +54,7 @@ class Sigterm:
             os.close(self.reader)
             signal.signal(signal.SIGTERM, self.before)
         if self.received and isinstance(error, Exception) and not isinstance(error, HandtoolError):
+            self.save_whole()
             raise Terminated from error  # the signal ended another rank, and so the connection to it
 
     def note(self, *_: object) -> None:
@@ -61,7 +63,9 @@ class Sigterm:
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
         with self.changing:
+            self.is_whole = False
             yield
+            self.is_whole = True
 
     def leave(self, message: str) -> None:
         self.left.set()
@@ -74,16 +78,20 @@ class Sigterm:
             numbers = os.read(self.reader, 64)
             if signal.SIGTERM in numbers:
                 self.received = True
-                if not self.left.wait(self.patience_s):
+                if not self.left.wait(PATIENCE_S):
                     self.give_up()
                 return
 
     def give_up(self) -> None:
         if self.changing.acquire(timeout=LONGEST_SAVE_S) and not self.left.is_set():
             try:
-                if self.save is not None:
-                    log.info(self.save())
+                self.save_whole()
+                time.sleep(TELLING_S)
             finally:
                 end_at_once(TERMINATED)
         if not self.left.is_set():
             end_at_once(TERMINATED)
+
+    def save_whole(self) -> None:
+        if self.save is not None and self.is_whole:
+            log.info(self.save())

@@ -76,7 +76,7 @@ def train(
     device = place.torch_device
     with (
         distributed.process_group(place),
-        Sigterm(place.rank) as sigterm,
+        Sigterm() as sigterm,
         explain_training_errors(make_objective, plan, place, data),
     ):
         objective, state = make_objective(), distributed.broadcast(load_state(job, plan))
