@@ -81,7 +81,9 @@ def find_plan(video: Video, sampling: Sampling, tally: Tally) -> Plan | None:
             if stream is None or (asked >= rate and not sampling.keyframes):
                 return None
             return make_plan(read_packets(container, stream, tally.heartbeat), stream, sampling, usual_interval(rate))
-    except (Doubt, av.FFmpegError, OSError, ValueError):  # whatever it is, decoding everything tells it
+    except Exception as error:  # whatever a bad file makes of it, decoding everything tells it
+        if is_ours(error):
+            raise
         return None
 
 
