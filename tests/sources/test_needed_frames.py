@@ -6,12 +6,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from footage import damage, make_video, picture, run_stage, tables_of, turn_video
+from footage import damage, make_video, picture, run_stage, tables_of, turn_video, write_image
 
 from handtool.config import ExtractConfig
+from handtool.errors import WrongCommand
 from handtool.sources import bitstream, hardware
 from handtool.sources.decoding_plan import read_packets
 from handtool.sources.frame import Sampling, Tally, Video
+from handtool.sources.reopen import sampling_of
 from handtool.sources.shown import as_shown
 from handtool.sources.video import find_plan, read_video
 from handtool.stages.extract import extract
@@ -125,6 +127,21 @@ def test_key_frames_alone_are_kept_and_at_most_so_many_a_second(tmp_path):
     frames, counts = read(path, fps=1.0, keyframes=True)
     assert [each[0] for each in frames] == [0, 30, 60, 90] and counts["decoded"] == 120
     assert plan_of(path, fps=1.0, keyframes=True).sent.sum() == 4
+
+
+def test_extract_of_key_frames_says_which_frames_they_are_and_refuses_what_does_not_go_with_it(tmp_path):
+    path, output = make_video(tmp_path / "a.mp4", frames=60), tmp_path / "c.h5"
+    settings = {"keyframes": True, "whole": True, "workers": 1}
+    run_stage(extract, [path], output, ExtractConfig(fps=2.0, **settings))
+    tables = tables_of(output)
+    assert tables["crops/frame"].tolist() == [0, 15, 30, 45] and tables["videos/frames_decoded"].tolist() == [60]
+    with open_file(output) as file:
+        assert sampling_of(file.provenance) is None, "at no regular times"
+    with pytest.raises(WrongCommand, match="two ways"):
+        run_stage(extract, [path], tmp_path / "d.h5", ExtractConfig(every=3, **settings))
+    image = write_image(tmp_path / "images" / "a.png", picture(0, 1))
+    with pytest.raises(WrongCommand, match="--keyframes does nothing"):
+        run_stage(extract, [image.parent], tmp_path / "e.h5", ExtractConfig(**settings))
 
 
 @pytest.mark.parametrize(
