@@ -17,7 +17,11 @@ from handtool.signals import hold_signals
 
 REACH_S = 10.0  # to the cluster
 LONGEST_TMP = 40  # letters of a temporary folder: the path of a socket in it has 107 at most
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # Ray's own 15 gives its workers little of a core that others use, too
+}
 
 
 @contextlib.contextmanager
@@ -91,7 +95,7 @@ def own_folder() -> Iterator[str]:
 
 
 def import_ray() -> Any:
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         return importlib.import_module("ray")
