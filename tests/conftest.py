@@ -56,6 +56,19 @@ def workers_are_forked():
         yield
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """`extract` reads in this process, where a test may have changed something."""
+    from handtool.engine.local import run_here
+    from handtool.extraction import label_checks, reading
+
+    def run(engine, work, arguments, items, *settings, **more):
+        return run_here(work, arguments, items)
+
+    for part in (label_checks, reading):
+        monkeypatch.setattr(part, "run_units", run)
+
+
 @pytest.fixture(scope="session")
 def warm_server(environment):
     """-> `warm_server(with_torch)` is the server, started when it is first asked for. Its folder is not pytest's: the

@@ -63,16 +63,6 @@ def run(source, output, **settings):
         return report, store.read_attrs(file, CROPS)["box_scale"], store.read_column(file, CROPS.crop_from_frame)
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    from handtool.engine.local import run_here
-    from handtool.stages import extract as stage
-
-    monkeypatch.setattr(
-        stage, "run_in_processes", lambda work, arguments, items, workers, timeout_s: run_here(work, arguments, items)
-    )
-
-
 @pytest.mark.parametrize("asked, scale", [(None, 1.75), (1.3, 1.3), (2.0, 2.0)])
 def test_the_box_scale_is_the_sets_own_unless_one_is_asked_for(tmp_path, boxed, in_this_process, asked, scale):
     report, written, affine = run([boxed], tmp_path / "c.h5", box_scale=asked)

@@ -11,12 +11,13 @@ from footage import make_freihand, run_stage, tables_of
 from handtool import store
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.extraction.reading import outcome_of_lost
 from handtool.hands.skeleton import RIGHT
 from handtool.sources import folder_chunks
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Choice, Sampling, Tally
 from handtool.sources.read import read_frames
-from handtool.stages.extract import extract, outcome_of_lost
+from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS
 from handtool.vision.cropping import decode_jpeg
 

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import json
-import multiprocessing
 import os
 import tempfile
 import threading
@@ -20,7 +19,6 @@ from footage import make_boxes, make_video, run_stage, tables_of
 import handtool as package
 from handtool import store
 from handtool.config import ExtractConfig
-from handtool.engine import local
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.sources import remote
 from handtool.sources.find import find_videos
@@ -46,9 +44,8 @@ def films(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch, tmp_path):
-    """Tries again at once, and temporary files in a folder of their own; so do workers, which are forks."""
-    monkeypatch.setattr(local, "get_context", lambda _: multiprocessing.get_context("fork"))
+def impatient(monkeypatch, tmp_path, in_this_process):
+    """Tries again at once, and temporary files in a folder of their own."""
     monkeypatch.setattr(remote, "WAITS_S", (0.02, 0.02))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))

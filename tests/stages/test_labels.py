@@ -19,18 +19,7 @@ from handtool.store import CROPS, LABELS
 
 COUNT, ROW = 12, 5
 ONE = ExtractConfig(workers=1)
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    from handtool.engine.local import run_here
-    from handtool.extraction import label_checks, reading
-
-    def run(engine, work, arguments, items, workers, timeout_s, **how):
-        return run_here(work, arguments, items)
-
-    for room in (label_checks, reading):
-        monkeypatch.setattr(room, "run_units", run)
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def keypoints_of(columns):

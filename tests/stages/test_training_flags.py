@@ -76,6 +76,8 @@ def configs_of(kind: str, folder: Path) -> list:
 class Kept:
     """A job in memory (or in `path`) with the last checkpoint, without the optimiser's state, which is most of it."""
 
+    folder = None  # for the log of figures
+
     def __init__(self, path: Path | None = None) -> None:
         self.path, self.state = path, {}
 
