@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from handtool.store.provenance import Record
 from handtool.store.text import from_json_bytes, json_bytes
 
 log = logging.getLogger(__name__)
+LOCK_WAIT_S = 2.0
 SUFFIX = ".part.h5"
 
 
@@ -126,7 +128,7 @@ def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
     job = Job(folder)
     job.lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(job.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_soon(job.lock)
     except BlockingIOError as error:
         os.close(job.lock)
         raise HandtoolError(
@@ -137,6 +139,19 @@ def open_job(output: Path | None, record: Record, restart: bool = False) -> Job:
         log.warning("no locks on this file system (%s): do not start a second run with the output %s", reason, output)
     claim(job, record, restart, output)
     return job
+
+
+def lock_soon(descriptor: int) -> None:
+    """Locks, and waits for a moment where that is refused: the workers of a process that was killed end a little later
+    than it does. Raises BlockingIOError where it is locked for longer, other OSErrors where there are no locks."""
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(LOCK_WAIT_S / 40)
 
 
 def remove_leftover(output: Path, record: Record) -> None:

@@ -150,7 +150,7 @@ def test_what_cannot_be_fetched_is_listed_with_its_reason_and_costs_no_other(fil
 
 
 def test_signatures_and_passwords_are_nowhere_and_what_is_done_is_not_fetched_again(films, server, tmp_path, caplog):
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", logger="handtool")  # a command prints no others
     folder, boxes = films
     host, asked = server
     listed = [f"http://me:{SECRET}@{host}/good/{name}.mp4?X-Amz-Signature={SECRET}" for name in "ab"]

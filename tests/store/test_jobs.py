@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import os
+import threading
 from functools import partial
 
 import numpy as np
@@ -144,3 +145,11 @@ def test_a_full_disk_is_said_without_posix_fallocate_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pwrite", lambda *given: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     with pytest.raises(HandtoolError, match="no space left"):
         scratch_array(tmp_path, (10,), np.float32)
+
+
+def test_the_end_of_the_workers_of_a_killed_process_is_waited_for(tmp_path):
+    ended = store.open_job(tmp_path / "out.h5", record())
+    ended.save("a", {"x": np.arange(3)})
+    threading.Timer(0.3, os.close, [ended.lock]).start()
+    with store.open_job(tmp_path / "out.h5", record()) as job:
+        assert job.has("a")
