@@ -37,9 +37,9 @@ def run_on_ray(
     items: list,
     workers: int,
     timeout_s: float,
-    gpus: float = 0.0,
-    folder: Folder | None = None,
-    reads: Callable[[Any], list[str]] | None = None,
+    gpus: float,
+    folder: Folder | None,
+    reads: Callable[[Any], list[str]] | None,
 ) -> Iterator[Event]:
     """See `units.run_units`."""
     if items:

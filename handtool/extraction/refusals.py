@@ -51,7 +51,8 @@ def check_sampling(videos: list[Video], config: ExtractConfig) -> None:
         "--decode": config.decode != ExtractConfig.decode,
     }
     for option in (name for name, given in timed.items() if given and "video" not in kinds):
-        raise WrongCommand(f"{option} does nothing: no video file is given, and images have no time", hint="--every N")
+        hint = "--every N" if "fps" in option else "leave it out"
+        raise WrongCommand(f"{option} does nothing: no video file is given, and images have no time", hint=hint)
     if config.every not in (None, 1) and kinds == {"labelled"}:
         raise WrongCommand("--every does nothing: labelled frames are all kept", hint="leave it out, or --limit N")
 

@@ -1,6 +1,6 @@
 """Pre-training with encoders of several families beside their bare networks, in one run: speed and memory.
 
-    python tests/benchmarks/bench_encoders.py --gpus 0 --pairs 8 --steps 3
+    python tests/benchmarks/bench_encoders.py --gpus 0 --pairs 32 --steps 2 --rounds 1
     python tests/benchmarks/bench_encoders.py --gpus 1 --pairs 256 --steps 20
 
 Each encoder and size runs in a process of its own, so that the peak of memory is its own; what is compared is
@@ -28,7 +28,7 @@ FIGURES = re.compile(
 def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("--gpus", type=int, default=0)
-    asked.add_argument("--pairs", type=int, default=8, help="a step")
+    asked.add_argument("--pairs", type=int, default=32, help="a step; with few, the optimiser tells")
     asked.add_argument("--steps", type=int, default=3)
     asked.add_argument("--rounds", type=int, default=2)
     given = asked.parse_args()
