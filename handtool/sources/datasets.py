@@ -1,6 +1,6 @@
 """Published data sets: which one is in a folder, its reader, and the box scale of its crops.
 
-A reader is the module of this folder that is called as the set is on the command line (config.DATASETS), with
+A reader is the module of sets/ that is called as the set is on the command line (config.DATASETS), with
 
     BOX_SCALE                            side of a crop / side of the hand's box, as those who use the set cut it;
                                          None: each image is a hand, nothing is cut out
@@ -16,7 +16,7 @@ from handtool.config import BOX_SCALE, DATASETS
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.sources.frame import Choice, Video
 
-SETS = {name: import_module(f"handtool.sources.{name}") for name in DATASETS}
+SETS = {name: import_module(f"handtool.sources.sets.{name}") for name in DATASETS}
 
 
 def check_choice(choice: Choice) -> None:

@@ -14,10 +14,10 @@ from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.sources import folder_chunks
-from handtool.sources.assemblyhands import NAME
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Choice, Sampling, Tally
 from handtool.sources.read import read_frames
+from handtool.sources.sets.assemblyhands import NAME
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS
 

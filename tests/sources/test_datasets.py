@@ -15,10 +15,10 @@ from handtool.errors import WrongCommand
 from handtool.hands.boxes import crop_affine, same_scale
 from handtool.hands.skeleton import RIGHT
 from handtool.sources import datasets, folder_chunks
-from handtool.sources.dataset_choice import choose_some, choose_split
 from handtool.sources.find import first_of
 from handtool.sources.frame import Choice, KnownHand, Video
 from handtool.sources.labelled_frames import Sample, only_a_box, read_known
+from handtool.sources.sets.dataset_choice import choose_some, choose_split
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS
 

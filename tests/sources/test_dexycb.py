@@ -11,11 +11,11 @@ from footage import run_stage, tables_of, write_image
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError, WrongCommand
 from handtool.hands.skeleton import BONES, LEFT, RIGHT
-from handtool.sources.dexycb import SERIALS, SUBJECTS
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Choice, Sampling, Tally
 from handtool.sources.read import read_frames
 from handtool.sources.reopen import find_again
+from handtool.sources.sets.dexycb import SERIALS, SUBJECTS
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS, VIDEOS
 

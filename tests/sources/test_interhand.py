@@ -17,8 +17,8 @@ from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.sources import folder_chunks
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Choice, Sampling, Tally
-from handtool.sources.interhand import NAME
 from handtool.sources.read import read_frames
+from handtool.sources.sets.interhand import NAME
 from handtool.stages.extract import extract
 from handtool.store import CROPS, LABELS, VIDEOS
 

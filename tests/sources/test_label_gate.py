@@ -18,10 +18,10 @@ from handtool.config import DATASETS, ExtractConfig
 from handtool.errors import DamagedFile
 from handtool.hands.skeleton import RIGHT
 from handtool.sources import label_gate
-from handtool.sources.dexycb import SUBJECTS
 from handtool.sources.frame import Frame, KnownHand, Video
 from handtool.sources.label_gate import FIELDS, SAMPLE, LabelGate, sample_labelled
 from handtool.sources.labelled_frames import from_joints
+from handtool.sources.sets.dexycb import SUBJECTS
 from handtool.stages.extract import extract
 from handtool.store import LABELS
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from handtool.errors import DamagedFile
 from handtool.hands.skeleton import FROM_RHD_LEFT, FROM_RHD_RIGHT, LEFT, RIGHT
-from handtool.sources.dataset_choice import choose_split, missing_error, refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, read_known
 from handtool.sources.pickles import read_pickle
+from handtool.sources.sets.dataset_choice import choose_split, missing_error, refuse_choice
 
 NAME, TITLE = "rhd", "RHD"
 BOX_SCALE = 1.75  # side of a crop / extent of the keypoints

@@ -39,11 +39,11 @@ import numpy as np
 
 from handtool.errors import HandtoolError
 from handtool.hands.skeleton import RIGHT
-from handtool.sources import multi_camera
-from handtool.sources.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.large_json import read_items, read_members
-from handtool.sources.multi_camera import MM, as_numbers, flat_mask, read_pose, rows_of_images, unexpected
+from handtool.sources.sets import multi_camera
+from handtool.sources.sets.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
+from handtool.sources.sets.multi_camera import MM, as_numbers, flat_mask, read_pose, rows_of_images, unexpected
 
 NAME, TITLE = "assemblyhands", "AssemblyHands"
 BOX_SCALE = 1.75

@@ -24,9 +24,9 @@ import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.skeleton import RIGHT
-from handtool.sources.dataset_choice import refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import Sample, from_joints, read_known, read_numbers
+from handtool.sources.sets.dataset_choice import refuse_choice
 
 NAME = "freihand"
 BOX_SCALE = None  # the whole image is the hand

@@ -28,10 +28,10 @@ import numpy as np
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import FROM_MANO, RIGHT
-from handtool.sources.dataset_choice import choose_some, missing_error
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, only_a_box, read_known, read_numbers
 from handtool.sources.pickles import HostilePickle, read_pickle
+from handtool.sources.sets.dataset_choice import choose_some, missing_error
 
 NAME = "ho3d"
 BOX_SCALE = 1.75  # side of a crop / extent of the keypoints

@@ -21,9 +21,9 @@ import numpy as np
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.camera import project
 from handtool.hands.skeleton import FROM_INTERHAND_LEFT, FROM_INTERHAND_RIGHT, LEFT, RIGHT
-from handtool.sources.dataset_choice import missing_error
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, read_known
+from handtool.sources.sets.dataset_choice import missing_error
 
 MM = 1e-3  # m
 ORDERS = {RIGHT: list(FROM_INTERHAND_RIGHT), LEFT: list(FROM_INTERHAND_LEFT)}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from handtool.sources.large_json import read_items, read_members
-from handtool.sources.multi_camera import MM, as_numbers, flat_mask, read_pose, rows_of_images, unexpected
+from handtool.sources.sets.multi_camera import MM, as_numbers, flat_mask, read_pose, rows_of_images, unexpected
 
 TYPES = {"right": (True, False), "left": (False, True), "interacting": (True, True)}
 NAMES = {"frame": "frame_idx"}  # column -> the file's name where it is another

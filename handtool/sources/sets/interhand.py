@@ -34,10 +34,10 @@ import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.boxes import enlarge
-from handtool.sources.dataset_choice import choose_some, choose_split, missing_error
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
-from handtool.sources.interhand_labels import TYPES, read_poses, read_rows, read_views
-from handtool.sources.multi_camera import find_missing_folders, read_multi_camera
+from handtool.sources.sets.dataset_choice import choose_some, choose_split, missing_error
+from handtool.sources.sets.interhand_labels import TYPES, read_poses, read_rows, read_views
+from handtool.sources.sets.multi_camera import find_missing_folders, read_multi_camera
 
 NAME, TITLE = "interhand", "InterHand2.6M"
 BOX_SCALE = 1.25

@@ -27,10 +27,10 @@ from handtool import config
 from handtool.errors import DamagedFile, WrongCommand
 from handtool.hands.boxes import box_of_points
 from handtool.hands.skeleton import LEFT, NUM_VERTICES, RIGHT, UNKNOWN
-from handtool.sources.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, only_a_box, read_known
 from handtool.sources.large_json import read_items
+from handtool.sources.sets.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
 
 NAME, TITLE = "youtube3d", "YouTube-3D-Hands"
 BOX_SCALE = config.BOX_SCALE

@@ -30,10 +30,10 @@ import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.sources.dataset_choice import choose_some, choose_split
 from handtool.sources.frame import Choice, Frame, KnownHand, Tally, Video
 from handtool.sources.labelled_frames import BadLabel, Sample, from_joints, read_known
 from handtool.sources.npz import read_npz
+from handtool.sources.sets.dataset_choice import choose_some, choose_split
 from handtool.sources.yml import read_yml
 
 NAME = "dexycb"
