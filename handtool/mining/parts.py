@@ -79,6 +79,10 @@ def search_in_parts(
     found.positive[...], found.distance[...] = -1, np.inf
     told: dict[int, list[Counts]] = {}
     counts: list[Counts] = []
+
+    def show() -> None:
+        progress("search parts", sum(each.anchors for each in counts), len(parts) * hands.num_anchors)
+
     with open_engine(config.engine) as machines:
         ends = np.linspace(first, len(hands.vectors), (config.parts or machines) + 1).astype(int).tolist()
         parts, seen = list(zip(ends, ends[1:])), [str(path) for path in paths]
@@ -93,7 +97,9 @@ def search_in_parts(
                 add(truth if event.value.is_truth else found, event.value)
                 told.setdefault(event.item, []).append(event.value.counts)
                 counts = [each for part in told.values() for each in part]
-                progress("search parts", sum(each.anchors for each in counts), len(parts) * hands.num_anchors)
+                show()
+            elif event.kind == "heartbeat":  # an engine may tell results with the end of a part, an hour later
+                show()
     return finish(found, truth, sample, counts, config, new)
 
 

@@ -1,13 +1,14 @@
+# ruff: noqa: E402
 """Pre-training from JPEG crops in HDF5 beside bare torchvision on tensors that are already there, in one run.
 
     python tests/benchmarks/bench_pretrain.py --gpus 0 --pairs 32 --steps 6
     python tests/benchmarks/bench_pretrain.py --gpus 1 --pairs 1024 --steps 30
 
-Bare is forward and backward of torchvision's (or timm's) network on both views of as many pairs, in the same
-precision, in the faster of both memory layouts. The loader alone stands beside OpenCV decoding the same JPEGs from
-memory in as many threads; views beside what the published pipelines do for each (the whole frame decoded, turned,
-cut, resized and coloured by OpenCV). The parts take turns and the best of `--rounds` counts, so that a busy machine
-hurts both alike.
+Bare is forward, backward and torch's own Adam of torchvision's (or timm's) network on both views of as many pairs, in
+the same precision, in the faster of both memory layouts; OpenMP waits as in handtool. The loader alone stands beside
+OpenCV decoding the same JPEGs from memory in as many threads; views beside what the published pipelines do for each
+(the whole frame decoded, turned, cut, resized and coloured by OpenCV). The parts take turns and the best of `--rounds`
+counts, so that a busy machine hurts both alike.
 `--only data` leaves out the training, `--only training` the rest.
 
     python tests/benchmarks/bench_pretrain.py --only methods --arch resnet18 --input-size 64 --pairs 64
@@ -26,6 +27,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+from handtool.cores import settle_openmp
+
+settle_openmp()  # before torch is loaded, as the command line does
 
 import cv2
 import numpy as np
@@ -209,6 +214,7 @@ def run_stage(source: Path, out: Path, given: argparse.Namespace, **settings: ob
 
 def time_bare(given: argparse.Namespace, device: str, layout: torch.memory_format, compiled: bool) -> float:
     network = make_bare(given.arch, given.input_size).to(device, memory_format=layout).train()
+    optimiser = torch.optim.Adam(network.parameters())
     run = torch.compile(network) if compiled else network
     images = torch.randn(2 * given.pairs, 3, given.input_size, given.input_size, device=device).contiguous(
         memory_format=layout
@@ -219,8 +225,9 @@ def time_bare(given: argparse.Namespace, device: str, layout: torch.memory_forma
             begun = time.perf_counter()
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             out = run(images)
-        network.zero_grad()
+        optimiser.zero_grad()
         out.float().square().mean().backward()
+        optimiser.step()
     wait(device)
     return given.pairs * given.steps / (time.perf_counter() - begun)
 

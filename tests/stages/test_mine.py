@@ -12,7 +12,7 @@ from running import read, read_tables, run_stage, same_tables
 
 from handtool import store
 from handtool.config import MineConfig
-from handtool.engine.local import run_here
+from handtool.engine.local import Event, run_here
 from handtool.errors import HandtoolError
 from handtool.mining import pairs as written
 from handtool.mining.parts import open_search
@@ -438,6 +438,25 @@ def test_graphs_of_parts_find_what_one_graph_finds_and_are_built_once(tmp_path, 
     truth = run_stage(mine, source, tmp_path / "truth.h5", MineConfig(index="exact"))
     right = read_pairs(tmp_path / "parts.h5")["positive"] == read_pairs(tmp_path / "truth.h5")["positive"]
     assert abs(right.mean() - ours["recall"]) < 0.01 and truth["recall"] == 1.0
+
+
+def test_a_part_whose_results_come_at_its_end_says_that_it_is_searched(tmp_path, monkeypatch):
+    def results_last(*given, reads):
+        events = list(run_here(*given[1:4]))
+        yield from (Event(0, "heartbeat", 1) for _ in range(3))
+        yield from events
+
+    monkeypatch.setattr("handtool.mining.parts.run_units", results_last)
+    rng, said = np.random.default_rng(2), []
+    source = make_embeddings(tmp_path / "e.h5", rng.normal(size=(60, 3)).astype(np.float32), np.arange(60) // 10)
+    config = MineConfig(topk=2, index="exact", parts=2)
+
+    def watched(*given):
+        return mine(*given, lambda *words, **_: said.append(words))
+
+    run_stage(watched, source, tmp_path / "p.h5", config)
+    asked = [words[1:] for words in said if words[0] == "search parts"]
+    assert asked[:3] == [(0, 120)] * 3 and asked[-1] == (120, 120)
 
 
 def test_parts_are_searched_by_processes_and_a_part_whose_process_dies_is_named(tmp_path, monkeypatch):
