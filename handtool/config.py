@@ -24,9 +24,9 @@ OPEN_SETTINGS = frozenset({"gpus", "epochs", "warmup", "batch_size_cuda", "batch
 # Result version of a stage if it is not 1, that of program version 0.1.0. It goes up when a fix changes the result for
 # the same settings and inputs; outputs with a lower one are not `up to date`.
 RESULT_VERSIONS = {
-    "extract": 3,  # thumbnails, by which copies are recognised
+    "extract": 4,  # crops through a lens have cameras of their own
     "keypoints": 2,  # keeps the estimator's 3D
-    "predict": 2,  # finds hands as extract does
+    "predict": 3,  # the same
     "pretrain": 2,  # the fingerprint contains the plan
     "finetune": 2,  # the same; --freeze works with several processes; --val-share: as near as whole groups permit
     "mine": 3,  # copies of a recording never pair
@@ -77,7 +77,7 @@ class ExtractConfig:
     onnx: tuple[str, ...] = ()  # KEY=VALUE: what an ONNX detector expects, where its metadata do not say it
     device: str = "auto"  # of an ONNX detector
     whole: bool = False  # each image is already the crop of a hand
-    camera: str | None = None  # fx,fy,cx,cy in px
+    camera: str | None = None  # as --camera takes it; None: auto, an intrinsics.json beside the videos
     size: int = 224  # px, side of a crop
     box_scale: float | None = None  # None: as the data set says, else BOX_SCALE
     quality: int = 95  # JPEG

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 DIGITS = re.compile("(?=[0-9])0*([0-9]*)")
+INTRINSICS = "intrinsics.json"  # the camera of the videos beside it, and below
 NAME_MAX = 255  # bytes, where the system does not say
 # control characters but the tab, line and paragraph separators, marks of direction, and bytes that are no UTF-8
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

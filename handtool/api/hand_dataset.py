@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from handtool import store
 from handtool.errors import HandtoolError
-from handtool.nn.files.data import Crops
+from handtool.nn.files.data import Crops, turn_to_crops
 from handtool.store import CROPS, KEYPOINTS, LABELS, File
 
 
@@ -42,9 +42,9 @@ class HandDataset(Dataset):
         return self.opened
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """image, keypoints (21, 2) px of the crop and keypoints_valid (21,), joints (21, 3) m in the camera frame
-        and valid (21,), camera (3, 3) px of the crop, scale: m, bone 9-10; side: 0 LEFT, 1 RIGHT, 2 UNKNOWN; row.
-        Unknown values are NaN and not valid."""
+        """image, keypoints (21, 2) px of the crop and keypoints_valid (21,), joints (21, 3) m in the axes of
+        `camera` and valid (21,), camera (3, 3) px of the crop, scale: m, bone 9-10; side: 0 LEFT, 1 RIGHT, 2 UNKNOWN;
+        row. Unknown values are NaN and not valid."""
         row = range(len(self))[row]
         crops, labels = self.open()
         image = crops.decode(np.array([row])).numpy()[0]
@@ -62,7 +62,7 @@ def read_labels(file: File) -> dict[str, np.ndarray]:
         found = store.read_column(file, KEYPOINTS.valid)
         keypoints[found] = store.read_column(file, KEYPOINTS.xy)[found]
     if file.has(LABELS):
-        joints = known_points(file, LABELS.joints, LABELS.valid)
+        joints = turn_to_crops(file, known_points(file, LABELS.joints, LABELS.valid))
         truth = known_points(file, LABELS.keypoints, LABELS.keypoints_valid)
         scale, labelled = store.read_column(file, LABELS.scale), np.isfinite(truth).any((1, 2))
         keypoints[labelled] = truth[labelled]

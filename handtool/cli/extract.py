@@ -16,7 +16,7 @@ def of_detector(values: Values) -> bool:
 
 EFFECTS = (
     COMMON
-    | always("every", "stream", "camera", "trust_labels", "box_scale", "size", "quality", "min_hand", "min_change")
+    | always("every", "stream", "trust_labels", "box_scale", "size", "quality", "min_hand", "min_change")
     | always("listed", "limit", "shard", "dataset", "split", "subset", "cameras", "workers", "engine")
     | only("fps", lambda v: not v.every, "with --every, which chooses the frames")
     | only("keyframes", lambda v: not v.every, "with --every, which chooses the frames")
@@ -24,6 +24,7 @@ EFFECTS = (
     | only("decode", lambda v: v.every != 1 or v.decode not in ("auto", "all"), "with --every 1: all are decoded")
     | only("boxes", lambda v: not v.whole, "with --whole: each image is one hand")
     | always("whole")
+    | only("camera", lambda v: v.camera != "auto" or not v.whole, "with --whole: no file tells of crops of hands")
     | only("retry_failed", lambda v: writes_file(v) and not v.force, "without -o FILE, and with --force")
     | only(
         "detector model", lambda v: not (v.whole or v.boxes), "with --whole or --boxes, which say where the hands are"

@@ -28,11 +28,12 @@ Boxes = option(
 Whole = option(bool, "--whole", "Each image already is the crop of one hand.", PANEL)
 Camera = option(
     str | None,
-    "--camera FILE|fx,fy,cx,cy|fov=DEG|exif",
-    "Intrinsics in px of the frames as they are shown (turned, pixels square), or json {model, K, distortion}; where "
-    "nobody knows them, an assumption: the horizontal angle of view (fov=65), or the focal length that images and "
-    "videos state.",
+    "--camera auto|none|FILE|fx,fy,cx,cy|fov=DEG|exif",
+    "auto: the intrinsics.json beside each video, or in a folder above. Else for all: such a file, json {model, K, "
+    "distortion}, or intrinsics in px of the frames as they are shown (turned, pixels square); where nobody knows "
+    "them, an assumption: the horizontal angle of view (fov=65), or the focal length that images and videos state.",
     PANEL,
+    unset="auto",
 )
 Stream = option(
     int | None,
@@ -64,5 +65,6 @@ Limit = option(int | None, "--limit N", "Take only the first N videos or images.
 
 
 def find_lens(camera: str | None) -> str | None:
-    """The file that --camera names; None where it gives the numbers, or an assumption."""
-    return camera if camera and "," not in camera and not camera.startswith("fov=") and camera != "exif" else None
+    """The file that --camera names; None where it is a word, gives the numbers, or an assumption."""
+    is_word = camera in (None, "auto", "none", "exif") or "," in camera or camera.startswith("fov=")
+    return None if is_word else camera

@@ -8,6 +8,14 @@ from handtool.store import CROPS, LABELS, Job, Sink, open_table
 from handtool.store.rows import nothing_known, unknown_values
 from handtool.vision.rows import open_block
 
+OPTIONAL = {  # columns of crops, by what counts the hands that have something in them
+    "landmarks_joints": "with_joints",
+    "camera_assumed": "with_assumed_camera",
+    "rotation": "with_lens",
+    "lens_model": "with_lens",
+    "lens": "with_lens",
+}
+
 
 def write_hands(sink: Sink, videos: dict[int, list[dict]], job: Job, attrs: dict) -> None:
     """Joins the parts in the order of the videos, chunk by chunk, block by block. videos: the outcomes of the chunks
@@ -16,8 +24,7 @@ def write_hands(sink: Sink, videos: dict[int, list[dict]], job: Job, attrs: dict
     chunks = [(video, chunk, outcome) for video, outcomes in videos.items() for chunk, outcome in enumerate(outcomes)]
     known, total = [], sum(outcome["jpeg_bytes"] for _, _, outcome in chunks)
     used = {  # whether any hand has something in an optional column; a part of version 0.2.0 does not say
-        name: any(outcome.get(count) for _, _, outcome in chunks)
-        for name, count in (("landmarks_joints", "with_joints"), ("camera_assumed", "with_assumed_camera"))
+        name: any(outcome.get(count) for _, _, outcome in chunks) for name, count in OPTIONAL.items()
     } | {"thumbnails": True}
     with open_table(sink, CROPS, attrs=attrs, jpeg_bytes=total) as crops:
         for video, chunk, outcome in chunks:

@@ -11,6 +11,7 @@ from handtool.engine.local import is_lasting
 from handtool.engine.shipping import Folder
 from handtool.engine.units import run_units
 from handtool.extraction.truth_file import join_truth, read_truth
+from handtool.hands.lens import Lens
 from handtool.progress import Progress
 from handtool.sources.folder_chunks import Item, ReadingMark, Suspects, split_into_chunks
 from handtool.sources.frame import Sampling, Tally, Video
@@ -19,6 +20,7 @@ from handtool.sources.read import read_frames
 from handtool.sources.shards import largest_first, size_of
 from handtool.store import Job, write_bytes_whole
 from handtool.store.job import SUFFIX
+from handtool.vision.camera_model import VideoCamera
 from handtool.vision.hand_finder import FinderSettings, HandFinder
 from handtool.vision.rows import Rows
 from handtool.vision.second_look import follow
@@ -62,7 +64,7 @@ def read_videos(
     if finished:
         log.info("%d of %d videos are done already", finished, len(numbers))
     config, suspects, folder = settings.config, Suspects(), Folder(job.folder, SUFFIX, write_bytes_whole)
-    files = [name for name in (settings.boxes, settings.camera, settings.model) if name]
+    files = [name for name in (settings.boxes, settings.model) if name]
     how: dict[str, Any] = {"gpus": config.gpus_per_worker, "folder": folder}
     how["reads"] = lambda item: [*needs(item.video), *files]
     work = config.engine, open_finder, (settings, job.folder)
@@ -128,7 +130,8 @@ def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Calla
         sampling = Sampling(config.fps, config.every, config.track_fps, config.keyframes, decode)
         gate = LabelGate(config.trust_labels)
         frames = gate.pass_frames(read_frames(video, sampling, tally))
-        for sight in follow(finder.find_in(frames, careful), rows.tracks, finder.look_again):
+        camera = VideoCamera(video.lens, video.lens_file, tally.note)
+        for sight in follow(finder.find_in(frames, careful, camera), rows.tracks, finder.look_again):
             frame, hands = sight.frame, sight.hands
             if sight.failed and frame.kept:
                 tally.unseen[f"frames on which {sight.failed}"] += 1
@@ -136,12 +139,13 @@ def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Calla
                 rows.follow(sight.hands, sight.tracks)
                 continue
             if known_video and frame.hands is None:
-                hands = join_truth(video, known_video, frame, [hand for hand, _, _ in hands], joined, gate)
+                bent = camera.of(frame.image)
+                lens = bent if isinstance(bent, Lens) else None
+                hands = join_truth(video, known_video, frame, [hand for hand, _, _ in hands], joined, gate, lens)
             rows.focal_35mm = frame.focal_35mm
-            jpeg = frame.jpeg if sight.image is frame.image else None
             if sight.doubles:
                 rows.left_out["the same hand once more"] += sight.doubles
-            rows.add(sight.image, frame.number, frame.time, hands, sight.tracks, jpeg)
+            rows.add(sight.image, frame.number, frame.time, hands, sight.tracks, frame.jpeg)
             if rows.is_full:
                 job.save(part_name(number, chunk, blocks), rows.take_block())
                 blocks += 1
@@ -151,9 +155,9 @@ def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Calla
         if rows.jpegs:
             job.save(part_name(number, chunk, blocks), rows.take_block())
             blocks += 1
-        about = (
-            {"joined": dict(joined), "subject": known_video.subject, "place": known_video.place} if known_video else {}
-        )
+        about: dict[str, object] = {"camera": camera.used}
+        if known_video:
+            about |= {"joined": dict(joined), "subject": known_video.subject, "place": known_video.place}
         outcome = {**tally.as_outcome(), **rows.as_outcome(), **gate.as_outcome(), **about, "blocks": blocks}
         job.save(part_name(number, chunk), outcome)
         mark.remove()

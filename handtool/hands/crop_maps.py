@@ -8,7 +8,7 @@ networks that see the crop, and its K, work in those of the crop's camera.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,7 +39,8 @@ class CropMaps:
     lens: np.ndarray | None = None
 
     def __getitem__(self, rows: np.ndarray | slice) -> "CropMaps":
-        return CropMaps(*(None if column is None else column[rows] for column in vars(self).values()))
+        lens = (None if column is None else column[rows] for column in (self.rotation, self.lens_model, self.lens))
+        return CropMaps(self.crop_from_frame[rows], self.camera[rows], *lens)
 
     def __len__(self) -> int:
         return len(self.camera)
@@ -133,7 +134,10 @@ def look_at(lens: Lens, box: np.ndarray, size: int, box_scale: float, whole: boo
     camera = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
     code = np.array([MODELS.index(lens.model)], np.int8)
     crop = CropMaps(np.eye(2, 3)[None], camera[None], turn_to_axis(ahead)[None], code, lens.numbers[None])
-    return CropMaps(**{**vars(crop), "crop_from_frame": first_order(crop, middle)[None]})
+    affine = first_order(crop, middle)
+    if not np.isfinite(affine).all():
+        raise OutOfSight("boxes outside of what their lens sees")
+    return replace(crop, crop_from_frame=affine[None])
 
 
 def first_order(crop: CropMaps, middle: float) -> np.ndarray:

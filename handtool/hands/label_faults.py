@@ -47,7 +47,8 @@ IS_END = (np.arange(NUM_JOINTS) == PARENT[:, None]) | (np.arange(NUM_JOINTS) == 
 @dataclass(frozen=True, eq=False)
 class Labels:
     """n labelled hands. joints: (n, 21, 3) m, camera frame; camera: (n, 3, 3); keypoints: (n, 21, 2) px of the picture;
-    valid, keypoints_valid: (n, 21); box: (n, 4) px, NaN: the picture is the hand; size: (n, 2) width, height px."""
+    valid, keypoints_valid: (n, 21); box: (n, 4) px, NaN: the picture is the hand; size: (n, 2) width, height px.
+    projected: (n, 21, 2) px, the joints through a lens that bends, whose camera is NaN here; None: there is none."""
 
     joints: np.ndarray
     valid: np.ndarray
@@ -56,6 +57,13 @@ class Labels:
     keypoints_valid: np.ndarray
     box: np.ndarray
     size: np.ndarray
+    projected: np.ndarray | None = None
+
+    @property
+    def behind(self) -> np.ndarray:
+        """(n, 21): joints that the camera cannot see; a fisheye lens may see beside itself, and behind."""
+        behind = self.joints[..., 2] <= 0
+        return behind if self.projected is None else behind & ~np.isfinite(self.projected).all(axis=2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +92,7 @@ def find_faults(labels: Labels) -> Found:
     valid = given & ~filler & ~far
     wrong = {
         AROUND: is_around(joints, given, valid),
-        BEHIND: 2 * (valid & (joints[..., 2] <= 0)).sum(axis=1) > valid.sum(axis=1),
+        BEHIND: 2 * (valid & labels.behind).sum(axis=1) > valid.sum(axis=1),
         SIZE: (ratio < SIZES[0]) | (ratio > SIZES[1]),
         POINT: (seen.sum(axis=1) >= SAME_POINT) & (span(keypoints, seen) < LEAST_SPAN_PX),
         OFF: seen.any(axis=1) & ~(seen & is_inside(keypoints, labels.size)).any(axis=1),
@@ -168,8 +176,11 @@ def is_beside(points: np.ndarray, known: np.ndarray, box: np.ndarray) -> np.ndar
 
 def is_elsewhere(labels: Labels, valid: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(n,): whether the joints, projected, lie far from the keypoints. False where those are the projected joints."""
-    both = valid & seen & (labels.joints[..., 2] > 0) & np.isfinite(labels.camera).all(axis=(1, 2))[:, None]
-    away = np.linalg.norm(project(labels.joints, labels.camera) - labels.keypoints, axis=2)
+    there = project(labels.joints, labels.camera)
+    if labels.projected is not None:
+        there = np.where(np.isfinite(labels.projected), labels.projected, there)
+    both = valid & seen & ~labels.behind & np.isfinite(there).all(axis=2)
+    away = np.linalg.norm(there - labels.keypoints, axis=2)
     limit = np.maximum(FARTHEST * span(labels.keypoints, seen), LEAST_FARTHEST_PX)
     count = both.sum(axis=1)
     return (count >= SAME_POINT) & (2 * (both & (away > limit[:, None])).sum(axis=1) > count)

@@ -12,6 +12,7 @@ A lens is used as far as its radial function grows: beyond, where a polynomial f
 in float64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,15 +26,20 @@ NEWTON, HALVINGS = 20, 5
 CLOSE = 1e-12  # in the plane of q: an inversion has arrived
 STEP = 1e-6  # of the finite differences of Newton's method
 FARTHEST = 20.0  # |q| of a pinhole camera, 87 degrees: nothing farther out is looked for
+STRONGEST = 1e6  # number of a distortion; larger ones overflow
+TINY = 1e-12  # of the highest factors of a polynomial: nothing
+SAME_SHAPE = 0.01  # difference of two scales, relative: a resized picture
 SHARE = 1 - 1e-9  # of the limit: at the fold itself the radial function no longer grows
 
 
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """model: one of MODELS but "none". numbers: (18,) as above, zeros where the model has fewer."""
+    """model: one of MODELS but "none". numbers: (18,) as above, zeros where the model has fewer. size: width and height
+    of the pictures that it was calibrated for, px; None: not stated."""
 
     model: str
     numbers: np.ndarray
+    size: tuple[int, int] | None = None
 
     @property
     def camera(self) -> np.ndarray:
@@ -53,7 +59,7 @@ class Lens:
         above, below = self.radial_polynomials()
         # d/dq of q A(q^2) / B(q^2) has the sign of A B + 2 s (A' B - A B'), with s = q^2
         slope = above * below + np.polynomial.Polynomial([0, 2]) * (above.deriv() * below - above * below.deriv())
-        found = np.concatenate([slope.trim().roots(), below.trim().roots()])
+        found = np.concatenate([slope.trim(TINY).roots(), below.trim(TINY).roots()])
         real = found[np.abs(found.imag) < 1e-9 * np.maximum(1, np.abs(found))].real
         fold = np.sqrt(real[real > 0].min(initial=np.inf))
         limit = float(min(fold, np.inf if self.model == "pinhole" else np.pi))
@@ -87,15 +93,28 @@ class Lens:
         numbers[:2], numbers[2:4] = factor * numbers[:2], factor * (numbers[2:4] + 0.5) - 0.5
         return Lens(self.model, numbers)
 
+    def for_picture(self, width: int, height: int) -> "Lens | None":
+        """The lens in px of a picture of that size: itself, or scaled where only the size differs; None: the picture
+        has another shape than those that it was calibrated for."""
+        if self.size in (None, (width, height)):
+            return self
+        across, down = width / self.size[0], height / self.size[1]
+        return self.scaled(across, down) if abs(across / down - 1) <= SAME_SHAPE else None
 
-def make_lens(model: str, camera: np.ndarray, distortion: np.ndarray | None = None) -> Lens:
+
+def make_lens(
+    model: str,
+    camera: np.ndarray,
+    distortion: np.ndarray | Sequence[float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Lens:
     """camera: (3, 3) K without skew, px; distortion: as many numbers as COUNTS has for the model."""
     given = np.zeros(0) if distortion is None else np.asarray(distortion, np.float64).ravel()
     assert given.size in COUNTS[model] and camera[0, 1] == 0, "checked where they were read"
     numbers = np.zeros(NUMBERS)
     numbers[:4] = camera[0, 0], camera[1, 1], camera[0, 2], camera[1, 2]
     numbers[4 : 4 + given.size] = given
-    return Lens(model, numbers)
+    return Lens(model, numbers, size)
 
 
 def project(lens: Lens, points: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from handtool.hands.boxes import apply_affine, apply_affine_to_box
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.skeleton import KNUCKLES, LEFT, RIGHT, WRIST
 from handtool.render.canvas import FAINT, PAPER, paste, shorten, text_width, write
 from handtool.render.skeleton import draw_skeleton, drawable
@@ -71,10 +72,13 @@ class HandInPicture:
         return replace(self, box=apply_affine_to_box(affine, self.box), points=points, true_points=true_points)
 
 
-def shows_crop(frame: np.ndarray, crop: np.ndarray, affine: np.ndarray) -> bool:
-    """Whether a crop (s, s, 3) was cut from this frame (h, w, 3) by `affine` (2, 3): both look alike at 16 x 16 px."""
+def shows_crop(frame: np.ndarray, crop: np.ndarray, way: CropMaps) -> bool:
+    """Whether a crop (s, s, 3) was cut from this frame (h, w, 3) along its way (n = 1): both look alike at 16 x 16
+    px."""
     side = crop.shape[0]
-    cut = cv2.warpAffine(frame, affine, (side, side), flags=cv2.INTER_LINEAR)
+    places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(1, -1, 2)
+    across, down = np.nan_to_num(way.to_frame(places), nan=-side).astype(np.float32).reshape(-1, 2).T
+    cut = cv2.remap(frame, across.reshape(side, side), down.reshape(side, side), cv2.INTER_LINEAR)
     coarse = [cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(float) for image in (cut, crop)]
     return float(np.abs(coarse[0] - coarse[1]).mean()) <= SAME
 

@@ -7,15 +7,18 @@ from typing import Literal
 
 import numpy as np
 
+from handtool.hands.lens import Lens
+
 
 @dataclass(frozen=True, eq=False)
 class KnownHand:
     """One labelled hand. Pixels are of the frame, centres at integers; camera frame: x right, y down, z forward.
 
     side: LEFT, RIGHT or UNKNOWN. box: (4,) x0 y0 x1 y1 by its edges, None where the whole image is the hand. camera:
-    (3, 3) intrinsics of the frame. joints: (21, 3) m. keypoints: (21, 2) px. valid, keypoints_valid, visible: (21,)
-    bool (None: not known). scale: the bone 9-10 as published, m. vertices: (778, 3) m of the mesh, None where it is not
-    published. extrinsics: (3, 4) R | t of X_camera = R X_world + t, m, None: not known.
+    (3, 3) intrinsics of the frame; lens: where its picture is distorted, K included. joints: (21, 3) m. keypoints:
+    (21, 2) px. valid, keypoints_valid, visible: (21,) bool (None: not known). scale: the bone 9-10 as published, m.
+    vertices: (778, 3) m of the mesh, None where it is not published. extrinsics: (3, 4) R | t of
+    X_camera = R X_world + t, m, None: not known.
     """
 
     side: int
@@ -31,10 +34,11 @@ class KnownHand:
     visible: np.ndarray | None = None
     vertices: np.ndarray | None = None
     extrinsics: np.ndarray | None = None
+    lens: Lens | None = None
 
     def as_label(self) -> dict:
         """What becomes a row of labels, pixels still those of the frame."""
-        own = ("side", "camera", "box")
+        own = ("side", "camera", "box", "lens")
         return {name: value for name, value in vars(self).items() if name not in own and value is not None}
 
 
@@ -67,7 +71,8 @@ class Video:
     file at `path`; of a published data set, of its `split`, and `path` is its root. labels: what is known of each of
     the rows, by column; it travels to the process that reads them, where the files of labels are too large to be read
     by each. tables: what the labels point into, of the whole video. stream: which one of a video file, None: the
-    recording as `streams` finds it. skip: numbers of images that ended or stopped the process that read them. address:
+    recording as `streams` finds it. lens: of its camera, None: unknown; lens_file: the file beside it that says so, ""
+    where the user does. skip: numbers of images that ended or stopped the process that read them. address:
     of a film on another machine, with what `path` leaves out: signatures and passwords.
     """
 
@@ -85,6 +90,8 @@ class Video:
     stream: int | None = None
     skip: tuple[int, ...] = ()
     address: str = field(default="", repr=False)
+    lens: Lens | None = field(default=None, compare=False, repr=False)
+    lens_file: str = ""
 
     def of_rows(self, part: slice | np.ndarray) -> "Video":
         """The same video with some of its rows, by their places, and their labels."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from handtool.hands.label_faults import FAULTS, Found, Labels, find_faults, find_order, is_inside
+from handtool.hands.lens import project
 from handtool.hands.palm_side import side_by_joints
 from handtool.sources.frame import Frame, KnownHand, Video
 
@@ -91,7 +92,12 @@ def as_labels(hands: list[KnownHand], size: np.ndarray) -> Labels:
         for name in ("joints", "valid", "camera", "keypoints", "keypoints_valid")
     )
     joints, valid, camera, keypoints, keypoints_valid = columns
-    return Labels(joints.astype(np.float64), valid, camera, keypoints, keypoints_valid, np.array(box, float), size)
+    projected = np.full((len(hands), 21, 2), np.nan)
+    for row, hand in enumerate(hands):
+        if hand.lens is not None and hand.lens.bends:
+            camera[row], projected[row] = np.nan, project(hand.lens, joints[row])
+    of_picture = keypoints, keypoints_valid, np.array(box, float), size
+    return Labels(joints.astype(np.float64), valid, camera, *of_picture, projected)
 
 
 def join(labels: tuple[Labels, ...]) -> Labels:

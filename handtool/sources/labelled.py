@@ -12,6 +12,8 @@ One row, one hand; an image may appear in several rows. Columns of the .npz (arr
     side       (N,) text         "left" or "right" (or "unknown")
     box        (N, 4)            optional: x0 y0 x1 y1 px by its edges; without it the image is the hand
     keypoints  (N, 21, 2)        optional: px of the image; without it the joints are projected with K
+    model      (N,) text         optional: the kind of lens, "pinhole", "fisheye" or "fisheye624" (see hands/lens.py)
+    distortion (N, d)            optional: its numbers, px as taken; (d,) = for all; K is then without them
     valid      (N, 21) bool      optional: which joints are known; without it those that are finite
     subject    (N,) text         optional: who
     video      (N,) text         optional: which footage; without it a subject's hands (or all) are one video.
@@ -31,6 +33,8 @@ import numpy as np
 from handtool import bounded
 from handtool.errors import DamagedFile
 from handtool.hands.camera import project
+from handtool.hands.lens import COUNTS, STRONGEST, make_lens
+from handtool.hands.lens import project as project_through
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.names import natural
 from handtool.sources.frame import Frame, KnownHand, Tally, Video
@@ -39,7 +43,7 @@ from handtool.sources.npz import read_npz
 
 NAMES = ("labels.npz", "labels.json")
 NEEDED = ("image", "K", "joints_m", "side")
-OPTIONAL = ("box", "keypoints", "valid", "subject", "video")
+OPTIONAL = ("box", "keypoints", "valid", "subject", "video", "model", "distortion")
 SHAPES = {"K": (3, 3), "joints_m": (21, 3), "box": (4,), "keypoints": (21, 2), "valid": (21,)}
 SIDES = {"left": LEFT, "right": RIGHT, "unknown": UNKNOWN}
 
@@ -80,11 +84,15 @@ def known_hand(columns: dict[str, np.ndarray], row: int) -> KnownHand:
     if "valid" in columns:
         valid &= columns["valid"][row]
     camera = columns["K"][row]
+    lens = make_lens(str(columns["model"][row]), camera, columns["distortion"][row]) if "model" in columns else None
     if "keypoints" in columns:
         keypoints = columns["keypoints"][row].astype(np.float64)
         seen = np.isfinite(keypoints).all(1)
         if "valid" in columns:
             seen &= columns["valid"][row]
+    elif lens is not None:
+        keypoints = project_through(lens, np.where(valid[:, None], joints, np.nan))
+        seen = np.isfinite(keypoints).all(1)
     else:
         seen = valid & (joints[:, 2] > 0)  # what lies behind the camera is not in the picture
         keypoints = np.where(seen[:, None], project(joints.astype(np.float64), camera), np.nan)
@@ -98,6 +106,7 @@ def known_hand(columns: dict[str, np.ndarray], row: int) -> KnownHand:
         sample_id=row,
         sample_key=str(columns["image"][row]),
         box=columns["box"][row] if "box" in columns and np.isfinite(columns["box"][row]).all() else None,
+        lens=lens,
     )
 
 
@@ -134,17 +143,20 @@ def read_json(path: str) -> dict[str, np.ndarray]:
 def json_column(path: str, name: str, values) -> np.ndarray:
     """null becomes NaN (numbers) or the empty text; a missing row of a column takes the shape of the others."""
     rows = values if isinstance(values, list) else [values]
-    if name not in SHAPES:
+    if name not in SHAPES and name != "distortion":
         return np.array(["" if value is None else str(value) for value in rows], dtype=str)
-    filler = np.full(SHAPES[name], np.nan).tolist()
+    filler = np.full(SHAPES.get(name, ()), np.nan).tolist()
     try:
         return np.array([filler if value is None else value for value in rows], dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise DamagedFile(f"{path}: {name} is not numbers of shape {('N', *SHAPES[name])} throughout") from None
+        shape = ("N", *SHAPES.get(name, "d"))
+        raise DamagedFile(f"{path}: {name} is not numbers of shape {shape} throughout") from None
 
 
 def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.ndarray:
     values = np.asarray(values)
+    if name == "distortion":
+        return check_distortion(path, values, count)
     if name not in SHAPES:
         values = np.full(count, str(values)) if values.ndim == 0 else values
         if values.dtype.kind != "U" or values.shape != (count,):
@@ -162,8 +174,32 @@ def check_column(path: str, name: str, values: np.ndarray, count: int) -> np.nda
     return values.astype(np.float64)
 
 
+def check_distortion(path: str, values: np.ndarray, count: int) -> np.ndarray:
+    """(n, d) numbers; those of one lens for all are repeated."""
+    if values.ndim == 1 and values.dtype.kind in "fiu":
+        values = np.broadcast_to(values, (count, len(values)))
+    if values.ndim != 2 or len(values) != count or values.dtype.kind not in "fiu":
+        told = f"distortion is {values.dtype} of shape {values.shape}, expected numbers of shape ({count}, d) or (d,)"
+        raise DamagedFile(f"{path}: {told}")
+    return values.astype(np.float64)
+
+
+def check_lenses(path: str, columns: dict[str, np.ndarray]) -> None:
+    """The lenses can be made: known models, as many numbers as they have, without skew."""
+    if ("model" in columns) != ("distortion" in columns):
+        raise DamagedFile(f"{path}: model and distortion go together, it has one of them")
+    for row, model in enumerate(columns.get("model", ())):
+        numbers, camera = columns["distortion"][row], columns["K"][row]
+        if str(model) not in COUNTS or len(numbers) not in COUNTS[str(model)]:
+            known = ", ".join(f"{name} {counts}" for name, counts in COUNTS.items())
+            raise DamagedFile(f"{path}: model {str(model)!r} with {len(numbers)} numbers in row {row}; known: {known}")
+        if not (np.abs(numbers) <= STRONGEST).all() or camera[0, 1] != 0:
+            raise DamagedFile(f"{path}: the lens in row {row} has no usable numbers, or its K a skew")
+
+
 def check_values(path: str, columns: dict[str, np.ndarray]) -> None:
-    """Checks beyond shapes: sides exist, cameras are valid, paths stay inside the folder."""
+    """Checks beyond shapes: sides exist, cameras and lenses are valid, paths stay inside the folder."""
+    check_lenses(path, columns)
     for row, (image, side, camera) in enumerate(zip(columns["image"], columns["side"], columns["K"], strict=True)):
         place = PurePosixPath(str(image))
         if not str(image) or place.is_absolute() or ".." in place.parts:

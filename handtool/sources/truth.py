@@ -9,11 +9,12 @@ import numpy as np
 
 from handtool.hands.boxes import iou
 from handtool.hands.skeleton import UNKNOWN, bone_length
+from handtool.names import INTRINSICS
 from handtool.sources.frame import KnownHand, Video
 from handtool.sources.labelled_frames import only_a_box
 
 NAME, BOXES = "truth.h5", "boxes.json"
-COMPANIONS = frozenset({NAME, BOXES})  # what lies beside such videos and is no footage
+COMPANIONS = frozenset({NAME, BOXES, INTRINSICS})  # what lies beside such videos and is no footage
 # intersection over union of a found box (of landmarks: without the flesh around them) and the known one
 LEAST_OVERLAP = 0.2
 LABELLED, STRANGER, MISSED, TURNED = "labelled", "not in the truth", "known but not found", "side corrected"

@@ -8,6 +8,7 @@ from handtool import store
 from handtool.config import CorrectConfig
 from handtool.hands.canonical import canonical_joints
 from handtool.hands.correction import fit_correction, see_upright
+from handtool.hands.crop_maps import CropMaps
 from handtool.progress import Progress, silent
 from handtool.store import CROPS, File, Sink
 
@@ -55,7 +56,8 @@ def apply_correction(source: File, model: File, found: dict[str, np.ndarray]) ->
 
     joints, seen = found["joints"].astype(np.float64), np.flatnonzero(is_seen(found))
     corrected = read_correction(model).apply(*read_canonical(source, found, seen))
-    joints[seen] = canonical_joints(corrected, store.read_column(source, CROPS.side)[seen])
+    turned = canonical_joints(corrected, store.read_column(source, CROPS.side)[seen])
+    joints[seen] = CropMaps(**store.read_geometry(source))[seen].joints_to_frame(turned)
     return found | {"joints": joints}
 
 

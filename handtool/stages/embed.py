@@ -13,10 +13,11 @@ import numpy as np
 from handtool.accounting import Accounting
 from handtool.config import EmbedConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.descriptor import Basis, RunningMoments, describe, describe_joints
 from handtool.hands.skeleton import LEFT, UNKNOWN
 from handtool.progress import Progress, silent
-from handtool.store import File, Sink, open_table, read_attrs, read_blocks, read_column, scratch_array
+from handtool.store import File, Sink, open_table, read_attrs, read_blocks, read_column, read_geometry, scratch_array
 from handtool.store.mediapipe_api import api_attrs, differ, name_api
 from handtool.store.schema import CROPS, EMBEDDINGS, KEYPOINTS, LABELS
 
@@ -114,6 +115,7 @@ def open_descriptors(
     side = read_column(source, CROPS.side)
     if config.source == "encoder":
         return encode(source, sink, config, encoder, side, progress)
+    crops = CropMaps(**read_geometry(source)) if config.source == "joints" else None
     if config.source == "joints":
         source.need(LABELS, hint="labels come from a data set or from synth: handtool extract FOLDER -o crops.h5")
         valid, api = (read_column(source, LABELS.valid) != 0).all(axis=1), {}
@@ -130,6 +132,8 @@ def open_descriptors(
         here = slice(start, start + len(points))
         if not valid[here].all():
             points[~valid[here]] = np.nan
+        if crops is not None:
+            points = crops[here].joints_to_crop(points)
         return describe_points(points, side[here])
 
     read, attrs = partial(read_blocks, source, column, BLOCK_ROWS), {"source": config.source} | api

@@ -20,8 +20,7 @@ import numpy as np
 from handtool.accounting import Accounting
 from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.hands.boxes import apply_affine, invert
-from handtool.hands.camera import crop_camera
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import JOINTS
 from handtool.names import printable
@@ -40,6 +39,7 @@ from handtool.store import (
     Table,
     read_attrs,
     read_column,
+    read_geometry,
     read_metrics,
     video_names,
 )
@@ -195,9 +195,9 @@ def read_values(source: File, column: Column, pixels: str | None, rows: slice | 
         return palm_rotation(read_column(source, PREDICTIONS.joints, rows), side)
     values = read_column(source, column, rows)
     if pixels == "frame" and (column in POINTS_IN_CROP or column == CROPS.camera):
-        frame_from_crop = invert(read_column(source, CROPS.crop_from_frame, rows))
-        move = crop_camera if column == CROPS.camera else apply_affine
-        return move(frame_from_crop, values.astype(np.float64)).astype(values.dtype)
+        crops = CropMaps(**read_geometry(source, rows))
+        moved = crops.frame_cameras() if column == CROPS.camera else crops.to_frame(values)
+        return moved.astype(values.dtype)
     return ENUM_NAMES[column.dtype][values] if column.dtype in ENUM_NAMES else values
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError
+from handtool.extraction.cameras import count_files, give_cameras
 from handtool.extraction.failed_videos import describe_failed, drop_failed_parts, find_failed
 from handtool.extraction.joining import count_cameras, scale_of_crops, write_hands
 from handtool.extraction.label_checks import check_labels, judge_labels
@@ -35,7 +36,7 @@ from handtool.sources.shards import divide_into_shards
 from handtool.sources.video_report import make_report, video_columns
 from handtool.store import CROPS, VIDEOS, File, Job, Sink, create_file, name_api, open_file, read_attrs, write_table
 from handtool.store.rows import replace_videos
-from handtool.vision.camera_model import is_assumed
+from handtool.vision.camera_model import WORDS, is_assumed
 from handtool.vision.detectors import describe_detector
 from handtool.vision.hand_finder import FinderSettings
 
@@ -66,16 +67,16 @@ def extract(
     check_config(config, boxes, model)
     choice = Choice(config.dataset, config.split, config.subset, config.cameras)
     found = find_videos(sources, config.limit, listed or (), choice)
-    check_found(found.videos, choice, camera=config.camera is not None)
+    camera = str(lens) if lens else config.camera
+    check_found(found.videos, choice, camera=camera is not None and camera not in WORDS)
     check_sampling(found.videos, config)
     config = replace(config, decode=choose_decoding(config.decode))
     check_protocols([video.address for video in found.videos if video.address])
     found.videos = [replace(video, stream=config.stream) for video in found.videos]
+    found.videos = give_cameras(found.videos, [*sources, *(listed or ())], camera, config.whole)
     asked_scale = config.box_scale
     config = config if asked_scale else replace(config, box_scale=box_scale_of(found.videos))
-    settings = FinderSettings(
-        config, str(boxes) if boxes else None, str(lens) if lens else config.camera, str(model) if model else None
-    )
+    settings = FinderSettings(config, str(boxes) if boxes else None, camera, str(model) if model else None)
     needs_detector = any(video.kind != "labelled" for video in found.videos)
     in_file = settings.check(needs_detector)
     for note in in_file.notes if in_file else ():
@@ -129,7 +130,9 @@ def extract(
             replace_videos(sink, kept, again, np.array(numbers, np.int64), attrs, progress)
     report = make_report(videos, outcomes, found.left_out) | {"box_scale": box_scale}
     report |= {"mediapipe": name_api(api)} if api else {}
-    report |= {"camera_source": count_cameras(outcomes)} if is_assumed(settings.camera) else {}
+    files = count_files(videos, outcomes)
+    report |= {"videos_by_camera": files} if files else {}
+    report |= {"camera_source": count_cameras(outcomes)} if is_assumed(settings.camera) or files else {}
     if settings.looks:
         warn_about_empty_frames(videos, outcomes, config)
     if in_file is not None:

@@ -15,6 +15,7 @@ from handtool.engine.local import LOST
 from handtool.engine.units import run_units
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import apply_affine_to_box, same_scale
+from handtool.hands.crop_maps import CropMaps
 from handtool.progress import Progress, silent
 from handtool.store import (
     CROPS,
@@ -32,6 +33,7 @@ from handtool.store import (
     open_jpegs,
     read_attrs,
     read_column,
+    read_geometry,
     write_table,
 )
 from handtool.vision.contracts import Estimator, HandCrop
@@ -272,6 +274,7 @@ def estimate(
     divided: set[int] = set()
     looked = len(rows) - sum(len(block) for _, block in items)
     config, jpegs = settings.config, open_jpegs(source)
+    crops = CropMaps(**read_geometry(source))
 
     def needs(block: Block) -> list[str]:
         files = {jpegs.files[jpegs.file_of(row)][0] for row in block.rows}
@@ -285,7 +288,7 @@ def estimate(
         for event in run_units(*work, asked, count_workers(settings), config.timeout_s, **how):
             number, some = items[event.item]
             if event.kind == "result" and number in divided:
-                put_part(hands, some, event.value, settings)
+                put_part(hands, crops, some, event.value, settings)
             elif event.kind == "result":
                 job.save(part_name(number), event.value)
             elif event.kind == "again":
@@ -302,12 +305,14 @@ def estimate(
                 progress("hands", looked, len(rows))
         items = again
     for number in sorted(set(range(len(blocks))) - divided):
-        put_part(hands, blocks[number], job.load(part_name(number)), settings)
+        put_part(hands, crops, blocks[number], job.load(part_name(number)), settings)
 
 
-def put_part(hands: FoundKeypoints, rows: np.ndarray, part: dict, settings: EstimatorSettings) -> None:
-    """What a worker found of these rows. A part of version 0.2.0 has no joints, one of 0.3.0 no `failed`."""
-    hands.put(rows, part["xy"], part["score"], part.get("joints"))
+def put_part(hands: FoundKeypoints, crops: CropMaps, rows: np.ndarray, part: dict, settings: EstimatorSettings) -> None:
+    """What a worker found of these rows, in the axes of the crops' cameras. A part of version 0.2.0 has no joints, one
+    of 0.3.0 no `failed`."""
+    joints = part.get("joints")
+    hands.put(rows, part["xy"], part["score"], None if joints is None else crops[rows].joints_to_frame(joints))
     hands.reason[rows[~part["found"]]] = NOT_FOUND.get(settings.name, "keypoints not finite")
     for place, reason in part.get("failed", ()):
         hands.reason[rows[place]] = reason

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,8 +14,9 @@ from handtool.accounting import Accounting
 from handtool.config import OverlayConfig
 from handtool.errors import HandtoolError
 from handtool.hands.align import wrist_error
-from handtool.hands.boxes import apply_affine_to_box, invert
+from handtool.hands.boxes import apply_affine_to_box
 from handtool.hands.coverage import Track, collect_tracks
+from handtool.hands.crop_maps import CropMaps
 from handtool.progress import Progress, silent
 from handtool.render.canvas import decode
 from handtool.render.film import DEFAULT_FPS, Clock, Picture
@@ -34,6 +35,7 @@ from handtool.store import (
     open_jpegs,
     read_attrs,
     read_column,
+    read_geometry,
     video_names,
 )
 
@@ -152,7 +154,7 @@ class OverlayScene:
     side: np.ndarray
     track: np.ndarray
     box: np.ndarray
-    affine: np.ndarray  # crop from frame
+    crops: CropMaps
     again: np.ndarray  # bool, found only at a second look
     points: np.ndarray
     true_points: np.ndarray | None = None
@@ -162,7 +164,7 @@ class OverlayScene:
 
     def in_crop(self, i: int) -> HandInPicture:
         """Hand i in px of its crop."""
-        box = apply_affine_to_box(self.affine[i], self.box[i])
+        box = apply_affine_to_box(self.crops.crop_from_frame[i], self.box[i])
         more = {
             name: getattr(self, name)[i]
             for name in ("true_points", "joints", "truth", "error_mm")
@@ -170,6 +172,14 @@ class OverlayScene:
         }
         again = bool(self.again[i])
         return HandInPicture(int(self.side[i]), int(self.track[i]), box, self.points[i], again=again, **more)
+
+    def in_frame(self, i: int) -> HandInPicture:
+        """Hand i in px of its frame."""
+        hand, crop = self.in_crop(i), self.crops[i : i + 1]
+        points, true_points = (
+            None if p is None else crop.to_frame(p[None])[0] for p in (hand.points, hand.true_points)
+        )
+        return replace(hand, box=self.box[i], points=points, true_points=true_points)
 
 
 def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
@@ -184,7 +194,7 @@ def read_scene(source: File, rows: np.ndarray, kind: str) -> OverlayScene:
     columns = (CROPS.video, CROPS.frame, CROPS.time, CROPS.side, CROPS.track, CROPS.box)
     base: dict[str, Any] = {column.name: read_column(source, column, rows) for column in columns}
     found = read_column(source, CROPS.found, rows) if source.has(CROPS.found) else np.full(len(rows), FOUND)
-    base |= {"rows": rows, "affine": read_column(source, CROPS.crop_from_frame, rows), "again": found != FOUND}
+    base |= {"rows": rows, "crops": CropMaps(**read_geometry(source, rows)), "again": found != FOUND}
     match kind:
         case "keypoints":
             return OverlayScene(**base, points=read(KEYPOINTS.xy, KEYPOINTS.valid))
@@ -244,10 +254,10 @@ def frame_pictures(
         if own:
             first = own[0]
             crop = decode(film.jpegs[int(scene.rows[first])], film.size)
-            believed = shows_crop(image, crop, scene.affine[first])
+            believed = shows_crop(image, crop, scene.crops[first : first + 1])
         if not believed or image.shape[1::-1] != film.sizes[v]:
             continue
-        hands = [scene.in_crop(i).moved(invert(scene.affine[i])) for i in left.pop(frame.number, [])]
+        hands = [scene.in_frame(i) for i in left.pop(frame.number, [])]
         lost = [track for track in tracks if track.has_lost(frame.number)]
         hands += [HandInPicture(track.side, track.number, track.box_at(frame.number), lost=True) for track in lost]
         told = f"{caption_of(frame.number, frame.time)}   {count_of(own)}" + f", {len(lost)} lost" * bool(lost)

@@ -13,8 +13,8 @@ from handtool.accounting import Accounting
 from handtool.config import PredictByEstimatorConfig, PredictConfig
 from handtool.engine.local import LOST
 from handtool.errors import HandtoolError
-from handtool.hands.boxes import apply_affine, invert
 from handtool.hands.camera import place_robustly
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.hand_size import CHILD, PARENT, REFERENCE, bone_lengths, read_length_m, size_factor, usual_lengths
 from handtool.hands.motion import Trembling, find_still
 from handtool.hands.skeleton import bone_length
@@ -108,9 +108,11 @@ def columns_of_estimate(source: File, found: dict[str, Any], bone: str = "auto")
         lengths, scale, scale_source = find_lengths(source, bone)
         joints = joints * size_factor(joints, lengths)[:, None, None]
     valid = np.isfinite(joints).all((1, 2)) & (found["reason"] == "")
-    place = place_robustly(joints, found["xy"], store.read_column(source, CROPS.camera))
+    crops = CropMaps(**store.read_geometry(source))
+    turned = crops.joints_to_crop(joints)
+    place = place_robustly(turned, found["xy"], crops.camera)
     absolute = np.isfinite(place).all(1)
-    joints = np.where(absolute[:, None, None], joints + place[:, None], joints)
+    joints = np.where(absolute[:, None, None], crops.joints_to_frame(turned + place[:, None]), joints)
     floats = {"joints": joints, "keypoints": found["xy"], "scale": scale}
     columns = {name: values.astype(np.float32) for name, values in floats.items()}
     return columns | {"valid": valid, "absolute": absolute}, scale_source
@@ -201,22 +203,25 @@ def smooth(
     time, track, video, side = (
         store.read_column(source, column) for column in (CROPS.time, CROPS.track, CROPS.video, CROPS.side)
     )
-    crop_from_frame, valid = store.read_column(source, CROPS.crop_from_frame), columns["valid"]
+    crops, valid = CropMaps(**store.read_geometry(source)), columns["valid"]
+    everywhere = crops.to_frame(columns["keypoints"])
+    seen = valid & np.isfinite(everywhere).all((1, 2))
     counts, before, after = Accounting("hands smoothed"), Trembling(), Trembling()
     for rows in trajectories(time, track, video, side, columns["absolute"]):
-        rows = rows[valid[rows]]
-        on_frame = apply_affine(invert(crop_from_frame[rows]), columns["keypoints"][rows].astype(np.float64))
+        rows = rows[seen[rows]]
+        on_frame = everywhere[rows]
         joints = columns["joints"][rows].astype(np.float64)
         columns["joints"][rows] = euro.filter_hand(joints, time[rows])
         still = find_still(on_frame, time[rows])
         before.add(joints, time[rows], still)
         after.add(columns["joints"][rows].astype(np.float64), time[rows], still)
         moved = euro.filter_hand(on_frame, time[rows], metres_per_pixel(joints, on_frame))
-        columns["keypoints"][rows] = apply_affine(crop_from_frame[rows], moved)
+        columns["keypoints"][rows] = crops[rows].to_crop(moved)
         counts.done += len(rows)
     lone = valid & ((track < 0) | ~np.isfinite(time))
     counts.skip("no prediction", int((~valid).sum()))
     counts.skip("of no track", int(lone.sum()))
+    counts.skip("in part where the lens ends", int((valid & ~lone & ~seen).sum()))
     if not counts.done:
         log.warning(
             "no hand is part of a track, nothing was smoothed: look at more frames a second, or extract with "

@@ -11,7 +11,7 @@ import numpy as np
 from handtool import __version__
 from handtool.config import ReportConfig
 from handtool.errors import HandtoolError
-from handtool.hands.boxes import apply_affine, invert
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.skeleton import JOINTS
 from handtool.names import escape
 from handtool.render.canvas import encode_jpeg
@@ -35,6 +35,7 @@ from handtool.store import (
     File,
     read_attrs,
     read_column,
+    read_geometry,
     read_metrics,
     rebuild_commands,
     video_names,
@@ -349,10 +350,10 @@ def read_poses(source: File, rows: np.ndarray) -> Poses:
     joints, keypoints, valid, absolute = (
         read_column(source, PREDICTIONS.by_name[name], rows) for name in ("joints", "keypoints", "valid", "absolute")
     )
-    frame_from_crop = invert(read_column(source, CROPS.crop_from_frame, rows))
+    crops = CropMaps(**read_geometry(source, rows))
     joints = np.where(valid[:, None, None], joints, np.nan).astype(np.float64)
     assumed = read_column(source, CROPS.camera_assumed, rows) if source.has(CROPS.camera_assumed) else absolute & False
-    return Poses(joints, apply_affine(frame_from_crop, keypoints.astype(np.float64)), valid, absolute, assumed)
+    return Poses(joints, crops.to_frame(keypoints), valid, absolute, assumed)
 
 
 def draw_pictures(sources: list[File], config: ReportConfig, draw: Draw) -> tuple[str, int]:

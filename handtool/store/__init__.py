@@ -1,6 +1,7 @@
 """Files: the only package that uses HDF5. docs/SCHEMA.md specifies the format."""
 
 from handtool.store.checks import find_broken_links, find_faults
+from handtool.store.crop_geometry import read_geometry
 from handtool.store.disk import scratch_array, write_bytes_whole, write_whole
 from handtool.store.file import File, open_file, read_attrs, read_blocks, read_column, video_names
 from handtool.store.groups import METRIC_ARRAYS, read_metrics, read_weights, write_metrics, write_weights

@@ -21,7 +21,7 @@ import h5py
 from handtool import __version__
 from handtool.addresses import identify
 from handtool.config import MACHINE_SETTINGS, OPEN_SETTINGS, RESULT_VERSIONS
-from handtool.names import natural
+from handtool.names import INTRINSICS, natural
 from handtool.store.columns import read_array, write_array
 from handtool.store.text import decode, from_json_bytes, json_bytes, plain, write_attrs
 
@@ -139,9 +139,11 @@ def library_versions() -> dict[str, str]:
 
 
 def stamp_raw(path: Path) -> Input:
-    """A raw file as an input; a folder stands for all files below it."""
+    """A raw file as an input, with the camera beside it; a folder stands for all files below it."""
     path = Path(path)
     files = find_material(path) if path.is_dir() else [(path.name, path.stat().st_size, path.stat().st_mtime_ns)]
+    if not path.is_dir() and (camera := stat_or_none(os.path.join(path.parent, INTRINSICS))):
+        files.append((INTRINSICS, camera.st_size, camera.st_mtime_ns))
     stamp = digest(f"{name} {size} {changed}" for name, size, changed in files)
     return Input(str(path.absolute()), sum(size for _, size, _ in files), "", stamp)
 

@@ -12,6 +12,7 @@ LEFT, RIGHT, UNKNOWN = 0, 1, 2
 FOUND, LOOKED_AGAIN, WHOLE_PICTURE = 0, 1, 2
 ENUMS = {
     "side": {"LEFT": LEFT, "RIGHT": RIGHT, "UNKNOWN": UNKNOWN},
+    "lens_model": {"NONE": 0, "PINHOLE": 1, "FISHEYE": 2, "FISHEYE624": 3},
     "how_found": {"FOUND": FOUND, "LOOKED_AGAIN": LOOKED_AGAIN, "WHOLE_PICTURE": WHOLE_PICTURE},
 }
 
@@ -92,6 +93,9 @@ CROPS = make_table(
     Column("crop_from_frame", "f8", (2, 3), unit="px"),
     Column("camera", "f8", (3, 3), unit="px"),
     Column("camera_assumed", "bool", optional=True, fill=False),
+    Column("rotation", "f8", (3, 3), unit="1", optional=True, fill=float("nan")),
+    Column("lens_model", "lens_model", optional=True, fill=0),
+    Column("lens", "f8", (18,), unit="1", optional=True, fill=float("nan")),
     Column("source_row", "i8"),
     Column("thumbnails", "u1", (2, 8, 8), optional=True, fill=0),
     Column("jpeg", "u1", length="B"),

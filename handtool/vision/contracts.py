@@ -17,8 +17,9 @@ class Detection:
     mirror).
 
     score: 0..1. landmarks: (21, 2) px of the frame in standard order, if the detector finds them too, else None. whole:
-    the image is the hand, and is not enlarged for context. joints: the landmarks in 3D, as in EstimatedHand. found:
-    FOUND, LOOKED_AGAIN or WHOLE_PICTURE. refused: why its box cannot be used; empty: it can.
+    the image is the hand, and is not enlarged for context. joints: the landmarks in 3D, as in EstimatedHand, in the
+    axes of a camera that looks at the hand, or (of_frame) in those of the frame's. found: FOUND, LOOKED_AGAIN or
+    WHOLE_PICTURE. refused: why its box cannot be used; empty: it can.
     """
 
     box: np.ndarray
@@ -28,6 +29,7 @@ class Detection:
     landmarks_score: float = float("nan")
     whole: bool = False
     joints: np.ndarray | None = None
+    of_frame: bool = False
     found: int = FOUND
     refused: str = ""
 
@@ -56,7 +58,7 @@ class HandCrop:
 
 class EstimatedHand(NamedTuple):
     """xy: (21, 2) px of the crop, the hand as seen, in standard order. score: (21,) 0..1. joints: (21, 3) m relative to
-    the wrist, in the axes of the camera (x right, y down, z forward), the hand as seen; None: no 3D."""
+    the wrist, in the axes of the crop's camera (x right, y down, z forward), the hand as seen; None: no 3D."""
 
     xy: np.ndarray
     score: np.ndarray

@@ -1,4 +1,4 @@
-"""The hands on the frames of a video: from the source's labels, else from a detector on the undistorted picture."""
+"""The hands on the frames of a video: from the source's labels, else from a detector on the picture as it was taken."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 from handtool.config import ExtractConfig
 from handtool.hands.boxes import apply_affine, apply_affine_to_box, invert, larger_side, whole_image
 from handtool.vision.boxes_file import BoxesFile
-from handtool.vision.camera_model import read_camera_model
+from handtool.vision.camera_model import VideoCamera, read_camera_model
 from handtool.vision.contracts import WHOLE_PICTURE, Detection, Detector
 from handtool.vision.cropping import BadBox, cut_square, hand_square
 from handtool.vision.detectors import check_detector, open_detector
@@ -54,8 +54,6 @@ class HandFinder:
 
     def __init__(self, settings: FinderSettings) -> None:
         self.settings = settings
-        self.camera_model = read_camera_model(settings.camera) if settings.camera is not None else None
-        self.camera = self.camera_model.camera if self.camera_model else np.full((3, 3), np.nan)
         self.waiting: list[Sight] = []  # frames that were read, to be looked at together
 
     @cached_property
@@ -63,16 +61,17 @@ class HandFinder:
         chosen = self.settings.config, self.settings.boxes, self.settings.model
         return guard(lambda: open_detector(*chosen), self.settings.looks)
 
-    def find_in(self, frames: Iterable, one_by_one: bool = False) -> Iterator[Sight]:
-        """frames: as sources/ gives them (image, name, and hands where they are known). Each with the picture that was
-        looked at and its hands, in order; the detector is given as many pictures at once as it takes, or one_by_one."""
+    def find_in(self, frames: Iterable, one_by_one: bool = False, camera: VideoCamera | None = None) -> Iterator[Sight]:
+        """frames: as sources/ gives them (image, name, and hands where they are known). Each with its hands, in order;
+        the detector is given as many pictures at once as it takes, or one_by_one. camera: None: nobody knows it."""
+        camera = camera or VideoCamera(None)
         waiting = self.waiting = []
         for frame in frames:
             if frame.hands is not None:
-                yield Sight(frame, frame.image, self.camera, [as_labelled(known) for known in frame.hands])
+                known = [as_labelled(hand) for hand in frame.hands]
+                yield Sight(frame, frame.image, np.full((3, 3), np.nan), known)
                 continue
-            image = self.camera_model.undistort(frame.image) if self.camera_model else frame.image
-            waiting.append(Sight(frame, image, self.camera, [], again=self.settings.looks))
+            waiting.append(Sight(frame, frame.image, camera.of(frame.image), [], again=self.settings.looks))
             if one_by_one or len(waiting) >= self.detector.batch:
                 yield from self.look(waiting)
                 waiting.clear()
@@ -86,7 +85,7 @@ class HandFinder:
                 sight.failed, sight.again, hands = hands.reason, False, []
             if not hands and sight.again and np.isnan(sight.time):
                 hands = self.look_at_whole(sight)
-            sight.hands = [(hand, self.camera, {}) for hand in hands]
+            sight.hands = [(hand, sight.camera, {}) for hand in hands]
             yield sight
 
     def look_again(
@@ -131,4 +130,5 @@ def move(hand: Detection, affine: np.ndarray) -> Detection:
 def as_labelled(known) -> Hand:
     """known: a KnownHand of sources/; without a box, the whole image is the hand."""
     box = np.full(4, np.nan) if known.box is None else known.box
-    return Detection(box, known.side, whole=known.box is None), known.camera, known.as_label()
+    camera = known.lens if known.lens is not None and known.lens.bends else known.camera
+    return Detection(box, known.side, whole=known.box is None), camera, known.as_label()

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from handtool.config import BOX_SCALE, ExtractConfig
-from handtool.hands.boxes import apply_affine, box_of_points, larger_side, whole_image
+from handtool.hands.boxes import box_of_points, larger_side, whole_image
 from handtool.hands.camera import crop_camera
+from handtool.hands.crop_maps import CropMaps
+from handtool.hands.lens import MODELS, NUMBERS, Lens
 from handtool.vision.camera_model import assume_camera, is_assumed
 from handtool.vision.changes import Changes
 from handtool.vision.contracts import Detection
@@ -23,6 +25,7 @@ from handtool.vision.cropping import (
     whole_square,
 )
 from handtool.vision.tracks import Tracks
+from handtool.vision.virtual_camera import cut_through
 
 BLOCK_ROWS = 64  # larger ones make the memory grow with the length of the video
 TYPES = {
@@ -38,6 +41,9 @@ TYPES = {
     "crop_from_frame": np.float64,
     "camera": np.float64,
     "camera_assumed": bool,
+    "rotation": np.float64,
+    "lens_model": np.int8,
+    "lens": np.float64,
     "thumbnails": np.uint8,
     "labels/joints": np.float32,
     "labels/valid": bool,
@@ -56,11 +62,14 @@ OUTCOME = (
     "with_joints",
     "with_camera",
     "with_assumed_camera",
+    "with_lens",
     "jpeg_bytes",
     "found",
 )
-# with the (3, 3) camera of its frame (NaN: unknown) and its label columns in px of the frame, or {}
-Hand = tuple[Detection, np.ndarray, dict]
+# with the (3, 3) camera of its frame (NaN: unknown), or the lens that bends it, and its label columns in px of the
+# frame, or {}
+Hand = tuple[Detection, np.ndarray | Lens, dict]
+NO_ROTATION, NO_LENS = np.full((3, 3), np.nan), np.full(NUMBERS, np.nan)
 
 
 class Rows:
@@ -87,7 +96,8 @@ class Rows:
         self.label_scales = array("f")  # of whole images whose label has all keypoints: crop side / side of their box
         self.with_hands = self.none_kept = 0  # frames
         self.jpeg_bytes = 0
-        self.enlarged = self.with_joints = self.with_camera = self.with_assumed_camera = 0  # hands
+        # hands
+        self.enlarged = self.with_joints = self.with_camera = self.with_assumed_camera = self.with_lens = 0
         self.focal_35mm = float("nan")  # mm, as the file of the frame that comes next states it
 
     def add(
@@ -156,12 +166,18 @@ class Rows:
         thumbnail: np.ndarray,
     ) -> None:
         seen, camera, label = hand
-        camera, assumed = self.assume(image, camera) if not label else (camera, False)
-        crop, affine = cut_square(image, region, self.config.size)
+        assumed = False
+        if not isinstance(camera, Lens):
+            camera, assumed = self.assume(image, camera) if not label else (camera, False)
+        crop, map_ = self.cut(image, region, seen, camera)
+        affine = map_.crop_from_frame[0]
         if jpeg is None or not np.array_equal(affine, np.eye(2, 3)) or not is_stored_upright(jpeg, image):
             jpeg = encode_jpeg(crop, self.config.quality)
         self.jpegs.append(jpeg)
-        landmarks = np.full((21, 2), np.nan) if seen.landmarks is None else apply_affine(affine, seen.landmarks)
+        landmarks = np.full((21, 2), np.nan) if seen.landmarks is None else map_.to_crop(seen.landmarks[None])[0]
+        joints = np.full((21, 3), np.nan) if seen.joints is None else seen.joints
+        if not seen.of_frame:  # a detector takes every hand for one in the middle of a picture
+            joints = map_.joints_to_frame(joints[None])[0]
         row = {
             "frame": number,
             "time": time,
@@ -171,17 +187,22 @@ class Rows:
             "found": seen.found,
             "landmarks": landmarks,
             "landmarks_score": seen.landmarks_score,
-            "landmarks_joints": np.full((21, 3), np.nan) if seen.joints is None else seen.joints,
+            "landmarks_joints": joints,
             "crop_from_frame": affine,
-            "camera": crop_camera(affine, camera),
+            "camera": map_.camera[0],
             "camera_assumed": assumed,
+            "rotation": NO_ROTATION if map_.rotation is None else map_.rotation[0],
+            "lens_model": MODELS.index(camera.model) if isinstance(camera, Lens) else 0,
+            "lens": camera.numbers if isinstance(camera, Lens) else NO_LENS,
             "thumbnails": np.stack([make_thumbnail(crop), thumbnail]),
         }
         if label:
             if seen.whole and label["keypoints_valid"].all():
                 side = float(larger_side(box_of_points(label["keypoints"])))
                 self.label_scales.append(max(image.shape[:2]) / side)
-            label = {**label, "keypoints": apply_affine(affine, label["keypoints"])}
+            keypoints = map_.to_crop(label["keypoints"][None])[0]
+            seen_by_crop = np.isfinite(keypoints).all(axis=1)
+            label |= {"keypoints": keypoints, "keypoints_valid": label["keypoints_valid"] & seen_by_crop}
         for name, value in {**row, **{f"labels/{name}": value for name, value in label.items()}}.items():
             self.columns.setdefault(name, []).append(value)
         self.jpeg_bytes += len(self.jpegs[-1])
@@ -191,7 +212,19 @@ class Rows:
         self.sure.append(self.sure_sides or label.get("sample_id", -1) >= 0)
         self.with_joints += seen.joints is not None
         self.with_assumed_camera += assumed
-        self.with_camera += bool(np.isfinite(camera).all())
+        self.with_lens += isinstance(camera, Lens)
+        self.with_camera += isinstance(camera, Lens) or bool(np.isfinite(camera).all())
+
+    def cut(
+        self, image: np.ndarray, region: np.ndarray, hand: Detection, camera: np.ndarray | Lens
+    ) -> tuple[np.ndarray, CropMaps]:
+        """The crop and its map (n = 1). Raises BadBox."""
+        size = self.config.size
+        if isinstance(camera, Lens):
+            scale = 1.0 if hand.whole else self.box_scale
+            return cut_through(image, camera, box_on(image, hand), size, scale, hand.whole)
+        crop, affine = cut_square(image, region, size)
+        return crop, CropMaps(affine[None], crop_camera(affine, camera)[None])
 
     def assume(self, image: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, bool]:
         """The camera of a frame, and whether it is only assumed: where nobody knows it and --camera says how."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from handtool.hands.boxes import iou, larger_side, middle
+from handtool.hands.lens import Lens
 from handtool.vision.contracts import LOOKED_AGAIN, Detection
 from handtool.vision.rows import Hand, is_sound
 from handtool.vision.tracks import OTHER_SIDE, OpenTrack, Tracks, closeness
@@ -29,15 +30,16 @@ SURE_SHARE, SURE_IOU = 0.15, 0.85  # the same, where even two hands that are fol
 
 @dataclass(eq=False)
 class Sight:
-    """One frame that was looked at. frame: as sources/ gives it. image: the picture that was looked at; camera: (3, 3),
-    its intrinsics. again: whether a detector may look at it again. hands: in the order in which they were found, with
-    the number of the track of each, -1: none. doubles: left out, since they are another one of the hands once more.
+    """One frame that was looked at. frame: as sources/ gives it. image: its picture, as it was taken; camera: (3, 3),
+    its intrinsics, or the lens that bends it. again: whether a detector may look at it again. hands: in the order in
+    which they were found, with the number of the track of each, -1: none. doubles: left out, since they are another one
+    of the hands once more.
     failed: why the detector could not look at it, "": it could.
     """
 
     frame: Any
     image: np.ndarray
-    camera: np.ndarray
+    camera: np.ndarray | Lens
     hands: list[Hand]
     again: bool = False
     tracks: list[int] = field(default_factory=list)
@@ -50,7 +52,7 @@ class Sight:
 
     @property
     def bytes(self) -> int:
-        return self.image.nbytes + (self.frame.image.nbytes if self.frame.image is not self.image else 0)
+        return self.image.nbytes
 
     def drop_doubles(self, share: float, overlap: float) -> None:
         """Leaves out the hands without a track that are another one of the frame once more: the one with a track, or

@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from footage import make_boxes
@@ -14,7 +13,7 @@ from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
 from handtool.sources.frame import Frame
 from handtool.vision.boxes_file import BoxesFile
-from handtool.vision.camera_model import read_camera_model
+from handtool.vision.camera_model import VideoCamera, read_camera_model
 from handtool.vision.changes import Changes
 from handtool.vision.contracts import FOUND, WHOLE_PICTURE, Detection
 from handtool.vision.hand_finder import FinderSettings, HandFinder, guard
@@ -227,31 +226,37 @@ def test_what_is_wrong_with_a_boxes_file_is_named(tmp_path, name, content, messa
 
 def test_four_numbers_are_a_pinhole_camera_that_changes_no_pixel():
     lens = read_camera_model("500,510,320,240")
-    assert lens.camera.tolist() == [[500, 0, 320], [0, 510, 240], [0, 0, 1]]
-    assert lens.undistort(IMAGE) is IMAGE
+    assert lens.camera.tolist() == [[500, 0, 320], [0, 510, 240], [0, 0, 1]] and not lens.bends
+    assert VideoCamera(lens).of(IMAGE).tolist() == lens.camera.tolist()
 
 
-@pytest.mark.parametrize(
-    "model, distortion", [("pinhole", [-0.3, 0.1, 0.002, -0.001, 0.0]), ("fisheye", [0.05, -0.02, 0.01, 0.0])]
-)
-def test_straightened_pictures_show_points_where_a_pinhole_camera_sees_them(tmp_path, model, distortion):
-    """Dots are drawn where OpenCV's own projection puts them, and looked for at K (X/Z, Y/Z)."""
-    (tmp_path / "c.json").write_text(json.dumps({"model": model, "K": K, "distortion": distortion}))
-    points = np.array([[-0.1, -0.05, 1.0], [0.12, 0.08, 1.0], [0.0, -0.1, 1.0], [-0.15, 0.1, 1.0]])
-    zero, camera, factors = np.zeros(3), np.array(K), np.array(distortion)
-    if model == "fisheye":
-        drawn = cv2.fisheye.projectPoints(points[:, None], zero, zero, camera, factors)[0][:, 0]
-    else:
-        drawn = cv2.projectPoints(points, zero, zero, camera, factors)[0][:, 0]
-    seen = points @ camera.T
-    for point, expected in zip(drawn, seen[:, :2] / seen[:, 2:], strict=True):
-        v, u = np.indices((240, 320))
-        image = np.repeat(
-            (255 * np.exp(-((u - point[0]) ** 2 + (v - point[1]) ** 2) / 18)).astype(np.uint8)[..., None], 3, -1
-        )
-        straight = read_camera_model(str(tmp_path / "c.json")).undistort(image)[..., 0].astype(float)
-        found = np.array([(straight * u).sum(), (straight * v).sum()]) / straight.sum()
-        assert np.linalg.norm(found - expected) < 0.35
+SMALL = {"model": "fisheye", "fx": 1, "fy": 1, "cx": 0, "cy": 0}
+FLAT = {"model": "fisheye", "image_width": 320, "image_height": 240, "fx": 150.0, "fy": 151, "cx": 160, "cy": 119.5}
+
+
+def test_the_published_form_of_a_fisheye_camera_is_read(tmp_path):
+    (tmp_path / "i.json").write_text(json.dumps(FLAT | {"k1": -0.1, "k2": 0.02, "k3": 0.001, "k4": -0.003, "rms": 0.3}))
+    lens = read_camera_model(str(tmp_path / "i.json"))
+    assert (lens.model, lens.size, lens.bends) == ("fisheye", (320, 240), True)
+    assert lens.numbers[:9].tolist() == [150, 151, 160, 119.5, -0.1, 0.02, 0.001, -0.003, 0]
+
+
+def test_the_flat_form_of_a_wide_pinhole_has_its_numbers_in_opencvs_order(tmp_path):
+    numbers = {"k1": -0.3, "k2": 0.1, "p1": 0.002, "k3": -0.01}
+    (tmp_path / "i.json").write_text(json.dumps(FLAT | {"model": "pinhole"} | numbers))
+    assert read_camera_model(str(tmp_path / "i.json")).numbers[4:10].tolist() == [-0.3, 0.1, 0.002, 0, -0.01, 0]
+
+
+def test_a_camera_fits_pictures_of_another_size_but_not_of_another_shape(tmp_path):
+    (tmp_path / "i.json").write_text(json.dumps(FLAT))
+    lens, told = read_camera_model(str(tmp_path / "i.json")), []
+    camera = VideoCamera(lens, "i.json", told.append)
+    half = camera.of(np.zeros((120, 160, 3), np.uint8))
+    np.testing.assert_allclose(half.numbers[:4], [75, 75.5, 79.75, 59.5])
+    assert told == ["intrinsics of 320x240 px scaled to its 160x120"] and camera.used == "with intrinsics.json"
+    assert np.isnan(camera.of(np.zeros((120, 120, 3), np.uint8))).all() and "another shape" in told[1]
+    with pytest.raises(HandtoolError, match="of pictures of 320x240 px, here they have 120x120"):
+        VideoCamera(lens).of(np.zeros((120, 120, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -261,6 +266,11 @@ def test_straightened_pictures_show_points_where_a_pinhole_camera_sees_them(tmp_
         ('{"model": "mirror", "K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}', "model 'mirror'"),
         ('{"K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "distortion": [1, 2, 3]}', "3 distortion numbers"),
         ('{"k": 1}', "no K"),
+        (json.dumps({"fx": 1, "fy": 1, "cx": 0, "cy": 0}), "model None"),
+        (json.dumps(SMALL | {"k1": -900}), "folds back before 6 degrees"),
+        (json.dumps(SMALL | {"k1": 1e300}), "distortion numbers"),
+        (json.dumps(SMALL | {"image_width": 5}), "no size of a picture"),
+        ('{"K": [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]}', "no camera matrix"),
         ("", "cannot be read"),
         ("[" * 100_000, "nested too deep"),
         ('{"K": [[1' + "0" * 400 + ", 0, 0], [0, 1, 0], [0, 0, 1]]}", "not numbers"),

@@ -14,6 +14,7 @@ from handtool.errors import HandtoolError
 from handtool.hands.align import relative_to
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
 from handtool.hands.correction import LEAST, Correction, find_folds
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.groups import Origin, find_groups, find_units
 from handtool.hands.skeleton import bone_length
 from handtool.nn.files.data import StoredHands, read_labels
@@ -70,10 +71,12 @@ def is_seen(found: Mapping[str, np.ndarray]) -> np.ndarray:
 def read_canonical(
     source: File, found: Mapping[str, np.ndarray], rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the estimator found of these hands, as right ones: joints (n, 21, 3) m, xy (n, 21, 2) px; their cameras."""
+    """What the estimator found of these hands, as right ones: joints (n, 21, 3) m in the axes of the crops' cameras,
+    xy (n, 21, 2) px; these cameras."""
     side, size = store.read_column(source, CROPS.side)[rows], int(store.read_attrs(source, CROPS)["size"])
     joints, xy = found["joints"][rows].astype(np.float64), found["xy"][rows].astype(np.float64)
-    camera = canonical_camera(store.read_column(source, CROPS.camera)[rows], side, size)
+    crops = CropMaps(**store.read_geometry(source))[rows]
+    joints, camera = crops.joints_to_crop(joints), canonical_camera(crops.camera, side, size)
     return canonical_joints(joints, side), canonical_keypoints(xy, side, size), camera
 
 

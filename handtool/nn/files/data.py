@@ -14,6 +14,7 @@ from torch import Tensor
 from handtool import store
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.skeleton import REFERENCE_BONE, bone_length
 from handtool.nn.views.augmentation import LabelledHands
 from handtool.store import CROPS, LABELS, File
@@ -113,11 +114,17 @@ def read_stored_hands(file: File) -> StoredHands:
     return StoredHands(side, camera, bone, int(attrs["size"]), float(attrs["box_scale"]))
 
 
+def turn_to_crops(file: File, joints: np.ndarray) -> np.ndarray:
+    """joints (N, k, 3) of a file, in the axes of the frames' cameras. Returns them in those of the crops' cameras."""
+    return CropMaps(**store.read_geometry(file)).joints_to_crop(joints)
+
+
 def read_labels(file: File) -> tuple[LabelledHands, StoredHands]:
-    """Labels of all rows as canonical right hands, and the hands as stored. Raises HandtoolError if there are none."""
+    """Labels of all rows as canonical right hands, in the axes of the crops' cameras, and the hands as stored. Raises
+    HandtoolError if there are none."""
     file.need(LABELS, hint="handtool extract LABELLED_FOLDER -o train.h5")
     hands = read_stored_hands(file)
-    joints = store.read_column(file, LABELS.joints).astype(float)
+    joints = turn_to_crops(file, store.read_column(file, LABELS.joints).astype(float))
     keypoints = store.read_column(file, LABELS.keypoints).astype(float)
     valid = store.read_column(file, LABELS.valid) & np.isfinite(joints).all(2)
     keypoints_valid = store.read_column(file, LABELS.keypoints_valid) & np.isfinite(keypoints).all(2)

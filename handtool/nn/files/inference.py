@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from handtool import store
 from handtool.config import PredictConfig
 from handtool.errors import HandtoolError
 from handtool.hands.boxes import same_scale
 from handtool.hands.canonical import canonical_camera, canonical_joints, canonical_keypoints
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.hand_size import read_length_m
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.nn.files.data import Crops, StoredHands, read_stored_hands
@@ -63,7 +65,8 @@ def predict_file(source: Any, pose: Any, config: PredictConfig, progress: Progre
             joints[rows], keypoints[rows] = run(model, images, hands.side[rows], hands.camera[rows], config.precision)
             done = rows.stop
             progress("predict", done, len(crops))
-    return in_metres(joints, keypoints, scale, absolute)
+    turned = CropMaps(**store.read_geometry(source)).joints_to_frame(joints)
+    return in_metres(turned, keypoints, scale, absolute)
 
 
 def in_metres(
