@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def check_labels(videos: list[Video], config: ExtractConfig) -> None:
     """Before hours of work: a sample of the labels of each large source, read by worker processes. Raises DamagedFile
     for a fault that most of them share, WrongCommand for --trust-labels where there are no labels."""
-    if config.trust_labels and not any(video.kind == "labelled" or find_truth(video) for video in videos):
+    if config.trust_labels and not any(video.is_labelled or find_truth(video) for video in videos):
         raise WrongCommand("--trust-labels does nothing: none of the sources has labels", hint="leave it out")
     sample = [] if config.trust_labels else sample_labelled(videos)
     evidence: dict[str, list[dict]] = {}

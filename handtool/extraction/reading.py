@@ -158,6 +158,7 @@ def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Calla
         about: dict[str, object] = {"camera": camera.used}
         if known_video:
             about |= {"joined": dict(joined), "subject": known_video.subject, "place": known_video.place}
+        rows.left_out.update(tally.left_out)
         outcome = {**tally.as_outcome(), **rows.as_outcome(), **gate.as_outcome(), **about, "blocks": blocks}
         job.save(part_name(number, chunk), outcome)
         mark.remove()

@@ -59,7 +59,7 @@ def check_sampling(videos: list[Video], config: ExtractConfig) -> None:
 
 def warn_about_empty_frames(videos: list[Video], outcomes: list[dict], config: ExtractConfig) -> None:
     """Says so if the detector found no hand on more than half of the frames that it looked at."""
-    searched = [outcome for video, outcome in zip(videos, outcomes, strict=True) if video.kind != "labelled"]
+    searched = [outcome for video, outcome in zip(videos, outcomes, strict=True) if not video.is_labelled]
     looked = sum(outcome["sampled"] for outcome in searched)
     empty = looked - sum(outcome["with_hands"] + outcome["none_kept"] for outcome in searched)
     empty -= count_unseen(searched).total()

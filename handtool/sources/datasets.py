@@ -6,7 +6,8 @@ A reader is the module of sets/ that is called as the set is on the command line
                                          None: each image is a hand, nothing is cut out
     is_root(folder, names, below)        whether a folder with those files and folders is its root
     find_videos(root, title, choice)     its videos
-    read_labelled_frames(video, tally)   their frames
+    read_labelled_frames(video, tally)   their frames; of a set of films, read_frames(video, sampling, tally)
+                                         gives those that are kept
 """
 
 from importlib import import_module

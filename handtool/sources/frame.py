@@ -68,12 +68,14 @@ class Video:
 
     name: as it is called in the product. path: as it was given. files: the images of it, in order (kind "images"), or a
     chunk of them that begins at place `first`. rows: the labels of it (kind "labelled"), as row numbers of the labels
-    file at `path`; of a published data set, of its `split`, and `path` is its root. labels: what is known of each of
-    the rows, by column; it travels to the process that reads them, where the files of labels are too large to be read
-    by each. tables: what the labels point into, of the whole video. stream: which one of a video file, None: the
-    recording as `streams` finds it. lens: of its camera, None: unknown; lens_file: the file beside it that says so, ""
-    where the user does. skip: numbers of images that ended or stopped the process that read them. address:
-    of a film on another machine, with what `path` leaves out: signatures and passwords.
+    file at `path`; of a published data set, of its `split`, and `path` is its root. dataset: the published set that it
+    is of; a film of one (kind "video") is sampled as any film. knows_hands: of a film, whether the set says which hands
+    are on it. labels: what is known of each of the rows, by column; it travels to the process that reads them, where
+    the files of labels are too large to be read by each. tables: what the labels point into, of the whole video.
+    stream: which one of a video file, None: the recording as `streams` finds it. lens: of its camera, None: unknown;
+    lens_file: the file beside it that says so, "" where the user does. skip: numbers of images that ended or stopped
+    the process that read them. address: of a film on another machine, with what `path` leaves out: signatures and
+    passwords.
     """
 
     name: str
@@ -92,6 +94,12 @@ class Video:
     address: str = field(default="", repr=False)
     lens: Lens | None = field(default=None, compare=False, repr=False)
     lens_file: str = ""
+    knows_hands: bool = False
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether its source says which hands are on it: no detector looks for them."""
+        return self.kind == "labelled" or self.knows_hands
 
     def of_rows(self, part: slice | np.ndarray) -> "Video":
         """The same video with some of its rows, by their places, and their labels."""
@@ -136,8 +144,9 @@ class Tally:
 
     duration: s, as the file states it, else as far as it was read; NaN of images. sampled: frames kept; followed:
     looked at between them; unread: images passed over. unseen: of the kept ones, those that could not be looked at, by
-    reason. misnumbered: damage was seen after frames were given out whose numbers, as it turned out, are not those of
-    decoding everything. reached: s, the end of the last frame, whole or damaged.
+    reason. left_out: hands that the source knows of on kept frames, and does not give, by reason. subject, place: as
+    the labels of a film say. misnumbered: damage was seen after frames were given out whose numbers, as it turned out,
+    are not those of decoding everything. reached: s, the end of the last frame, whole or damaged.
     `heartbeat` is called for every frame, so that a slow video is not taken for a stuck one.
     """
 
@@ -153,6 +162,9 @@ class Tally:
     failed: Counter = field(default_factory=Counter)
     unseen: Counter = field(default_factory=Counter)
     misnumbered: bool = False
+    left_out: Counter = field(default_factory=Counter)
+    subject: str = ""
+    place: str = ""
     problem: str = ""  # why nothing, or nothing more, could be read; empty: read to its end
     version: str = ""  # of a film on another machine: what its server says of it
     stream: int = -1  # number in the file of the stream that was read; -1: not a video file
@@ -173,7 +185,7 @@ class Tally:
 
     def as_outcome(self) -> dict:
         """The counts at the end of the video."""
-        kept = "fps duration width height decoded sampled followed unread problem status stream".split()
+        kept = "fps duration width height decoded sampled followed unread problem status stream subject place".split()
         counts = {
             "failed": dict(self.failed),
             "unseen": dict(self.unseen),

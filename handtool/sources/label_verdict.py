@@ -1,6 +1,8 @@
 """Faults that most labels of a source share: its axes, its unit, its camera, its sides, its order of joints. They are
 refused, since no part of such a set is right, and told by their likely cause."""
 
+from pathlib import Path
+
 import numpy as np
 
 from handtool.errors import DamagedFile
@@ -23,7 +25,9 @@ SIDES = {LEFT: "left", RIGHT: "right"}
 
 
 def name_source(video: Video) -> str:
-    """The file or folder of the labels of a video; empty: it has none."""
+    """The file or folder of the labels of a video, or the folder of the set that its film is of; empty: it has none."""
+    if video.knows_hands:
+        return str(Path(video.path).parent.parent)  # of the folders of films
     if video.kind == "labelled":
         return f"{video.path} ({video.split})" if video.split else video.path
     return str(find_truth(video) or "")

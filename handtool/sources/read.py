@@ -14,6 +14,8 @@ from handtool.sources.webp import read_animation
 def read_frames(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
     """The kept frames of a video, in order, each released before the next is made. Problems are recorded in `tally`."""
     match video.kind:
+        case "video" if video.dataset:
+            return SETS[video.dataset].read_frames(video, sampling, tally)
         case "video":
             read = read_animation if video.path.lower().endswith(".webp") else read_video
             return read_remote(video, read, sampling, tally) if video.address else read(video, sampling, tally)

@@ -77,7 +77,7 @@ def extract(
     asked_scale = config.box_scale
     config = config if asked_scale else replace(config, box_scale=box_scale_of(found.videos))
     settings = FinderSettings(config, str(boxes) if boxes else None, camera, str(model) if model else None)
-    needs_detector = any(video.kind != "labelled" for video in found.videos)
+    needs_detector = not all(video.is_labelled for video in found.videos)
     in_file = settings.check(needs_detector)
     for note in in_file.notes if in_file else ():
         log.warning("%s: %s", boxes, note)

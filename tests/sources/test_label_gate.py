@@ -3,11 +3,13 @@
 import json
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 from footage import make_freihand, run_stage, tables_of
 from test_assemblyhands import make_assembly
 from test_dexycb import make_pictures, make_root, sequence_name
+from test_egodex import make_episode
 from test_ho3d import make_ho3d
 from test_interhand import make_interhand
 from test_rhd import make_rhd
@@ -114,8 +116,15 @@ def rhd(root, wrong):
         )
 
 
+def egodex(root, wrong):
+    make_episode(root / "part1" / "task", 0, frames=40)
+    with h5py.File(root / "part1" / "task" / "0.hdf5", "r+") as file:
+        for poses in file["transforms"].values() if wrong else ():
+            poses[:, :3, 3] = poses[:, :3, 3] * UNIT
+
+
 MAKERS = {"freihand": freihand, "ho3d": ho3d, "dexycb": dexycb, "interhand": interhand, "rhd": rhd}
-MAKERS |= {"assemblyhands": assemblyhands}
+MAKERS |= {"assemblyhands": assemblyhands, "egodex": egodex}
 
 
 def config_of(name, **more):
@@ -134,7 +143,7 @@ def test_sound_labels_pass_as_they_are_and_another_unit_is_refused(tmp_path, nam
     for path, values in looked_at.items():
         np.testing.assert_array_equal(values, trusted[path], err_msg=path)
     MAKERS[name](tmp_path / "wrong", wrong=True)
-    with pytest.raises(DamagedFile, match="wrong .* hands have bones of no hand's size.*not metres"):
+    with pytest.raises(DamagedFile, match="wrong.* hands have bones of no hand's size.*not metres"):
         run_stage(extract, [tmp_path / "wrong"], tmp_path / "w.h5", config_of(name))
 
 
