@@ -75,7 +75,7 @@ class Video:
     stream: which one of a video file, None: the recording as `streams` finds it. lens: of its camera, None: unknown;
     lens_file: the file beside it that says so, "" where the user does. skip: numbers of images that ended or stopped
     the process that read them. address: of a film on another machine, with what `path` leaves out: signatures and
-    passwords.
+    passwords. place: where it was filmed.
     """
 
     name: str
@@ -94,6 +94,7 @@ class Video:
     address: str = field(default="", repr=False)
     lens: Lens | None = field(default=None, compare=False, repr=False)
     lens_file: str = ""
+    place: str = ""
     knows_hands: bool = False
 
     @property

@@ -27,7 +27,7 @@ def video_columns(videos: list[Video], outcomes: list[dict], ordinals: list[int]
         "subject": [
             video.subject or outcome.get("subject", "") for video, outcome in zip(videos, outcomes, strict=True)
         ],
-        "place": [outcome.get("place", "") for outcome in outcomes],
+        "place": [video.place or outcome.get("place", "") for video, outcome in zip(videos, outcomes, strict=True)],
         "status": [outcome["status"] for outcome in outcomes],
         "ordinal": np.array(ordinals, np.int64),
         "fps": [outcome["fps"] for outcome in outcomes],
