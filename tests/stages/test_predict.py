@@ -157,12 +157,8 @@ def test_keypoints_are_smoothed_on_the_frame_not_in_the_crop_that_moves_along(tm
         "absolute": np.ones(17, bool),
         "scale": np.full(17, 0.025),
     }
-    real = store.read_column
-    monkeypatch.setattr(
-        store,
-        "read_column",
-        lambda file, column, *rows: affine if column is CROPS.crop_from_frame else real(file, column, *rows),
-    )
+    cameras = np.full((17, 3, 3), np.nan)
+    monkeypatch.setattr(store, "read_geometry", lambda file: {"crop_from_frame": affine, "camera": cameras})
     with store.open_file(path, trusted=True) as file:
         still = predict_stage.smooth(file, columns, PredictConfig(smooth=True))[1]
     assert still["before"]["frames"] == still["after"]["frames"] == 12, "all but the ends of both tracks"
