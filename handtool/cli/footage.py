@@ -23,7 +23,10 @@ Detector = option(
     PANEL,
 )
 Boxes = option(
-    str | None, "--boxes FILE", "Known boxes of hands, in place of a detector: COCO json, 100DOH json, or CSV.", PANEL
+    str | None,
+    "--boxes FILE",
+    "Known hands, in place of a detector: COCO or 100DOH json, mmpose's predictions, or CSV.",
+    PANEL,
 )
 Whole = option(bool, "--whole", "Each image already is the crop of one hand.", PANEL)
 Camera = option(

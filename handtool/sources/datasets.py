@@ -5,6 +5,7 @@ A reader is the module of sets/ that is called as the set is on the command line
     BOX_SCALE                            side of a crop / side of the hand's box, as those who use the set cut it;
                                          None: each image is a hand, nothing is cut out
     is_root(folder, names, below)        whether a folder with those files and folders is its root
+    is_file(path)                        optional: whether that file is the set, which is then given as its root
     find_videos(root, title, choice)     its videos
     read_labelled_frames(video, tally)   their frames; of a set of films, read_frames(video, sampling, tally)
                                          gives those that are kept
@@ -28,14 +29,22 @@ def check_choice(choice: Choice) -> None:
         )
 
 
-def recognise(folder: Path, names: list[str], below: list[str]) -> str | None:
+def recognise(folder: Path, names: list[str], below: list[str], choice: Choice = Choice()) -> str | None:
     """names, below: of the files and folders in `folder`. The data set whose root it is, None where it is none."""
-    return next((name for name, reader in SETS.items() if reader.is_root(folder, names, below)), None)
+    readers = {name: reader for name, reader in SETS.items() if not (choice.boxes and name == "coco")}
+    return next((name for name, reader in readers.items() if reader.is_root(folder, names, below)), None)
+
+
+def recognise_file(path: Path) -> str | None:
+    """The data set that a file alone is, None where it is none."""
+    last = sorted(SETS, key=lambda name: name == "coco")  # which takes every json
+    readers = {name: getattr(SETS[name], "is_file", None) for name in last}
+    return next((name for name, is_file in readers.items() if is_file and is_file(path)), None)
 
 
 def find_dataset(name: str, root: Path, title: str, choice: Choice) -> list[Video]:
     """The videos of a data set. Raises HandtoolError, which names what was looked for and what was found."""
-    if not root.is_dir():
+    if not root.is_dir() and not hasattr(SETS[name], "is_file"):
         raise HandtoolError(f"{root} is no folder: a data set is named by its root")
     return SETS[name].find_videos(root, title, choice)
 
@@ -51,7 +60,7 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
         )
     if sets and camera:
         raise WrongCommand(
-            f"{sets[0].dataset} knows its cameras",
+            f"the labels of {sets[0].dataset} say what is known of its cameras",
             hint="leave out --camera; to choose among those of a data set: --cameras A,B…",
         )
     splits = sorted({video.split for video in sets})

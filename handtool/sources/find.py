@@ -68,11 +68,13 @@ def tell_apart(videos: list[Video]) -> list[Video]:
 
 
 def find_one_file(path: Path, left_out: Counter, seen: set[str], choice: Choice) -> Iterator[Video]:
-    """A file that is given itself: an image by its suffix, a labels file by its name, else a video."""
+    """A file that is given itself: an image by its suffix, a labels file by its name or content, else a video."""
     if named_before(path, left_out, seen):
         return
     if path.name in labelled.NAMES:
         yield from labelled.find_labelled(path, name=path.resolve().parent.name)
+    elif published := datasets.recognise_file(path):
+        yield from datasets.find_dataset(published, path, path.name, choice)
     elif path.suffix.lower() in images.SUFFIXES and not images.is_clip(path):
         yield Video(readable(path.name), readable(path), "images", (str(path),))
     else:
@@ -110,7 +112,7 @@ def find_in_folder(root: Path, left_out: Counter, seen: set[str], choice: Choice
         below[:] = sorted((name for name in below if not name.startswith(".")), key=natural)
         names = sorted((name for name in names if not name.startswith(".")), key=natural)
         title = (Path(root.resolve().name) / here.relative_to(root)).as_posix()
-        if published := datasets.recognise(here, names, below):
+        if published := datasets.recognise(here, names, below, choice):
             below.clear()
             yield from datasets.find_dataset(published, here, title, choice)
             continue

@@ -110,12 +110,14 @@ class Video:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which part of a published data set. dataset: its name, None: by layout; the rest in the set's words."""
+    """Which part of a published data set. dataset: its name, None: by layout; the rest in the set's words. boxes: the
+    user says where the hands are, so pictures are not looked at for labels in COCO's json beside them."""
 
     dataset: str | None = None
     split: str | None = None
     subset: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
+    boxes: bool = False
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,16 @@ def read_images(video: Video, tally: Tally, sampling: Sampling = Sampling()) -> 
     return read_samples(samples, tally, lambda place, sample, image: None)
 
 
-def read_samples(samples: Iterable[Sample], tally: Tally, label: Label) -> Iterator[Frame]:
-    """The image of each sample with its hands. One with a bad image or label is skipped and counted."""
+def read_samples(
+    samples: Iterable[Sample], tally: Tally, label: Label, read: Callable[[Path], bytes] | None = None
+) -> Iterator[Frame]:
+    """The image of each sample with its hands. One with a bad image or label is skipped and counted. read: gives the
+    bytes of an image that is no file of its own."""
     for place, sample in enumerate(samples):
         tally.heartbeat()
         tally.reading(sample.number)
         try:
-            image, jpeg = read_image(sample.path, tally.note)
+            image, jpeg = read_image(sample.path, tally.note, read)
             hands = label(place, sample, image)
         except BadImage as bad:
             tally.failed[str(bad)] += 1
@@ -85,13 +88,15 @@ def is_clip(path: Path) -> bool:
     return is_animated(head) or is_sequence(head)
 
 
-def read_image(path: Path, note: Note = str) -> tuple[np.ndarray, bytes | None]:
+def read_image(
+    path: Path, note: Note = str, read: Callable[[Path], bytes] | None = None
+) -> tuple[np.ndarray, bytes | None]:
     """(h, w, 3) uint8 RGB as it is shown, and the file's bytes if it is a JPEG, without what lies behind it.
     Raises BadImage.
 
     Alpha is dropped, grey repeated, 16 bits reduced to their upper 8. `note` is told what needs saying (`as_shown`).
     """
-    data = read_bytes(path)
+    data = (read or read_bytes)(path)
     if not data:
         raise BadImage("images of zero bytes")
     if instead := stand_in(data[:HEAD]):

@@ -17,6 +17,7 @@ BLOCK_BYTES = 1 << 12  # read at once; bounds how deep a file can nest before th
 DEEPEST = 2000  # brackets that are open: ijson keeps the whole path for each
 BREAKS = (b",", b'"', b":", b"]", b"}")
 LONGEST_WORD = 1 << 20  # bytes without one of these
+LONGEST_LIST = 16 << 20  # bytes without the end of an object: no entry of a sound file has such a list of numbers
 LARGE = 30_000_000  # bytes: larger files take over two seconds, which is logged
 NO_NUMBER = re.compile(rb"(?<![^\[:,\s])-?(?:NaN|Infinity)(?=[\],}\s])")
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Text:
     """The bytes of a file with null for NaN and Infinity. No block ends in a word. Raises DamagedFile (nesting)."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file, self.depth, self.ended, self.unbroken = file, 0, False, 0
+        self.file, self.depth, self.ended, self.unbroken, self.unclosed = file, 0, False, 0, 0
 
     def read(self, size: int) -> bytes:
         block = self.file.read(size)
@@ -103,6 +104,9 @@ class Text:
         self.unbroken = 0 if any(each in block for each in BREAKS) else self.unbroken + len(block)
         if self.unbroken > LONGEST_WORD:
             raise DamagedFile(f"{self.file.name} cannot be read: it has a word of more than {LONGEST_WORD >> 20} MB")
+        self.unclosed = 0 if b"}" in block else self.unclosed + len(block)
+        if self.unclosed > LONGEST_LIST:
+            raise DamagedFile(f"{self.file.name} cannot be read: it has a list of more than {LONGEST_LIST >> 20} MB")
         self.depth += block.count(b"[") + block.count(b"{") - block.count(b"]") - block.count(b"}")
         if self.depth > DEEPEST:
             raise DamagedFile(f"{self.file.name} cannot be read: brackets nested more than {DEEPEST} deep")

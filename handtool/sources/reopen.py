@@ -47,11 +47,14 @@ def pick_video(place: Path, name: str) -> Video | None:
     """What lies there as one video: the file, the images directly inside the folder, or the labelled video named like
     it."""
     # a data set of several splits asks for one
-    for choice in (Choice(), *(Choice(split=part) for part in Path(name).parts)):
+    for choice in (Choice(), Choice(boxes=True), *(Choice(split=part) for part in Path(name).parts)):
         videos = videos_at(place, choice)
         same = [video for video in videos if video.path == readable(place) and video.kind != "labelled"]
         named = [
-            video for video in videos if video.kind == "labelled" and (len(videos) == 1 or shared_end(video.name, name))
+            video
+            for video in videos
+            if video.kind == "labelled"
+            and (shared_end(video.name, name) or (len(videos) == 1 and video.dataset != "coco"))
         ]
         if same or named:
             return same[0] if same else max(named, key=lambda video: shared_end(video.name, name))

@@ -186,7 +186,9 @@ def count_hands(source: File, hands: ScoredHands, reason: np.ndarray | None = No
     if not accounting.done:
         counts = accounting.skipped + accounting.failed
         told = ", ".join(f"{why}: {count}" for why, count in counts.items()) or "there are none"
-        raise HandtoolError(f"{source.path}: none of {accounting.total} hands can be scored ({told})")
+        is_2d = not labelled.any() and store.read_column(source, LABELS.keypoints_valid).any()
+        hint = "its labels are keypoints in 2D, and all scores are of joints in space" if is_2d else None
+        raise HandtoolError(f"{source.path}: none of {accounting.total} hands can be scored ({told})", hint=hint)
     return accounting, np.flatnonzero(labelled & ~predicted)
 
 

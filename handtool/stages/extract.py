@@ -65,7 +65,8 @@ def extract(
     if no hand at all is found (but a shard may have none).
     """
     check_config(config, boxes, model)
-    choice = Choice(config.dataset, config.split, config.subset, config.cameras)
+    given = boxes is not None or config.whole
+    choice = Choice(config.dataset, config.split, config.subset, config.cameras, boxes=given)
     found = find_videos(sources, config.limit, listed or (), choice)
     camera = str(lens) if lens else config.camera
     check_found(found.videos, choice, camera=camera is not None and camera not in WORDS)
@@ -83,7 +84,9 @@ def extract(
         log.warning("%s: %s", boxes, note)
     if in_file and in_file.unused_keypoints:
         log.warning(
-            "%s: of %d hands it has keypoints, which are not read: only boxes are", boxes, in_file.unused_keypoints
+            "%s: of %d hands it has keypoints, but not all 21: only their boxes are read",
+            boxes,
+            in_file.unused_keypoints,
         )
     check_truth(found.videos, settings)
     check_labels(found.videos, config)

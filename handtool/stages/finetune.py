@@ -261,7 +261,7 @@ def summarise(hands: TrainingHands, model: PoseModel, curve: dict[str, np.ndarra
         "head": model.contract.head,
         "architecture": model.encoder.arch,
         "started_from": f"{started['init']} ({started['loaded']} weights{', and its head' * started['head']})",
-        "mean_bone_mm": 1000 * model.contract.bone_m,
+        **({"mean_bone_mm": 1000 * model.contract.bone_m} if np.isfinite(model.contract.bone_m) else {}),
         "hands_per_step": plan.items_per_step,
         "steps": len(curve["step"]),
         "loss_first": float(np.mean(curve["loss"][:few])),

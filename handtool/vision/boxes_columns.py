@@ -1,16 +1,17 @@
 """Known hand boxes as columns, whatever file they come from, and their sides as the world writes them."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from math import isinf, isnan
 from typing import Any
 
-from handtool.errors import DamagedFile
-from handtool.hands.skeleton import LEFT, RIGHT, UNKNOWN
+import numpy as np
 
-WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
-HINT = "--boxes takes COCO json, 100DOH json or CSV; described in handtool.vision.boxes_formats"
+from handtool.errors import DamagedFile
+from handtool.hands.joint_names import read_side
+from handtool.hands.keypoint_lists import find_other_order
+
+HINT = "--boxes takes COCO json, 100DOH json, mmpose's predictions or CSV; described in handtool.vision.boxes_formats"
 
 
 @dataclass
@@ -18,6 +19,8 @@ class Boxes:
     """Hand by hand, in the order of the file. box: x0 y0 x1 y1 by its edges, px, or with `relative` shares of the
     picture.
 
+    landmarks: by the number of the hand, (21, 2) px in the standard order and their score, where all are known.
+    stems: names of pictures and videos are without their endings.
     looked_at: all pictures in the file, with hands or without. size: (width, height) px that the file states of some of
     them. left_out: boxes that are no hand's, by the reason. unused_keypoints: hands with keypoints that are not read.
     notes: what needs saying of the whole file.
@@ -33,6 +36,8 @@ class Boxes:
     left_out: Counter = field(default_factory=Counter)
     unused_keypoints: int = 0
     notes: list[str] = field(default_factory=list)
+    landmarks: dict[int, tuple[np.ndarray, float]] = field(default_factory=dict)
+    stems: bool = False
 
     def add(self, where: str, name: Any, box: tuple, side: object, score: Any) -> None:
         """Raises DamagedFile if name, side or score is invalid; `where` names the hand."""
@@ -53,19 +58,15 @@ class Boxes:
         self.name.append(name)
         self.side.append(meant)
 
+    def add_landmarks(self, points: np.ndarray, score: float) -> None:
+        """Of the hand that was added last. points: (21, 3) x, y px and 0 where not known."""
+        if (points[:, 2] > 0).all():
+            self.landmarks[len(self.name) - 1] = points[:, :2], score
+        else:
+            self.unused_keypoints += 1
 
-def read_side(value: object) -> int | None:
-    """None: not understood."""
-    text = "" if value is None else str(value).strip()
-    if text in ("0", "1"):
-        return (LEFT, RIGHT)[int(text)]
-    side = side_by_name(text)
-    return UNKNOWN if text.lower() in ("", "unknown") else side if side != UNKNOWN else None
-
-
-def side_by_name(name: str) -> int:
-    """Of `left_hand`, `LeftHand`, `lefthand`, `hand_l`, `myleft`; UNKNOWN: no side in it, or both."""
-    words = {word.lower().removeprefix("my").removeprefix("your") for word in WORD.findall(name)}
-    left = any(word == "l" or word.startswith("left") for word in words)
-    right = any(word == "r" or word.startswith("right") for word in words)
-    return UNKNOWN if left == right else LEFT if left else RIGHT
+    def drop_other_order(self) -> None:
+        """Landmarks whose bones say that they are in another order than the standard one are no landmarks."""
+        if name := find_other_order([points for points, _ in self.landmarks.values()]):
+            self.notes.append(f"its keypoints are in another order ({name}): only boxes are read")
+            self.landmarks.clear()

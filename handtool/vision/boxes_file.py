@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from handtool.hands.keypoint_lists import resize
 from handtool.vision.boxes_formats import read_boxes
 from handtool.vision.contracts import Detection
 
@@ -34,7 +35,8 @@ class BoxesFile:
         order = sorted(range(len(boxes.name)), key=lambda row: boxes.name[row])
         self.box = np.array([boxes.box[row] for row in order], np.float64).reshape(-1, 4)
         self.side, self.score = (np.array([column[row] for row in order]) for column in (boxes.side, boxes.score))
-        self.relative = boxes.relative
+        self.relative, self.stems = boxes.relative, boxes.stems
+        self.landmarks = {row: boxes.landmarks[old] for row, old in enumerate(order) if old in boxes.landmarks}
         self.rows: dict[str, range] = {name: range(0) for name in boxes.looked_at}
         start = 0
         for end in range(1, len(order) + 1):
@@ -54,15 +56,19 @@ class BoxesFile:
         if (found := self.find(name)) is None:
             return []
         refused, unit = "", np.array([width, height] * 2) if self.relative else np.ones(4)
+        across = down = 1.0
         if (stated := self.size.get(found, (width, height))) != (width, height):
             across, down = width / stated[0], height / stated[1]
             unit = unit * np.array([across, down] * 2)
             if abs(across / down - 1) > SAME_SHAPE:
                 refused = f"boxes for {stated[0]} x {stated[1]} px, the picture has {width} x {height}"
-        return [
-            Detection(self.box[row] * unit, int(self.side[row]), float(self.score[row]), refused=refused)
-            for row in self.rows[found]
-        ]
+        hands = []
+        for row in self.rows[found]:
+            points, score = self.landmarks.get(row, (None, float("nan")))
+            points = None if points is None else resize(points, (across, down))
+            known = int(self.side[row]), float(self.score[row]), points, score
+            hands.append(Detection(self.box[row] * unit, *known, refused=refused))
+        return hands
 
     def find(self, name: str) -> str | None:
         """What the file calls the picture."""
@@ -74,6 +80,8 @@ class BoxesFile:
         for end in ends_of(loose(name)):
             if len(called := self.called_loosely.get(end, [])) == 1:
                 return called[0]
+        if self.stems and (without := without_ending(name)) != name:
+            return self.find(without)
         same_base = self.called_by_base.get(posixpath.basename(loose(name)), [])
         longer = [called for called in same_base if loose(called).endswith("/" + loose(name))]
         return longer[0] if len(longer) == 1 else None
@@ -98,6 +106,12 @@ def ends_of(name: str) -> Iterator[str]:
     """The name without its first folders, the longest first."""
     parts = name.split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
+
+
+def without_ending(name: str) -> str:
+    """`a/clip.mp4#12` -> `a/clip#12`."""
+    picture, number, frame = name.partition("#")
+    return f"{posixpath.splitext(picture)[0]}{number}{frame}"
 
 
 def plain(name: str) -> str:

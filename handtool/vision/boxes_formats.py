@@ -1,4 +1,4 @@
-"""Three file formats for hand boxes, each read into the same columns.
+"""Four file formats for hand boxes, each read into the same columns.
 
 COCO's json (`bbox` is x, y, width, height in px; the side by a key such as `side` or `hand_side`, by one of the
 `attributes`, or by the category's name; `score` optional), see `coco_boxes`:
@@ -9,6 +9,8 @@ COCO's json (`bbox` is x, y, width, height in px; the side by a key such as `sid
 100DOH's json (Shan et al. 2020, arXiv:2006.06669; edges as shares of the picture's width and height; `score` optional):
 
     {"0001.jpg": [{"x1": 0.1, "y1": 0.2, "x2": 0.3, "y2": 0.5, "hand_side": "l"}, …], …}
+
+mmpose's predictions, with landmarks: a json of an image, a video or its demo, or a folder of such, see `mmpose_boxes`.
 
 CSV with a header (px; `side` and `score` optional; `frame` makes it frame 12 of a video, counted over its decoded
 frames from 0):
@@ -25,12 +27,15 @@ from handtool.bounded import parse_json, read_bounded
 from handtool.errors import DamagedFile, first_line
 from handtool.vision.boxes_columns import HINT, Boxes
 from handtool.vision.coco_boxes import read_coco
+from handtool.vision.mmpose_boxes import is_predictions, read_folder, read_predictions
 
 EDGES, NAMES = ("x0", "y0", "x1", "y1"), ("image", "video")
 
 
 def read_boxes(path: str) -> Boxes:
-    """Raises DamagedFile if the file has none of the three formats, or one of its hands is not as described."""
+    """Raises DamagedFile if the file has none of the four formats, or one of its hands is not as described."""
+    if Path(path).is_dir():
+        return read_folder(path)
     is_csv = Path(path).suffix.lower() == ".csv"
     data = read_bounded(path, kind="line" if is_csv else "json")
     try:
@@ -39,11 +44,13 @@ def read_boxes(path: str) -> Boxes:
     except (ValueError, csv.Error) as error:
         raise DamagedFile(f"{path} cannot be read: {first_line(error)}", hint=HINT) from None
     content = parse_json(data, path, HINT)
+    if is_predictions(content):
+        return read_predictions(path, content)
     if isinstance(content, dict) and {"images", "annotations"} & set(content):
         return read_coco(path, content)
     if isinstance(content, dict) and content and all(isinstance(hands, list) for hands in content.values()):
         return read_100doh(path, content)
-    raise DamagedFile(f"{path} is neither COCO's json nor 100DOH's", hint=HINT)
+    raise DamagedFile(f"{path} is neither COCO's json nor 100DOH's, and no predictions of mmpose", hint=HINT)
 
 
 def read_100doh(path: str, content: dict) -> Boxes:

@@ -1,7 +1,9 @@
 """Boxes of hands from COCO's json and its relatives.
 
 Where a category is called a hand, the others are left out; where none is, all boxes are taken, and that is told. Of
-COCO-WholeBody, whose `bbox` is the person's, `lefthand_box` and `righthand_box` are taken. Ids may be numbers or texts.
+COCO-WholeBody, whose `bbox` is the person's, `lefthand_box` and `righthand_box` are taken, and never a person's; nor is
+that of an annotation with 17 keypoints. Keypoints of a hand become landmarks, in the order that the names of its
+category tell, where all 21 are known. Ids may be numbers or texts.
 `bbox` is x, y, width, height in px, or as `bbox_format` (of an annotation, the file or its `info`) or detectron2's
 `bbox_mode` says. An annotation without `bbox` has the extent of its polygons; a mask alone gives no box. Crowds are
 left out. What is left out is counted.
@@ -13,9 +15,12 @@ from collections.abc import Callable
 import numpy as np
 
 from handtool.errors import DamagedFile
-from handtool.hands.skeleton import LEFT, RIGHT
-from handtool.vision.boxes_columns import HINT, WORD, Boxes, side_by_name
+from handtool.hands.joint_names import WORD, find_hands, side_by_name
+from handtool.hands.keypoint_lists import MOST_POINTS, read_numbers, read_points
+from handtool.hands.skeleton import LEFT, NUM_JOINTS, RIGHT
+from handtool.vision.boxes_columns import HINT, Boxes
 
+PERSON = 3 * 17  # numbers of a person's keypoints
 SIDE_KEYS = ("side", "hand_side", "hand_type", "handedness")
 WHOLE_BODY = {"lefthand_box": "left", "righthand_box": "right"}
 HAND = re.compile("(my|your)?(left|right)?hands?|(my|your)(left|right)")
@@ -39,6 +44,8 @@ def read_coco(path: str, content: dict) -> Boxes:
     try:
         names = read_images(path, content, boxes)
         categories = {ident(one["id"]): str(one.get("name", "")) for one in content.get("categories") or ()}
+        orders = {ident(one["id"]): order_of(one) for one in content.get("categories") or ()}
+        of_bodies = any(map(is_whole_body, content["annotations"]))
         hands = {key for key, name in categories.items() if is_hand(name)}
         usual = format_of(path, content, content.get("info"))
         for number, annotation in enumerate(content["annotations"]):
@@ -48,21 +55,25 @@ def read_coco(path: str, content: dict) -> Boxes:
                 boxes.left_out[NOWHERE] += 1
             elif is_whole_body(annotation):
                 add_whole_body(boxes, where, name, annotation)
+            elif of_bodies or len(annotation.get("keypoints") or ()) == PERSON:
+                boxes.left_out["a person"] += 1
             elif reason := reason_to_leave_out(annotation, category, categories, hands):
                 boxes.left_out[reason] += 1
             else:
                 box, kind = annotation.get("bbox"), format_of(where, annotation) or usual
                 unsaid += [(name, box)] if box and not kind else []
                 edges = edges_of(where, box or polygon_box(annotation["segmentation"]), box and kind or "xywh")
-                boxes.unused_keypoints += bool(annotation.get("keypoints"))
                 side = side_of(annotation, categories.get(category, ""))
                 boxes.add(where, name, edges, side, annotation.get("score"))
+                if annotation.get("keypoints"):
+                    add_keypoints(boxes, annotation, orders.get(category))
         refuse_corners(path, unsaid, boxes.size)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DamagedFile(f"{path} is not COCO json: {error!r} is missing or of another type", hint=HINT) from None
     if not boxes.name and boxes.left_out and set(boxes.left_out) == {NOWHERE}:
         raise DamagedFile(f"{path}: no annotation is on a picture that it lists", hint=HINT)
-    if boxes.name and categories and not hands and not any(map(is_whole_body, content["annotations"])):
+    boxes.drop_other_order()
+    if boxes.name and categories and not hands and not of_bodies:
         called = ", ".join(list(dict.fromkeys(categories.values()))[:5])
         boxes.notes.append(f"none of its categories is called a hand ({called}): all boxes are taken for hands")
     return boxes
@@ -149,8 +160,28 @@ def add_whole_body(boxes: Boxes, where: str, name: str, annotation: dict) -> Non
     for key, side in WHOLE_BODY.items():
         box = edges_of(where, annotation.get(key) or [0, 0, 0, 0])
         if annotation.get(key.replace("box", "valid"), True) and box[2] > box[0] and box[3] > box[1]:
-            boxes.unused_keypoints += bool(annotation.get(key.replace("box", "kpts")))
             boxes.add(where, name, box, side, annotation.get("score"))
+            if annotation.get(kpts := key.replace("box", "kpts")):
+                add_keypoints(boxes, {"keypoints": annotation[kpts]}, None)
+
+
+def order_of(category: dict) -> tuple[int, ...] | None:
+    """The order of its 21 named keypoints; empty: they are no hand's. None: they have no names."""
+    names = category.get("keypoints")
+    if not isinstance(names, list) or not names or len(names) > MOST_POINTS:
+        return None
+    return next(iter(find_hands([str(name)[:100] for name in names]).values()), ())
+
+
+def add_keypoints(boxes: Boxes, annotation: dict, order: tuple[int, ...] | None) -> None:
+    """Landmarks of the hand that was added last. Their score: `keypoint_scores`, else the third values up to 1."""
+    points = read_points(annotation["keypoints"])
+    if points is None or len(points) != NUM_JOINTS or order == ():
+        boxes.unused_keypoints += 1
+        return
+    scores = read_numbers(annotation.get("keypoint_scores"), (NUM_JOINTS,))
+    score = float(np.minimum(points[:, 2], 1).mean() if scores is None else scores.mean())
+    boxes.add_landmarks(points[list(order)] if order else points, score)
 
 
 def edges_of(where: str, bbox: object, kind: str = "xywh") -> Edges:

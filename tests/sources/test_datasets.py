@@ -159,7 +159,7 @@ def test_options_of_data_sets_without_one_and_a_lens_with_one_are_refused(tmp_pa
     ]:
         with pytest.raises(WrongCommand, match=message):
             run([folder], tmp_path / "c.h5", cameras=choice.cameras, subset=choice.subset)
-    with pytest.raises(WrongCommand, match="boxed knows its cameras"):
+    with pytest.raises(WrongCommand, match="the labels of boxed say what is known of its cameras"):
         run([boxed], tmp_path / "c.h5", camera="400,400,80,60")
 
 

@@ -119,7 +119,8 @@ def test_of_a_whole_body_the_hands_are_taken_not_the_person(tmp_path):
     nobody = {"lefthand_box": [0.0, 0.0, 0.0, 0.0], "righthand_box": [0.0, 0.0, 0.0, 0.0]}
     boxes = coco(tmp_path / "b.json", [person, nobody], ("person",))
     (hand,) = boxes.hands_on("a.jpg", 640, 480)
-    assert (hand.box.tolist(), hand.side, boxes.unused_keypoints) == ([300, 120, 380, 180], LEFT, 1)
+    assert (hand.box.tolist(), hand.side, boxes.unused_keypoints) == ([300, 120, 380, 180], LEFT, 0)
+    assert hand.landmarks.tolist() == [[1, 2]] * 21 and hand.landmarks_score == 0.5
 
 
 @pytest.mark.parametrize(

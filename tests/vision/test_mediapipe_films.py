@@ -25,5 +25,6 @@ def test_along_a_real_film_hands_that_were_missed_are_found_again_on_few_tracks(
 
 def test_a_close_picture_of_a_hand_is_found_by_a_look_at_the_whole_picture(tmp_path, samples):
     """One of FreiHAND's eight shows its hand only then, and one not at all."""
-    report = run_stage(extract, [samples / "freihand_samples"], tmp_path / "c.h5", ExtractConfig())
+    pictures = sorted((samples / "freihand_samples").glob("*.jpg"))
+    report = run_stage(extract, pictures, tmp_path / "c.h5", ExtractConfig())
     assert report["accounting"][2]["done"] >= 7 and report["found"]["the whole picture as a hand"] >= 1

@@ -146,7 +146,11 @@ def find_scale(hands: StoredHands, mean_bone_m: float, bone: str) -> tuple[np.nd
         return hands.bone, "truth"
     if bone == "mean":
         if not np.isfinite(mean_bone_m):
-            raise HandtoolError("--bone mean: the model was trained without any bone length", hint="--bone 25 (mm)")
+            raise HandtoolError(
+                "--bone mean: the model was trained without any bone length",
+                hint="--bone 25 (mm); one trained on 2D labels alone finds keypoints: handtool keypoints FILE "
+                "--estimator pose.h5",
+            )
         return np.full(num, mean_bone_m), "mean"
     return np.full(num, read_length_m(bone)), "given"
 

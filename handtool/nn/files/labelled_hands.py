@@ -66,7 +66,25 @@ def read_labelled(source: Any, config: FinetuneConfig) -> TrainingHands:
         told = f"{len(kept)} of {len(usable)} labelled hands are left to train on: 2 at least"
         raise HandtoolError(told, hint="a larger --label-fraction")
     pool = read_pool(config.pool, hands.box_scale) if config.pool else None
-    return TrainingHands(labels, hands, kept, usable[held], accounting, pool)
+    found = TrainingHands(labels, hands, kept, usable[held], accounting, pool)
+    check_depth(found, config, source.path)
+    return found
+
+
+def check_depth(hands: TrainingHands, config: FinetuneConfig, path: object) -> None:
+    """Labels without any joint in space (of images without a camera) teach heat maps alone. Raises HandtoolError where
+    the head, or the score of the hands held out, needs joints."""
+    if len(hands.held) and not hands.labels.valid[hands.held].any():
+        told = "by joints in space, and the labels of those know none"
+        raise HandtoolError(f"--val-share: held-out hands of {path} are scored {told}", hint="--val-share 0")
+    if hands.labels.valid[hands.train].any() or (hands.pool is not None and hands.pool.in_3d):
+        return
+    if config.head == "regression":
+        told = "know no joint in space, and the regression head needs their depths"
+        raise HandtoolError(f"the labels of {path} {told}", hint="--head heatmap, which learns their keypoints")
+    log.warning(
+        "the labels of %s know no joint in space: the model learns keypoints, not joints, and has no bone length", path
+    )
 
 
 def hold_out(units: np.ndarray, share: float, seed: int, by: str) -> np.ndarray:
