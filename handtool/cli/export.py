@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 ALIASES = {"pt": "pth"}
 ZIPPED = ("freihand", "ho3d")  # what their servers take
 TABLES_AS = ("csv", "json", "npz")
-FormatName = Literal["csv", "json", "npz", "safetensors", "pth", "onnx", "freihand", "dexycb", "ho3d", "assemblyhands"]
+Tables, Weights = Literal["csv", "json", "npz", "coco"], Literal["safetensors", "pth", "onnx"]
+Submissions = Literal["freihand", "dexycb", "ho3d", "assemblyhands"]
+FormatName = Literal[Tables, Weights, Submissions]
 EFFECTS = (
     COMMON
     | always("table", "format")
@@ -57,7 +59,7 @@ def export(
     format: option(
         FormatName | None,
         "--format NAME",
-        "A table: csv, json, npz; weights: safetensors, pth, onnx; "
+        "A table: csv, json, npz; keypoints as COCO's json: coco; weights: safetensors, pth, onnx; "
         "predictions as a submission: freihand, dexycb, ho3d, assemblyhands.",
         unset="by suffix; csv to standard output",
     ) = ExportConfig.format,
@@ -80,12 +82,13 @@ def export(
     moved: Moved = None,
     force: Force = False,
 ) -> None:
-    """Write a table as csv, json or npz, weights as safetensors, a torch file or an ONNX model, or predictions as a
-    submission.
+    """Write a table as csv, json or npz, hands as COCO's json, weights as safetensors, a torch file or an ONNX model,
+    or predictions as a submission.
 
     Submissions are what the evaluation of FreiHAND, DexYCB, HO-3D or AssemblyHands reads.
 
     Example: handtool export pairs.h5 -o pairs.csv
+    Example: handtool export keypoints.h5 --format coco -o hands.json
     Example: handtool export predictions.h5 --format freihand -o pred.zip
     """
     from handtool.store import refuse_closed, refuse_terminal
@@ -94,7 +97,7 @@ def export(
     target = None if output == "-" else Path(output)
     state.streaming = target is None
     if target is None:
-        is_text = config.format in ("csv", "json", "dexycb", "assemblyhands")
+        is_text = config.format in ("csv", "json", "coco", "dexycb", "assemblyhands")
         refuse_closed() if is_text else refuse_terminal(config.format, "cat > FILE")
     with contextlib.ExitStack() as stack:
         [file] = stack.enter_context(open_sources([source]))

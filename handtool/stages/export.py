@@ -1,5 +1,5 @@
-"""export: tables as csv, json or npz; predictions as a submission for a published data set; weights as safetensors, a
-torch file, or an ONNX model that runs without torch.
+"""export: tables as csv, json or npz; hands as COCO's json; predictions as a submission for a published data set;
+weights as safetensors, a torch file, or an ONNX model that runs without torch.
 
 Floats are written in the fewest digits that give the same number when read. Unknown values are `nan` in csv (a wrist
 without a place in space: empty cells), null in json. Every table of hands begins with what identifies a hand: video,
@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from handtool.accounting import Accounting
 from handtool.config import ExportConfig
 from handtool.errors import HandtoolError, WrongCommand
+from handtool.exporting.coco import export_coco
 from handtool.hands.crop_maps import CropMaps
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import JOINTS
@@ -80,6 +82,9 @@ def export(
     assert config.format is not None
     if config.format in WRITERS:
         return export_submission(source, target, config, template)
+    if config.format == "coco":
+        read = partial(read_in_frame, source)
+        return export_coco(source, config.table, target, read, progress)
     name = config.table or last_table(source, config.format)
     if (name == "weights") != (config.format in WEIGHT_FORMATS):
         fitting = WEIGHT_FORMATS if name == "weights" else TABLE_FORMATS
@@ -199,6 +204,10 @@ def read_values(source: File, column: Column, pixels: str | None, rows: slice | 
         moved = crops.frame_cameras() if column == CROPS.camera else crops.to_frame(values)
         return moved.astype(values.dtype)
     return ENUM_NAMES[column.dtype][values] if column.dtype in ENUM_NAMES else values
+
+
+def read_in_frame(source: File, column: Column, rows: slice) -> np.ndarray:
+    return read_values(source, column, "frame", rows)
 
 
 def read_parts(source: File, column: Column, pixels: str | None, progress: Progress) -> Iterator[np.ndarray]:
