@@ -15,7 +15,7 @@ from handtool import bounded
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.sources.large_json import LARGE, read_items
 
-BLOCK = 1 << 20  # bytes
+BLOCK, SEARCHED = 1 << 20, 1 << 30  # bytes
 HEAD = 4096  # bytes, where a stream tells what set it is
 LARGEST_MEMBER = 256 << 20  # bytes, unpacked, of a json in an archive
 DESCRIPTION = re.compile(rb'"description"\s*:\s*"([^"\\]{0,80})"')
@@ -87,13 +87,13 @@ def starts_a_list(path: Path) -> bool:
 
 
 def mentions(path: Path, *words: tuple[bytes, ...]) -> bool:
-    """Whether a file holds one of each of the words: quick, and needs no memory."""
+    """Whether a file holds one of each of the words in its first SEARCHED bytes: quick, and needs no memory."""
     wanted, tail, longest = list(words), b"", max(len(word) for each in words for word in each)
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            while wanted and (block := file.read(BLOCK)):
+            while wanted and file.tell() < SEARCHED and (block := file.read(BLOCK)):
                 text = tail + block
                 wanted = [each for each in wanted if not any(word in text for word in each)]
                 tail = text[-longest:]

@@ -71,10 +71,10 @@ def find_one_file(path: Path, left_out: Counter, seen: set[str], choice: Choice)
     """A file that is given itself: an image by its suffix, a labels file by its name or content, else a video."""
     if named_before(path, left_out, seen):
         return
-    if path.name in labelled.NAMES:
-        yield from labelled.find_labelled(path, name=path.resolve().parent.name)
-    elif published := datasets.recognise_file(path):
+    if published := datasets.recognise_file(path):
         yield from datasets.find_dataset(published, path, path.name, choice)
+    elif path.name in labelled.NAMES:
+        yield from labelled.find_labelled(path, name=path.resolve().parent.name)
     elif path.suffix.lower() in images.SUFFIXES and not images.is_clip(path):
         yield Video(readable(path.name), readable(path), "images", (str(path),))
     else:

@@ -18,6 +18,7 @@ from coco_sets import (
     write_json,
     write_pictures,
 )
+from footage import make_labelled
 
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
 from handtool.hands.joint_names import find_hands
@@ -310,6 +311,18 @@ def test_json_without_hands_is_no_set_and_pictures_beside_it_stay_pictures(tmp_p
         find_videos([tmp_path / "c"])
     with pytest.raises(HandtoolError, match="none of the 5 pictures .* is there: looked for '9.jpg'"):
         find_videos([tmp_path / "c" / "far.json"])
+
+
+def test_labels_in_the_projects_own_format_go_before_and_labels_json_may_be_either(tmp_path):
+    folder = make_labelled(tmp_path / "own", as_json=True)
+    own = [video.dataset for video in find_videos([folder]).videos]
+    make_onehand10k(folder)
+    for source in (folder, folder / "labels.json"):
+        assert [video.dataset for video in find_videos([source]).videos] == own == [""]
+    make_onehand10k(tmp_path / "coco")
+    (tmp_path / "coco" / "test_onehand10k.json").rename(tmp_path / "coco" / "labels.json")
+    for source in (tmp_path / "coco", tmp_path / "coco" / "labels.json"):
+        assert [video.dataset for video in find_videos([source]).videos] == ["coco"]
 
 
 def spoil(content, how):

@@ -31,6 +31,7 @@ import numpy as np
 from handtool import config
 from handtool.archives import open_zip
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
+from handtool.hands.groups import LABEL_FILES
 from handtool.hands.keypoint_lists import read_points, resize
 from handtool.names import natural, printable
 from handtool.sources import label_studio
@@ -62,7 +63,10 @@ log = logging.getLogger(__name__)
 
 
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    """Whether a json there has keypoints of hands on pictures that are there; one whose pictures are not is told."""
+    """Whether a json there has keypoints of hands on pictures that are there; one whose pictures are not is told. Where
+    there are labels in the project's own format, these count."""
+    if any(name in names and not kind_of(folder / name) for name in LABEL_FILES):
+        return False
     files = find_files(folder, names)
     there = [path for path in files if has_pictures(path, folder)]
     if files and not there:
@@ -71,8 +75,10 @@ def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Every json and zip that is named itself: if it is none of ours, the reason is told."""
-    return path.suffix.lower() in (".json", ".zip") and path.is_file()
+    """Every json and zip that is named itself: if it is none of ours, the reason is told. But labels.json may be in the
+    project's own format."""
+    is_named = path.suffix.lower() in (".json", ".zip") and path.is_file()
+    return is_named and (path.name not in LABEL_FILES or bool(kind_of(path)))
 
 
 def find_files(folder: Path, names: list[str] | None = None) -> list[Path]:
