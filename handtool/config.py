@@ -78,6 +78,7 @@ class ExtractConfig:
     onnx: tuple[str, ...] = ()  # KEY=VALUE: what an ONNX detector expects, where its metadata do not say it
     device: str = "auto"  # of an ONNX detector
     whole: bool = False  # each image is already the crop of a hand
+    hands_as: str = "estimates"  # what the hands of --hands FILE are: estimates of another model, or labels
     camera: str | None = None  # as --camera takes it; None: auto, an intrinsics.json beside the videos
     size: int = 224  # px, side of a crop
     box_scale: float | None = None  # None: as the data set says, else BOX_SCALE

@@ -11,7 +11,7 @@ CROPS, SOURCES = "Crops", "Choice of sources"
 
 
 def of_detector(values: Values) -> bool:
-    return kind_of(values.detector, values.model) == "onnx" and not (values.whole or values.boxes)
+    return kind_of(values.detector, values.model) == "onnx" and not (values.whole or values.boxes or values.hands)
 
 
 EFFECTS = (
@@ -23,11 +23,15 @@ EFFECTS = (
     | only("track_fps", lambda v: v.every != 1, "with --every 1: there are no frames between those kept")
     | only("decode", lambda v: v.every != 1 or v.decode not in ("auto", "all"), "with --every 1: all are decoded")
     | only("boxes", lambda v: not v.whole, "with --whole: each image is one hand")
+    | only("hands", lambda v: not (v.whole or v.boxes), "with --whole or --boxes, which say where the hands are")
+    | only("hands_as", lambda v: v.hands, "without hands of another model", "--hands FILE")
     | always("whole")
     | only("camera", lambda v: v.camera != "auto" or not v.whole, "with --whole: no file tells of crops of hands")
     | only("retry_failed", lambda v: writes_file(v) and not v.force, "without -o FILE, and with --force")
     | only(
-        "detector model", lambda v: not (v.whole or v.boxes), "with --whole or --boxes, which say where the hands are"
+        "detector model",
+        lambda v: not (v.whole or v.boxes or v.hands),
+        "with --whole, --boxes or --hands, which say where the hands are",
     )
     | only("min_score", lambda v: not v.whole, "with --whole: such hands have no score")
     | only("onnx device", of_detector, "without an ONNX detector", "--detector hands.onnx")
@@ -49,6 +53,8 @@ def extract(
     ) = ExtractConfig.keyframes,
     detector: footage.Detector = ExtractConfig.detector,
     boxes: footage.Boxes = None,
+    hands: footage.Hands = None,
+    hands_as: footage.HandsAs = ExtractConfig.hands_as,
     whole: footage.Whole = ExtractConfig.whole,
     min_score: footage.MinScore = ExtractConfig.min_score,
     min_hand: footage.MinHand = ExtractConfig.min_hand,
@@ -162,6 +168,6 @@ def extract(
         raw=True,
         listed=listed,
         retry=retry_failed,
-        extra={"boxes": boxes, "lens": footage.find_lens(camera), "model": model},
+        extra={"boxes": boxes, "lens": footage.find_lens(camera), "model": model, "hands": hands},
         table=lay_out_videos,
     )

@@ -28,6 +28,18 @@ Boxes = option(
     "Known hands, in place of a detector: COCO or 100DOH json, mmpose's predictions, or CSV.",
     PANEL,
 )
+Hands = option(
+    str | None,
+    "--hands FILE",
+    "Hands that another model found (boxes, keypoints, joints), in place of a detector: npz, parquet, json.",
+    PANEL,
+)
+HandsAs = option(
+    Literal["estimates", "labels"],
+    "--hands-as",
+    "What those are: estimates, which teach pre-training and --pool; or labels, which finetune and eval believe.",
+    PANEL,
+)
 Whole = option(bool, "--whole", "Each image already is the crop of one hand.", PANEL)
 Camera = option(
     str | None,

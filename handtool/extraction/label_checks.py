@@ -18,10 +18,10 @@ from handtool.sources.video_report import count_marks
 log = logging.getLogger(__name__)
 
 
-def check_labels(videos: list[Video], config: ExtractConfig) -> None:
+def check_labels(videos: list[Video], config: ExtractConfig, labels: str = "") -> None:
     """Before hours of work: a sample of the labels of each large source, read by worker processes. Raises DamagedFile
     for a fault that most of them share, WrongCommand for --trust-labels where there are no labels."""
-    if config.trust_labels and not any(video.is_labelled or find_truth(video) for video in videos):
+    if config.trust_labels and not (labels or any(video.is_labelled or find_truth(video) for video in videos)):
         raise WrongCommand("--trust-labels does nothing: none of the sources has labels", hint="leave it out")
     sample = [] if config.trust_labels else sample_labelled(videos)
     evidence: dict[str, list[dict]] = {}
@@ -44,11 +44,12 @@ def open_gate() -> Callable[[Video, Callable[[], None]], Iterator[dict]]:
     return look
 
 
-def judge_labels(videos: list[Video], outcomes: list[dict]) -> None:
-    """Warns of labels that cannot be true. Raises DamagedFile for a fault that most labels of a source share."""
+def judge_labels(videos: list[Video], outcomes: list[dict], labels: str = "") -> None:
+    """Warns of labels that cannot be true. Raises DamagedFile for a fault that most labels of a source share. labels:
+    the file with those of the videos whose source knows none."""
     of_source: dict[str, list[dict]] = {}
     for video, outcome in zip(videos, outcomes, strict=True):
-        if source := name_source(video):
+        if source := name_source(video) or labels:
             of_source.setdefault(source, []).append(outcome)
     for source, its_own in of_source.items():
         for told in judge(join_evidence(its_own), source):

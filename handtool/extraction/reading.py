@@ -10,6 +10,7 @@ from handtool.config import ExtractConfig
 from handtool.engine.local import is_lasting
 from handtool.engine.shipping import Folder
 from handtool.engine.units import run_units
+from handtool.extraction.hands_file import HandsFile, are_labels
 from handtool.extraction.truth_file import join_truth, read_truth
 from handtool.hands.lens import Lens
 from handtool.progress import Progress
@@ -64,7 +65,7 @@ def read_videos(
     if finished:
         log.info("%d of %d videos are done already", finished, len(numbers))
     config, suspects, folder = settings.config, Suspects(), Folder(job.folder, SUFFIX, write_bytes_whole)
-    files = [name for name in (settings.boxes, settings.model) if name]
+    files = [name for name in (settings.boxes, settings.model, settings.hands) if name]
     how: dict[str, Any] = {"gpus": config.gpus_per_worker, "folder": folder}
     how["reads"] = lambda item: [*needs(item.video), *files]
     work = config.engine, open_finder, (settings, job.folder)
@@ -114,13 +115,16 @@ def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
 def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Callable[[], None]], Iterator[dict]]:
     """In a worker process: the function that turns a video, with its number and that of the chunk, into parts of the
     job in `folder`: blocks of rows, then the outcome, which it also yields."""
-    config, finder, job = settings.config, HandFinder(settings), Job(folder)
+    config, job = settings.config, Job(folder)
+    in_file = HandsFile(settings.hands) if settings.hands else None
+    as_labels = in_file is not None and are_labels(settings)
+    finder = HandFinder(settings, in_file.estimates_on if in_file and not as_labels else None)
 
     def read_one(item: Item, heartbeat: Callable[[], None], decode: str = config.decode) -> Iterator[dict]:
         number, chunk, video, careful = item
         tally, rows, joined, blocks = (
             Tally(heartbeat=heartbeat),
-            Rows(config, sure_sides=settings.boxes is not None),
+            Rows(config, sure_sides=not (settings.looks or config.whole)),
             Counter[str](),
             0,
         )
@@ -129,8 +133,8 @@ def open_finder(settings: FinderSettings, folder: Path) -> Callable[[Item, Calla
         known_video = read_truth(video)
         sampling = Sampling(config.fps, config.every, config.track_fps, config.keyframes, decode)
         gate = LabelGate(config.trust_labels)
-        frames = gate.pass_frames(read_frames(video, sampling, tally))
-        camera = VideoCamera(video.lens, video.lens_file, tally.note)
+        frames, camera = read_frames(video, sampling, tally), VideoCamera(video.lens, video.lens_file, tally.note)
+        frames = gate.pass_frames(in_file.label(frames, camera) if in_file and as_labels else frames)
         for sight in follow(finder.find_in(frames, careful, camera), rows.tracks, finder.look_again):
             frame, hands = sight.frame, sight.hands
             if sight.failed and frame.kept:

@@ -81,7 +81,7 @@ def no_hands_in_boxes(
     videos: list[Video], outcomes: list[dict], in_file: BoxesFile, settings: FinderSettings
 ) -> HandtoolError:
     """Why none of the boxes in the file has become a hand."""
-    looked_at = sum(outcome["sampled"] for outcome in outcomes)
+    name, looked_at = settings.boxes or settings.hands, sum(outcome["sampled"] for outcome in outcomes)
     if not looked_at or any(outcome["left_out"] for outcome in outcomes):
         return no_hands_at_all(videos, outcomes)
     if refused := sum((Counter(outcome["refused"]) for outcome in outcomes), Counter()):
@@ -92,13 +92,13 @@ def no_hands_in_boxes(
         )
     if not len(in_file):
         reasons = ", ".join(f"{reason}: {count}" for reason, count in in_file.left_out.most_common(3))
-        return HandtoolError(f"{settings.boxes} has no box of a hand{f' ({reasons})' if reasons else ''}")
+        return HandtoolError(f"{name} has no box of a hand{f' ({reasons})' if reasons else ''}")
     picture = videos[0].files[0] if videos[0].files else f"{videos[0].path}#0"
     left_out = f"; left out: {', '.join(f'{reason} {n}' for reason, n in in_file.left_out.items())}" * bool(
         in_file.left_out
     )
     return HandtoolError(
-        f"no box of {settings.boxes} is on one of the {looked_at} pictures that were looked at: it says "
+        f"no box of {name} is on one of the {looked_at} pictures that were looked at: it says "
         f"{next(iter(in_file.rows), 'nothing')}, the pictures are {picture}{left_out}",
         hint="frame 12 of a video is clip.mp4#12; --every 1 looks at every frame",
     )

@@ -36,9 +36,18 @@ def merge_reports(before: dict, failed: list[FailedVideo], again: dict) -> dict:
         looked = "on frames looked at"
         counts = before["boxes_in_the_file"][looked] + again["boxes_in_the_file"][looked]
         merged["boxes_in_the_file"] = again["boxes_in_the_file"] | {looked: counts}
+    if "hands_in_the_file" in both:
+        merged["hands_in_the_file"] = merge_joined(before["hands_in_the_file"], again["hands_in_the_file"])
     if notes := merge_notes(before.get("notes", {}), again.get("notes", {}), names):
         merged["notes"] = notes
     return merged | {"accounting": merge_accounts(before, failed, again)} | merge_lines(before, again, names)
+
+
+def merge_joined(before: dict[str, int], again: dict[str, int]) -> dict[str, int]:
+    """Those joined leave the others of the file."""
+    joined, rest, frames = before
+    merged = {joined: before[joined] + again[joined], rest: before[rest] - again[joined]}
+    return merged | {frames: before[frames] + again[frames]}
 
 
 def merge_accounts(before: dict, failed: list[FailedVideo], again: dict) -> list[dict]:

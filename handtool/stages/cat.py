@@ -225,6 +225,10 @@ def join_attrs(sources: list[File], table: Table) -> dict:
     joined = {name: attrs[name] for name in JOINED_ATTRS[table] if name in attrs} | apis
     if table is CROPS:
         joined["box_scale"] = max(read_attrs(source, table)["box_scale"] for source in have)
+        if len(givers := {read_attrs(source, table).get("landmarks_source", "detector") for source in have}) > 1:
+            joined["landmarks_source"] = " + ".join(sorted(set(" + ".join(givers).split(" + "))))
+        elif givers != {"detector"}:
+            joined["landmarks_source"] = givers.pop()
     if table is KEYPOINTS:
         for name in ("model", "joints_source"):
             texts = [str(read_attrs(source, table)[name]) for source in have if name in read_attrs(source, table)]

@@ -12,6 +12,7 @@ from handtool.config import ExtractConfig
 from handtool.errors import HandtoolError
 from handtool.extraction.cameras import count_files, give_cameras
 from handtool.extraction.failed_videos import describe_failed, drop_failed_parts, find_failed
+from handtool.extraction.hands_file import HandsFile, are_labels, check_hands, count_joined, landmarks_source
 from handtool.extraction.joining import count_cameras, scale_of_crops, write_hands
 from handtool.extraction.label_checks import check_labels, judge_labels
 from handtool.extraction.reading import part_name, read_videos
@@ -54,15 +55,17 @@ def extract(
     boxes: Path | None = None,
     lens: Path | None = None,
     model: Path | None = None,
+    hands: Path | None = None,
     kept: File | None = None,
 ) -> dict:
     """Writes /videos, /crops and, if a source has labels or a truth.h5 lies beside the videos, /labels.
 
     listed: further sources, some of which may be missing; texts are addresses. boxes: a file of known hand boxes; lens:
     a json file of the camera, in place of the numbers in config.camera; model: the detector's file, ONNX or a MediaPipe
-    task. With config.shard ("2/8") only the videos of that shard. kept: the output of an earlier run, of which only the
-    videos that failed are read again. Raises HandtoolError if there are no videos, if something needed is missing, or
-    if no hand at all is found (but a shard may have none).
+    task; hands: a file of hands that another model found, config.hands_as: what they are. With config.shard ("2/8")
+    only the videos of that shard. kept: the output of an earlier run, of which only the videos that failed are read
+    again. Raises HandtoolError if there are no videos, if something needed is missing, or if no hand at all is found
+    (but a shard may have none).
     """
     check_config(config, boxes, model)
     given = boxes is not None or config.whole
@@ -77,11 +80,14 @@ def extract(
     found.videos = give_cameras(found.videos, [*sources, *(listed or ())], camera, config.whole)
     asked_scale = config.box_scale
     config = config if asked_scale else replace(config, box_scale=box_scale_of(found.videos))
-    settings = FinderSettings(config, str(boxes) if boxes else None, camera, str(model) if model else None)
+    named = [str(each) if each else None for each in (boxes, model, hands)]
+    settings = FinderSettings(config, named[0], camera, *named[1:])
+    check_hands(hands, boxes, model, config)
     needs_detector = not all(video.is_labelled for video in found.videos)
-    in_file = settings.check(needs_detector)
+    in_file = settings.check(needs_detector and hands is None)
+    in_file = HandsFile(str(hands)) if hands else in_file
     for note in in_file.notes if in_file else ():
-        log.warning("%s: %s", boxes, note)
+        log.warning("%s: %s", boxes or hands, note)
     if in_file and in_file.unused_keypoints:
         log.warning(
             "%s: of %d hands it has keypoints, but not all 21: only their boxes are read",
@@ -89,8 +95,9 @@ def extract(
             in_file.unused_keypoints,
         )
     check_truth(found.videos, settings)
-    check_labels(found.videos, config)
-    api = describe_detector(config, settings.boxes, settings.model) if needs_detector else {}
+    labels = str(hands) if are_labels(settings) else ""
+    check_labels(found.videos, config, labels)
+    api = describe_detector(config, settings.boxes or settings.hands, settings.model) if needs_detector else {}
     job.keep_to(api)
     ordinals = choose_shard(found.videos, config.shard)
     videos = [found.videos[number] for number in ordinals]
@@ -108,7 +115,7 @@ def extract(
     ]
     outcomes = [join_outcomes(each) for each in chunks]
     try:
-        judge_labels(videos, outcomes)
+        judge_labels(videos, outcomes, labels)
     except HandtoolError:
         drop_parts(job)
         raise
@@ -121,7 +128,7 @@ def extract(
     box_scale = scale_of_crops(outcomes, config, asked_scale)
     if kept is not None and not any(outcome["enlarged"] for outcome in outcomes):
         box_scale = float(read_attrs(kept, CROPS)["box_scale"])
-    attrs = {"size": config.size, "box_scale": box_scale} | api
+    attrs = {"size": config.size, "box_scale": box_scale} | api | landmarks_source(config, hands)
     with contextlib.ExitStack() as stack:
         place = job.folder / "again.h5"
         own = sink if kept is None else stack.enter_context(create_file(place, sink.record))
@@ -138,7 +145,10 @@ def extract(
     report |= {"camera_source": count_cameras(outcomes)} if is_assumed(settings.camera) or files else {}
     if settings.looks:
         warn_about_empty_frames(videos, outcomes, config)
-    if in_file is not None:
+    if isinstance(in_file, HandsFile):
+        report["hands_in_the_file"] = count_joined(in_file, outcomes)
+        report |= {"hands_left_out": dict(in_file.left_out)} if in_file.left_out else {}
+    elif in_file is not None:
         report["boxes_in_the_file"] = {"on frames looked at": count_boxes(outcomes), "in all": len(in_file)}
         report |= {"boxes_left_out": dict(in_file.left_out)} if in_file.left_out else {}
     report |= {"shard": config.shard, "videos_of_all_shards": len(found.videos)} if config.shard else {}

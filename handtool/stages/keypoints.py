@@ -110,7 +110,7 @@ def keypoints(
     if not valid.any():
         raise no_keypoints(source, hands)
     add_noise(hands.xy, config.noise_px, config.seed)
-    names = {KNOWN: "labels", DETECTED: "detector", ESTIMATED: settings.name}
+    names = {KNOWN: "labels", DETECTED: name_landmarks(source), ESTIMATED: settings.name}
     used = {name: int((origin == code).sum()) for code, name in names.items() if (origin == code).any()}
     attrs: dict = {"skeleton": "hand21", "model": " + ".join(used)} | api
     attrs |= {"noise_px": config.noise_px} if config.noise_px else {}
@@ -137,7 +137,7 @@ def find_joints(
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     settings = EstimatorSettings(config.estimator, path_of(model), config)
     hands, origin = FoundKeypoints.none(source.count(CROPS)), np.full(source.count(CROPS), config.estimator, object)
-    if source.has(CROPS.landmarks_joints):
+    if source.has(CROPS.landmarks_joints) and name_landmarks(source) == "detector":
         rows = np.flatnonzero(np.isfinite(read_column(source, CROPS.landmarks_joints)).all((1, 2)))
         copy_landmarks(source, hands, rows)
         origin[rows] = "detector"
@@ -153,6 +153,11 @@ def find_joints(
     hands.reason[(hands.reason == "") & (hands.score.mean(1) < config.min_score)] = "score below --min-score"
     found = {"xy": hands.xy, "joints": hands.joints, "reason": hands.reason.astype(str), "origin": origin.astype(str)}
     return found | {"api": api}
+
+
+def name_landmarks(source: File) -> str:
+    """What found the landmarks of /crops: the detector, or the teacher whose file extract was given."""
+    return str(read_attrs(source, CROPS).get("landmarks_source", "detector"))
 
 
 def copy_keypoints(source: File, hands: FoundKeypoints, estimator: str) -> np.ndarray:

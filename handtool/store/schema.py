@@ -103,7 +103,10 @@ CROPS = make_table(
     Column("jpeg_crc32", "u4"),
     Column("jpeg_file", "i4", optional=True),
     Column("jpeg_start", "i8", optional=True),
-    attrs=("size", "box_scale", "jpeg_files", "mediapipe_api", "mediapipe_version", "task_sha256"),
+    attrs=(
+        *("size", "box_scale", "jpeg_files", "landmarks_source"),
+        *("mediapipe_api", "mediapipe_version", "task_sha256"),
+    ),
 )
 
 KEYPOINTS = make_table(

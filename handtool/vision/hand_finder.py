@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from handtool.config import ExtractConfig
 from handtool.hands.boxes import apply_affine, apply_affine_to_box, invert, larger_side, whole_image
+from handtool.hands.lens import Lens
 from handtool.vision.boxes_file import BoxesFile
 from handtool.vision.camera_model import VideoCamera, read_camera_model
 from handtool.vision.contracts import WHOLE_PICTURE, Detection, Detector
@@ -26,17 +28,18 @@ MIN_SHARE = 0.3  # of the larger side of an image: a smaller hand is not what th
 
 @dataclass(frozen=True)
 class FinderSettings:
-    """What a worker process needs in order to find hands. boxes, model: files; camera: numbers or a file."""
+    """What a worker process needs in order to find hands. boxes, model, hands: files; camera: numbers or a file."""
 
     config: ExtractConfig
     boxes: str | None = None
     camera: str | None = None
     model: str | None = None
+    hands: str | None = None
 
     @property
     def looks(self) -> bool:
         """Whether a detector looks for hands: not where a file or the user says where they are."""
-        return self.boxes is None and not self.config.whole
+        return self.boxes is None and self.hands is None and not self.config.whole
 
     def check(self, needs_detector: bool) -> BoxesFile | None:
         """Opens everything that opens quickly, so that mistakes are reported before the work begins."""
@@ -50,10 +53,15 @@ class FinderSettings:
 
 
 class HandFinder:
-    """Used in a worker process. The detector is opened for the first frame that needs it: labelled sets do not."""
+    """Used in a worker process. The detector is opened for the first frame that needs it: labelled sets do not.
 
-    def __init__(self, settings: FinderSettings) -> None:
-        self.settings = settings
+    hands_of: what somebody else found on a frame, with its camera where it is not known otherwise, in place of a
+    detector."""
+
+    def __init__(
+        self, settings: FinderSettings, hands_of: Callable[[Any, np.ndarray | Lens], list[Hand]] | None = None
+    ) -> None:
+        self.settings, self.hands_of = settings, hands_of
         self.waiting: list[Sight] = []  # frames that were read, to be looked at together
 
     @cached_property
@@ -70,6 +78,10 @@ class HandFinder:
             if frame.hands is not None:
                 known = [as_labelled(hand) for hand in frame.hands]
                 yield Sight(frame, frame.image, np.full((3, 3), np.nan), known)
+                continue
+            if self.hands_of is not None:
+                own = camera.of(frame.image)
+                yield Sight(frame, frame.image, own, self.hands_of(frame, own))
                 continue
             waiting.append(Sight(frame, frame.image, camera.of(frame.image), [], again=self.settings.looks))
             if one_by_one or len(waiting) >= self.detector.batch:

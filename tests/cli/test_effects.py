@@ -23,6 +23,8 @@ extract: --keyframes          | a.mp4 --every 3                       | a.mp4
 extract: --decode all         | a.mp4 --every 1                       | a.mp4
 extract: --boxes b.json       | images --whole                        | images
 extract: --camera auto        | images --whole                        | images
+extract: --hands t.npz        | images --boxes b.json                 | images
+extract: --hands-as labels    | images                                | images --hands t.npz
 extract: --detector onnx      | images --whole                        | images
 extract: --detector mediapipe | images --boxes b.json                 | images
 extract: --model d.task       | images --whole                        | images
