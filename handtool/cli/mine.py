@@ -1,10 +1,11 @@
 """handtool mine: the most similar hands in other videos."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 from handtool.cli import state
-from handtool.cli.effects import COMMON, always, only
+from handtool.cli.effects import COMMON, Only, always, only
 from handtool.cli.options import MACHINE, Device, Everything, Force, Moved, Output, Source, Threads, option
 from handtool.cli.printing import accounting_line, lay_out
 from handtool.cli.runner import make_config, run_stage
@@ -12,33 +13,51 @@ from handtool.config import Engine as EngineName
 from handtool.config import MineConfig
 
 GRAPH = "Approximate search (--index hnsw)"
+NO_SEARCH = "with --pairs, whose file says which hands pair"
+SEARCHED = "pool max_in_degree exclude same_side metric index parts engine"
+
+
+def unless_given(effects: dict[str, Only]) -> dict[str, Only]:
+    """The same, but idle with --pairs too."""
+
+    def also(one: Only) -> Only:
+        return replace(one, when=lambda v: not v.pairs and one.when(v), why=f"{one.why}, or with --pairs")
+
+    return {name: also(one) for name, one in effects.items()}
+
+
 EFFECTS = (
     COMMON
-    | always("topk", "pool", "min_distance", "max_distance", "max_in_degree", "exclude", "same_side", "metric", "index")
-    | always("parts", "engine")
-    | only(
-        "min_gap",
-        lambda v: v.exclude != "video",
-        "with --exclude video: no two hands of one video pair",
-        "--exclude track",
+    | always("topk", "min_distance", "max_distance", "pairs")
+    | only(SEARCHED, lambda v: not v.pairs, NO_SEARCH)
+    | unless_given(
+        only(
+            "min_gap",
+            lambda v: v.exclude != "video",
+            "with --exclude video: no two hands of one video pair",
+            "--exclude track",
+        )
+        | only(
+            "m ef_construction ef",
+            lambda v: v.index == "hnsw",
+            "with --index exact, which builds no graph",
+            "--index hnsw",
+        )
+        | only(
+            "device",
+            lambda v: v.index == "exact" and v.engine == "local",
+            "with --index hnsw or --engine ray, which run on CPUs",
+            "--index exact",
+        )
+        | only("seed", lambda v: v.index == "hnsw", "with --index exact, which draws nothing at random")
+        | only(
+            "threads",
+            lambda v: v.index == "hnsw" or v.device != "cuda" or v.max_in_degree,
+            "with --device cuda: the GPU does the search",
+            "--device cpu",
+        )
+        | only("everything", lambda v: not v.as_json, "with --json, which prints every figure")
     )
-    | only(
-        "m ef_construction ef", lambda v: v.index == "hnsw", "with --index exact, which builds no graph", "--index hnsw"
-    )
-    | only(
-        "device",
-        lambda v: v.index == "exact" and v.engine == "local",
-        "with --index hnsw or --engine ray, which run on CPUs",
-        "--index exact",
-    )
-    | only("seed", lambda v: v.index == "hnsw", "with --index exact, which draws nothing at random")
-    | only(
-        "threads",
-        lambda v: v.index == "hnsw" or v.device != "cuda" or v.max_in_degree,
-        "with --device cuda: the GPU does the search",
-        "--device cpu",
-    )
-    | only("everything", lambda v: not v.as_json, "with --json, which prints every figure")
 )
 SHOWN = 5  # recordings with copies that are named, and videos of each
 HUB = 10  # times topk: a hand that is the positive of more anchors than that is worth a warning
@@ -48,6 +67,9 @@ def mine(
     source: Source = "-",
     topk: option(int, "--topk N", "Positives stored for each hand, at most 1,000.", min=1, max=1000) = MineConfig.topk,
     pool: option(str | None, "--in FILE", "Look for the positives in this embedded file instead.") = None,
+    pairs: option(
+        str | None, "--pairs FILE", "Take the pairs that this json of SiMHand's (Hand100M) lists; nothing is searched."
+    ) = None,
     max_in_degree: option(
         int | None, "--max-in-degree N", "No hand becomes the positive of more than N others.", min=1, unset="no limit"
     ) = MineConfig.max_in_degree,
@@ -120,8 +142,8 @@ def mine(
     from handtool.stages.mine import mine as stage
 
     config = make_config(MineConfig, locals())
-    table = partial(lay_out_pairs, everything=everything or state.verbose)
-    run_stage(stage, [source], output, config, force=force, extra={"pool": pool}, table=table)
+    table = lay_out if pairs else partial(lay_out_pairs, everything=everything or state.verbose)
+    run_stage(stage, [source], output, config, force=force, extra={"pool": pool, "pairs": pairs}, table=table)
 
 
 def lay_out_pairs(report: dict, everything: bool) -> list[str]:

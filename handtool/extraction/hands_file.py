@@ -15,7 +15,8 @@ from handtool.extraction.refusals import count_boxes
 from handtool.hands.camera import place_robustly, project
 from handtool.hands.lens import Lens, unproject
 from handtool.hands.lens import project as project_through
-from handtool.sources.frame import Frame, KnownHand
+from handtool.sources.datasets import name_landmarks
+from handtool.sources.frame import Frame, KnownHand, Video
 from handtool.sources.labelled_frames import from_joints
 from handtool.vision.boxes_file import BoxesFile, plain
 from handtool.vision.camera_model import VideoCamera
@@ -141,6 +142,8 @@ def are_labels(settings: FinderSettings) -> bool:
     return settings.hands is not None and settings.config.hands_as == "labels"
 
 
-def landmarks_source(config: ExtractConfig, hands: Path | None) -> dict[str, str]:
-    """The attribute of /crops."""
-    return {"landmarks_source": TEACHER} if hands is not None and config.hands_as == "estimates" else {}
+def landmarks_source(config: ExtractConfig, hands: Path | None, videos: list[Video]) -> dict[str, str]:
+    """The attribute of /crops, where the landmarks are not the detector's."""
+    teacher = TEACHER if hands is not None and config.hands_as == "estimates" else ""
+    givers = [name for name in (teacher, name_landmarks(videos)) if name]
+    return {"landmarks_source": " + ".join(givers)} if givers else {}

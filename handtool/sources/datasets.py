@@ -4,6 +4,7 @@ A reader is the module of sets/ that is called as the set is on the command line
 
     BOX_SCALE                            side of a crop / side of the hand's box, as those who use the set cut it;
                                          None: each image is a hand, nothing is cut out
+    GIVES_LANDMARKS                      True where its hands have an estimator's landmarks; else not there
     is_root(folder, names, below)        whether a folder with those files and folders is its root
     is_file(path)                        optional: whether that file is the set, which is then given as its root
     find_videos(root, title, choice)     its videos
@@ -72,6 +73,12 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
         raise WrongCommand(
             f"{sets[0].path} is DexYCB: which split?", hint=f"--split {' | '.join(SETS['dexycb'].SPLITS)}"
         )
+
+
+def name_landmarks(videos: list[Video]) -> str:
+    """The sets whose readers give an estimator's landmarks; "": none."""
+    names = dict.fromkeys(video.dataset for video in videos if video.dataset)
+    return " + ".join(name for name in names if getattr(SETS[name], "GIVES_LANDMARKS", False))
 
 
 def box_scale_of(videos: list[Video]) -> float:

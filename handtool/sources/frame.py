@@ -18,7 +18,7 @@ class KnownHand:
     (3, 3) intrinsics of the frame; lens: where its picture is distorted, K included. joints: (21, 3) m. keypoints:
     (21, 2) px. valid, keypoints_valid, visible: (21,) bool (None: not known). scale: the bone 9-10 as published, m.
     vertices: (778, 3) m of the mesh, None where it is not published. extrinsics: (3, 4) R | t of
-    X_camera = R X_world + t, m, None: not known.
+    X_camera = R X_world + t, m, None: not known. landmarks: (21, 2) px, as an estimator saw them, which are no labels.
     """
 
     side: int
@@ -35,10 +35,11 @@ class KnownHand:
     vertices: np.ndarray | None = None
     extrinsics: np.ndarray | None = None
     lens: Lens | None = None
+    landmarks: np.ndarray | None = None
 
     def as_label(self) -> dict:
         """What becomes a row of labels, pixels still those of the frame."""
-        own = ("side", "camera", "box", "lens")
+        own = ("side", "camera", "box", "lens", "landmarks")
         return {name: value for name, value in vars(self).items() if name not in own and value is not None}
 
 

@@ -128,7 +128,7 @@ def extract(
     box_scale = scale_of_crops(outcomes, config, asked_scale)
     if kept is not None and not any(outcome["enlarged"] for outcome in outcomes):
         box_scale = float(read_attrs(kept, CROPS)["box_scale"])
-    attrs = {"size": config.size, "box_scale": box_scale} | api | landmarks_source(config, hands)
+    attrs = {"size": config.size, "box_scale": box_scale} | api | landmarks_source(config, hands, found.videos)
     with contextlib.ExitStack() as stack:
         place = job.folder / "again.h5"
         own = sink if kept is None else stack.enter_context(create_file(place, sink.record))

@@ -2,26 +2,42 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from handtool.config import MineConfig
+from handtool.mining.given_pairs import write_given
 from handtool.mining.hands import MiningInput, read_mining_input
 from handtool.mining.pairs import find_more, measure_search, result_maker, write_mined
 from handtool.mining.parts import search_in_parts
 from handtool.progress import Progress, silent
 from handtool.search.degree import limit_in_degree
 from handtool.search.neighbors import Neighbors, Search, find_neighbors
-from handtool.store import File, Sink
+from handtool.store import CROPS, File, Sink
 
 
 def mine(
-    source: File, sink: Sink, config: MineConfig, progress: Progress = silent, *, pool: File | None = None
+    source: File,
+    sink: Sink,
+    config: MineConfig,
+    progress: Progress = silent,
+    *,
+    pool: File | None = None,
+    pairs: Path | None = None,
 ) -> dict:
     """Writes /pairs: for every embedded hand its `topk` nearest hands of other videos, nearest first, or all there are.
 
     A "video" is a group of hands/groups.py: all people of a film, or one hand of FreiHAND. With `pool` the positives
-    are hands of that file, which becomes /pool. Raises HandtoolError if no hand is embedded, all are of one video, no
-    pair is left, or the two files are embedded in different spaces.
+    are hands of that file, which becomes /pool. With `pairs`, a json of SiMHand's, the positives are those that it
+    lists, and nothing is searched: no hand needs an embedding. Raises HandtoolError if no hand is embedded, all are of
+    one video, no pair is left, or the two files are embedded in different spaces.
     """
+    if pairs is not None:
+        from handtool.sources.sets.simhand import read_positives  # the readers of sets take a moment to load
+
+        source.need(CROPS, hint="handtool extract SET -o crops.h5")
+        report = write_given(source, sink, read_positives(pairs), str(pairs), config)
+        sink.inherit(source)
+        return report
     hands = read_mining_input(source, [pool] if pool else [], config)
     found = search(source, pool, hands, config, result_maker(sink, hands.num_anchors, config.topk), progress)
     figures = measure_search(hands, found, config)

@@ -143,4 +143,7 @@ def as_labelled(known) -> Hand:
     """known: a KnownHand of sources/; without a box, the whole image is the hand."""
     box = np.full(4, np.nan) if known.box is None else known.box
     camera = known.lens if known.lens is not None and known.lens.bends else known.camera
-    return Detection(box, known.side, whole=known.box is None), camera, known.as_label()
+    seen = Detection(box, known.side, whole=known.box is None)
+    if known.landmarks is not None:
+        seen = replace(seen, landmarks=known.landmarks, landmarks_score=1.0)
+    return seen, camera, known.as_label()

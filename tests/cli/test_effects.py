@@ -57,6 +57,14 @@ mine: --device cpu            | e.h5                                  | e.h5 --i
 mine: --seed 5                | e.h5 --index exact                    | e.h5
 mine: --threads 2             | e.h5 --index exact --device cuda      | e.h5 --index exact
 mine: --all                   | e.h5 --json                           | e.h5
+mine: --in p.h5               | e.h5 --pairs s.json                   | e.h5
+mine: --max-in-degree 9       | e.h5 --pairs s.json                   | e.h5
+mine: --exclude track         | e.h5 --pairs s.json                   | e.h5
+mine: --same-side             | e.h5 --pairs s.json                   | e.h5
+mine: --metric cosine         | e.h5 --pairs s.json                   | e.h5
+mine: --index exact           | e.h5 --pairs s.json                   | e.h5
+mine: --parts 2               | e.h5 --pairs s.json                   | e.h5
+mine: --engine ray            | e.h5 --pairs s.json                   | e.h5
 pretrain: --inverse exact     | p.h5 --method simclr                  | p.h5 --method peclr
 pretrain: --temperature 0.2   | p.h5 --method keypoints               | p.h5 --method softhand
 pretrain: --negatives local   | p.h5 --method keypoints               | p.h5 --method keypoints --contrast soft
@@ -233,7 +241,7 @@ def test_the_refusal_is_one_line_and_a_hint_before_anything_is_opened(handtool):
     done = handtool("mine", "nothing.h5", "--index", "exact", "--ef", "64", "-o", "p.h5")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.splitlines() == [
-        "handtool mine: --ef does nothing with --index exact, which builds no graph",
+        "handtool mine: --ef does nothing with --index exact, which builds no graph, or with --pairs",
         "  hint: leave --ef out, or add --index hnsw",
     ]
 
