@@ -58,11 +58,10 @@ ESTIMATORS = {  # vision/estimators.py; labels and landmarks of the file first, 
     "model": ModelFile((".h5", ".hdf5"), "pose.h5"),
 }
 ESTIMATORS_3D = ("mediapipe", "onnx")  # those that predict and eval take as --model
-DATASETS = (
+DATASETS = (  # sources/sets/NAME.py
     *("freihand", "dexycb", "ho3d", "interhand", "assemblyhands", "rhd", "youtube3d"),
-    *("egodex", "simhand", "coco"),
+    *("egodex", "simhand", "egoexo4d", "coco"),
 )
-# sources/sets/NAME.py
 ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # torchvision's names; nn/models/encoder.py
 WEIGHT_KINDS = ("none", "linear", "sigmoid")  # nn/models/losses/adaptive_weights.py
 

@@ -10,6 +10,7 @@ from footage import make_freihand, run_stage, tables_of
 from test_assemblyhands import make_assembly
 from test_dexycb import make_pictures, make_root, sequence_name
 from test_egodex import make_episode
+from test_egoexo4d import UID, make_prepared
 from test_ho3d import make_ho3d
 from test_interhand import make_interhand
 from test_rhd import make_rhd
@@ -123,8 +124,21 @@ def egodex(root, wrong):
             poses[:, :3, 3] = poses[:, :3, 3] * UNIT
 
 
+def egoexo4d(root, wrong):
+    pytest.importorskip("ijson", reason="needs the extra `datasets`")
+    make_prepared(root)
+    if wrong:
+
+        def grow(content):
+            for entry in content[UID].values():
+                entry |= {f"{side}_hand_3d": times(entry[f"{side}_hand_3d"]) for side in ("left", "right")}
+            return content
+
+        in_json(root / "annotation" / "manual" / "ego_pose_gt_anno_train_public.json", grow)
+
+
 MAKERS = {"freihand": freihand, "ho3d": ho3d, "dexycb": dexycb, "interhand": interhand, "rhd": rhd}
-MAKERS |= {"assemblyhands": assemblyhands, "egodex": egodex}
+MAKERS |= {"assemblyhands": assemblyhands, "egodex": egodex, "egoexo4d": egoexo4d}
 
 
 def config_of(name, **more):
