@@ -183,12 +183,7 @@ def test_the_prepared_file_gives_the_same_hands(tmp_path):
         check_turned(frame, hands)
         x0, y0, x1, y1 = frame.hands[0].box
         low, high = frame.hands[0].keypoints.min(axis=0), frame.hands[0].keypoints.max(axis=0)
-        expected = (
-            low[0] - 4,
-            low[1] - 5,
-            high[0] + 6,
-            high[1] + 5,
-        )  # edges turn about the picture's edge, not its pixel
+        expected = (low[0] - 4, low[1] - 5, high[0] + 6, high[1] + 5)  # edges turn about the edge
         assert np.allclose([x0, y0, x1, y1], expected, atol=0.02)
 
 

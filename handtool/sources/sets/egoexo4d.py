@@ -28,30 +28,34 @@ Memory: 1.5 kB an annotated frame. Licence: Ego-Exo4D's agreement.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import gcd
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from handtool import bounded
 from handtool.hands.boxes import box_of_points
 from handtool.hands.camera import project
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.sources.frame import Choice, Frame, KnownHand, Sampling, Tally, Video
-from handtool.sources.images import SUFFIXES
 from handtool.sources.labelled_frames import BadLabel, Sample, read_known
 from handtool.sources.sets.dataset_choice import choose_some, choose_split, missing_error, refuse_choice
-from handtool.sources.sets.egoexo_hands import ARIA_SIZE, PREPARED, Seen, is_aria, read_prepared, read_raw
+from handtool.sources.sets.egoexo_hands import ARIA_SIZE, PREPARED, Seen, is_aria
+from handtool.sources.sets.egoexo_layout import (
+    SPLITS,
+    SUBSETS,
+    Take,
+    find_pictures,
+    list_splits,
+    raw_folder,
+    read_annotations,
+    read_takes,
+)
 from handtool.sources.video import read_video
 
 NAME, TITLE = "egoexo4d", "Ego-Exo4D"
 BOX_SCALE = 1.75
-SPLITS = {"train": "train", "val": "val", "test": "test"}
-SUBSETS = {"manual": ("annotation", "manual"), "automatic": ("automatic", "auto")}  # folders: raw, prepared
-ANNOTATIONS = Path("annotations") / "ego_pose"
-FILE = "ego_pose_gt_anno_{}_public.json"
 FEWEST_IN_VIEW = 5  # keypoints on the picture
 TURN = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # of camera axes, as the picture is turned clockwise
 NO_BOX = "not on the picture, or hardly"
@@ -63,32 +67,8 @@ PICTURES = (
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Take:
-    """uid: its key in the annotations; name: "" unknown; subject: "" unknown."""
-
-    uid: str
-    name: str = ""
-    subject: str = ""
-
-
 def is_root(folder: Path, names: list[str], below: list[str]) -> bool:
-    return bool("annotations" in below and (folder / ANNOTATIONS).is_dir() and list_splits(folder, "manual")) or any(
-        find_prepared(folder, split, subset) for split in SPLITS for subset in SUBSETS
-    )
-
-
-def list_splits(root: Path, subset: str) -> list[str]:
-    return [split for split in SPLITS if raw_folder(root, split, subset).is_dir() or find_prepared(root, split, subset)]
-
-
-def raw_folder(root: Path, split: str, subset: str) -> Path:
-    return root / ANNOTATIONS / split / "hand" / SUBSETS[subset][0]
-
-
-def find_prepared(root: Path, split: str, subset: str) -> Path | None:
-    folders = [root / "annotation" / SUBSETS[subset][1], *([root, root / "annotation"] if subset == "manual" else [])]
-    return next((path for each in folders if (path := each / FILE.format(split)).is_file()), None)
+    return any(list_splits(folder, subset) for subset in SUBSETS)
 
 
 def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
@@ -119,55 +99,6 @@ def find_videos(root: Path, title: str, choice: Choice) -> list[Video]:
     if lacking:
         log.warning("%s: of %d takes there are labels and no pictures (%s, …)", root, len(lacking), lacking[0])
     return videos
-
-
-def read_takes(root: Path) -> dict[str, Take]:
-    """By uid, where takes.json is there."""
-    path = next((path for path in (root / "takes.json", root / "annotations" / "takes.json") if path.is_file()), None)
-    given = bounded.read_json(path) if path else []
-    takes = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
-    made = [Take(*(str(each.get(key) or "") for key in ("take_uid", "take_name", "participant_uid"))) for each in takes]
-    return {take.uid: take for take in made if is_plain(take.uid) and (not take.name or is_plain(take.name))}
-
-
-def is_plain(name: str) -> bool:
-    """Whether it is the name of one folder."""
-    return PurePosixPath(name).name == name and name not in ("", ".", "..") and "\\" not in name
-
-
-def read_annotations(root: Path, split: str, subset: str, named: dict[str, Take]) -> Iterator[tuple[Take, list[Seen]]]:
-    if prepared := find_prepared(root, split, subset):
-        for uid, name, frames in read_prepared(prepared):
-            take = named.get(uid, Take(uid, name if is_plain(name) else ""))
-            if is_plain(uid) and frames:
-                yield take, frames
-        return
-    for path in sorted(raw_folder(root, split, subset).glob("*.json")):
-        folders = root / ANNOTATIONS / split, root / ANNOTATIONS / split / "hand", root / ANNOTATIONS
-        poses = next((file for each in folders if (file := each / "camera_pose" / path.name).is_file()), None)
-        if poses is None:
-            log.warning("%s: no camera_pose of take %s, which is left out", root, path.stem)
-        elif frames := read_raw(path, poses, subset == "manual"):
-            yield named.get(path.stem, Take(path.stem)), frames
-
-
-def find_pictures(root: Path, split: str, take: Take, camera: str) -> str:
-    """The folder of pictures of a camera, or its film, below the root; "": neither is there."""
-    for name in filter(None, (take.name, take.uid)):
-        places = [f"images/{name}/{camera}", f"{name}/{camera}"] if is_plain(camera) else []
-        if is_aria(camera):
-            glasses = (f"image/undistorted/{split}/{name}", f"image/undistorted/{name}", f"image/{split}/{name}")
-            places = [*places, *glasses, f"images/{name}", name]
-        if found := next((place for place in places if has_images(root / place)), None):
-            return found
-        film = f"takes/{name}/frame_aligned_videos/{camera}.mp4"
-        if is_plain(camera) and not is_aria(camera) and (root / film).is_file():
-            return film
-    return ""
-
-
-def has_images(folder: Path) -> bool:
-    return folder.is_dir() and any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
 def make_video(
