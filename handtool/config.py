@@ -132,7 +132,7 @@ class EmbedConfig:
 class MineConfig:
     topk: int = 5
     metric: str = "euclidean"  # or cosine: 1 - cos
-    exclude: str = "video"  # hands that never pair: those of one video, of one track, or only a hand with itself
+    exclude: str = "video"  # hands that never pair: those of one video, subject or track, or only a hand with itself
     min_gap: float = 0.0  # s between two hands of one video (with exclude track or none)
     min_distance: float = 0.0  # in units of the metric
     max_distance: float | None = None  # the same

@@ -33,8 +33,8 @@ EFFECTS = (
     | unless_given(
         only(
             "min_gap",
-            lambda v: v.exclude != "video",
-            "with --exclude video: no two hands of one video pair",
+            lambda v: v.exclude not in ("video", "subject"),
+            "with --exclude video or subject: no two hands of one video pair",
             "--exclude track",
         )
         | only(
@@ -87,10 +87,11 @@ def mine(
         unset="no limit",
     ) = MineConfig.max_distance,
     exclude: option(
-        Literal["video", "track", "none"],
+        Literal["video", "subject", "track", "none"],
         "--exclude",
         "Which hands never pair: those of one video (a clip of two people is one, and so are copies of a recording; "
-        "of FreiHAND, the pictures of one hand), those of one track, or only a hand with itself.",
+        "of FreiHAND, the pictures of one hand), those of one subject (of EgoDex, of one session), those of one track, "
+        "or only a hand with itself.",
     ) = MineConfig.exclude,
     min_gap: option(
         float,
@@ -174,7 +175,8 @@ def copies_sentences(report: dict) -> list[str]:
 def found_sentence(report: dict) -> str:
     hands, topk = report["accounting"][0], report["topk"]
     embedded = hands["in"] - hands["skipped"].get("no embedding", 0)
-    where = {"video": " in other videos", "track": " in other tracks", "none": ""}[report["exclude"]]
+    others = {"video": " in other videos", "subject": " of other subjects", "track": " in other tracks", "none": ""}
+    where = others[report["exclude"]]
     full = embedded - report["short_anchors"]
     found = f"Found {topk:,} neighbour{'s' * (topk != 1)}{where} for {full:,} of {hands['in']:,} hands"
     if fewer := hands["done"] - full:

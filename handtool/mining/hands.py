@@ -7,7 +7,7 @@ import numpy as np
 
 from handtool.config import MineConfig
 from handtool.errors import HandtoolError, WrongCommand
-from handtool.hands.groups import Groups, Origin, find_groups, join, join_keys, number_from_0
+from handtool.hands.groups import Groups, Origin, find_groups, find_units, join, join_keys, number_from_0
 from handtool.hands.skeleton import LEFT, UNKNOWN
 from handtool.mining.metric import to_euclidean
 from handtool.search.exclusion import Exclusion
@@ -49,9 +49,9 @@ class MiningInput:
 def read_mining_input(source: File, pools: list[File], config: MineConfig) -> MiningInput:
     """The vectors of the hands, and the rules about who may pair. `pools`: the files with the pool, one after the
     other; none: the anchors are the pool."""
-    if config.min_gap > 0 and config.exclude == "video":
+    if config.min_gap > 0 and config.exclude in ("video", "subject"):
         raise WrongCommand(
-            "--min-gap says how far apart two hands of one video must be, and --exclude video lets none pair",
+            f"--min-gap: how far apart two hands of one video must be, and --exclude {config.exclude} lets none pair",
             hint="add --exclude track",
         )
     if config.max_distance is not None and config.min_distance > config.max_distance:
@@ -95,12 +95,14 @@ def read_vectors(file: File, metric: str, rows: slice | np.ndarray | None = None
 
 
 def make_exclusion(files: list[File], groups: Groups, config: MineConfig) -> Exclusion:
-    """Which hands never pair: those of one video (default), those of one track (a hand without a track is a track of
-    its own), or only a hand with itself. Those of a recording with copies never pair, since it is not known which of
-    them are the same hand."""
+    """Which hands never pair: those of one video (default), those of one subject, too, those of one track (a hand
+    without a track is a track of its own), or only a hand with itself. Those of a recording with copies never pair,
+    since it is not known which of them are the same hand."""
     least = to_euclidean(config.min_distance, config)
     if config.exclude == "video":
         return Exclusion(groups.group, least=least)
+    if config.exclude == "subject":
+        return Exclusion(find_units(groups, "subject", files[0].path, "--exclude"), least=least)
     group = groups.hand
     if config.exclude == "track":
         track = join([read_column(file, CROPS.track) for file in files]).astype(np.int64)
@@ -154,6 +156,8 @@ def check_several_groups(
         rows = np.flatnonzero(valid[: source.count(CROPS)])
         name = video_names(source)[read_column(source, CROPS.video, rows[:1])[0]] if len(rows) else "?"
         problem, hint = f"are from one video ({name}), and a pair joins two videos", f"{hint}; or --exclude track"
+    elif config.exclude == "subject" and not one_hand:
+        problem, hint = "are of one subject", f"{hint}; or --exclude video"
     elif config.exclude == "track" and not one_hand:
         problem, hint = "are of one track", f"{hint}; or --exclude none"
     raise HandtoolError(f"all {valid.sum()} hands of {where} {problem}", hint=hint)

@@ -109,7 +109,7 @@ def settings_of(part: File) -> dict:
     found = {name: made.get(name) for name in GRAPH}
     found |= {key: attrs.get(name, getattr(MineConfig, key)) for name, key in RULES.items()}
     found |= {name: attrs.get(name) for name in ("topk", "index")}
-    known = found["metric"] in ("euclidean", "cosine") and found["exclude"] in ("video", "track", "none")
+    known = found["metric"] in ("euclidean", "cosine") and found["exclude"] in ("video", "subject", "track", "none")
     if not known or found["index"] not in ("hnsw", "exact", "scan") or not isinstance(found["topk"], int):
         raise DamagedFile(f"{part.path}: /pairs does not say how it was mined")
     return found

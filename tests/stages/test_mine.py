@@ -22,11 +22,11 @@ from handtool.stages.mine import mine
 from handtool.store import EMBEDDINGS, PAIRS
 
 
-def make_embeddings(path, vector, video, valid=None, side=None, track=None):
+def make_embeddings(path, vector, video, valid=None, side=None, track=None, subjects=None):
     """vector (n, D), video (n,) from 0 without gaps."""
     rng, n = np.random.default_rng(0), len(vector)
     with store.create_file(path, record(seed=1)) as sink:
-        write_videos(sink, int(max(video, default=0)) + 1)
+        write_videos(sink, int(max(video, default=0)) + 1, subjects)
         write_crops(sink, video, np.ones(n, int) if side is None else side, make_hands(n, rng), rng, track=track)
         columns = dict(vector=vector, valid=np.ones(n, bool) if valid is None else valid)
         store.write_table(sink, EMBEDDINGS, columns, {"kind": "pca", "normalization": "crop"})
@@ -236,6 +236,16 @@ def test_hands_of_one_video_may_pair_across_tracks_or_after_a_gap(tmp_path, excl
         run_stage(mine, source, tmp_path / f"{gap}.h5", MineConfig(topk=3, exclude=exclude, min_gap=gap))
         order, _ = cut_apart(vector, allowed & ~np.eye(90, dtype=bool), 3)
         assert np.array_equal(read(tmp_path / f"{gap}.h5", PAIRS.positive).reshape(90, 3), order)
+
+
+def test_hands_of_one_subject_never_pair_where_that_is_asked_for(tmp_path):
+    rng = np.random.default_rng(8)
+    vector, video = rng.normal(size=(80, 5)).astype(np.float32), np.repeat(np.arange(4), 20)
+    source = make_embeddings(tmp_path / "e.h5", vector, video, subjects=["anna", "ben", "anna", ""])
+    run_stage(mine, source, tmp_path / "p.h5", MineConfig(topk=3, exclude="subject"))
+    person = np.array([0, 1, 0, 2])[video]  # nobody is known of the last video: a person of its own
+    order, _ = cut_apart(vector, person[:, None] != person, 3)
+    assert np.array_equal(read(tmp_path / "p.h5", PAIRS.positive).reshape(80, 3), order)
 
 
 def test_a_gap_within_videos_that_never_pair_is_a_wrong_command(tmp_path, handtool):
