@@ -44,10 +44,10 @@ def write_given(source: File, sink: Sink, given: Given, path: str, config: MineC
     hands.skip("no positive among these hands", count - len(found))
     for reason, number in dropped.items():
         pairs.skip(reason, number)
-    distances = np.concatenate([np.array(each) for _, each in found.values()])
+    apart = np.concatenate([np.array(each) for _, each in found.values()])
     report = {"accounting": [hands.as_report(), pairs.as_report()], "pairs": pairs.done, "index": GIVEN}
     report |= {"hands_of_the_file_that_are_not_here_or_not_distinct": unknown}
-    return report | {"median_distance": float(np.median(distances)), "topk": attrs["topk"]}
+    return report | {"median_distance": float(np.median(apart)), "topk": attrs["topk"]}
 
 
 def write_found(sink: Sink, found: dict[int, tuple[list[int], list[float]]], counts: np.ndarray, attrs: dict) -> None:

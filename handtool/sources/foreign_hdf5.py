@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -35,7 +36,7 @@ class Hdf5:
 
     def find(self, name: str) -> h5py.Dataset | None:
         """The dataset of that name (parts divided by /), None where there is none. Raises DamagedFile."""
-        item: object = self.h5
+        item: Any = self.h5
         for part in name.split("/"):
             link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
             if link is None:

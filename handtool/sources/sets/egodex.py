@@ -34,7 +34,7 @@ import numpy as np
 
 from handtool.errors import DamagedFile, HandtoolError
 from handtool.hands.boxes import box_of_points
-from handtool.hands.skeleton import LEFT, RIGHT
+from handtool.hands.skeleton import LEFT, NUM_JOINTS, RIGHT
 from handtool.names import natural
 from handtool.sources.foreign_hdf5 import Hdf5, open_hdf5
 from handtool.sources.frame import Choice, Frame, KnownHand, Sampling, Tally, Video
@@ -183,19 +183,22 @@ def read_tables(path: Path) -> Tracking:
             raise DamagedFile(f"{path}: camera/intrinsic is no camera matrix")
         pose = need(file, "transforms/camera", (None, 4, 4)).astype(np.float64)
         names = [joint_names(side) for side in SIDES]
-        places = [[need_joint(file, "transforms", name, (None, 4, 4))[:, :3, 3] for name in each] for each in names]
-        confidences = [[find_joint(file, "confidences", name, (None,)) for name in each] for each in names]
+        places = [
+            [need_joint(file, "transforms", name, (None, 4, 4))[:, :3, 3].copy() for name in each] for each in names
+        ]
+        given = [[find_joint(file, "confidences", name, (None,)) for name in each] for each in names]
         session, place = file.text("session_name") or file.text("task"), file.text("environment")
-    has_confidences = all(each is not None for of_side in confidences for each in of_side)
+    confidences = [[each for each in of_side if each is not None] for of_side in given]
+    has_confidences = all(len(each) == NUM_JOINTS for each in confidences)
     tables = [pose, *places[0], *places[1], *(sum(confidences, []) if has_confidences else [])]
-    count = min(map(len, tables))
+    count = min(len(table) for table in tables)
     world = np.stack([[table[:count] for table in of_side] for of_side in places]).transpose(2, 0, 1, 3)
     extrinsics = invert_poses(pose[:count], path)
     joints = world @ np.swapaxes(extrinsics[:, None, :, :3], -1, -2) + extrinsics[:, None, None, :, 3]
     sure = np.ones(joints.shape[:3], bool)
     if has_confidences:
         each = np.stack([[table[:count] for table in of_side] for of_side in confidences]).transpose(2, 0, 1)
-        sure = np.where(np.arange(21) == 0, each, each * each[..., :1]) >= SURE
+        sure = np.where(np.arange(NUM_JOINTS) == 0, each, each * each[..., :1]) >= SURE
     return Tracking(camera, extrinsics, joints, sure & np.isfinite(joints).all(-1), session, place, has_confidences)
 
 

@@ -166,9 +166,9 @@ def make_video(
         "keypoints": np.full((len(of_it), most, 21, 2), np.nan, np.float32),
     }
     for row, image in enumerate(of_it):
-        for place, (number, _, *known) in enumerate(hands[image]):
-            labels["id"][row, place] = number
-            labels["side"][row, place], labels["box"][row, place], labels["keypoints"][row, place] = known
+        for place, (number, _, side, box, keypoints) in enumerate(hands[image]):
+            labels["id"][row, place], labels["side"][row, place] = number, side
+            labels["box"][row, place], labels["keypoints"][row, place] = box, keypoints
     rows = tuple(labels["id"][:, 0].tolist())
     return Video(name, str(root), "labelled", rows=rows, dataset=NAME, split=split, labels=labels)
 
@@ -186,7 +186,7 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
         hands = []
         for place in np.flatnonzero(labels["id"][row] >= 0):
             box, number = labels["box"][row, place] * scale, int(labels["id"][row, place])
-            about = {"sample_id": number, "sample_key": str(labels["key"][row, place])}
+            about: dict[str, Any] = {"sample_id": number, "sample_key": str(labels["key"][row, place])}
             landmarks = from_shares(labels["keypoints"][row, place], box)
             hands.append(KnownHand(int(labels["side"][row, place]), landmarks=landmarks, **about, **only_a_box(box)))
         return tuple(hands)
