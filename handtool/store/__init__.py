@@ -1,4 +1,5 @@
-"""Files: the only package that uses HDF5. docs/SCHEMA.md specifies the format."""
+"""Files: the only package that knows how they are stored. docs/SCHEMA.md specifies the format. (HDF5 of others:
+sources/foreign_hdf5.py)"""
 
 from handtool.store.checks import find_broken_links, find_faults
 from handtool.store.crop_geometry import read_geometry
