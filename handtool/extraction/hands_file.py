@@ -83,8 +83,8 @@ class HandsFile(BoxesFile):
                 joints = place(joints, keypoints, own)
             if not np.isfinite(keypoints).any():
                 keypoints = see(joints, own)
-            lens = own if isinstance(own, Lens) else None
-            known = from_joints(joints, lens.camera if lens else own, keypoints) | {"box": hands.box[row]}
+            lens, inner = (own, own.camera) if isinstance(own, Lens) else (None, own)
+            known = from_joints(joints, inner, keypoints) | {"box": hands.box[row]}
             about: dict[str, Any] = {"sample_id": int(hands.row[row]), "lens": lens}
             yield KnownHand(int(hands.side[row]), sample_key=f"{frame.name}/{hands.row[row]}", **about, **known)
 
