@@ -68,7 +68,7 @@ def extract(
     (but a shard may have none).
     """
     check_config(config, boxes, model)
-    given = boxes is not None or config.whole
+    given = boxes is not None or hands is not None or config.whole
     choice = Choice(config.dataset, config.split, config.subset, config.cameras, boxes=given)
     found = find_videos(sources, config.limit, listed or (), choice)
     camera = str(lens) if lens else config.camera
