@@ -34,7 +34,7 @@ class HandsFile(BoxesFile):
 
     def __init__(self, path: str) -> None:
         hands = read_hands(path)
-        self.left_out, self.notes, self.unused_keypoints = hands.left_out, hands.notes, 0
+        self.left_out, self.notes, self.unused_keypoints, self.stems = hands.left_out, hands.notes, 0, False
         timed = (hands.frame < 0) & np.isfinite(hands.time)
         names = [plain(name) for name in hands.name.tolist()]
         names = [name if frame < 0 else f"{name}#{frame}" for name, frame in zip(names, hands.frame.tolist())]
