@@ -40,7 +40,7 @@ EFFECTS = (
 
 
 def extract(
-    sources: argument(list[str] | None, "[SOURCE...]", "Videos, images, folders of them, labelled sets.") = None,
+    sources: argument(list[str] | None, "[SOURCE...]", "Videos, images, tars, folders of them, labelled sets.") = None,
     fps: footage.Fps = ExtractConfig.fps,
     every: option(
         int | None, "--every N", "Keep every N-th decoded frame, or image of a folder, instead.", footage.PANEL, min=1

@@ -153,7 +153,7 @@ def film(file: "File", output: str, config: OverlayConfig, folders: list[Path], 
     from handtool.stages.overlay import find_footage, overlay, read_mark
 
     footage = find_footage(file, folders)
-    stamps = {video.path: stamp(Path(video.path)) for video in footage if video}
+    stamps = {video.path: stamp(Path(video.tar or video.path)) for video in footage if video}
     record = make_record(config, [stamp(file), *stamps.values()], streamed=False)
     path = None if output == "-" else Path(output)
     refuse_own_input(path, [file, *map(Path, stamps)])

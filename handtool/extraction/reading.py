@@ -40,7 +40,7 @@ def mark_of(folder: Path, number: int, chunk: int) -> Path:
 
 def needs(video: Video) -> list[str]:
     """The file, or one of them, by which a node of a cluster sees a video; every node sees an address."""
-    return [] if video.address else [video.files[0] if video.files else video.path]
+    return [] if video.address else [video.tar or (video.files[0] if video.files else video.path)]
 
 
 def read_videos(

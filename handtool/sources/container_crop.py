@@ -7,8 +7,9 @@ on, so the headers are read here. What lies about (damage, other containers) is 
 
 import struct
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
+
+from handtool.sources.tar_member import BinaryFile, Source, open_source
 
 MOST_BOXES = 10_000
 SAMPLE_ENTRY = 78  # bytes of a visual sample entry before its boxes (ISO/IEC 14496-12, 12.1.3)
@@ -29,10 +30,10 @@ class Crop(NamedTuple):
         return min(self) >= 0 and self.left + self.right < width and self.top + self.bottom < height
 
 
-def read_crop(path: Path, format_name: str, stream: int, width: int, height: int) -> Crop:
+def read_crop(source: Source, format_name: str, stream: int, width: int, height: int) -> Crop:
     """Of one stream, by its number in the file; width, height: px of its frames as they are stored."""
     try:
-        with path.open("rb") as file:
+        with open_source(source) as file:
             end = file.seek(0, 2)
             if "mp4" in format_name:
                 found = crop_of_mp4(file, end, stream, width, height)
@@ -43,7 +44,7 @@ def read_crop(path: Path, format_name: str, stream: int, width: int, height: int
     return found if found.fits(width, height) else Crop()
 
 
-def crop_of_mp4(file: BinaryIO, end: int, stream: int, width: int, height: int) -> Crop:
+def crop_of_mp4(file: BinaryFile, end: int, stream: int, width: int, height: int) -> Crop:
     moov = dict((kind, place) for kind, *place in boxes(file, 0, end))[b"moov"]
     start, end = [place for kind, *place in boxes(file, *moov) if kind == b"trak"][stream]
     for name in (b"mdia", b"minf", b"stbl", b"stsd"):
@@ -58,7 +59,7 @@ def crop_of_mp4(file: BinaryIO, end: int, stream: int, width: int, height: int) 
     return Crop()
 
 
-def boxes(file: BinaryIO, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(file: BinaryFile, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(name, start and end of its content) of each box (ISO/IEC 14496-12, 4.2)."""
     for _ in range(MOST_BOXES):
         if place + 8 > end:
@@ -75,7 +76,7 @@ def boxes(file: BinaryIO, place: int, end: int) -> Iterator[tuple[bytes, int, in
         place = after
 
 
-def crop_of_matroska(file: BinaryIO, end: int, stream: int) -> Crop:
+def crop_of_matroska(file: BinaryFile, end: int, stream: int) -> Crop:
     start, end = next(place for name, *place in elements(file, 0, end) if name == SEGMENT)
     start, end = next(place for name, *place in elements(file, start, end) if name == TRACKS)
     tracks = []
@@ -89,12 +90,12 @@ def crop_of_matroska(file: BinaryIO, end: int, stream: int) -> Crop:
     return Crop(**{CROPS[name]: number(file, *place) for name, *place in said if name in CROPS})
 
 
-def number(file: BinaryIO, start: int, end: int) -> int:
+def number(file: BinaryFile, start: int, end: int) -> int:
     file.seek(start)
     return int.from_bytes(file.read(min(end - start, 8)), "big")
 
 
-def elements(file: BinaryIO, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+def elements(file: BinaryFile, place: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(number, start and end of its content) of each element up to the first cluster (RFC 8794, 4 to 6)."""
     for _ in range(MOST_BOXES):
         if place + 2 > end:

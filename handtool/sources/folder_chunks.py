@@ -31,8 +31,7 @@ def split_into_chunks(video: Video) -> list[Video]:
         return [video.of_rows(slice(at, at + CHUNK_IMAGES)) for at in range(0, len(video.rows), CHUNK_IMAGES)]
     if len(video.files) <= CHUNK_IMAGES:
         return [video]
-    starts = range(0, len(video.files), CHUNK_IMAGES)
-    return [replace(video, files=video.files[at : at + CHUNK_IMAGES], first=at) for at in starts]
+    return [video.of_files(slice(at, at + CHUNK_IMAGES)) for at in range(0, len(video.files), CHUNK_IMAGES)]
 
 
 class Item(NamedTuple):

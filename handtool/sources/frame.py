@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from handtool.hands.lens import Lens
+from handtool.sources.tar_member import Member, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,8 @@ class Video:
     lens_file: the file beside it that says so, "" where the user does. skip: numbers of images that ended or stopped
     the process that read them. address: of a film on another machine, with what `path` leaves out: signatures and
     passwords. place: where it was filmed.
+    tar: the tar that holds it, whose path `path` and those of `files` go on from; spans: (offset, size) there, bytes,
+    of the film, or of each of the `files`.
     """
 
     name: str
@@ -97,6 +101,22 @@ class Video:
     lens_file: str = ""
     place: str = ""
     knows_hands: bool = False
+    tar: str = ""
+    spans: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def source(self) -> Source:
+        """Where a film is read."""
+        return Member(self.tar, *self.spans[0], self.path) if self.tar else Path(self.path)
+
+    def source_of(self, place: int) -> Source:
+        """Where one of the `files` is read."""
+        file = self.files[place]
+        return Member(self.tar, *self.spans[place], file) if self.tar else Path(file)
+
+    def of_files(self, part: slice) -> "Video":
+        """The same images, or some of them."""
+        return replace(self, files=self.files[part], spans=self.spans[part], first=self.first + (part.start or 0))
 
     @property
     def is_labelled(self) -> bool:

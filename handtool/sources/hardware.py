@@ -8,6 +8,8 @@ import logging
 
 import av
 
+from handtool.sources.tar_member import BUFFER, MemberFile
+
 log = logging.getLogger(__name__)
 LAYOUTS = {"nv12": "yuv420p", "p010le": "yuv420p10le", "p012le": "yuv420p12le", "nv16": "yuv422p", "nv24": "yuv444p"}
 KINDS = ("cuda", "vaapi")
@@ -36,17 +38,18 @@ def why_missing(kind: str) -> str:
     return ""
 
 
-def open_film(path: str, decode: str, **options):
+def open_film(film: str | MemberFile, decode: str, **options):
     """The open container; a codec that the hardware does not know, or a device that fails, is decoded by the CPU."""
-    name = f"file:{path}"
+    alone = {"protocol_whitelist": "file" if isinstance(film, str) else "none"}  # a list of parts may name any file
+    options |= {"options": alone, "buffer_size": BUFFER}
     if decode in KINDS:
         try:
             from av.codec.hwaccel import HWAccel
 
-            return av.open(name, hwaccel=HWAccel(decode, allow_software_fallback=True), **options)
+            return av.open(film, hwaccel=HWAccel(decode, allow_software_fallback=True), **options)
         except (ImportError, av.FFmpegError, NotImplementedError):
             pass
-    return av.open(name, **options)
+    return av.open(film, **options)
 
 
 def as_of_the_cpu(frame: av.VideoFrame) -> av.VideoFrame:

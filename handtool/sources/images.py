@@ -3,7 +3,7 @@
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from handtool.sources.heif import BadHeif, is_heif, is_sequence, read_heif
 from handtool.sources.image_ends import JPEG_START, PNG_START, end_of_jpeg, is_cut_short
 from handtool.sources.plain_file import HEAD, stand_in
 from handtool.sources.shown import Note, turned
+from handtool.sources.tar_member import Member, Source, check_member, open_source
 from handtool.sources.webp import is_animated
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .ppm .pgm .pnm .jp2 .heic .heif .hif .avif".split())
@@ -29,9 +30,10 @@ class BadImage(Exception):
 
 
 class Sample(NamedTuple):
-    """path: of the image; name: below the root of the set, with forward slashes; number: of the frame in its video."""
+    """path: of the image, or where it lies in its tar; name: below the root of the set, with forward slashes; number:
+    of the frame in its video."""
 
-    path: Path
+    path: Source
     name: str
     number: int
 
@@ -43,16 +45,20 @@ Label = Callable[[int, Sample, np.ndarray], tuple[KnownHand, ...] | None]
 def read_images(video: Video, tally: Tally, sampling: Sampling = Sampling()) -> Iterator[Frame]:
     """Every image of a folder, or every N-th, in its order. `number`: the place among all of them; unreadable ones are
     counted."""
-    files = [each for each in enumerate(video.files, start=video.first) if each[0] % (sampling.every or 1) == 0]
-    tally.unread += len(video.files) - len(files)
+    places = [place for place in range(len(video.files)) if (video.first + place) % (sampling.every or 1) == 0]
+    tally.unread += len(video.files) - len(places)
     if video.skip:
         tally.failed[DEADLY] += len(video.skip)
-    samples = (Sample(Path(file), Path(file).as_posix(), number) for number, file in files if number not in video.skip)
+    samples = (
+        Sample(video.source_of(place), Path(video.files[place]).as_posix(), video.first + place)
+        for place in places
+        if video.first + place not in video.skip
+    )
     return read_samples(samples, tally, lambda place, sample, image: None)
 
 
 def read_samples(
-    samples: Iterable[Sample], tally: Tally, label: Label, read: Callable[[Path], bytes] | None = None
+    samples: Iterable[Sample], tally: Tally, label: Label, read: Callable[[Any], bytes] | None = None
 ) -> Iterator[Frame]:
     """The image of each sample with its hands. One with a bad image or label is skipped and counted. read: gives the
     bytes of an image that is no file of its own."""
@@ -79,17 +85,20 @@ def is_clip(path: Path) -> bool:
     if path.suffix.lower() not in MAYBE_CLIPS:
         return False
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as file:
-            head = file.read(32)
+        return stat.S_ISREG(path.stat().st_mode) and begins_as_clip(path)
     except OSError:
         return False
+
+
+def begins_as_clip(source: Source) -> bool:
+    """Raises OSError."""
+    with open_source(source) as file:
+        head = file.read(32)
     return is_animated(head) or is_sequence(head)
 
 
 def read_image(
-    path: Path, note: Note = str, read: Callable[[Path], bytes] | None = None
+    path: Path, note: Note = str, read: Callable[[Any], bytes] | None = None
 ) -> tuple[np.ndarray, bytes | None]:
     """(h, w, 3) uint8 RGB as it is shown, and the file's bytes if it is a JPEG, without what lies behind it.
     Raises BadImage.
@@ -108,15 +117,22 @@ def read_image(
     return decode_image(data, note), data[: end_of_jpeg(data)] if data.startswith(JPEG_START) else None
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Source) -> bytes:
     """Never waits: a pipe or a device is not opened."""
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
+        if isinstance(path, Member):
+            size, is_plain = path.size, True
+        else:
+            about = path.stat()
+            size, is_plain = about.st_size, stat.S_ISREG(about.st_mode)
+        if not is_plain:
             raise BadImage("names of images that are no plain files")
-        if about.st_size > MAX_BYTES:
+        if size > MAX_BYTES:
             raise BadImage(f"images of more than {MAX_BYTES >> 30} GiB")
-        return path.read_bytes()
+        if isinstance(path, Member) and size and check_member(path):
+            raise BadImage("images cut short")
+        with open_source(path) as file:
+            return file.read()
     except OSError as error:
         raise BadImage(f"images not readable ({error.strerror})") from None
     except ValueError:  # NUL in it

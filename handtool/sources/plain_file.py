@@ -1,7 +1,8 @@
 """What lies under a name, before a decoder sees it: a plain file, and no stand-in for what was meant to be there."""
 
 import stat
-from pathlib import Path
+
+from handtool.sources.tar_member import Member, Source, check_member, open_source
 
 HEAD = 512  # bytes that tell a stand-in
 
@@ -20,15 +21,17 @@ def stand_in(head: bytes) -> str:
     return "json texts in place of a download" if text.startswith((b"{", b"[")) else ""
 
 
-def check_plain(path: Path) -> str:
+def check_plain(source: Source) -> str:
     """Why it cannot be read, "" where it can. Never waits: what is no plain file (a pipe, a device) is not opened."""
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
+        if isinstance(source, Member):
+            if wrong := check_member(source):
+                return wrong
+        elif not stat.S_ISREG((about := source.stat()).st_mode):
             return "no plain file"
-        if not about.st_size:
+        elif not about.st_size:
             return "empty file"
-        with path.open("rb") as file:
+        with open_source(source) as file:
             return stand_in(file.read(HEAD))
     except OSError as error:
         return f"cannot be read: {error.strerror}"

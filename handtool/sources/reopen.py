@@ -14,6 +14,7 @@ from handtool.errors import HandtoolError
 from handtool.sources.find import find_videos, readable
 from handtool.sources.frame import Choice, Frame, Sampling, Tally, Video
 from handtool.sources.read import read_frames
+from handtool.sources.tar_member import split_path
 
 
 def find_again(
@@ -30,7 +31,7 @@ def find_again(
     path = Path(noted)
     tails = [Path(*path.parts[start:]) for start in range(len(path.parts))]
     for place in [path, *continued(path, roots), *(folder / tail for folder in folders for tail in tails)]:
-        if place.exists() and (video := pick_video(place, name)):
+        if (place.exists() or split_path(str(place))) and (video := pick_video(place, name)):
             return replace(video, stream=stream)
     return None
 
@@ -44,11 +45,12 @@ def continued(path: Path, roots: list[Path]) -> Iterator[Path]:
 
 
 def pick_video(place: Path, name: str) -> Video | None:
-    """What lies there as one video: the file, the images directly inside the folder, or the labelled video named like
-    it."""
+    """What lies there as one video: the file, in a tar or not, the images directly inside the folder, or the labelled
+    video named like it."""
     # a data set of several splits asks for one
     for choice in (Choice(), Choice(boxes=True), *(Choice(split=part) for part in Path(name).parts)):
-        videos = videos_at(place, choice)
+        inside = split_path(str(place))
+        videos = videos_at(Path(inside[0]) if inside else place, choice)
         same = [video for video in videos if video.path == readable(place) and video.kind != "labelled"]
         named = [
             video

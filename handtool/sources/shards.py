@@ -40,6 +40,6 @@ def size_of(video: Video) -> int:
             return IMAGE_BYTES * len(video.files)
         case "video":
             try:
-                return os.stat(video.path).st_size
+                return video.spans[0][1] if video.tar else os.stat(video.path).st_size
             except OSError:
                 return 0

@@ -20,6 +20,7 @@ from handtool.sources.tar_member import Member, read_member, split_path
 
 BLOCK = 512  # bytes
 MOST_MEMBERS = 2_000_000
+MOST_MAPS = 1 << 16  # blocks that say where the holes of a sparse member are
 MOST_HEADERS = 16  # headers of names and attributes before a member's own
 LONGEST = 1 << 20  # bytes of such a header
 LONGEST_PATH = 4096  # bytes, as of a file system
@@ -27,9 +28,13 @@ PADDING = 4 << 20  # bytes of zeros behind the last member that any program writ
 FILE, FOLDER, SPARSE, LONG_NAME, PAX = (b"0", b"\0", b"7"), b"5", b"S", b"L", (b"x", b"X")
 IGNORED = (b"g", b"K", b"V")  # attributes of all members, the target of a link, a label
 KINDS = dict.fromkeys((b"1", b"2"), "links in tars") | dict.fromkeys((b"3", b"4", b"6"), "devices and pipes in tars")
+WITH_HOLES, UNKNOWN = "sparse members of tars", "members of tars of an unknown kind"
 TWICE = "members of tars that a later one of the same name replaces"
 ELSEWHERE = "members of tars whose path is absolute, leads upwards or is none"
 COMPRESSED = {b"\x1f\x8b": "gzip -d", b"\x28\xb5\x2f\xfd": "zstd -d", b"BZh": "bzip2 -d", b"\xfd7zXZ": "xz -d"}
+
+
+REFUSED = frozenset((*KINDS.values(), WITH_HOLES, UNKNOWN, ELSEWHERE))
 
 
 class NoTar(Exception):
@@ -199,17 +204,18 @@ def read_attributes(header: Header, content: bytes) -> dict[str, bytes]:
 
 def skip_map(disk: int, place: int) -> int:
     """Where the content of one of GNU's sparse members begins, behind the blocks that say where its holes are."""
-    while block := os.pread(disk, BLOCK, place):
+    for _ in range(MOST_MAPS):
+        block = os.pread(disk, BLOCK, place)
         place += BLOCK
         if len(block) < BLOCK or not block[504]:
-            break
-    return place
+            return place
+    raise Damaged(f"a map of holes that does not end by byte {place:,}")
 
 
 def why_left_out(header: Header, said: dict[str, bytes]) -> str:
     if header.kind == SPARSE or "sparse" in said:
-        return "sparse members of tars"
-    return "" if header.kind in (*FILE, FOLDER) else KINDS.get(header.kind, "members of tars of an unknown kind")
+        return WITH_HOLES
+    return "" if header.kind in (*FILE, FOLDER) else KINDS.get(header.kind, UNKNOWN)
 
 
 def read_name(name: bytes) -> str:

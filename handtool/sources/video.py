@@ -7,6 +7,7 @@ processes anyway.
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
@@ -25,6 +26,7 @@ from handtool.sources.needed_frames import decode_needed
 from handtool.sources.plain_file import check_plain
 from handtool.sources.shown import as_shown, deinterlace
 from handtool.sources.streams import choose_stream
+from handtool.sources.tar_member import open_for_ffmpeg
 from handtool.sources.ticks import Ticks
 from handtool.sources.tone_mapping import NAMES
 
@@ -38,7 +40,6 @@ REFUSED = "packets refused by the decoder"
 MISSING_S = 1.0  # of what a file states; less may be the last frame's own length, or sound that goes on
 # the texts of a file may be in any encoding, which PyAV before 19 has to be told
 ANY_TEXT: dict = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-LOCAL = {"protocol_whitelist": "file"}
 NONE_GIVEN: deque[tuple] = deque()
 USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg takes it for raw streams
 
@@ -46,7 +47,7 @@ USUAL_FPS = 25.0  # where neither a time stamp nor a rate is stated, as FFmpeg t
 def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
     """The kept frames of a video, in order. Problems are recorded in `tally`; nothing is raised for a bad file,
     whatever it makes the decoder raise."""
-    tally.problem = check_plain(Path(video.path))
+    tally.problem = check_plain(video.source)
     if tally.problem:
         return
     plan, given = find_plan(video, sampling, tally), deque[tuple]()
@@ -74,7 +75,7 @@ def find_plan(video: Video, sampling: Sampling, tally: Tally) -> Plan | None:
     if sampling.decode == "all" or (sampling.every == 1 and not sampling.keyframes):
         return None
     try:
-        with av.open(f"file:{video.path}", options=LOCAL, **ANY_TEXT) as container:
+        with open_for_ffmpeg(video.source) as film, open_film(film, "", **ANY_TEXT) as container:
             stream = choose_stream(container, video.stream, Tally())
             rate = float(stream.average_rate or stream.guessed_rate or np.nan) if stream else np.nan
             asked = max(0 if sampling.every else sampling.fps, sampling.track_fps)
@@ -92,14 +93,15 @@ def read_once(
 ) -> Iterator[Frame]:
     """The kept frames, without those that were given out already: number, time, whether kept, of each. Raises Doubt
     where the plan does not hold."""
-    try:
-        container = open_film(video.path, sampling.decode, options=LOCAL, **ANY_TEXT)
-    except Exception as error:
-        if is_ours(error):
-            raise
-        tally.problem = f"cannot be opened as a video: {reason(error)}"
-        return
-    with container:
+    with ExitStack() as stack:
+        try:
+            film = stack.enter_context(open_for_ffmpeg(video.source))
+            container = stack.enter_context(open_film(film, sampling.decode, **ANY_TEXT))
+        except Exception as error:
+            if is_ours(error):
+                raise
+            tally.problem = f"cannot be opened as a video: {reason(error)}"
+            return
         try:
             yield from read_container(container, video, sampling, tally, plan, given)
         except Exception as error:
@@ -129,7 +131,7 @@ def read_container(
     overruled = stream.sample_aspect_ratio != context.sample_aspect_ratio
 
     stored = context.width, context.height
-    crop = read_crop(Path(video.path), container.format.name, stream.index, *stored)
+    crop = read_crop(video.source, container.format.name, stream.index, *stored)
 
     def show(frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
         frame = as_of_the_cpu(frame) if getattr(context, "is_hwaccel", False) else frame

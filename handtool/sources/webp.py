@@ -14,6 +14,7 @@ from handtool.sources.exif import is_webp, turn_by_exif
 from handtool.sources.frame import Frame, Sampling, Tally, Video
 from handtool.sources.plain_file import check_plain
 from handtool.sources.shown import turned
+from handtool.sources.tar_member import open_source
 from handtool.sources.ticks import Ticks
 from handtool.sources.video import REFUSED
 
@@ -42,10 +43,11 @@ def number_at(data: bytes, place: int, size: int) -> int:
 
 def read_animation(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame]:
     """The kept frames of an animated WebP, in order. Problems are recorded in `tally`."""
-    tally.problem = check_plain(Path(video.path))
+    tally.problem = check_plain(video.source)
     if tally.problem:
         return
-    data = Path(video.path).read_bytes()
+    with open_source(video.source) as file:
+        data = file.read()
     if number_at(data, 4, 4) + 8 > len(data):
         tally.problem = "the file breaks off"
     parts = [content for name, content in chunks(data) if name == b"ANMF"]

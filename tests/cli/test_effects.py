@@ -50,6 +50,7 @@ embed: --batch-size 8         | k.h5                                  | k.h5 --e
 embed: --device cpu           | k.h5                                  | k.h5 --encoder e.h5
 embed: --workers 2            | k.h5 --basis e.h5                     | k.h5 --encoder e.h5
 mine: --min-gap 2             | e.h5                                  | e.h5 --exclude track
+mine: --min-gap 2             | e.h5 --exclude subject                | e.h5 --exclude none
 mine: --m 16                  | e.h5 --index exact                    | e.h5
 mine: --ef-construction 100   | e.h5 --index exact                    | e.h5
 mine: --ef 64                 | e.h5 --index exact                    | e.h5

@@ -248,6 +248,15 @@ def test_hands_of_one_subject_never_pair_where_that_is_asked_for(tmp_path):
     assert np.array_equal(read(tmp_path / "p.h5", PAIRS.positive).reshape(80, 3), order)
 
 
+@pytest.mark.parametrize("who, told", [("", "does not know whose hands"), ("ann", "are of one subject")])
+def test_people_that_nobody_knows_and_a_single_one_cannot_be_kept_apart(tmp_path, who, told):
+    vector, video = np.arange(4, dtype=np.float32)[:, None], np.array([0, 1, 0, 1])
+    source = make_embeddings(tmp_path / "e.h5", vector, video, subjects=[who, who])
+    with pytest.raises(HandtoolError, match=told) as caught:
+        run_stage(mine, source, tmp_path / "p.h5", MineConfig(exclude="subject"))
+    assert "--exclude video" in (caught.value.hint or "")
+
+
 def test_a_gap_within_videos_that_never_pair_is_a_wrong_command(tmp_path, handtool):
     make_embeddings(tmp_path / "e.h5", np.arange(4, dtype=np.float32)[:, None], np.array([0, 1, 0, 1]))
     done = handtool("mine", "e.h5", "--min-gap", "2", "-o", "p.h5")

@@ -193,7 +193,8 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
         return Sample(Path(video.path, name), name, camera * num_frames + frame)
 
     def label(place: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
-        path = where.path.with_name(where.path.name.replace("color_", "labels_")).with_suffix(".npz")
+        image_path = Path(video.path, where.name)
+        path = image_path.with_name(image_path.name.replace("color_", "labels_")).with_suffix(".npz")
         joints, keypoints = read_label(path)
         if (joints == -1).all():
             return ()

@@ -91,7 +91,7 @@ def read_labelled_frames(video: Video, tally: Tally) -> Iterator[Frame]:
         return Sample(root / name, name, video.rows[row])
 
     def label(row: int, where: Sample, image: np.ndarray) -> tuple[KnownHand, ...]:
-        side = side_in(root / video.split / "mask" / where.path.name)
+        side = side_in(root / video.split / "mask" / Path(where.name).name)
         joints, points = labels["xyz"][row][ORDERS[side]], labels["uv_vis"][row][ORDERS[side]]
         known = from_joints(joints, labels["K"][row], points[:, :2]) | {"visible": points[:, 2] == 1}
         return (KnownHand(side=side, sample_id=video.rows[row], sample_key=where.name, **known),)
