@@ -98,7 +98,7 @@ def begins_as_clip(source: Source) -> bool:
 
 
 def read_image(
-    path: Path, note: Note = str, read: Callable[[Any], bytes] | None = None
+    path: Source, note: Note = str, read: Callable[[Any], bytes] | None = None
 ) -> tuple[np.ndarray, bytes | None]:
     """(h, w, 3) uint8 RGB as it is shown, and the file's bytes if it is a JPEG, without what lies behind it.
     Raises BadImage.

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from handtool.bounded import read_bounded
+from handtool.errors import DamagedFile
 from handtool.sources.plain_file import HEAD, stand_in
 from handtool.sources.tar_member import Member, read_member, split_path
 
@@ -229,7 +230,7 @@ def read_name(name: bytes) -> str:
 def read_small(path: Path, largest: int) -> bytes | None:
     """A small file: a plain one, or a member of a tar (`shards/000.tar/intrinsics.json`); None where there is none.
     The list of a tar is kept for the next few questions, so ask for the members of one tar together. Raises DamagedFile
-    and HandtoolError as `read_bounded`, ValueError for a member of more than `largest` bytes."""
+    and HandtoolError as `read_bounded`, DamagedFile for a member of more than `largest` bytes."""
     inside = split_path(str(path))
     if inside is None:
         return read_bounded(path, largest) if path.is_file() else None
@@ -239,3 +240,5 @@ def read_small(path: Path, largest: int) -> bytes | None:
         return read_member(index.member(name), largest) if name in index.spans else None
     except (NoTar, OSError):
         return None
+    except ValueError:
+        raise DamagedFile(f"{path} is cut short, or has more than {largest:,} bytes") from None

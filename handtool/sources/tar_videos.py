@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from handtool.names import natural
+from handtool.names import INTRINSICS, natural
 from handtool.sources import images, video
 from handtool.sources.factories import LONGEST, find_people
 from handtool.sources.frame import Video
@@ -70,6 +70,7 @@ def find_in_tar(path: Path, title: str, left_out: LeftOut) -> Iterator[Video]:
     films = [name for name in names if is_film(index, name)]
     pictures = sorted({name for name in names if ending(name) in images.SUFFIXES}.difference(films), key=natural)
     beside = {each(name) + ".json" for name in (*films, *pictures) for each in (stem, key)}
+    beside.update(name for name in names if name.rpartition("/")[2] == INTRINSICS)
     if others := len(set(names).difference(films, pictures, beside)):
         left_out[OTHER] += others
     for name in films:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from archives import BLOCK, add, header, make_tar, padded
 
-from handtool.errors import HandtoolError
+from handtool.errors import DamagedFile, HandtoolError
 from handtool.sources.tar_index import (
     ELSEWHERE,
     LONGEST,
@@ -176,7 +176,7 @@ def test_a_small_file_is_read_in_a_tar_or_beside_it_within_bounds(tmp_path):
     path = make_tar(tmp_path / "a.tar", {"a.json": b"1" * 100})
     (tmp_path / "b.json").write_bytes(b"beside")
     assert read_small(tmp_path / "b.json", 99) == b"beside" and read_small(tmp_path / "c.json", 99) is None
-    with pytest.raises(ValueError):
+    with pytest.raises(DamagedFile):
         read_small(path / "a.json", 99)
     with pytest.raises(HandtoolError):
         read_small(tmp_path / "b.json", 3)

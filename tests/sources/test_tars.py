@@ -14,6 +14,7 @@ from footage import make_video, picture, run_stage, tables_of, write_image
 from handtool import store
 from handtool.config import ExtractConfig, SplitConfig
 from handtool.errors import DamagedFile, HandtoolError, WrongCommand
+from handtool.extraction.cameras import give_cameras
 from handtool.sources import tar_index
 from handtool.sources.factories import find_people
 from handtool.sources.find import find_videos
@@ -387,3 +388,25 @@ def test_footage_in_a_tar_is_found_again_also_where_it_was_moved(tmp_path, films
         assert find_again(name, place, [], []) is None
         again = find_again(name, place, [tmp_path / "moved"], [])
         assert again is not None and len(read(again)[0])
+
+
+def test_the_camera_of_a_film_is_found_in_its_tar_or_beside_it(tmp_path, films):
+    def lens(fx: float) -> bytes:
+        told = dict(model="fisheye", fx=fx, fy=fx, cx=31.5, cy=23.5, k1=0.1, k2=0, k3=0, k4=0)
+        return json.dumps(told | {"image_width": SIZE[0], "image_height": SIZE[1]}).encode()
+
+    members = {"a/0.mp4": films[0], "b/c/1.mp4": films[1], "b/intrinsics.json": lens(1), "2.mp4": films[2]}
+    root = tmp_path / "set"
+    one = make_tar(root / "x" / "1.tar", members)
+    make_tar(root / "x" / "2.tar", members | {"intrinsics.json": lens(2)})
+    make_tar(root / "y" / "3.tar", {"i/1.jpg": jpeg(), "i/2.jpg": jpeg(), "i/intrinsics.json": b"[" * (2 << 20)})
+    (root / "x" / "intrinsics.json").write_bytes(lens(3))
+    (root / "intrinsics.json").write_bytes(lens(4))
+    for source in (root, one):
+        found = find_videos([source])
+        videos = give_cameras(found.videos, [source], None, False)
+        known = {video.path[len(str(root)) + 1 :]: video.lens and video.lens.numbers[0] for video in videos}
+        first = {"x/1.tar/2.mp4": 3, "x/1.tar/a/0.mp4": 3, "x/1.tar/b/c/1.mp4": 1}
+        second = {"x/2.tar/2.mp4": 2, "x/2.tar/a/0.mp4": 2, "x/2.tar/b/c/1.mp4": 1}
+        assert known == (first if source == one else first | second | {"y/3.tar/i": None})
+        assert "not a video or image by its ending" not in found.left_out
