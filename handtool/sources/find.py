@@ -92,7 +92,7 @@ def find_one_file(path: Path, left_out: LeftOut, seen: set[str], choice: Choice)
     elif path.name in labelled.NAMES:
         yield from labelled.find_labelled(path, name=path.resolve().parent.name)
     elif path.suffix.lower() == SUFFIX:
-        yield from tar_videos.find_in_tar(path, readable(path.name), left_out)
+        yield from tar_videos.find_in_tar(path, readable(path.name), left_out, choice)
     elif tar_videos.find_unpacker(path.name):
         left_out[tar_videos.IS_PACKED] += 1
     elif path.suffix.lower() in images.SUFFIXES and not images.is_clip(path):
@@ -154,7 +154,7 @@ def find_in_folder(root: Path, left_out: LeftOut, seen: set[str], choice: Choice
             if (is_film or suffix == SUFFIX) and named_before(here / name, left_out, seen):
                 continue
             if suffix == SUFFIX:
-                yield from tar_videos.find_in_tar(here / name, readable(f"{title}/{name}"), left_out)
+                yield from tar_videos.find_in_tar(here / name, readable(f"{title}/{name}"), left_out, choice)
             elif is_film:
                 subject, place = find_people(readable(os.path.abspath(here / name)))
                 yield Video(readable(f"{title}/{name}"), str(here / name), "video", subject=subject, place=place)

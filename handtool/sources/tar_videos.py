@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from handtool.names import INTRINSICS, natural
 from handtool.sources import images, video
 from handtool.sources.factories import LONGEST, find_people
-from handtool.sources.frame import Video
+from handtool.sources.frame import Choice, Video
+from handtool.sources.sets import hot3d
 from handtool.sources.tar_index import REFUSED, NoTar, TarIndex, read_index
 from handtool.sources.tar_member import SUFFIX, read_member
 
@@ -51,7 +52,7 @@ def find_unpacker(name: str) -> str:
     return next((program for ending, program in PACKED.items() if name.lower().endswith(ending)), "")
 
 
-def find_in_tar(path: Path, title: str, left_out: LeftOut) -> Iterator[Video]:
+def find_in_tar(path: Path, title: str, left_out: LeftOut, choice: Choice) -> Iterator[Video]:
     """In natural order. title: the name of the tar. What the tar cannot be read for is told, and counted."""
     try:
         index = read_index(str(path))
@@ -67,6 +68,9 @@ def find_in_tar(path: Path, title: str, left_out: LeftOut) -> Iterator[Video]:
         left_out.faults.append(f"{path} is damaged: {index.problem} (what lies before is read)")
         left_out[DAMAGED] += 1
     names = sorted(seen_names(index, left_out), key=natural)
+    if hot3d.is_clip(names):
+        yield from hot3d.find_in_tar(index, names, title, choice)
+        return
     films = [name for name in names if is_film(index, name)]
     pictures = sorted({name for name in names if ending(name) in images.SUFFIXES}.difference(films), key=natural)
     beside = {each(name) + ".json" for name in (*films, *pictures) for each in (stem, key)}

@@ -12,6 +12,7 @@ from test_dexycb import make_pictures, make_root, sequence_name
 from test_egodex import make_episode
 from test_egoexo4d import UID, make_prepared
 from test_ho3d import make_ho3d
+from test_hot3d import make_hot3d
 from test_interhand import make_interhand
 from test_rhd import make_rhd
 from test_youtube3d import make_set
@@ -137,8 +138,12 @@ def egoexo4d(root, wrong):
         in_json(root / "annotation" / "manual" / "ego_pose_gt_anno_train_public.json", grow)
 
 
+def hot3d(root, wrong):
+    make_hot3d(root, scale=UNIT if wrong else 1.0)
+
+
 MAKERS = {"freihand": freihand, "ho3d": ho3d, "dexycb": dexycb, "interhand": interhand, "rhd": rhd}
-MAKERS |= {"assemblyhands": assemblyhands, "egodex": egodex, "egoexo4d": egoexo4d}
+MAKERS |= {"assemblyhands": assemblyhands, "egodex": egodex, "egoexo4d": egoexo4d, "hot3d": hot3d}
 
 
 def config_of(name, **more):
