@@ -186,12 +186,13 @@ def read_attributes(header: Header, content: bytes) -> dict[str, bytes]:
     if header.kind == LONG_NAME:
         return {"path": content.partition(b"\0")[0]}
     said: dict[str, bytes] = {}
-    while header.kind in PAX and content:
-        length, _, rest = content.partition(b" ")
-        if not length.isdigit() or len(length) > 8 or not len(length) + 2 < int(length) <= len(content):
+    at, end = 0, len(content) if header.kind in PAX else 0
+    while at < end:
+        digits = content[at : at + 8].partition(b" ")[0]
+        if not digits.isdigit() or not len(digits) + 2 < int(digits) <= end - at:
             raise Damaged("a pax header that is none")
-        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
-        content = content[int(length) :]
+        key, _, value = content[at + len(digits) + 1 : at + int(digits) - 1].partition(b"=")
+        at += int(digits)
         if key.startswith(b"GNU.sparse."):
             said["sparse"] = b""
         elif key == b"size":

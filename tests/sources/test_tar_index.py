@@ -90,6 +90,7 @@ def test_sparse_members_are_left_out_and_those_behind_them_are_read(tmp_path):
         header(b"x", 9, b"x") + padded(b"99999999 path=a\n"),
         header(b"x", 9, b"x") + padded(b"no record"),
         header(b"x", 20, b"x") + padded(b"20 size=-99999999999\n"),
+        header(b"x", LONGEST, b"x") + b"8 ab=12\n" * (LONGEST // 8) + header(b"a.mp4", b"7" * 11),
         header(b"x", 30, b"x") + padded(b"30 size=99999999999999999999\n") + header(b"a.mp4", 1),
         (header(b"L", 9, b"L") + padded(b"a" * 9)) * (MOST_HEADERS + 1) + header(b"a.mp4", 1) + padded(b"a"),
         bytes(BLOCK) + bytes(5 << 20),
