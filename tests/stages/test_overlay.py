@@ -22,6 +22,7 @@ from running import package_environment
 from handtool import store
 from handtool.config import ExtractConfig, OverlayConfig
 from handtool.errors import HandtoolError
+from handtool.hands.crop_maps import CropMaps
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.render.canvas import PAPER
 from handtool.render.mp4 import Mp4Writer, read_note
@@ -366,10 +367,11 @@ def test_a_crop_is_known_in_its_frame_and_only_there():
     frame = cv2.resize(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)
     affine = np.array([[1.4, 0, -140.0], [0, 1.4, -60.0]])
     crop = cv2.warpAffine(frame, affine, (112, 112))
-    assert shows_crop(frame, crop, affine) and shows_crop(np.clip(frame * 1.05, 0, 255).astype(np.uint8), crop, affine)
-    assert not shows_crop(np.roll(frame, 30, 1), crop, affine) and not shows_crop(
-        frame, crop, affine + [[0, 0, 40], [0, 0, 0]]
+    way, other = (
+        CropMaps(each[None], np.full((1, 3, 3), np.nan)) for each in (affine, affine + [[0, 0, 40], [0, 0, 0]])
     )
+    assert shows_crop(frame, crop, way) and shows_crop(np.clip(frame * 1.05, 0, 255).astype(np.uint8), crop, way)
+    assert not shows_crop(np.roll(frame, 30, 1), crop, way) and not shows_crop(frame, crop, other)
 
 
 def test_footage_is_found_by_the_tail_of_its_path_and_read_by_number(tmp_path, monkeypatch):
