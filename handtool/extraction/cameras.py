@@ -1,20 +1,20 @@
-"""Which camera filmed each video: the one that the user names, or the intrinsics.json that lies beside it, or in a
-folder above, up to the source that was named. Of a video in a tar: first in the tar, then beside it."""
+"""Which camera filmed each video: the one that the user names, or the intrinsics.json that lies beside it, in its tar,
+or in a folder above, up to the source that was named."""
 
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from handtool.bounded import LONGEST_SETTING
 from handtool.errors import HandtoolError
 from handtool.hands.lens import Lens
 from handtool.names import INTRINSICS
 from handtool.sources.frame import Video
-from handtool.sources.tar_index import read_index, read_small
+from handtool.sources.tar_index import read_small
 from handtool.vision.camera_model import AUTO, parse_camera_model, read_camera_model
 
 log = logging.getLogger(__name__)
@@ -27,51 +27,51 @@ def give_cameras(videos: list[Video], sources: Sequence[Path | str], camera: str
     auto. sources: as they were named; whole: the images are crops of hands, of which no file beside them tells.
     Labelled sets know their own. Raises HandtoolError."""
     if camera in (None, AUTO):
-        return videos if whole else [find_lens(video, sources) for video in videos]
+        named = {
+            os.path.abspath(source if source.is_dir() else source.parent)
+            for source in sources
+            if isinstance(source, Path)
+        }
+        return videos if whole else [find_lens(video, named) for video in videos]
     lens = read_camera_model(camera)
     return [replace(video, lens=None if video.kind == "labelled" else lens) for video in videos]
 
 
-def find_lens(video: Video, sources: Sequence[Path | str]) -> Video:
-    """The video with what the nearest intrinsics.json says; one that cannot be read is said once, and none."""
+def find_lens(video: Video, named: set[str]) -> Video:
+    """The video with what the nearest intrinsics.json says. named: the folders that were named, or those of files."""
     if video.kind == "labelled" or video.address:
         return video
-    if video.tar and (inside := find_in_tar(video)):
-        return replace(video, lens=read_lens(inside), lens_file=inside)
-    for folder in folders_above(video, sources):
-        if (place := folder / INTRINSICS).is_file():
-            return replace(video, lens=read_lens(str(place)), lens_file=str(place))
+    for folder in folders_above(video, named):
+        place = str(folder / INTRINSICS)
+        there, lens = read_lens(place)
+        if there:
+            return replace(video, lens=lens, lens_file=place)
     return video
 
 
-def find_in_tar(video: Video) -> str:
-    """The nearest intrinsics.json of the tar, "" where it has none."""
-    member = PurePosixPath((video.files[0] if video.files else video.path)[len(video.tar) + 1 :])
-    names = ((folder / INTRINSICS).as_posix() for folder in member.parents)
-    spans = read_index(video.tar).spans
-    return next((f"{video.tar}/{name}" for name in names if name in spans), "")
-
-
 @lru_cache(maxsize=4096)
-def read_lens(path: str) -> Lens | None:
+def read_lens(path: str) -> tuple[bool, Lens | None]:
+    """Whether there is such a file, perhaps in a tar, and the lens in it; one that cannot be read is said, once."""
     try:
-        return parse_camera_model(read_small(Path(path), LONGEST_SETTING) or b"", path)
+        content = read_small(Path(path), LONGEST_SETTING)
+        return content is not None, None if content is None else parse_camera_model(content, path)
     except HandtoolError as error:
         log.warning("%s; its videos have no camera", error.message)
-        return None
+    except (OSError, ValueError):
+        log.warning("%s cannot be read whole, or is too large; its videos have no camera", path)
+    return True, None
 
 
-def folders_above(video: Video, sources: Sequence[Path | str]) -> Iterator[Path]:
-    """The folder of the video, then those above up to the source that was named; of a file that was named, its own."""
-    here = Path(video.tar or video.path)
-    folder = here if video.kind == "images" and here.is_dir() else here.parent
-    named = {os.path.abspath(source) for source in sources if isinstance(source, Path)}
-    for _ in range(MOST_ABOVE):
-        yield folder
-        reached = os.path.abspath(folder)
-        if reached in named or not any(reached.startswith(os.path.join(source, "")) for source in named):
-            return
+def folders_above(video: Video, named: set[str]) -> list[Path]:
+    """The folder of the video, or the tar that it is in, then those above up to the one that was named."""
+    here, folders = Path(video.path), []
+    folder = here if video.kind == "images" and video.path not in video.files else here.parent
+    while len(folders) < MOST_ABOVE and folder not in folders:
+        folders.append(folder)
+        if os.path.abspath(folder) in named:
+            return folders
         folder = folder.parent
+    return folders[:1]
 
 
 def count_files(videos: list[Video], outcomes: list[dict]) -> dict[str, int]:

@@ -1,7 +1,9 @@
 """Films taken through a fisheye lens: crops with cameras of their own, and everything that reads them; cameras that are
 found beside the videos."""
 
+import io
 import json
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -253,6 +255,28 @@ def test_every_video_has_the_camera_that_lies_beside_it_or_above(tmp_path, caplo
         names = [store.video_names(file)[video][-5] for video in store.read_column(file, CROPS.video)]
         focal = dict(zip(names, store.read_column(file, CROPS.lens)[:, 0].tolist(), strict=True))
     assert [focal[name] for name in "abc"] == [38, 120, 120] and all(np.isnan(focal[name]) for name in "def")
+
+
+def test_a_camera_is_found_in_the_tar_of_a_film_or_beside_it(tmp_path):
+    from handtool.extraction.cameras import give_cameras
+    from handtool.sources.frame import Video
+
+    (tmp_path / "worker").mkdir()
+    beside = tmp_path / "worker" / "intrinsics.json"
+    beside.write_text(json.dumps(FLAT | {"fx": 70.0}))
+    inside = json.dumps(FLAT | {"fx": 80.0}).encode()
+    for name, files in (("0.tar", {"a.mp4": b"x"}), ("1.tar", {"a.mp4": b"x", "intrinsics.json": inside})):
+        with tarfile.open(tmp_path / "worker" / name, "w") as tar:
+            for member, content in files.items():
+                about = tarfile.TarInfo(member)
+                about.size = len(content)
+                tar.addfile(about, io.BytesIO(content))
+    tars = [tmp_path / "worker" / f"{number}.tar" for number in (0, 1)]
+    videos = [Video(f"{tar.name}/a.mp4", f"{tar}/a.mp4", "video") for tar in tars]
+    for sources in ([tmp_path], tars):
+        first, second = give_cameras(videos, sources, None, whole=False)
+        assert (first.lens.numbers[0], first.lens_file) == (70, str(beside))
+        assert (second.lens.numbers[0], second.lens_file) == (80, f"{tars[1]}/intrinsics.json")
 
 
 def test_one_camera_is_named_for_all_videos_or_none(tmp_path):
