@@ -1,13 +1,14 @@
 """Where the pictures of a file of annotations are: below its folder, or in its archive, and nowhere else."""
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from handtool.archives import open_zip
 from handtool.names import natural
-from handtool.sources.images import MAX_BYTES, BadImage, read_bytes
+from handtool.sources.images import MAX_BYTES, SUFFIXES, BadImage, read_bytes
 
 ANNOTATIONS = "annotations"
 MOST_FOLDERS = 200  # below the root, that are searched for pictures
@@ -73,6 +74,19 @@ def is_named(place: str, stem: str) -> bool:
     """Whether the last folder of `place` is a word of `stem`: val2017 of person_keypoints_val."""
     folder = PurePosixPath(place).name.lower()
     return bool(folder) and (folder in words_of(stem) or folder.rstrip("0123456789") in words_of(stem))
+
+
+def count_others(base: Path, paths: Iterable[str]) -> int:
+    """Pictures in the folders of the given ones that are none of them. paths: below `base`; empty: not there."""
+    known: dict[str, set[str]] = {}
+    for path in filter(None, paths):
+        folder, _, name = path.rpartition("/")
+        known.setdefault(folder, set()).add(name)
+    total = 0
+    for folder, names in known.items():
+        inside = os.listdir(base / folder) if (base / folder).is_dir() else []  # of an archive there is none
+        total += sum(Path(name).suffix.lower() in SUFFIXES and name not in names for name in inside)
+    return total
 
 
 def name_finder(names: list[str], stem: str) -> Callable[[str], str]:

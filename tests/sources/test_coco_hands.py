@@ -285,6 +285,19 @@ def test_the_json_itself_or_one_of_several_is_named(tmp_path):
         read_set(tmp_path / "oh", split="val")
 
 
+def test_pictures_that_the_file_does_not_list_or_without_a_hand_are_counted(tmp_path):
+    make_onehand10k(tmp_path)
+    write_pictures(tmp_path, ["b.jpg", "c.png"])
+    path = tmp_path / "test_onehand10k.json"
+    content = json.loads(path.read_text())
+    del content["annotations"][1:3]
+    path.write_text(json.dumps(content))
+    _, tally, frames = read_set(tmp_path)
+    notes = [note.partition(": ")[2] for note in tally.notes]
+    assert len(frames) == 3 and [frame.number for frame in frames] == [0, 3, 4]
+    assert notes == ["2 pictures without a hand left out", "2 pictures that it does not list left out"]
+
+
 def test_two_subsets_of_equal_file_names_keep_to_their_own_pictures(tmp_path):
     for number, subset in enumerate(("train", "val")):
         content = {"images": images_of(["0.jpg"]), "categories": [hand_category(MMPOSE)]}
@@ -361,7 +374,8 @@ def test_an_annotation_that_cannot_be_used_is_counted_with_its_reason(tmp_path, 
     path = tmp_path / "test_onehand10k.json"
     path.write_text(json.dumps(spoil(json.loads(path.read_text()), how)))
     _, tally, frames = read_set(tmp_path)
-    assert len(frames) == 4 and [note.partition(": ")[2] for note in tally.notes] == [f"1 {why} left out"]
+    notes = [note.partition(": ")[2] for note in tally.notes]
+    assert len(frames) == 4 and notes == [f"1 {why} left out", "1 pictures without a hand left out"]
 
 
 def test_paths_never_leave_the_folder_and_single_values_that_are_no_number_are_unknown(tmp_path):

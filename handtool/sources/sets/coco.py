@@ -42,6 +42,7 @@ from handtool.sources.coco_pictures import (
     MISSING,
     OUTSIDE,
     base_of,
+    count_others,
     name_finder,
     picture_finder,
     plain,
@@ -214,15 +215,17 @@ def make_videos(
     order = np.argsort(hands["image"], kind="stable")
     images, starts = np.unique(hands["image"][order], return_index=True)
     rows_of = dict(zip(images.tolist(), np.split(order, starts[1:])))
-    paths = {image: find(found.names[image]) for image in rows_of}
-    if not any(paths.values()):
+    paths = [find(name) for name in found.names]
+    if not any(paths[image] for image in rows_of):
         example = printable(found.names[images[0]])[:80]
         raise HandtoolError(
-            f"none of the {len(paths):,} pictures of {found.what} is there: looked for {example!r} in {where}, images/ "
-            "and the folders below",
+            f"none of the {len(rows_of):,} pictures of {found.what} is there: looked for {example!r} in {where}, "
+            "images/ and the folders below",
             hint="put the json beside its pictures, or into the folder above them",
         )
-    notes = [f"{found.what}: {count:,} {why} left out" for why, count in found.left_out.items()]
+    left_out = found.left_out | Counter({"pictures without a hand": len(found.names) - len(rows_of)})
+    left_out |= Counter({"pictures that it does not list": count_others(base_of(root), paths)})
+    notes = [f"{found.what}: {count:,} {why} left out" for why, count in left_out.items() if count]
     marked_2 = bool((hands["mark"] == 2).any())
     places: dict[str, list[int]] = {}
     for place, name in enumerate(found.names):
@@ -251,11 +254,7 @@ def folder_of(name: str) -> str:
 
 
 def make_labels(
-    found: HandFile,
-    hands: np.ndarray,
-    rows: list[tuple[int, int]],
-    rows_of: dict[int, np.ndarray],
-    paths: dict[int, str],
+    found: HandFile, hands: np.ndarray, rows: list[tuple[int, int]], rows_of: dict[int, np.ndarray], paths: list[str]
 ) -> dict[str, np.ndarray]:
     """rows: number and place of each picture."""
     labels: dict[str, np.ndarray] = {
