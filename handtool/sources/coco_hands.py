@@ -20,6 +20,7 @@ from handtool.errors import DamagedFile
 from handtool.hands.boxes import box_of_points
 from handtool.hands.joint_names import find_hands, read_side, side_by_name
 from handtool.hands.keypoint_lists import (
+    FARTHEST,
     MOST,
     MOST_POINTS,
     corners,
@@ -221,7 +222,7 @@ class HandReader:
     def add_joints(self, annotation: dict, order: tuple[int, ...]) -> None:
         """mmpose's `joint_cam` of RHD: (21, 3) mm in the frame of the camera, in the order of the keypoints."""
         joints = read_numbers(annotation.get("joint_cam"), (NUM_JOINTS, 3))
-        if joints is not None:
+        if joints is not None and np.abs(joints).max() < FARTHEST:  # mm here
             self.found.joints[len(self.found.hands) // HAND.itemsize - 1] = joints[list(order)] / 1000
 
     def side_of(self, annotation: dict, category: Category | None, image: int) -> int:
