@@ -35,9 +35,9 @@ from handtool.vision.boxes_columns import read_side
 SHAPES: dict[str, tuple[int, ...]] = {"video": (), "frame": (), "time": (), "side": (), "score": (), "box": (4,)}
 SHAPES |= {"keypoints": (21, 2), "keypoints_score": (21,), "joints": (21, 3), "translation": (3,), "camera": (3, 3)}
 ALIASES = {"image": "video", "is_right": "side", "joints_m": "joints", "K": "camera"}
-TEXTS = ("video", "side")
+TEXTS, LARGE = ("video", "side"), ("keypoints", "joints")
 LEAST_DEPTH = 0.05  # m: joints that all lie deeper are in the camera's frame
-MOST_ROWS = 50_000_000
+MOST_ROWS, BLOCK_ROWS = 50_000_000, 65_536
 HELP = "python -c 'import handtool.extraction.hands_columns as h; help(h)'"
 HINT = f"columns video, frame or time, side, box or keypoints, …: {HELP}"
 
@@ -95,7 +95,7 @@ def read_hands(path: str) -> FoundHands:
 
 def make_hands(path: str, columns: dict[str, np.ndarray], count: int) -> FoundHands:
     def of(name: str) -> np.ndarray:
-        return columns[name] if name in columns else np.full((count, *SHAPES[name]), np.nan)
+        return columns[name] if name in columns else np.full((count, *SHAPES[name]), np.nan, np.float32)
 
     sides = {text: read_side(one_side(text)) for text in np.unique(columns["side"]).tolist()}
     if wrong := [text for text, side in sides.items() if side is None]:
@@ -104,17 +104,23 @@ def make_hands(path: str, columns: dict[str, np.ndarray], count: int) -> FoundHa
     absolute = np.isfinite(joints).all(axis=(1, 2))
     with np.errstate(invalid="ignore"):
         if "translation" in columns:
-            joints = joints + columns["translation"][:, None]
+            joints = joints + columns["translation"][:, None].astype(np.float32)
             absolute &= np.isfinite(columns["translation"]).all(axis=1)
         absolute &= (joints[..., 2] > LEAST_DEPTH).all(axis=1)
     keypoints = of("keypoints")
     projected = absolute & np.isfinite(camera).all(axis=(1, 2)) & ~np.isfinite(keypoints).any(axis=(1, 2))
-    keypoints[projected] = project(joints[projected], camera[projected])
-    boxes, around = of("box"), box_of_points(keypoints)
-    boxes = np.where(np.isfinite(boxes).all(axis=1)[:, None], boxes, around)
+    if projected.any():
+        keypoints = keypoints.copy()
+        keypoints[projected] = project(joints[projected].astype(np.float64), camera[projected])
+    boxes = of("box").astype(np.float64)
+    without = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    for start in range(0, len(without), BLOCK_ROWS):
+        rows = without[start : start + BLOCK_ROWS]
+        boxes[rows] = box_of_points(keypoints[rows])
     score = np.where(np.isfinite(of("score")), of("score"), 1.0)
-    with np.errstate(invalid="ignore"):
-        sure = np.nanmean(np.where(np.isfinite(of("keypoints_score")), of("keypoints_score"), score[:, None]), axis=1)
+    sure = score
+    if (given := columns.get("keypoints_score")) is not None:
+        sure = np.where(np.isfinite(given), given, score[:, None]).mean(axis=1)
     hands = FoundHands(
         name=columns["video"],
         frame=np.where(np.isfinite(of("frame")), of("frame"), -1).astype(np.int64),
@@ -123,8 +129,8 @@ def make_hands(path: str, columns: dict[str, np.ndarray], count: int) -> FoundHa
         score=score,
         keypoints_score=sure,
         box=boxes,
-        keypoints=keypoints.astype(np.float32),
-        joints=joints.astype(np.float32),
+        keypoints=keypoints,
+        joints=joints,
         absolute=absolute,
         camera=camera,
         row=np.arange(count),
@@ -132,7 +138,7 @@ def make_hands(path: str, columns: dict[str, np.ndarray], count: int) -> FoundHa
     known = np.isfinite(hands.box).all(axis=1)
     hands.left_out["without a box, keypoints or joints in a known camera"] += int((~known).sum())
     hands.left_out = +hands.left_out
-    return hands.take(np.flatnonzero(known))
+    return hands if known.all() else hands.take(np.flatnonzero(known))
 
 
 def one_side(text: str) -> str:
@@ -155,7 +161,7 @@ def check_column(path: str, name: str, values: Any, count: int) -> np.ndarray:
     if values.dtype.kind not in "fiub" or (values.shape != shape and values.shape != (count, int(np.prod(shape[1:])))):
         told = f"{name} is {values.dtype} {values.shape}, expected numbers of shape {shape}"
         raise DamagedFile(f"{path}: {told}", hint=HINT)
-    values = values.reshape(shape).astype(np.float64)
+    values = values.reshape(shape).astype(np.float32 if name in LARGE else np.float64, copy=False)
     if name == "frame" and (np.isinf(values).any() or (np.abs(values) > 2**53).any() or (values % 1 > 0).any()):
         raise DamagedFile(f"{path}: frame has numbers that are no whole ones", hint=HINT)
     return values
@@ -206,8 +212,8 @@ def read_parquet(path: str) -> dict[str, np.ndarray]:
                 raise DamagedFile(f"{path} cannot be read: {told}", hint=HINT)
             names = [name for name in file.schema_arrow.names if ALIASES.get(name, name) in SHAPES]
             others = {name: np.zeros(0) for name in file.schema_arrow.names if name not in names}
-            table = file.read(columns=names)
-            return others | {name: from_arrow(path, name, table.column(name)) for name in names}
+            read = (file.read(columns=[name]) for name in names)  # one at a time: each takes its memory twice
+            return others | {name: from_arrow(path, name, table.column(name)) for name, table in zip(names, read)}
     except HandtoolError:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
@@ -226,6 +232,9 @@ def from_arrow(path: str, name: str, column: Any) -> np.ndarray:
     values, wanted = numbers.to_numpy(zero_copy_only=False), (int(there.sum()), *shape)
     if values.size != int(np.prod(wanted)):
         raise DamagedFile(f"{path}: {name} is not numbers of shape {('n', *shape)} throughout", hint=HINT)
-    filled = np.full((len(there), *shape), np.nan)
-    filled[there] = values.astype(np.float64).reshape(wanted)
+    kind = np.float32 if ALIASES.get(name, name) in LARGE else np.float64
+    if there.all():
+        return values.astype(kind, copy=False).reshape(wanted)
+    filled = np.full((len(there), *shape), np.nan, kind)
+    filled[there] = values.reshape(wanted)
     return filled

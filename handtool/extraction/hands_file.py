@@ -38,7 +38,7 @@ class HandsFile(BoxesFile):
         timed = (hands.frame < 0) & np.isfinite(hands.time)
         names = [plain(name) for name in hands.name.tolist()]
         names = [name if frame < 0 else f"{name}#{frame}" for name, frame in zip(names, hands.frame.tolist())]
-        order = sorted(range(len(names)), key=lambda row: (names[row], hands.time[row] if timed[row] else 0.0))
+        order = np.lexsort((np.where(timed, hands.time, 0.0), np.array(names, dtype=str))).tolist()  # stable
         self.hands, self.timed = hands.take(np.array(order, np.int64)), timed[order]
         self.box = self.hands.box
         self.rows, start = {}, 0

@@ -18,7 +18,7 @@ landmarks of /crops, not labels. `sample_id` is the annotation's place in the js
 Written from SiMHand's code and README; the json themselves were not seen: the form of boxes, the side and the order
 of the keypoints are to be checked on ten pictures (`handtool show`) before they are trusted.
 
-Memory: the json is read as a stream, 300 bytes are kept of a hand.
+Memory: the json is read as a stream; 1.6 kB are kept of a hand while it is read (measured), 400 bytes afterwards.
 """
 
 import json
