@@ -60,7 +60,7 @@ ESTIMATORS = {  # vision/estimators.py; labels and landmarks of the file first, 
 ESTIMATORS_3D = ("mediapipe", "onnx")  # those that predict and eval take as --model
 DATASETS = (  # sources/sets/NAME.py
     *("freihand", "dexycb", "ho3d", "interhand", "assemblyhands", "rhd", "youtube3d"),
-    *("egodex", "simhand", "egoexo4d", "hot3d", "coco"),
+    *("egodex", "simhand", "egoexo4d", "hot3d", "coco", "lerobot"),
 )
 ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # torchvision's names; nn/models/encoder.py
 WEIGHT_KINDS = ("none", "linear", "sigmoid")  # nn/models/losses/adaptive_weights.py

@@ -107,7 +107,7 @@ def read_videos(
 
 def outcome_of_lost(video: Video, status: str, config: ExtractConfig) -> dict:
     """The outcome of a video whose worker was lost; for images with the number of lost images."""
-    images = len(video.files or video.rows)
+    images = 0 if video.kind == "video" else len(video.files or video.rows)
     tally = Tally(problem=status, failed=Counter({"images lost with their process": images} if images else {}))
     return {**tally.as_outcome(), **Rows(config).as_outcome(), "blocks": 0}
 

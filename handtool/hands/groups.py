@@ -24,6 +24,8 @@ LABEL_FILES = ("labels.npz", "labels.json")  # in the plain format, /videos/path
 # labels/sample_key of FreiHAND; its number is labels/sample_id
 SINGLE_PICTURES = re.compile(r"(training|evaluation)/rgb/(\d{8})\.jpg")
 
+EPISODE = re.compile(r"episode_\d{6,}")  # of a LeRobot set; below it in the name, the camera
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -178,7 +180,7 @@ def footage_key(origin: Origin, video: int) -> tuple:
     """A key that is equal for two videos that are the same: the path, and for a data set also the name below its root.
 
     The folders above the root are left out, since they depend on how it was given. If a labels file names no footage,
-    the hands of each subject are a film.
+    the hands of each subject are a film. The cameras of an episode are one.
     """
     path, name, subject = origin.path[video], origin.name[video], origin.subject[video]
     if not path:
@@ -187,6 +189,8 @@ def footage_key(origin: Origin, video: int) -> tuple:
     root = place.parent.name if place.name in LABEL_FILES else place.name
     parts = PurePath(name).parts
     below = parts[parts.index(root) + 1 :] if root in parts else parts
+    if len(below) > 1 and EPISODE.fullmatch(below[-2]):
+        below = below[:-1]
     return (path, below, subject) if place.name in LABEL_FILES and not below else (path, below)
 
 

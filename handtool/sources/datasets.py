@@ -59,9 +59,9 @@ def check_found(videos: list[Video], choice: Choice, camera: bool = False) -> No
         raise WrongCommand(
             f"{options[0]} chooses a part of a data set, and none was recognised", hint=f"--dataset {' | '.join(SETS)}"
         )
-    if sets and camera:
+    if knowing := [video for video in sets if camera and video.is_labelled]:
         raise WrongCommand(
-            f"the labels of {sets[0].dataset} say what is known of its cameras",
+            f"the labels of {knowing[0].dataset} say what is known of its cameras",
             hint="leave out --camera; to choose among those of a data set: --cameras A,B…",
         )
     splits = sorted({video.split for video in sets})

@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from handtool.sources.bitstream import ENTRY, LAYER, SHOWN, SPARE, Doubt, find_look
+from handtool.sources.excerpt import Excerpt
 from handtool.sources.frame import Sampling
 from handtool.sources.ticks import Ticks
 
@@ -50,13 +51,13 @@ class Plan:
     reached: float
 
 
-def read_packets(container, stream, alive: Callable[[], object]) -> Packets:
-    """alive: called once a second. Raises Doubt."""
+def read_packets(container, stream, alive: Callable[[], object], part: Excerpt | None = None) -> Packets:
+    """alive: called once a second. part: which frames count as shown; None: all. Raises Doubt."""
     look = find_look(stream.codec_context.name, stream.codec_context.extradata)
     if look is None:
         raise Doubt("a codec that is not known here")
     told, rows = clock.monotonic(), array("q")
-    for packet in container.demux(stream):
+    for packet in (part or container).demux(stream):
         if packet.size == 0 and packet.pts is None:  # the end
             break
         if packet.pts is None or packet.size == 0 or packet.is_corrupt or has_new_head(packet):
@@ -66,7 +67,8 @@ def read_packets(container, stream, alive: Callable[[], object]) -> Packets:
             said = look(bytes(packet), is_key)
         except IndexError:
             raise Doubt("a packet that ends too early") from None
-        if packet.is_discard:  # before the beginning or after the end, by an edit list
+        # before the beginning or after the end, by an edit list or as an episode
+        if packet.is_discard or (part and part.number(packet.pts) is None):
             said &= ~(SHOWN | SPARE)
         rows.extend((packet.pts, STATES_DURATION and packet.duration or 0, said, is_key))
         if clock.monotonic() - told > ALIVE_S:
@@ -94,12 +96,14 @@ def check_order(pts: np.ndarray, flags: np.ndarray) -> None:
         raise Doubt("two frames of one time")
 
 
-def make_plan(packets: Packets, stream, sampling: Sampling, interval: float) -> Plan:
-    """interval: s, of a frame whose duration is not stated."""
+def make_plan(packets: Packets, stream, sampling: Sampling, interval: float, part: Excerpt | None = None) -> Plan:
+    """interval: s, of a frame whose duration is not stated. part: whose frames alone are numbered."""
     start = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
     base, shown = stream.time_base, (packets.flags & SHOWN) > 0
     time = packets.pts.astype(np.float64) * base.numerator / base.denominator - start  # as PyAV computes it
     order = np.flatnonzero(shown)[np.argsort(packets.pts[shown])]
+    if part:
+        time[order] = [part.time(int(packets.pts[place]), number) for number, place in enumerate(order)]
     number = np.full(len(time), -1)
     number[order] = np.arange(len(order))
     kept = np.zeros(len(time), bool)

@@ -18,6 +18,8 @@ from handtool.sources.tar_videos import LeftOut
 
 log = logging.getLogger(__name__)
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class Found:
@@ -79,7 +81,7 @@ def find_videos(
 def tell_apart(videos: list[Video]) -> list[Video]:
     """Videos of the same name, from different folders, are named by their paths."""
     counts = Counter(one.name for one in videos)
-    same = [counts[one.name] > 1 and one.kind != "labelled" for one in videos]
+    same = [counts[one.name] > 1 and one.kind != "labelled" and not one.episode for one in videos]
     return [replace(one, name=readable(one.path)) if twice else one for one, twice in zip(videos, same)]
 
 
@@ -135,7 +137,13 @@ def find_in_folder(root: Path, left_out: LeftOut, seen: set[str], choice: Choice
         title = (Path(root.resolve().name) / here.relative_to(root)).as_posix()
         if published := datasets.recognise(here, names, below, choice):
             below.clear()
-            yield from datasets.find_dataset(published, here, title, choice)
+            try:
+                yield from datasets.find_dataset(published, here, title, choice)
+            except HandtoolError as error:
+                if here == root or published != "lerobot" or isinstance(error, WrongCommand):
+                    raise
+                log.warning("%s", error.message)  # one of a thousand roots of one episode each
+                left_out["LeRobot sets that cannot be read"] += 1
             continue
         labels = [name for name in labelled.NAMES if name in names]
         if labels:

@@ -66,6 +66,21 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Episode:
+    """A part of a film of constant rate, and its rows in a table. number: of the episode; begin: s in the film; length:
+    frames; fps: 1/s. table: the file with its rows. hands: what these tell of hands on this camera's pictures, as
+    (role, column, width) each. notes: for the report."""
+
+    number: int
+    begin: float
+    length: int
+    fps: float
+    table: str = ""
+    hands: tuple[tuple[str, str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Video:
     """A unit of footage: one video file, one folder of images, one single image, or one video of a labelled set.
 
@@ -78,7 +93,8 @@ class Video:
     stream: which one of a video file, None: the recording as `streams` finds it. lens: of its camera, None: unknown;
     lens_file: the file beside it that says so, "" where the user does. skip: numbers of images that ended or stopped
     the process that read them. address: of a film on another machine, with what `path` leaves out: signatures and
-    passwords. place: where it was filmed.
+    passwords. place: where it was filmed, or what was done there. episode: the part of the film files[0] that it is, of
+    a set (`path`) that joins many in one.
     tar: the tar that holds it, whose path `path` and those of `files` go on from; spans: (offset, size) there, bytes,
     of the film, or of each of the `files`.
     """
@@ -101,6 +117,7 @@ class Video:
     lens_file: str = ""
     place: str = ""
     knows_hands: bool = False
+    episode: Episode | None = None
     tar: str = ""
     spans: tuple[tuple[int, int], ...] = ()
 

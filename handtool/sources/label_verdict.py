@@ -26,6 +26,8 @@ SIDES = {LEFT: "left", RIGHT: "right"}
 
 def name_source(video: Video) -> str:
     """The file or folder of the labels of a video, or the folder of the set that its film is of; empty: it has none."""
+    if video.knows_hands and video.episode:
+        return video.path
     if video.knows_hands:
         return str(Path(video.path).parent.parent)  # of the folders of films
     if video.kind == "labelled":

@@ -7,11 +7,12 @@ import av
 
 from handtool.sources.bitstream import Doubt
 from handtool.sources.decoding_plan import Plan, in_turn
+from handtool.sources.excerpt import Excerpt
 from handtool.sources.frame import Tally
 
 
 def decode_needed(
-    container, stream, plan: Plan, tally: Tally
+    container, stream, plan: Plan, tally: Tally, part: Excerpt | None = None
 ) -> Iterator[tuple[int, float, av.VideoFrame, Fraction | None]]:
     """As `decode` of video.py, the kept frames alone. Raises Doubt where something else comes out than was expected."""
     context, expected, told = stream.codec_context, iter(in_turn("q", plan.expected)), 0
@@ -25,7 +26,7 @@ def decode_needed(
             frames = context.decode(packet)
         except (av.FFmpegError, ValueError) as error:
             raise Doubt(f"refused by the decoder: {error}") from None
-        for frame in frames:
+        for frame in frames if part is None else [one for one in frames if part.number(one.pts) is not None]:
             place = next(expected, None)
             if place is None or frame.pts != pts[place] or frame.is_corrupt:
                 raise Doubt("another frame than was expected, or a damaged one")
@@ -37,7 +38,7 @@ def decode_needed(
                 tally.decoded, told = tally.decoded + number + 1 - told, number + 1
                 yield number, float(plan.time[place]), frame, context.sample_aspect_ratio
 
-    for place, packet in enumerate(container.demux(stream)):
+    for place, packet in enumerate((part or container).demux(stream)):
         if packet.size == 0 and packet.pts is None:
             break
         if place >= len(pts) or packet.pts != pts[place]:

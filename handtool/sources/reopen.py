@@ -52,6 +52,7 @@ def pick_video(place: Path, name: str) -> Video | None:
         inside = split_path(str(place))
         videos = videos_at(Path(inside[0]) if inside else place, choice)
         same = [video for video in videos if video.path == readable(place) and video.kind != "labelled"]
+        same = [video for video in same if not video.episode or shared_end(video.name, name) >= 2]
         named = [
             video
             for video in videos

@@ -7,6 +7,7 @@ from handtool.sources.frame import Video
 
 # An image is as much work as this much video (4 Mbit/s, one kept frame a second), with a detector and without.
 IMAGE_BYTES, LABELLED_BYTES = 300_000, 15_000
+VIDEO_BYTES = 500_000  # a second of it
 
 
 def divide_into_shards(videos: list[Video], shards: int) -> list[list[int]]:
@@ -38,6 +39,8 @@ def size_of(video: Video) -> int:
             return LABELLED_BYTES * len(video.rows)
         case "images":
             return IMAGE_BYTES * len(video.files)
+        case "video" if video.episode:
+            return int(VIDEO_BYTES * video.episode.length / video.episode.fps)
         case "video":
             try:
                 return video.spans[0][1] if video.tar else os.stat(video.path).st_size

@@ -19,6 +19,7 @@ import numpy as np
 from handtool.sources.bitstream import Doubt
 from handtool.sources.container_crop import read_crop
 from handtool.sources.decoding_plan import Plan, make_plan, read_packets
+from handtool.sources.excerpt import Excerpt, cut_out
 from handtool.sources.focal_length import focal_of_video
 from handtool.sources.frame import DAMAGED, Frame, Sampling, Tally, Video
 from handtool.sources.hardware import KINDS, as_of_the_cpu, open_film
@@ -64,6 +65,8 @@ def read_video(video: Video, sampling: Sampling, tally: Tally) -> Iterator[Frame
         tally.misnumbered |= bool(given)
     if not tally.decoded:
         tally.problem = tally.problem or "no frame could be decoded"
+    elif video.episode and (there := tally.decoded + tally.failed.total()) < video.episode.length:
+        tally.problem = tally.problem or f"{there} of its {video.episode.length} frames are in the film"
     elif not np.isfinite(tally.duration):
         tally.duration = tally.reached
     elif tally.duration - tally.reached > MISSING_S and not tally.problem:  # not all containers tell where they are cut
@@ -81,7 +84,9 @@ def find_plan(video: Video, sampling: Sampling, tally: Tally) -> Plan | None:
             asked = max(0 if sampling.every else sampling.fps, sampling.track_fps)
             if stream is None or (asked >= rate and not sampling.keyframes):
                 return None
-            return make_plan(read_packets(container, stream, tally.heartbeat), stream, sampling, usual_interval(rate))
+            part = cut_out(container, stream, video.episode)
+            packets = read_packets(container, stream, tally.heartbeat, part)
+            return make_plan(packets, stream, sampling, usual_interval(rate), part)
     except Exception as error:  # whatever a bad file makes of it, decoding everything tells it
         if is_ours(error):
             raise
@@ -144,8 +149,14 @@ def read_container(
     if sampling.decode in KINDS and not getattr(context, "is_hwaccel", False):
         tally.note(f"its codec is not known to {sampling.decode}: decoded by the CPU")
     keys: set | None = set() if sampling.keyframes and plan is None else None
-    frames = decode_needed(container, stream, plan, tally) if plan else decode(container, stream, tally, keys)
-    for frame in keep_sampled(frames, show, name, sampling, tally, given, keys):
+    part = cut_out(container, stream, video.episode)
+    if part:
+        tally.fps, tally.duration = part.episode.fps, part.episode.length / part.episode.fps
+    if plan:
+        decoded = decode_needed(container, stream, plan, tally, part)
+    else:
+        decoded = decode(container, stream, tally, keys, part)
+    for frame in keep_sampled(decoded, show, name, sampling, tally, given, keys):
         yield frame if np.isnan(focal) else replace(frame, focal_35mm=focal)
 
 
@@ -176,16 +187,16 @@ def usual_interval(rate: float) -> float:
 
 
 def decode(
-    container, stream, tally: Tally, keys: set | None = None
+    container, stream, tally: Tally, keys: set | None = None, part: Excerpt | None = None
 ) -> Iterator[tuple[int, float, av.VideoFrame, Fraction | None]]:
     """(number, time s from the start of the stream, frame, width / height of its pixels) of every whole frame.
 
     A packet that the decoder refuses is skipped, a broken container ends the video. keys: is given the time stamps of
-    key frames.
+    key frames. part: whose frames alone come out, numbered and timed from its beginning.
     """
     number, start = 0, float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
     interval = usual_interval(tally.fps)
-    packets = container.demux(stream)
+    packets = (part or container).demux(stream)
     while True:
         try:
             packet = next(packets, None)
@@ -210,6 +221,11 @@ def decode(
         for frame in frames:
             tally.heartbeat()
             time = frame.time - start if frame.time is not None else number * interval
+            if part:
+                place = part.number(frame.pts)
+                if place is None or place < number:  # outside, or a second one of its time
+                    continue
+                number, time = place, place / part.episode.fps
             stated = getattr(frame, "duration", None) and frame.time_base
             lasts = float(frame.duration * frame.time_base) if stated else interval
             tally.reached = max(tally.reached, time + lasts)
