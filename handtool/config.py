@@ -426,6 +426,7 @@ class ExportConfig:
     format: str | None = None  # None: by the suffix of -o; csv to standard output; or that of a data set's submissions
     table: str | None = None  # None: the last table that the file owns
     pixels: str | None = None  # keypoints in px of the "frame" (None: likewise) or of the "crop"
+    no_video: bool = False  # a LeRobot set without its films
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,7 +14,7 @@ from handtool.cli import state
 from handtool.cli.effects import COMMON, always, only
 from handtool.cli.inputs import open_sources
 from handtool.cli.options import OUTPUT, Force, Moved, Source, option
-from handtool.cli.outputs import ANEW, refuse_own_input
+from handtool.cli.outputs import ANEW, files_of, is_below, is_same, refuse_own_input
 from handtool.cli.printing import print_report
 from handtool.cli.runner import bars
 from handtool.config import ExportConfig
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 ALIASES = {"pt": "pth"}
 ZIPPED = ("freihand", "ho3d")  # what their servers take
-TABLES_AS = ("csv", "json", "npz")
-Tables, Weights = Literal["csv", "json", "npz", "coco"], Literal["safetensors", "pth", "onnx"]
+TABLES_AS = ("csv", "json", "npz", "parquet")
+Tables, Weights = Literal["csv", "json", "npz", "parquet", "coco", "lerobot"], Literal["safetensors", "pth", "onnx"]
 Submissions = Literal["freihand", "dexycb", "ho3d", "assemblyhands"]
 FormatName = Literal[Tables, Weights, Submissions]
 EFFECTS = (
@@ -45,6 +45,13 @@ EFFECTS = (
         f"except in a table, as {', '.join(TABLES_AS)}",
         "-o FILE.csv",
     )
+    | only("no_video", lambda v: v.format == "lerobot", "without --format lerobot", "--format lerobot")
+    | only(
+        "footage",
+        lambda v: v.format == "lerobot" and not v.no_video,
+        "except for the films of a LeRobot set",
+        "--format lerobot",
+    )
 )
 
 
@@ -59,8 +66,9 @@ def export(
     format: option(
         FormatName | None,
         "--format NAME",
-        "A table: csv, json, npz; keypoints as COCO's json: coco; weights: safetensors, pth, onnx; "
-        "predictions as a submission: freihand, dexycb, ho3d, assemblyhands.",
+        "A table: csv, json, npz, parquet; keypoints as COCO's json: coco; predictions or labels of videos as a LeRobot "
+        "set: lerobot; weights: safetensors, pth, onnx; predictions as a submission: freihand, dexycb, ho3d, "
+        "assemblyhands.",
         unset="by suffix; csv to standard output",
     ) = ExportConfig.format,
     pixels: option(
@@ -72,6 +80,10 @@ def export(
     template: option(
         str | None, "--template FILE", "The json of an AssemblyHands challenge, whose frames are filled."
     ) = None,
+    no_video: option(bool, "--no-video", "A LeRobot set of the numbers alone.") = ExportConfig.no_video,
+    footage: option(
+        list[Path] | None, "--videos DIR", "Where the videos are now, if they were moved (repeatable)."
+    ) = None,
     output: option(
         str,
         "-o --output FILE",
@@ -82,18 +94,20 @@ def export(
     moved: Moved = None,
     force: Force = False,
 ) -> None:
-    """Write a table as csv, json or npz, hands as COCO's json, weights as safetensors, a torch file or an ONNX model,
-    or predictions as a submission.
+    """Write a table as csv, json, npz or parquet, hands as COCO's json, videos with their hands as a LeRobot set, weights
+    as safetensors, a torch file or an ONNX model, or predictions as a submission.
 
-    Submissions are what the evaluation of FreiHAND, DexYCB, HO-3D or AssemblyHands reads.
+    Submissions are what the evaluation of FreiHAND, DexYCB, HO-3D or AssemblyHands reads. A LeRobot set is a folder:
+    one episode a video, with the film and the hands of every frame.
 
     Example: handtool export pairs.h5 -o pairs.csv
     Example: handtool export keypoints.h5 --format coco -o hands.json
     Example: handtool export predictions.h5 --format freihand -o pred.zip
+    Example: handtool export hands.h5 --format lerobot -o my_set
     """
     from handtool.store import refuse_closed, refuse_terminal
 
-    config = ExportConfig(choose_format(output, format), table, pixels)
+    config = ExportConfig(choose_format(output, format), table, pixels, no_video)
     target = None if output == "-" else Path(output)
     state.streaming = target is None
     if target is None:
@@ -101,7 +115,11 @@ def export(
         refuse_closed() if is_text else refuse_terminal(config.format, "cat > FILE")
     with contextlib.ExitStack() as stack:
         [file] = stack.enter_context(open_sources([source]))
-        report, kept = write(file, target, config, force, bars(stack), read_path(template))
+        if config.format == "lerobot":
+            assert target
+            report, kept = write_folder(file, target, config, force, bars(stack), footage or []), False
+        else:
+            report, kept = write(file, target, config, force, bars(stack), read_path(template))
     print_report(report, target, up_to_date=kept)
 
 
@@ -122,12 +140,34 @@ def write(
         return report, publish_export(temporary, target, force)
 
 
+def write_folder(
+    file: "File", target: Path, config: ExportConfig, force: bool, progress: Progress, folders: list[Path]
+) -> dict:
+    """The report. The folder appears whole or not at all; one that is there already is replaced by --force alone, and
+    only if handtool wrote it."""
+    from handtool.cli.folder import check_folder, publish_folder, temporary_folder
+    from handtool.stages.export import export as stage
+    from handtool.stages.overlay import find_footage
+
+    check_folder(target, force)
+    films = None if config.no_video else find_footage(file, folders, "they are left out")
+    read = [*files_of(file), *(Path(film.path) for film in films or [] if film)]
+    if target.exists() and any(is_below(path, target) or is_same(path, target) for path in read):
+        raise WrongCommand(f"{target} is both input and output", hint="choose another -o")
+    with temporary_folder(target) as temporary:
+        report = stage(file, temporary, config, progress, footage=films)
+        publish_folder(temporary, target)
+        return report
+
+
 def choose_format(output: str, named: FormatName | None) -> str:
     suffix = Path(output).suffix.lstrip(".").lower()
     found = named or ("csv" if output == "-" else ALIASES.get(suffix, suffix))
     if found not in get_args(FormatName):
         told = f"{output}: the suffix {'.' + suffix if suffix else '(none)'} names no format"
         raise WrongCommand(told, hint=f"--format {' | '.join(get_args(FormatName))}")
+    if found == "lerobot" and output == "-":
+        raise WrongCommand("a LeRobot set is a folder: it cannot go to standard output", hint="-o DIR")
     if found in ZIPPED and output != "-" and suffix != "zip":
         told = f"a submission to {found} is a zip with pred.json in it, not {output}"
         raise WrongCommand(told, hint=f"--format {found} -o pred.zip")

@@ -19,19 +19,21 @@ OPTIONS = {"preset": "fast", "threads": "1", "bf": "0", "x264-params": "mbtree=0
 class Mp4Writer:
     """An mp4 that is being written; a context manager. crf: 0 (lossless) to 51. `note` is stored in the file.
 
-    fps: pictures a second; None: each picture says when it begins and how long it lasts.
+    fps: pictures a second; None: each picture says when it begins and how long it lasts. key_every: pictures from one
+    key frame to the next at most; 0: the coder's choice.
     The same pictures give the same bytes on any number of cores, see OPTIONS. An odd side grows by one pixel, as 4:2:0
     needs.
     """
 
-    def __init__(self, file: BinaryIO, fps: float | None, crf: int = 18, note: str = "") -> None:
+    def __init__(self, file: BinaryIO, fps: float | None, crf: int = 18, note: str = "", key_every: int = 0) -> None:
         self.rate, self.count = Fraction(fps or NOMINAL_FPS).limit_denominator(1001), 0
         self.tick = 1 / self.rate if fps else Fraction(1, CLOCK)
         self.next_tick = self.end = 0  # the first that is free, and that at which the last picture ends
         self.waiting: av.Packet | None = None  # until it is known how long it lasts
         self.container = av.open(file, "w", format="mp4")
         self.container.metadata["comment"] = note
-        self.stream = self.container.add_stream("libx264", rate=self.rate, options={**OPTIONS, "crf": str(crf)})
+        options = {**OPTIONS, "crf": str(crf)} | ({"g": str(key_every)} if key_every else {})
+        self.stream = self.container.add_stream("libx264", rate=self.rate, options=options)
         self.stream.pix_fmt = "yuv420p"
         if not fps:
             self.stream.codec_context.time_base = self.tick

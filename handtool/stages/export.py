@@ -1,5 +1,6 @@
-"""export: tables as csv, json or npz; hands as COCO's json; predictions as a submission for a published data set;
-weights as safetensors, a torch file, or an ONNX model that runs without torch.
+"""export: tables as csv, json, npz or parquet; hands as COCO's json; predictions or labels of videos as a LeRobot set;
+predictions as a submission for a published data set; weights as safetensors, a torch file, or an ONNX model that runs
+without torch.
 
 Floats are written in the fewest digits that give the same number when read. Unknown values are `nan` in csv (a wrist
 without a place in space: empty cells), null in json. Every table of hands begins with what identifies a hand: video,
@@ -25,8 +26,11 @@ from handtool.exporting.coco import export_coco
 from handtool.hands.crop_maps import CropMaps
 from handtool.hands.palm import palm_rotation
 from handtool.hands.skeleton import JOINTS
+from handtool.lerobot.hands_table import write_hands_table
+from handtool.lerobot.write import write_set
 from handtool.names import printable
 from handtool.progress import Progress, silent
+from handtool.sources.frame import Video
 from handtool.sources.submission import WRITERS, Submission
 from handtool.store import (
     CROPS,
@@ -47,7 +51,7 @@ from handtool.store import (
 )
 
 BLOCK_ROWS = 8192
-TABLE_FORMATS = ("csv", "json", "npz")
+TABLE_FORMATS = ("csv", "json", "npz", "parquet")
 WEIGHT_FORMATS = ("safetensors", "pth", "onnx")
 ENUM_NAMES = {name: np.array(list(members)) for name, members in ENUMS.items()}
 # Columns of /crops that hold the images.
@@ -67,10 +71,17 @@ SAMPLE_COLUMNS = {"side": CROPS.side, "sample_id": LABELS.sample_id, "sample_key
 
 
 def export(
-    source: File, target: Path, config: ExportConfig, progress: Progress = silent, *, template: Path | None = None
+    source: File,
+    target: Path,
+    config: ExportConfig,
+    progress: Progress = silent,
+    *,
+    template: Path | None = None,
+    footage: list[Video | None] | None = None,
 ) -> dict:
-    """Writes one table of the source, its metrics or its weights, to `target`. `template`: the file with the frames of
-    an AssemblyHands submission.
+    """Writes one table of the source, its metrics or its weights, to `target`; as a LeRobot set into the empty folder
+    `target`. `template`: the file with the frames of an AssemblyHands submission. footage: for a LeRobot set the film
+    of each row of /videos, None where it was not found; None: without films.
 
     Raises WrongCommand if format and table do not fit, HandtoolError if the table is missing or incomplete for a
     submission.
@@ -80,6 +91,8 @@ def export(
             "--template names the frames of a submission to AssemblyHands", hint="--format assemblyhands"
         )
     assert config.format is not None
+    if config.format == "lerobot":
+        return export_lerobot(source, target, config, footage, progress)
     if config.format in WRITERS:
         return export_submission(source, target, config, template)
     if config.format == "coco":
@@ -91,6 +104,8 @@ def export(
         raise WrongCommand(f"/{name} cannot be written as {config.format}", hint=f"-o FILE.{' | .'.join(fitting)}")
     if name == "weights":
         return {"table": name, "format": config.format} | export_weights_to(source, target, config.format)
+    if name == "metrics" and config.format == "parquet":
+        raise WrongCommand("/metrics cannot be written as parquet", hint="-o FILE.csv | .json | .npz")
     if name == "metrics":
         source.need(name, hint="handtool eval test.h5 --model pose.h5 -o result.h5")
         rows = {"csv": metrics_to_csv, "json": metrics_to_json, "npz": metrics_to_npz}[config.format](
@@ -102,13 +117,32 @@ def export(
     table = TABLES[name]
     source.need(table, hint=f"handtool info {source.path}")
     pixels = choose_pixels(source, table, config.pixels)
-    write = {"csv": table_to_csv, "json": table_to_json, "npz": table_to_npz}[config.format]
+    writers = {"csv": table_to_csv, "json": table_to_json, "npz": table_to_npz, "parquet": table_to_parquet}
+    write = writers[config.format]
     write(source, table, target, pixels, progress)
     return {
         "accounting": [Accounting("rows", done=source.count(table)).as_report()],
         "table": name,
         "format": config.format,
     } | ({"pixels_of": f"the {pixels}"} if pixels else {})
+
+
+def export_lerobot(
+    source: File, target: Path, config: ExportConfig, footage: list[Video | None] | None, progress: Progress
+) -> dict:
+    """A LeRobot set of the predictions, or else the labels."""
+    there = [table for table in (PREDICTIONS, LABELS) if source.has(table)]
+    asked = config.table or max(there, key=lambda table: source.owns(table.group), default=PREDICTIONS).group
+    if asked not in (PREDICTIONS.group, LABELS.group):
+        raise WrongCommand(f"/{asked} cannot be written as lerobot", hint="--table predictions | labels")
+    source.need(CROPS, hint="handtool predict VIDEOS --model pose.h5 -o predictions.h5")
+    source.need(TABLES[asked], hint="handtool predict {path} --model pose.h5 -o predictions.h5")
+
+    def read(column: Column, rows: np.ndarray) -> np.ndarray:
+        moved = column in POINTS_IN_CROP or column == CROPS.camera
+        return read_values(source, column, "frame", rows) if moved else read_column(source, column, rows)
+
+    return write_set(source, target, TABLES[asked], footage, read, progress)
 
 
 def choose_pixels(source: File, table: Table, asked: str | None) -> str | None:
@@ -182,7 +216,7 @@ def exported_name(column: Column) -> str:
     return RENAMED.get(column, column.name)
 
 
-def read_values(source: File, column: Column, pixels: str | None, rows: slice | None = None) -> np.ndarray:
+def read_values(source: File, column: Column, pixels: str | None, rows: slice | np.ndarray | None = None) -> np.ndarray:
     """Some rows of the column, or all: sides and videos as names, points of the crop in px of the frame if `pixels`
     says so, other values unchanged."""
     if column is VIDEO_NAME:
@@ -318,6 +352,22 @@ def table_to_npz(source: File, table: Table, target: Path, pixels: str | None, p
     about |= {"pixels_of": np.array(pixels)} if pixels else {}
     arrays = ((exported_name(column), read_values(source, column, pixels)) for column in columns)
     write_npz(target, chain(about.items(), arrays))
+
+
+def table_to_parquet(source: File, table: Table, target: Path, pixels: str | None, progress: Progress) -> None:
+    """A column for each of the csv's kinds of values, (n, 21, 3) as lists of 63 (lerobot/hands_table.py)."""
+    columns, count = csv_columns(source, table), source.count(table)
+    about = {"handtool.table": table.group, "handtool.source": source.uuid}
+    about |= {"handtool.pixels_of": pixels} if pixels else {}
+
+    def blocks() -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, max(count, 1), BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, count))
+            numbers = {"row": np.arange(rows.start, rows.stop)} if table in ROW_TABLES else {}
+            yield numbers | {exported_name(column): read_values(source, column, pixels, rows) for column in columns}
+            progress(f"write {table.group}", rows.stop, count)
+
+    write_hands_table(target, blocks(), units_of(columns), about)
 
 
 def write_npz(target: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:

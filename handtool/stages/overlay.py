@@ -105,7 +105,7 @@ def choose_kind(source: File, kind: str) -> str:
     return there[0] if kind == "auto" else kind
 
 
-def find_footage(source: File, folders: list[Path]) -> list[Video | None]:
+def find_footage(source: File, folders: list[Path], instead: str = "crops are shown") -> list[Video | None]:
     """For each row of /videos the footage, if it is found: at its old path, in `folders`, or beside the file."""
     source.need(CROPS, hint="handtool extract VIDEOS -o crops.h5")
     inputs = [Path(item["path"]) for entry in source.provenance for item in entry["inputs"] if not item.get("uuid")]
@@ -119,7 +119,7 @@ def find_footage(source: File, folders: list[Path]) -> list[Video | None]:
     missing = [name for name, path, video in zip(names, paths, found, strict=True) if path and video is None]
     if missing:
         gone = f"{len(missing)} of {len(names)} videos are not where they were ({missing[0]})"
-        log.warning("%s; crops are shown instead. Name their folder: --videos DIR", gone)
+        log.warning("%s; %s instead. Name their folder: --videos DIR", gone, instead)
     return found
 
 

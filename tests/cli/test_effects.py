@@ -166,6 +166,8 @@ show: --videos films          | c.h5 -o a.png                         | c.h5 --v
 split: --seed 5               | c.h5 --in-order -o a.h5 -o b.h5       | c.h5 -o a.h5 -o b.h5
 export: --template t.json     | p.h5 --format dexycb                  | p.h5 --format assemblyhands
 export: --in crop             | p.h5 -o w.safetensors                  | p.h5 -o k.csv
+export: --no-video            | p.h5 -o k.csv                          | p.h5 --format lerobot -o set
+export: --videos films        | p.h5 --format lerobot -o s --no-video  | p.h5 --format lerobot -o set
 cat: --link                   | p.h5 --merge-pairs                    | e.h5
 """
 COMMON_CASES = {

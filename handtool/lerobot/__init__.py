@@ -1,0 +1,1 @@
+"""Writing LeRobot sets and parquet files: for `export`."""
