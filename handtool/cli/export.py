@@ -66,8 +66,8 @@ def export(
     format: option(
         FormatName | None,
         "--format NAME",
-        "A table: csv, json, npz, parquet; keypoints as COCO's json: coco; predictions or labels of videos as a LeRobot "
-        "set: lerobot; weights: safetensors, pth, onnx; predictions as a submission: freihand, dexycb, ho3d, "
+        "A table: csv, json, npz, parquet; keypoints as COCO's json: coco; predictions or labels of videos as a "
+        "LeRobot set: lerobot; weights: safetensors, pth, onnx; predictions as a submission: freihand, dexycb, ho3d, "
         "assemblyhands.",
         unset="by suffix; csv to standard output",
     ) = ExportConfig.format,
@@ -94,8 +94,8 @@ def export(
     moved: Moved = None,
     force: Force = False,
 ) -> None:
-    """Write a table as csv, json, npz or parquet, hands as COCO's json, videos with their hands as a LeRobot set, weights
-    as safetensors, a torch file or an ONNX model, or predictions as a submission.
+    """Write a table as csv, json, npz or parquet, hands as COCO's json, videos with their hands as a LeRobot set,
+    weights as safetensors, a torch file or an ONNX model, or predictions as a submission.
 
     Submissions are what the evaluation of FreiHAND, DexYCB, HO-3D or AssemblyHands reads. A LeRobot set is a folder:
     one episode a video, with the film and the hands of every frame.

@@ -65,7 +65,7 @@ def read_lens(path: str) -> tuple[bool, Lens | None]:
 def folders_above(video: Video, named: set[str]) -> list[Path]:
     """The folder of the video, or the tar that it is in, then those above up to the one that was named."""
     here, folders = Path(video.path), []
-    folder = here if video.kind == "images" and video.path not in video.files else here.parent
+    folder = here if video.episode or (video.kind == "images" and video.path not in video.files) else here.parent
     while len(folders) < MOST_ABOVE and folder not in folders:
         folders.append(folder)
         if os.path.abspath(folder) in named:

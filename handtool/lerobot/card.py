@@ -23,7 +23,7 @@ MEANING = {
     "observation.hands.valid": "1: there is a hand; 0: none, its numbers are zeros",
     "observation.hands.score": "of the detector; 1 where it gives none",
     "observation.hands.absolute": "1: kp3d is in the camera's frame; 0: relative to the wrist",
-    "observation.intrinsics": "fx fy cx cy of the frame, px; zeros: not known",
+    "observation.intrinsics": "fx fy cx cy of the frame, px, then k1 k2 k3 k4 of OpenCV's fisheye; zeros: not known",
 }
 JOINTS = "0 wrist, 1-4 thumb (cmc mcp ip tip), 5-8 index, 9-12 middle, 13-16 ring, 17-20 little (mcp pip dip tip)"
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from handtool.accounting import Accounting
 from handtool.errors import HandtoolError
+from handtool.hands.lens import MODELS
 from handtool.hands.skeleton import UNKNOWN
 from handtool.lerobot.features import Hands
 from handtool.sources.frame import Sampling, Video
@@ -145,8 +146,19 @@ class HandReader:
         points_valid = points_valid & np.isfinite(points).all(axis=2)
         known = joints_valid.any(axis=1) | points_valid.any(axis=1)
         chosen = self.choose(place, side, known, score, track)
-        columns = side, score, joints, joints_valid, absolute, points, points_valid, self.read(CROPS.camera, rows)
+        columns = side, score, joints, joints_valid, absolute, points, points_valid, self.read_cameras(rows)
         return Hands(place[chosen], *(column[chosen] for column in columns))
+
+    def read_cameras(self, rows: np.ndarray) -> np.ndarray:
+        """(n, 8) of the frames: fx fy cx cy, k1..k4 of a fisheye lens; NaN of another lens that bends, and unknown."""
+        cameras = np.zeros((len(rows), 8))
+        cameras[:, :4] = self.read(CROPS.camera, rows)[:, [0, 1, 0, 1], [0, 1, 2, 2]]
+        if self.source.has(CROPS.lens):
+            model, lens = self.read(CROPS.lens_model, rows), self.read(CROPS.lens, rows)
+            is_fisheye = model == MODELS.index("fisheye")
+            cameras[is_fisheye, 4:] = lens[is_fisheye, 4:8]
+            cameras[(model > 0) & ~is_fisheye] = np.nan
+        return cameras
 
     def choose(self, place, side, known, score, track) -> np.ndarray:
         """The hands that are written, as numbers: of several of one side on a frame the one of the highest score, of

@@ -40,7 +40,8 @@ NAMES = {
 class Hands:
     """The hands of one video, (n, …) each, one at most of a side on a frame. row: of the episode; side: LEFT or RIGHT.
     score: NaN unknown. joints: (n, 21, 3) m, joints_valid (n, 21), absolute (n,): in the camera's frame, else relative
-    to the wrist. points: (n, 21, 2) px of the frame, points_valid (n, 21). camera: (n, 3, 3) px, NaN unknown."""
+    to the wrist. points: (n, 21, 2) px of the frame, points_valid (n, 21). camera: (n, 8) fx fy cx cy px, k1..k4 of a
+    fisheye lens, NaN unknown."""
 
     row: np.ndarray
     side: np.ndarray
@@ -110,13 +111,13 @@ def next_of(values: np.ndarray) -> np.ndarray:
 
 
 def intrinsics_of(hands: Hands, frames: int) -> Told:
-    """fx fy cx cy of each frame; on frames without hands those of the film where all its hands have the same."""
+    """Those of the hands of each frame; on frames without hands those of the film where all its hands have the same."""
     values = np.zeros((frames, 8), np.float32)
-    has = np.isfinite(hands.camera).all(axis=(1, 2))
-    given = hands.camera[has][:, [0, 1, 0, 1], [0, 1, 2, 2]].astype(np.float32)
-    if len(given) and (np.abs(given - given[0]) < 1e-3 * np.abs(given[0]).max()).all():
-        values[:, :4] = given[0]
-    values[hands.row[has], :4] = given
+    has = np.isfinite(hands.camera).all(axis=1)
+    given = hands.camera[has].astype(np.float32)
+    if len(given) and np.allclose(given, given[0], rtol=1e-3, atol=1e-3):
+        values[:] = given[0]
+    values[hands.row[has]] = given
     return Told(values, np.repeat(values[:, :1] > 0, 8, axis=1))
 
 

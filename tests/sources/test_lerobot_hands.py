@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 from footage import run_stage, tables_of
 from lerobot_sets import CAMERAS, as_lists, ball, feature, make_v2, make_v3, write_table
+from pyarrow import parquet
 from scipy.spatial.transform import Rotation
 from true_hands import draw_hands
 
-from handtool.config import ExtractConfig
+from handtool.config import ExportConfig, ExtractConfig
 from handtool.errors import WrongCommand
 from handtool.hands.skeleton import JOINTS, LEFT, RIGHT
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Sampling, Tally
 from handtool.sources.read import read_frames
+from handtool.stages.export import export
 from handtool.stages.extract import extract
-from handtool.store import CROPS, LABELS
+from handtool.store import CROPS, LABELS, open_file
 
 LENGTHS = (4, 5)
 K = (80.0, 82.0, 47.5, 31.5)
@@ -105,7 +107,7 @@ def test_joints_alone_are_projected_through_the_lens(tmp_path, distortion):
     for frame in frames:
         for hand, truth in zip(frame.hands, hands[frame.number]):
             assert np.allclose(hand.keypoints, see(truth, distortion=distortion), atol=1e-3)
-            assert np.isnan(hand.camera).all() == any(distortion), "no K has a fisheye lens"
+            assert hand.lens.bends == any(distortion) and hand.camera[0, 0] == K[0]
 
 
 @pytest.mark.parametrize("order", ["xyzw", "wxyz"])
@@ -214,3 +216,20 @@ def test_a_table_of_labels_that_lies_costs_its_episodes_and_nothing_else(tmp_pat
         assert all(frame.hands == () for frame in frames) and len(frames) == 4
     else:
         assert not frames and tally.problem and "\n" not in tally.problem
+
+
+def test_a_fisheye_lens_goes_in_and_out_again(tmp_path):
+    hands = make_hands()
+    seen = see(hands, distortion=FISHEYE)
+    root = make_set(tmp_path / "set", quietbit(hands, seen, FISHEYE))
+    run_stage(extract, [root], tmp_path / "c.h5", ExtractConfig(every=1, workers=1))
+    tables = tables_of(tmp_path / "c.h5")
+    assert tables[LABELS.valid.path].all() and (tables[CROPS.lens_model.path] == 2).all()
+    (tmp_path / "again").mkdir()
+    with open_file(tmp_path / "c.h5") as file:
+        export(file, tmp_path / "again", ExportConfig("lerobot", no_video=True))
+    told = parquet.read_table(tmp_path / "again/data/chunk-000/file-000.parquet")
+    points = np.array(told["observation.hands.kp2d"].to_pylist()).reshape(9, 2, 21, 3)
+    assert np.abs(points[..., :2] - seen).max() < 0.01 and (points[..., 2] == 1).all()
+    assert np.allclose(told["observation.hands.kp3d"].to_pylist(), hands.reshape(9, 126), atol=1e-6)
+    assert np.allclose(told["observation.intrinsics"].to_pylist(), [*K, *FISHEYE])

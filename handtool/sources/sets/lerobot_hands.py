@@ -14,7 +14,7 @@
 
 in joint order 0 wrist, 1-4 thumb … 17-20 little finger. The first two are those of quietbit's sets, and with the next
 three those that `export --format lerobot` writes. Keypoints that are not given are projected, for which the intrinsics
-are needed; through a fisheye lens they lie where the picture has them, and the hand has no K. Parameters of MANO are
+are needed; a fisheye lens is kept, and each crop gets a camera of its own. Parameters of MANO are
 not read: its model is licensed. All other features that speak of hands are named in the report.
 """
 
@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from handtool.hands.boxes import box_of_points
-from handtool.hands.camera import project
+from handtool.hands.lens import STRONGEST, Lens, make_lens, project
 from handtool.hands.skeleton import LEFT, RIGHT
 from handtool.names import printable
 from handtool.sources.frame import Episode, KnownHand
@@ -106,21 +106,20 @@ class Rows:
         if row is None:
             return ()
         said = {role: values[row] for role, values in self.values.items()}
-        lens, distortion = read_lens(said.get("intrinsics"))
+        lens = read_lens(said.get("intrinsics"))
         joints, extrinsics = read_joints(said)
         is_there = read_flags(said.get("valid"))
         found = []
         for place, (side, called) in enumerate(SIDES):
             valid = np.isfinite(joints[place]).all(axis=1) & (joints[place] != 0).any() & is_there[place]
             valid &= read_flags(said.get("known"), 42).reshape(2, 21)[place]
-            points = read_points(said.get("points"), place, joints[place], lens, distortion, valid)
+            points = read_points(said.get("points"), place, joints[place], lens, valid)
             seen = np.isfinite(points).all(axis=1) & is_there[place]
             if not seen.any():
                 continue
-            camera = lens if not distortion.any() else np.full((3, 3), np.nan)
             known = KnownHand(
                 side=side,
-                camera=camera,
+                camera=np.full((3, 3), np.nan) if lens is None else lens.camera,
                 joints=np.where(valid[:, None], joints[place], np.nan).astype(np.float32),
                 valid=valid,
                 keypoints=np.where(seen[:, None], points, np.nan),
@@ -129,6 +128,7 @@ class Rows:
                 sample_key=f"{self.name}/{frame:06d}/{called}",
                 box=box_of_points(points, seen),
                 extrinsics=extrinsics,
+                lens=lens,
             )
             found.append(known)
         return tuple(found)
@@ -164,19 +164,19 @@ def read_flags(flags: np.ndarray | None, count: int = 2) -> np.ndarray:
     return np.ones(count, bool) if flags is None else np.nan_to_num(flags) > 0.5
 
 
-def read_lens(numbers: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """(3, 3) px and (4,) k1..k4; NaN and 0 where they are not known."""
-    camera, distortion = np.full((3, 3), np.nan), np.zeros(4)
+def read_lens(numbers: np.ndarray | None) -> Lens | None:
+    """None where nothing is said, or what cannot be."""
     if numbers is None or not np.isfinite(numbers).all():
-        return camera, distortion
+        return None
     if len(numbers) == 9:
-        given = numbers.reshape(3, 3)
+        camera, distortion = numbers.reshape(3, 3), np.zeros(0)
     else:
         fx, fy, cx, cy = numbers[:4]
-        given = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-        distortion = np.concatenate([numbers[4:8], np.zeros(4)])[:4]
-    is_camera = given[0, 0] > 0 and given[1, 1] > 0 and np.array_equal(given[2], (0, 0, 1))
-    return (given, distortion) if is_camera else (camera, distortion * 0)
+        camera, distortion = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), numbers[4:]
+    is_camera = camera[0, 0] > 0 and camera[1, 1] > 0 and camera[0, 1] == 0 and np.array_equal(camera[2], (0, 0, 1))
+    if not is_camera or (np.abs(numbers) > STRONGEST).any():
+        return None
+    return make_lens("fisheye", camera, distortion) if distortion.any() else make_lens("pinhole", camera)
 
 
 def read_joints(said: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -211,24 +211,13 @@ def rotation_of(x: float, y: float, z: float, w: float) -> np.ndarray:
 
 
 def read_points(
-    said: np.ndarray | None, place: int, joints: np.ndarray, lens: np.ndarray, distortion: np.ndarray, valid: np.ndarray
+    said: np.ndarray | None, place: int, joints: np.ndarray, lens: Lens | None, valid: np.ndarray
 ) -> np.ndarray:
     """(21, 2) px of the picture, NaN where they are not known: as they are given, else the joints projected."""
     if said is not None:
         given = said.reshape(2, 21, 3)[place]
         return np.where(given[:, 2:] > 0, given[:, :2], np.nan)
+    if lens is None:
+        return np.full((21, 2), np.nan)
     seen = valid & (joints[:, 2] > 0)
-    return np.where(seen[:, None], project_fisheye(joints, lens, distortion), np.nan)
-
-
-def project_fisheye(joints: np.ndarray, camera: np.ndarray, distortion: np.ndarray) -> np.ndarray:
-    """joints: (k, 3) m before the camera; distortion: (4,) k1..k4 of OpenCV's fisheye, 0: a pinhole. Returns (k, 2)."""
-    if not distortion.any():
-        return project(joints, camera)
-    with np.errstate(all="ignore"):
-        plane = joints[:, :2] / joints[:, 2:]
-        radius = np.linalg.norm(plane, axis=1)
-        angle = np.arctan(radius)
-        bent = angle * (1 + sum(k * angle ** (2 * n + 2) for n, k in enumerate(distortion.tolist())))
-        scaled = plane * np.where(radius > 0, bent / radius, 1.0)[:, None]
-    return scaled @ camera[:2, :2].T + camera[:2, 2]
+    return np.where(seen[:, None], project(lens, joints), np.nan)
