@@ -1,8 +1,9 @@
-"""The film of an episode: copied packet by packet where it is of constant rate and in a codec that LeRobot plays, else
-encoded anew, one picture a row of the table."""
+"""The film of an episode: copied packet by packet, with even time stamps, where LeRobot plays its codec and all of its
+pictures are rows of the table; else encoded anew, one picture a row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
@@ -53,16 +54,19 @@ def write_film(video: Video, sampling: Sampling, fps: float, path: Path, frames:
 
 def copy_film(video: Video, fps: float, path: Path, frames: int) -> str:
     """The codec of the copy; empty where the film must be encoded: another codec, pictures that are turned, scaled or
-    toned before they are shown, another rate, lost frames."""
+    toned before they are shown, lost frames."""
     if frames <= 0 or video.dataset or video.address or getattr(video, "tar", ""):
         return ""
     try:
-        with av.open(f"file:{video.path}", options={"protocol_whitelist": "file"}) as film:
+        with open_plain(video) as film:
             stream = film.streams[video.stream] if video.stream is not None else film.streams.video[0]
             codec = CODECS.get(stream.codec_context.name, "")
             if not codec or not is_plain(stream) or not shows_as_stored(video, stream):
                 return ""
-            copy_packets(film, stream, path)
+            index, stamps = stream.index, [packet.pts for packet in film.demux(stream) if packet.size]
+        if len(stamps) != frames or None in stamps or len(set(stamps)) != frames:
+            return ""
+        copy_packets(video, index, path, Fraction(fps).limit_denominator(1001), np.argsort(np.argsort(stamps)))
         return codec if is_constant(path, fps, frames) else ""
     except (av.FFmpegError, OSError, ValueError, IndexError):
         return ""
@@ -84,22 +88,25 @@ def shows_as_stored(video: Video, stream) -> bool:
     return False
 
 
+def open_plain(video: Video):
+    return av.open(f"file:{video.path}", options={"protocol_whitelist": "file"})
+
+
 def first_picture(video: Video, index: int) -> Iterator[av.VideoFrame]:
-    with av.open(f"file:{video.path}", options={"protocol_whitelist": "file"}) as film:
+    with open_plain(video) as film:
         yield from film.decode(film.streams[index])
 
 
-def copy_packets(film, stream, path: Path) -> None:
-    start = stream.start_time or 0
-    with av.open(str(path), "w", format="mp4") as copy:
+def copy_packets(video: Video, index: int, path: Path, fps: Fraction, place: np.ndarray) -> None:
+    """place: of the picture of each packet, in the order in which they are shown."""
+    late = int((np.arange(len(place)) - place).max())  # a picture is decoded so many places before it is shown, at most
+    with open_plain(video) as film, av.open(str(path), "w", format="mp4") as copy:
+        stream = film.streams[index]
         make = getattr(copy, "add_stream_from_template", None)
         out = make(stream) if make else copy.add_stream(template=stream)
-        for packet in film.demux(stream):
-            if packet.pts is None or packet.size == 0:
-                continue
-            packet.pts -= start
-            packet.dts = None if packet.dts is None else packet.dts - start
-            packet.stream = out
+        for number, packet in enumerate(packet for packet in film.demux(stream) if packet.size):
+            packet.stream, packet.time_base = out, 1 / fps
+            packet.pts, packet.dts, packet.duration = int(place[number]), number - late, 1
             copy.mux(packet)
 
 

@@ -1,14 +1,15 @@
 """Parquet files from elsewhere, by pyarrow (the extra `lerobot`): chosen columns of chosen rows, within bounds.
 
-What a file says of itself is checked before anything is read by it; texts are read as dictionaries, so that a long one
-that is said a million times is kept once.
+A file is read batch by batch, within a bound of memory; texts are read as dictionaries, so that a long one that is said
+a million times is kept once.
 """
 
+import contextlib
 import os
+import resource
 import stat
 from collections.abc import Iterable, Iterator
 from importlib import metadata, util
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,8 +21,7 @@ from handtool.names import printable
 
 BATCH_ROWS = 1024
 MOST_ROWS = 100_000_000  # of a file
-MOST_BYTES = 1 << 30  # of a column of a row group, uncompressed
-MOST_VALUES = 4096  # in one row of a column
+MOST_BYTES = 4 << 30  # of memory, for one batch
 LONGEST_TEXT = 1000  # characters that are kept
 HINT = "downloaded to its end?"
 
@@ -79,47 +79,40 @@ class ParquetFile:
         """The paths of the columns of values, which a column of lists is made of."""
         return [path for path in self.leaves if any(path == name or path.startswith(f"{name}.") for name in names)]
 
-    def read(self, names: list[str], groups: list[int] | None = None) -> Iterator[dict[str, Any]]:
-        """Arrow arrays of those columns, batch by batch. groups: the row groups, None: all."""
-        groups = list(range(self.about.num_row_groups)) if groups is None else groups
-        self.check_sizes(names, groups)
+    def read(self, names: list[str]) -> Iterator[dict[str, Any]]:
+        """Arrow arrays of those columns, batch by batch. What the metadata say of their sizes is not asked: pyarrow
+        ends the process where they lie."""
         with self.told():
-            for batch in self.file.iter_batches(BATCH_ROWS, row_groups=groups, columns=names, use_threads=False):
-                yield {name: batch.column(name) for name in names}
-
-    def check_sizes(self, names: Iterable[str], groups: list[int]) -> None:
-        """Raises DamagedFile where a column is larger than any sound one, or a row of it."""
-        wanted = set(self.leaves_of(names))
-        places = [(number, path) for number, path in enumerate(self.leaves) if path in wanted]
-        for group, (number, path) in product(groups, places):
+            batches = self.file.iter_batches(BATCH_ROWS, columns=names, use_threads=False)
+        while True:
             with self.told():
-                part = self.about.row_group(group)
-                chunk = part.column(number)
-                size, values = chunk.total_uncompressed_size, chunk.num_values
-            if not 0 <= size <= MOST_BYTES or not 0 <= values <= MOST_VALUES * max(part.num_rows, 1):
-                told = f"{values:,} values of {size:,} bytes in {part.num_rows:,} rows"
-                raise DamagedFile(f"{self.name}: {printable(path)} says that it has {told}", hint=HINT)
+                batch = next(batches, None)
+                arrays = batch and {name: batch.column(name) for name in names}
+            if arrays is None:
+                return
+            yield arrays
 
-    def numbers(self, names: list[str], groups: list[int] | None = None) -> dict[str, np.ndarray]:
+    def numbers(self, names: list[str]) -> dict[str, np.ndarray]:
         """(n,) float64 of columns with one number a row, NaN where there is none."""
-        return {name: each[:, 0] for name, each in self.matrix(dict.fromkeys(names, 1), groups).items()}
+        return {name: each[:, 0] for name, each in self.matrix(dict.fromkeys(names, 1)).items()}
 
-    def matrix(
-        self, widths: dict[str, int], groups: list[int] | None = None, only: tuple[str, float] | None = None
-    ) -> dict[str, np.ndarray]:
+    def matrix(self, widths: dict[str, int], only: tuple[str, float] | None = None) -> dict[str, np.ndarray]:
         """widths: numbers in a row of each column. only: the rows where a column has a value. Returns (n, width)
         float64 of each, NaN where there is none. Raises DamagedFile where a row has another number of them."""
         parts: dict[str, list[np.ndarray]] = {name: [np.empty((0, width))] for name, width in widths.items()}
-        for batch in self.read(list(widths), groups):
-            with self.told():
-                values = {
-                    name: as_matrix(batch[name], width, f"{self.name}: {printable(name)}")
-                    for name, width in widths.items()
-                }
-            rows = values[only[0]][:, 0] == only[1] if only else slice(None)
-            for name, each in values.items():
-                parts[name].append(each[rows])
+        for batch in self.read(list(widths)):
+            rows: slice | np.ndarray = slice(None)
+            if only:
+                rows = self.as_matrix(batch, only[0], 1)[:, 0] == only[1]
+                if not rows.any():
+                    continue
+            for name, width in widths.items():
+                parts[name].append(self.as_matrix(batch, name, width)[rows])
         return {name: np.concatenate(each) for name, each in parts.items()}
+
+    def as_matrix(self, batch: dict[str, Any], name: str, width: int) -> np.ndarray:
+        with self.told():
+            return as_matrix(batch[name], width, f"{self.name}: {printable(name)}")
 
     def texts(self, name: str) -> list[str]:
         """Of a column of texts, or of lists of them, which are joined by "; "."""
@@ -131,18 +124,25 @@ class ParquetFile:
 
 
 class Told:
-    """Whatever pyarrow raises becomes a DamagedFile: the file is at fault, not the machine."""
+    """Whatever pyarrow raises becomes a DamagedFile: the file is at fault, not the machine. It may take MOST_BYTES
+    meanwhile, so that a row that says it has a thousand million values is refused."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __enter__(self) -> None:
-        pass
+        self.before = resource.getrlimit(resource.RLIMIT_AS)
+        with contextlib.suppress(OSError, ValueError):  # Linux alone says how much is taken
+            pages = int(Path("/proc/self/statm").read_text().partition(" ")[0])
+            most = pages * resource.getpagesize() + MOST_BYTES
+            if self.before[0] == resource.RLIM_INFINITY or most < self.before[0]:
+                resource.setrlimit(resource.RLIMIT_AS, (most, self.before[1]))
 
     def __exit__(self, kind, error, trace) -> None:
+        resource.setrlimit(resource.RLIMIT_AS, self.before)
         is_ours = isinstance(error, (HandtoolError, AssertionError, GeneratorExit)) or not isinstance(error, Exception)
         if error is not None and not is_ours:
-            told = printable(first_line(error))
+            told = "it takes too much memory" if isinstance(error, MemoryError) else printable(first_line(error))
             raise DamagedFile(f"{self.name} cannot be read as parquet: {told}", hint=HINT) from None
 
 
@@ -166,7 +166,8 @@ def as_matrix(array: Any, width: int, what: str) -> np.ndarray:
         raise DamagedFile(f"{what} is {array.type}, looked for {width} numbers a row", hint=HINT)
     values = np.full((count, width), np.nan)
     flat = inner.to_numpy(zero_copy_only=False)
-    values[rows] = np.array(flat, np.float64).reshape(len(rows), width)
+    with np.errstate(invalid="ignore"):  # whatever bits a damaged file has for a number
+        values[rows] = np.array(flat, np.float64).reshape(len(rows), width)
     return values
 
 

@@ -98,7 +98,8 @@ def check_theirs(folder: Path) -> None:
 
 
 def make_ours(folder: Path) -> dict[str, Path]:
-    """ours_*: films that are copied, encoded, sampled, and left out. Returns the predictions of each."""
+    """ours_*: films that are copied (of an even rate, an uneven one, 30000/1001), of sampled frames, and left out.
+    Returns the predictions of each."""
     sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "lerobot")]
     from footage import make_video
     from test_write import export_set, make_predictions
@@ -106,7 +107,7 @@ def make_ours(folder: Path) -> dict[str, Path]:
     sources = {}
     for name, frames, settings in (
         ("copied", {}, {}),
-        ("encoded", {"times": [n / 30 + 0.008 * (n % 3 == 1) for n in range(40)]}, {}),
+        ("uneven", {"times": [n / 30 + 0.008 * (n % 3 == 1) for n in range(40)]}, {}),
         ("ntsc", {}, {"ntsc": True}),
         ("sampled", {}, {"every": None, "fps": 7.5}),
         ("bare", {}, {}),

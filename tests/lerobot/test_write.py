@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from footage import make_video, number_of, run_stage
+from footage import make_video, number_of, picture, run_stage
+from lerobot_sets import write_film
 from making import record
 from pyarrow import parquet
 from running import read
@@ -186,16 +187,19 @@ def test_joined_statistics_are_those_of_all_at_once():
     assert whole["mean"][3] == 0 and whole["std"][3] == 1
 
 
-def test_a_film_of_constant_rate_is_copied_and_any_other_is_encoded_with_one_picture_a_row(tmp_path):
-    even = make_video(tmp_path / "even.mp4", 12, 10)
+def test_films_are_copied_with_even_times_and_those_that_cannot_be_are_encoded_one_picture_a_row(tmp_path):
     uneven = make_video(tmp_path / "uneven.mp4", 12, 10, times=[0.1 * n + 0.03 * (n % 3 == 1) for n in range(12)])
-    report = export_set(make_predictions(tmp_path, [even, uneven]), tmp_path / "set")
-    assert (report["films_copied"], report["films_encoded"]) == (1, 1)
-    for video, original in zip(find_videos([tmp_path / "set"]).videos, (even, uneven), strict=True):
+    images = [picture(number, 12) for number in range(12)]
+    late = write_film(tmp_path / "late.mkv", images, 10, options={"bf": "3", "g": "12"})
+    other = write_film(tmp_path / "other.mp4", images, 10, "mpeg4", {"b": "4000000"})
+    films = [uneven, late, other]
+    report = export_set(make_predictions(tmp_path, films), tmp_path / "set")
+    assert (report["films_copied"], report["films_encoded"]) == (2, 1)
+    for video, original in zip(find_videos([tmp_path / "set"]).videos, films, strict=True):
         frames = list(read_frames(video, Sampling(every=1), Tally()))
         assert [number_of(frame.image, 12) for frame in frames] == list(range(12))
         assert [frame.time for frame in frames] == pytest.approx([0.1 * n for n in range(12)])
-        if original is even:
+        if original is not other:
             before = list(read_frames(find_videos([original]).videos[0], Sampling(every=1), Tally()))
             assert all(np.array_equal(one.image, other.image) for one, other in zip(frames, before, strict=True))
 
@@ -274,9 +278,6 @@ def test_a_film_that_is_gone_or_another_one_is_counted(tmp_path):
     films = [make_video(tmp_path / f"{n}.mp4", 6, 10) for n in range(3)]
     source = make_predictions(tmp_path, films)
     films[1].unlink()
-    make_video(tmp_path / "night.mp4", 6, 10, times=None)
-    from lerobot_sets import write_film
-
     write_film(films[2], [np.zeros((64, 96, 3), np.uint8)] * 6, 10)
     report = export_set(source, tmp_path / "set")
     videos = report["accounting"][0]

@@ -5,6 +5,7 @@ import os
 
 import av
 import numpy as np
+import pyarrow as pa
 import pytest
 from footage import run_stage, tables_of
 from lerobot_sets import CAMERAS, make_v2, make_v3, shade, write_film, write_table
@@ -307,3 +308,12 @@ def test_extract_keeps_episodes_tasks_and_cameras_and_boxes_are_told_by_their_na
         tables[CROPS.video.path].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
         and tables[CROPS.frame.path].tolist() == [0, 3] * 4
     )
+
+
+def test_a_row_of_endless_values_is_refused(tmp_path):
+    count = 20_000_000
+    endless = pa.ListArray.from_arrays([0, count, count + 1, count + 2], np.zeros(count + 2, np.int64))
+    root = make_v3(tmp_path / "set", cameras=CAMERAS[:1], episodes={"length": endless})
+    assert (root / "meta/episodes/chunk-000/file-000.parquet").stat().st_size < 100_000
+    with pytest.raises(DamagedFile, match="length has rows of different lengths"):
+        find(root)

@@ -140,23 +140,11 @@ def read_rows(episode: Episode, name: str) -> Rows:
     columns = {role: (column, width) for role, column, width in episode.hands if column in file.columns}
     widths = {column: width for column, width in columns.values()} | {"episode_index": 1}
     widths |= {"frame_index": 1} if "frame_index" in file.columns else {}
-    table = file.matrix(widths, groups_of(file, episode.number), only=("episode_index", episode.number))
+    table = file.matrix(widths, only=("episode_index", episode.number))
     count = len(table["episode_index"])
     frames = table["frame_index"][:, 0] if "frame_index" in table else np.arange(count)
     of_frame = {int(frame): row for row, frame in enumerate(frames.tolist()) if math.isfinite(frame)}
     return Rows(name, of_frame, {role: table[column] for role, (column, _) in columns.items()})
-
-
-def groups_of(file: ParquetFile, number: int) -> list[int]:
-    """The row groups that may hold rows of an episode, by what the file says of them."""
-    place = file.leaves.index("episode_index") if "episode_index" in file.leaves else -1
-    groups = []
-    with file.told():
-        for group in range(file.about.num_row_groups):
-            said = file.about.row_group(group).column(place).statistics if place >= 0 else None
-            if said is None or not said.has_min_max or said.min <= number <= said.max:
-                groups.append(group)
-    return groups
 
 
 def read_flags(flags: np.ndarray | None, count: int = 2) -> np.ndarray:
