@@ -64,7 +64,7 @@ class Told:
 
 def tell(hands: Hands, frames: int) -> dict[str, Told]:
     """Every feature of an episode of so many frames, in the order of NAMES."""
-    there = hands.joints_valid.any(axis=1) | hands.points_valid.any(axis=1)
+    there = np.any(hands.joints_valid, axis=1) | np.any(hands.points_valid, axis=1)
     score = np.where(np.isfinite(hands.score), hands.score, 1.0).astype(np.float32)
     points_score = np.where(hands.points_valid, score[:, None], 0)
     points = np.concatenate([hands.points, points_score[:, :, None]], axis=2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -102,8 +103,8 @@ def copy_packets(video: Video, index: int, path: Path, fps: Fraction, place: np.
     late = int((np.arange(len(place)) - place).max())  # a picture is decoded so many places before it is shown, at most
     with open_plain(video) as film, av.open(str(path), "w", format="mp4") as copy:
         stream = film.streams[index]
-        make = getattr(copy, "add_stream_from_template", None)
-        out = make(stream) if make else copy.add_stream(template=stream)
+        make: Any = getattr(copy, "add_stream_from_template", None)  # PyAV 14
+        out = make(stream) if make else cast(Any, copy).add_stream(template=stream)
         for number, packet in enumerate(packet for packet in film.demux(stream) if packet.size):
             packet.stream, packet.time_base = out, 1 / fps
             packet.pts, packet.dts, packet.duration = int(place[number]), number - late, 1
@@ -115,7 +116,7 @@ def is_constant(path: Path, fps: float, frames: int) -> bool:
     with av.open(str(path)) as film:
         stream = film.streams.video[0]
         stamps = [packet.pts for packet in film.demux(stream) if packet.size and packet.pts is not None]
-        times = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
+        times = np.sort(np.array(stamps, np.float64)) * float(stream.time_base or 0)
     return len(times) == frames and bool((np.abs(times - np.arange(frames) / fps) < LATEST_S).all())
 
 

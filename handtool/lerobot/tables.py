@@ -24,7 +24,8 @@ class DataFiles:
     """data/: a row a frame, a row group an episode; the next file where one has DATA_MB."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.number, self.rows, self.writer = root, -1, 0, None
+        self.root, self.number, self.rows = root, -1, 0
+        self.writer: Any = None
 
     def add(self, told: dict[str, Told], usual: dict[str, np.ndarray]) -> dict[str, int]:
         """The place of the episode, as the table of episodes says it. usual: as `usual_columns` makes them."""
@@ -46,7 +47,7 @@ class DataFiles:
     def usual_columns(self, episode: int, task: int, fps: float, frames: int) -> dict[str, np.ndarray]:
         """(frames,) each: those that every set has, last."""
         frame = np.arange(frames)
-        columns = {"timestamp": (frame / fps).astype(np.float32), "frame_index": frame}
+        columns: dict[str, np.ndarray] = {"timestamp": (frame / fps).astype(np.float32), "frame_index": frame}
         columns |= {"episode_index": np.full(frames, episode), "index": frame + self.rows}
         return columns | {"task_index": np.full(frames, task)}
 
@@ -64,7 +65,9 @@ class EpisodeFile:
     """meta/episodes: a row an episode."""
 
     def __init__(self, root: Path) -> None:
-        self.path, self.rows, self.writer = root / EPISODES, [], None
+        self.path = root / EPISODES
+        self.rows: list[dict[str, Any]] = []
+        self.writer: Any = None
 
     def add(self, row: dict[str, Any], stats: dict[str, Stats]) -> None:
         row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -119,10 +120,10 @@ class SetWriter:
         write_json(self.root / "meta" / "stats.json", whole)
         fps = int(self.fps) if self.fps == int(self.fps) else self.fps
         features = describe(fps, *self.size, self.codec if self.footage is not None else None)
-        about = {"version": __version__, "source": source.uuid, "table": table.group, "videos": self.names}
-        about |= {
-            "steps": [{name: step[name] for name in ("program", "version", "uuid")} for step in source.provenance]
-        }
+        about: dict[str, Any] = {"version": __version__, "source": source.uuid, "table": table.group}
+        about["videos"] = self.names
+        kept = ("program", "version", "uuid")
+        about["steps"] = [{name: step[name] for name in kept} for step in source.provenance]
         info = make_info(fps, features, len(self.names), self.data.rows, len(self.tasks), about)
         (self.root / "README.md").write_text(make_card(info), encoding="utf-8")
         write_json(self.root / "meta" / "info.json", info)

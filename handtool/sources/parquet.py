@@ -101,13 +101,12 @@ class ParquetFile:
         float64 of each, NaN where there is none. Raises DamagedFile where a row has another number of them."""
         parts: dict[str, list[np.ndarray]] = {name: [np.empty((0, width))] for name, width in widths.items()}
         for batch in self.read(list(widths)):
-            rows: slice | np.ndarray = slice(None)
-            if only:
-                rows = self.as_matrix(batch, only[0], 1)[:, 0] == only[1]
-                if not rows.any():
-                    continue
+            rows = self.as_matrix(batch, only[0], 1)[:, 0] == only[1] if only else None
+            if rows is not None and not rows.any():
+                continue
             for name, width in widths.items():
-                parts[name].append(self.as_matrix(batch, name, width)[rows])
+                values = self.as_matrix(batch, name, width)
+                parts[name].append(values if rows is None else values[rows])
         return {name: np.concatenate(each) for name, each in parts.items()}
 
     def as_matrix(self, batch: dict[str, Any], name: str, width: int) -> np.ndarray:

@@ -76,16 +76,16 @@ def as_video(info: Info, title: str, entry: Entry, camera: str, split: str) -> V
     notes = (*info.left_out, *notes)
     episode = Episode(entry.number, begin, entry.length, info.fps, entry.table, hands, notes)
     name = printable(f"{title}/episode_{entry.number:06d}/{camera}")
-    place, known = printable(entry.task), {"dataset": NAME, "split": split}
     return Video(
         name,
         str(info.root),
         "video",
         (film,) if film else (),
-        place=place,
+        dataset=NAME,
+        split=split,
+        place=printable(entry.task),
         episode=episode,
         knows_hands=bool(hands),
-        **known,
     )
 
 

@@ -69,20 +69,22 @@ def read_table(info: Info, path: Path, first: int) -> list[Entry]:
 
 
 def read_entry(info: Info, say: "Columns", row: int, number: int, task: str) -> Entry:
-    films, begin, length = {}, {}, say.number("length", row, LONGEST)
+    films: dict[str, str] = {}
+    begin: dict[str, float] = {}
+    length = say.number("length", row, LONGEST)
     if length is None:
-        ends = [say.number(name, row, 1 << 60) for name in ("dataset_from_index", "dataset_to_index")]
-        length = max(ends[1] - ends[0], 0) if None not in ends else None
+        first, end = (say.number(name, row, 1 << 60) for name in ("dataset_from_index", "dataset_to_index"))
+        length = max(end - first, 0) if first is not None and end is not None else None
     for camera in info.cameras:
-        where = [say.number(f"videos/{camera}/{part}", row, 10**9) for part in ("chunk_index", "file_index")]
-        start, end = (say.seconds(f"videos/{camera}/{part}", row) for part in ("from_timestamp", "to_timestamp"))
-        if None in where or start is None:
+        where = say.place(f"videos/{camera}", row)
+        start, until = (say.seconds(f"videos/{camera}/{part}", row) for part in ("from_timestamp", "to_timestamp"))
+        if where is None or start is None:
             continue
-        films[camera] = str(info.film(camera, dict(zip(("chunk_index", "file_index"), where))))
+        films[camera] = str(info.film(camera, where))
         begin[camera] = start
-        length = round((end - start) * info.fps) if length is None and end is not None else length
-    where = [say.number(f"data/{part}", row, 10**9) for part in ("chunk_index", "file_index")]
-    table = "" if None in where else str(info.table(dict(zip(("chunk_index", "file_index"), where))))
+        length = round((until - start) * info.fps) if length is None and until is not None else length
+    where = say.place("data", row)
+    table = "" if where is None else str(info.table(where))
     named = say.number("episode_index", row, 10**9)
     return Entry(number if named is None else named, min(max(length or 0, 0), LONGEST), task, table, films, begin)
 
@@ -100,6 +102,11 @@ class Columns:
         if not (np.isnan(value) or 0 <= value <= LATEST_S):
             raise DamagedFile(f"{self.name}: {printable(column)} is {value:g} in row {row}")
         return None if np.isnan(value) else value
+
+    def place(self, column: str, row: int) -> dict[str, int] | None:
+        """Of a file: its chunk and its number in it."""
+        chunk, file = (self.number(f"{column}/{part}", row, 10**9) for part in ("chunk_index", "file_index"))
+        return None if chunk is None or file is None else {"chunk_index": chunk, "file_index": file}
 
     def number(self, column: str, row: int, largest: int) -> int | None:
         value = float(self.columns[column][row]) if column in self.columns else np.nan

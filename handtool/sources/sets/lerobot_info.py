@@ -105,13 +105,14 @@ def read_info(root: Path) -> Info:
     if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps <= FASTEST or not math.isfinite(fps):
         raise DamagedFile(f"{shown(path)}: fps is {printable(repr(fps)[:40])}, looked for frames a second")
     size = content.get("chunks_size")
-    templates = (content.get(name) or usual for name, usual in USUAL[major].items())
+    data_path, video_path = (str(content.get(name) or usual) for name, usual in USUAL[major].items())
     splits = content.get("splits")
     return Info(
         root,
         major,
         float(fps),
-        *(str(each) for each in templates),
+        data_path,
+        video_path,
         size if isinstance(size, int) and size > 0 else 1000,
         {str(name): str(rows) for name, rows in splits.items()} if isinstance(splits, dict) else {},
         **sort_features(content["features"], path),
