@@ -64,7 +64,8 @@ def read_lens(path: str) -> tuple[bool, Lens | None]:
 
 def folders_above(video: Video, named: set[str]) -> list[Path]:
     """The folder of the video, or the tar that it is in, then those above up to the one that was named."""
-    here, folders = Path(video.path), []
+    here = Path(video.path)
+    folders: list[Path] = []
     folder = here if video.episode or (video.kind == "images" and video.path not in video.files) else here.parent
     while len(folders) < MOST_ABOVE and folder not in folders:
         folders.append(folder)
