@@ -162,7 +162,7 @@ shares() { case " $METHODS " in *" keypoints "*) case " $METHODS " in *" handtoo
 share_rows() { # exact keypoints know no depth, and without depth the method handtool is keypoints, to the bit: it is trained once
     local file
     shares || return 0
-    for file in "$1"-keypoints-[0-9]*.h5; do [ ! -e "$file" ] || ln -sf "$file" "${file/-keypoints-/-handtool-}"; done
+    for file in "$1"-keypoints-[0-9.]*.h5; do [ ! -e "$file" ] || ln -sf "$file" "${file/-keypoints-/-handtool-}"; done
 }
 
 pooled=$(printf ' %s+pool' $POOLED | sed 's/^ +pool$//')
