@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hands.test_lens import ASKEW, FOLDING, draw_lens
+from hands.test_lenses import ASKEW, FOLDING, draw_lens
 
 from handtool.hands.boxes import apply_affine, crop_affine
 from handtool.hands.camera import project as project_pinhole
