@@ -73,6 +73,7 @@ class HandsFile(BoxesFile):
             hands.keypoints[row] if known else None,
             float(hands.keypoints_score[row]) if known else float("nan"),
             joints=joints - joints[:1] if np.isfinite(joints).all() else None,
+            of_frame=True,
         )
 
     def labels_on(self, frame: Frame, camera: np.ndarray | Lens) -> Iterator[KnownHand]:

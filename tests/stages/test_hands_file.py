@@ -236,6 +236,17 @@ def test_options_that_contradict_it_are_refused(tmp_path):
         run(tmp_path, columns, whole=True)
 
 
+def test_estimates_from_behind_a_lens_keep_the_axes_of_the_frames_camera(tmp_path):
+    joints, columns = make_hands()
+    lens = tmp_path / "lens.json"
+    lens.write_text(json.dumps({"model": "fisheye", "K": K.tolist(), "distortion": [0.05, 0, 0, 0]}))
+    columns.pop("camera")
+    _, tables = run(tmp_path, columns, lens=lens)
+    assert np.allclose(tables["crops/landmarks_joints"], joints - joints[:, :1], atol=1e-6)
+    turned = np.arccos(tables["crops/rotation"][:, 2, 2])
+    assert turned.max() > 0.05, "the cameras of the crops are turned"
+
+
 @pytest.mark.parametrize("relative", [True, False])
 def test_labels_go_through_a_lens_that_bends(tmp_path, relative):
     joints, columns = make_hands()
