@@ -102,7 +102,8 @@ def read_boxes(path: Path) -> tuple[Any, str]:
 def read_camera(path: Path) -> tuple[Any, str]:
     from handtool.vision.camera_model import read_camera_model
 
-    return sha(*vars(read_camera_model(str(path))).values()), ""
+    lens = read_camera_model(str(path))
+    return sha(lens.model, lens.numbers, lens.size), ""
 
 
 def read_list(path: Path) -> tuple[Any, str]:
