@@ -14,7 +14,8 @@ objects, one a hand). One row, one hand; what is not known is NaN or null, and a
     camera       (n, 3, 3) px       or (3, 3): intrinsics of the frame (also called `K`)
 
 Pixels have centres at integers; camera axes are x right, y down, z forward; joints in handtool's order. In parquet the
-arrays are lists, nested or flat. Memory: 0.6 GB a million hands, in each worker process.
+arrays are lists, nested or flat. Memory, in each worker process: a million hands take 1.3 GB (.npz) or 2.3 (.parquet)
+while the file is read, and 0.6 GB then.
 """
 
 from collections import Counter
