@@ -129,6 +129,7 @@ def extract(
     if kept is not None and not any(outcome["enlarged"] for outcome in outcomes):
         box_scale = float(read_attrs(kept, CROPS)["box_scale"])
     attrs = {"size": config.size, "box_scale": box_scale} | api | landmarks_source(config, hands, found.videos)
+    attrs |= {"landmarks_source": "boxes"} if boxes is not None and in_file is not None and in_file.landmarks else {}
     with contextlib.ExitStack() as stack:
         place = job.folder / "again.h5"
         own = sink if kept is None else stack.enter_context(create_file(place, sink.record))

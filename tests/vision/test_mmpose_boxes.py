@@ -11,7 +11,7 @@ from handtool.config import ExtractConfig
 from handtool.errors import DamagedFile
 from handtool.hands.skeleton import FROM_RHD_LEFT, LEFT, RIGHT
 from handtool.stages.extract import extract
-from handtool.store import CROPS, open_file, read_column
+from handtool.store import CROPS, open_file, read_attrs, read_column
 from handtool.vision.boxes_file import BoxesFile
 
 SIZE = (96, 64)
@@ -126,6 +126,7 @@ def test_a_video_takes_boxes_and_landmarks_from_the_predictions_of_another_model
     with open_file(tmp_path / "c.h5") as file:
         affine, found = read_column(file, CROPS.crop_from_frame), read_column(file, CROPS.landmarks)
         assert read_column(file, CROPS.frame).tolist() == [0, 2, 4]
+        assert read_attrs(file, CROPS)["landmarks_source"] == "boxes"
         for row, number in enumerate((0, 2, 4)):
             expected = [[affine[row, 0] @ [x, y, 1], affine[row, 1] @ [x, y, 1]] for x, y in points[number]]
             np.testing.assert_allclose(found[row], expected, atol=1e-3)
