@@ -152,11 +152,11 @@ def find_pictures(source: File, progress: Progress) -> Pictures:
     sample = read_column(source, LABELS.sample_key) if source.has(LABELS) else None
     key_of: dict[int, str] = {} if sample is None else dict(zip(of_row.reshape(-1).tolist(), sample))
     names, sizes = list[str](), list[tuple[int, int] | None]()
-    for number in np.unique(keys[:, 0]).tolist():
+    numbers, starts = np.unique(keys[:, 0], return_index=True)
+    for number, frames in zip(numbers.tolist(), np.split(keys[:, 1], starts[1:])):
         name, path, width, height = (column[number] for column in columns)
-        frames = keys[keys[:, 0] == number, 1].tolist()
-        seen = {} if number in films else look_at(source, name, path, frames)
-        for each in frames:
+        seen = {} if number in films else look_at(source, name, path, frames.tolist())
+        for each in frames.tolist():
             called, size = seen.get(each, (f"{name}#{each}", None))
             names.append(key_of.get(len(names)) or called if number not in films else called)
             sizes.append((int(width), int(height)) if number in films and width and height else size)
