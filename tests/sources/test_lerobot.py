@@ -16,6 +16,7 @@ from handtool.hands.groups import Origin, footage_key
 from handtool.sources.find import find_videos
 from handtool.sources.frame import Choice, Sampling, Tally
 from handtool.sources.read import read_frames
+from handtool.sources.shards import divide_into_shards
 from handtool.stages.extract import extract
 from handtool.store import CROPS, VIDEOS
 
@@ -317,3 +318,9 @@ def test_a_row_of_endless_values_is_refused(tmp_path):
     assert (root / "meta/episodes/chunk-000/file-000.parquet").stat().st_size < 100_000
     with pytest.raises(DamagedFile, match="length has rows of different lengths"):
         find(root)
+
+
+def test_shards_share_the_episodes_by_their_lengths(tmp_path):
+    videos = find(make_v3(tmp_path / "set", lengths=(30, 10, 10, 10), cameras=CAMERAS[:1]))
+    assert divide_into_shards(videos, 2) == [[0], [1, 2, 3]]
+    assert find(tmp_path / "set")[2] == videos[2], "every machine finds the same ones"
