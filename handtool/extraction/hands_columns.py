@@ -14,10 +14,11 @@ objects, one a hand). One row, one hand; what is not known is NaN or null, and a
     camera       (n, 3, 3) px       or (3, 3): intrinsics of the frame (also called `K`)
 
 Pixels have centres at integers; camera axes are x right, y down, z forward; joints in handtool's order. In parquet the
-arrays are lists, nested or flat. Memory, in each worker process: a million hands take 1.3 GB (.npz) or 2.3 (.parquet)
-while the file is read, and 0.6 GB then.
+arrays are lists, nested or flat. Memory, in each worker process: a million hands take 1.3 GB while the file is read,
+and 0.6 GB then.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,16 +28,18 @@ import numpy as np
 
 from handtool import bounded
 from handtool.archives import PLAIN, RATIO
-from handtool.errors import DamagedFile, HandtoolError, first_line
+from handtool.errors import DamagedFile
 from handtool.hands.boxes import box_of_points
 from handtool.hands.camera import project
 from handtool.sources.npz import read_npz
+from handtool.sources.parquet import ParquetFile
 from handtool.vision.boxes_columns import read_side
 
 SHAPES: dict[str, tuple[int, ...]] = {"video": (), "frame": (), "time": (), "side": (), "score": (), "box": (4,)}
 SHAPES |= {"keypoints": (21, 2), "keypoints_score": (21,), "joints": (21, 3), "translation": (3,), "camera": (3, 3)}
 ALIASES = {"image": "video", "is_right": "side", "joints_m": "joints", "K": "camera"}
 TEXTS, LARGE = ("video", "side"), ("keypoints", "joints")
+TEXT_NAMES = ("video", "image")  # always texts; a side may be 0 and 1
 LEAST_DEPTH = 0.05  # m: joints that all lie deeper are in the camera's frame
 MOST_ROWS, BLOCK_ROWS = 50_000_000, 65_536
 HELP = "python -c 'import handtool.extraction.hands_columns as h; help(h)'"
@@ -194,48 +197,23 @@ def from_lists(path: str, name: str, values: Any) -> np.ndarray:
 
 
 def read_parquet(path: str) -> dict[str, np.ndarray]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise HandtoolError(
-            f"{path} is read by pyarrow, which is not installed", hint="pip install 'handtool[lerobot]'"
-        ) from None
-    if not Path(path).is_file():
-        raise HandtoolError(f"{path} cannot be read: it is no file", hint=f"ls -l {path}")
-    try:
-        with parquet.ParquetFile(path, memory_map=False) as file:
-            about = file.metadata
-            size = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
-            packed = Path(path).stat().st_size
-            if not 0 <= size <= max(PLAIN, RATIO * packed) or not 0 <= about.num_rows <= MOST_ROWS:
-                told = f"its {packed:,} bytes say that they unpack to {size:,} and {about.num_rows:,} rows"
-                raise DamagedFile(f"{path} cannot be read: {told}", hint=HINT)
-            names = [name for name in file.schema_arrow.names if ALIASES.get(name, name) in SHAPES]
-            others = {name: np.zeros(0) for name in file.schema_arrow.names if name not in names}
-            read = (file.read(columns=[name]) for name in names)  # one at a time: each takes its memory twice
-            return others | {name: from_arrow(path, name, table.column(name)) for name, table in zip(names, read)}
-    except HandtoolError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
-        raise DamagedFile(f"{path} cannot be read: {first_line(error)}", hint=HINT) from None
+    """A column at a time: each takes its memory twice."""
+    file = ParquetFile(Path(path), TEXT_NAMES)
+    known = {name: ALIASES.get(name, name) for name in file.columns if ALIASES.get(name, name) in SHAPES}
+    size, packed = file.rows * sum(8 * math.prod(SHAPES[name]) for name in known.values()), Path(path).stat().st_size
+    if size > max(PLAIN, RATIO * packed) or file.rows > MOST_ROWS:
+        told = f"its {packed:,} bytes say that they unpack to {size:,} and {file.rows:,} rows"
+        raise DamagedFile(f"{path} cannot be read: {told}", hint=HINT)
+    others = {name: np.zeros(0) for name in file.columns if name not in known}
+    return others | {name: read_column(file, name, of) for name, of in known.items()}
 
 
-def from_arrow(path: str, name: str, column: Any) -> np.ndarray:
-    """column: a ChunkedArray of texts, numbers, or lists of numbers. null becomes NaN or the empty text."""
-    shape = SHAPES[ALIASES.get(name, name)]
-    if ALIASES.get(name, name) in TEXTS:
-        return np.array(["" if value is None else str(value) for value in column.to_pylist()], dtype=str)
-    there, flat = column.is_valid().to_numpy(), column.combine_chunks()
-    while hasattr(flat, "flatten") and "list" in str(flat.type):
-        flat = flat.flatten()
-    numbers = flat.drop_null() if not shape else flat
-    values, wanted = numbers.to_numpy(zero_copy_only=False), (int(there.sum()), *shape)
-    if values.size != int(np.prod(wanted)):
-        raise DamagedFile(f"{path}: {name} is not numbers of shape {('n', *shape)} throughout", hint=HINT)
-    kind = np.float32 if ALIASES.get(name, name) in LARGE else np.float64
-    if there.all():
-        return values.astype(kind, copy=False).reshape(wanted)
-    filled = np.full((len(there), *shape), np.nan, kind)
-    filled[there] = values.reshape(wanted)
-    return filled
+def read_column(file: ParquetFile, name: str, known: str) -> np.ndarray:
+    """Texts, numbers, or lists of numbers, nested or flat. null becomes NaN or the empty text."""
+    kind, is_list = np.float32 if known in LARGE else np.float64, file.is_list(name)
+    width = math.prod(SHAPES[known]) if is_list else 1
+    if known in TEXTS:
+        return np.array(file.texts(name), dtype=str)
+    parts = [file.as_matrix(batch, name, width).astype(kind) for batch in file.read([name])]
+    values = np.concatenate([*parts, np.empty((0, width), kind)])
+    return values.reshape(len(values), *SHAPES[known]) if is_list else values[:, 0]

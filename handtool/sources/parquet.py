@@ -79,6 +79,10 @@ class ParquetFile:
         """The paths of the columns of values, which a column of lists is made of."""
         return [path for path in self.leaves if any(path == name or path.startswith(f"{name}.") for name in names)]
 
+    def is_list(self, name: str) -> bool:
+        """Whether it has several values a row."""
+        return "list" in str(self.file.schema_arrow.field(name).type)
+
     def read(self, names: list[str]) -> Iterator[dict[str, Any]]:
         """Arrow arrays of those columns, batch by batch. What the metadata say of their sizes is not asked: pyarrow
         ends the process where they lie."""
