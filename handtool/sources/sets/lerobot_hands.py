@@ -53,7 +53,7 @@ WAYS = (  # to the keypoints of a hand; the first that a set has
     ("manus", "intrinsics"),
 )
 ALSO = ("joints", "valid", "absolute", "known", "intrinsics")
-OF_HANDS = re.compile(r"hand|wrist|finger|mano|kp[23]d|palm", re.IGNORECASE)
+OF_HANDS = re.compile(r"(?!.*hands\.score$).*(hand|wrist|finger|mano|kp[23]d|palm)", re.IGNORECASE)
 FIRST_PERSON = re.compile(r"(.*[._])?(ego|main|head|head_left|egocentric)(_camera)?")
 MANUS = [0, 1, 2, 3, 4, *(first + n for first in (6, 11, 16, 21) for n in range(4))]
 MOST_NAMED = 10
@@ -75,7 +75,7 @@ def find_hands(info: Info, camera: str) -> tuple[tuple[tuple[str, str, int], ...
         notes += [] if camera_of_hands(info) else ["hands not read: the set does not say which camera sees them"]
         taken = []
     used = {found[role] for role in taken}
-    rest = [name for name in info.widths if OF_HANDS.search(name) and name not in used]
+    rest = [name for name in info.widths if OF_HANDS.match(name) and name not in used]
     if rest and (taken or not way):
         told = ", ".join(f"{printable(name)} ({info.widths[name]})" for name in rest[:MOST_NAMED])
         notes.append(f"not read as 21 joints of a hand: {told}{' …' * (len(rest) > MOST_NAMED)}")
