@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from types import SimpleNamespace
+from dataclasses import replace
 
 import av
 import cv2
@@ -245,9 +245,7 @@ def test_another_video_under_the_old_name_is_not_believed(clip, tmp_path):
         other = tmp_path / "clips" / "clip.mp4"
         make_video(other, 7, 10, SIZE)  # as dark at first, then brighter sooner, and soon over
         sink = io.BytesIO()
-        report = overlay(
-            file, sink, OverlayConfig(), footage=[SimpleNamespace(**(vars(video) | {"path": str(other)}))], note=""
-        )
+        report = overlay(file, sink, OverlayConfig(), footage=[replace(video, path=str(other))], note="")
     assert (report["from_frames"], report["from_crops"]) == (1, 8)
 
 
