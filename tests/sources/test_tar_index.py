@@ -148,12 +148,13 @@ def test_damage_of_any_kind_is_no_crash_and_gives_no_member_beyond_the_file(tmp_
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (gzip.compress(b"a"), "gzip -d"),
+        (gzip.compress(b"a", mtime=0), "gzip -d"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<html>not found</html>", "html"),
         (b"", "empty file"),
         (b"no tar " * 200, "no header at byte 0"),
     ],
+    ids=["gzip", "lfs", "html", "empty", "text"],
 )
 def test_what_is_no_tar_says_what_it_is(tmp_path, content, reason):
     with pytest.raises(NoTar, match=reason):
