@@ -15,7 +15,7 @@ from mean_pose import predict_mean
 from study_table import gain, read_results, video_means
 
 METHODS = ("scratch", "simhand", "handtool", "scratch+pool", "handtool+pool", "scratch+own", "correction")
-ESTIMATOR = ("mediapipe", "0")
+ESTIMATOR = ("mediapipe", "0", "")
 BLOCK = 10  # hands
 
 
@@ -23,15 +23,15 @@ def in_blocks(figures: dict, known: np.ndarray) -> dict:
     """The same figures, of the known hands alone, with blocks of hands in place of few videos."""
     video = figures["video"]
     units = video if len(set(video)) >= BLOCK else video * len(video) + np.arange(len(video)) // BLOCK
-    each, unit = figures["each"][known], np.unique(units[known], return_inverse=True)[1]
-    return {"each": each, "video": unit}
+    each, unit = figures["each_pa"][known], np.unique(units[known], return_inverse=True)[1]
+    return {"each_pa": each, "video": unit}
 
 
 def compare(ours: dict[int, dict], theirs: dict) -> tuple[float, float, float]:
     """The gain over `theirs`, in percent, and its interval. ours: seed -> figures."""
-    known = np.isfinite(theirs["each"]) & np.all([np.isfinite(each["each"]) for each in ours.values()], axis=0)
+    known = np.isfinite(theirs["each_pa"]) & np.all([np.isfinite(each["each_pa"]) for each in ours.values()], axis=0)
     seeds = {seed: in_blocks(each, known) for seed, each in ours.items()}
-    return gain(video_means(seeds), video_means(dict.fromkeys(seeds, in_blocks(theirs, known))))
+    return gain(video_means(seeds, "each_pa"), video_means(dict.fromkeys(seeds, in_blocks(theirs, known)), "each_pa"))
 
 
 def lay_out(name: str, labels: str, pa: np.ndarray, root: np.ndarray) -> str:
@@ -48,10 +48,10 @@ def main(folder: Path) -> None:
     mean = predict_mean(str(folder / "train.h5"), str(folder / "test.h5"))
     figures = [np.array([mean[protocol]["mean_mm"]]) for protocol in ("pa_mpjpe", "mpjpe_root")]
     print(lay_out("mean pose", "all", *figures))
-    for (method, labels), seeds in sorted(results.items(), key=lambda each: (int(each[0][1]), order(each[0][0]))):
+    for row, seeds in sorted(results.items(), key=lambda each: (int(each[0][1]), order(each[0][0]))):
         pa, root = (np.array([each[name] for each in seeds.values()]) for name in ("pa", "root"))
-        line = lay_out(method, labels, pa, root)
-        if (method, labels) != ESTIMATOR:
+        line = lay_out(*row[:2], pa, root)
+        if row != ESTIMATOR:
             line += "  {:+6.1f} ({:+.1f} to {:+.1f})".format(*compare(seeds, results[ESTIMATOR][1]))
         print(line)
 

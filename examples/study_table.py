@@ -22,7 +22,7 @@ DRAWS = 4000
 PROTOCOLS = {"pa": "pa_mpjpe", "root": "mpjpe_root"}
 
 
-Row = tuple[str, str, str]  # method, fraction, budget
+Row = tuple[str, str, str]  # method, fraction or number of labels, budget ("": the study has none)
 
 
 def read_results(folder: Path, methods: list[str]) -> dict[Row, dict[int, dict]]:
@@ -30,7 +30,7 @@ def read_results(folder: Path, methods: list[str]) -> dict[Row, dict[int, dict]]
     found: dict[Row, dict[int, dict]] = {}
     for method in methods:
         for path in sorted(folder.glob(f"result-{method}-*.h5")):
-            if not (named := re.fullmatch(rf"result-{re.escape(method)}-([\d.]+)-(\d+)-(\d+)\.h5", path.name)):
+            if not (named := re.fullmatch(rf"result-{re.escape(method)}-([\d.]+)-(?:(\d+)-)?(\d+)\.h5", path.name)):
                 continue
             with store.open_file(path) as file:
                 metrics = store.read_metrics(file)
@@ -38,7 +38,7 @@ def read_results(folder: Path, methods: list[str]) -> dict[Row, dict[int, dict]]
                 for short, name in PROTOCOLS.items():
                     each = metrics["per_hand"][f"{name}_mm"].astype(float)
                     figures |= {short: metrics[name]["mean_mm"], f"each_{short}": each}
-            found.setdefault((method, named[1], named[2]), {})[int(named[3])] = figures
+            found.setdefault((method, named[1], named[2] or ""), {})[int(named[3])] = figures
     return found
 
 

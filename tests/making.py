@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 
 from handtool import store
-from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, VIDEOS, Record, Sink
+from handtool.config import EvalConfig
+from handtool.stages.eval import evaluate
+from handtool.store import CROPS, EMBEDDINGS, KEYPOINTS, LABELS, PREDICTIONS, VIDEOS, Record, Sink
 
 SIZE = 64
 
@@ -139,3 +141,24 @@ def write_labels(sink: Sink, hands: dict) -> None:
             sample_key=[f"hand {i}" for i in range(n)],
         ),
     )
+
+
+def make_result(path: Path, test: Path, mm: float) -> Path:
+    """What eval writes of predictions for all hands of `test` that are `mm` away on average, wrist on wrist."""
+    predictions = path.with_name(f"{path.stem}-predictions.h5")
+    with store.open_file(test) as source, store.create_file(predictions, record("handtool eval"), [source]) as sink:
+        joints, count = store.read_column(source, LABELS.joints), source.count(LABELS)
+        joints[:, 1:, 0] += mm / 1000 * 21 / 20  # not the wrist, which stays where it is
+        columns = dict(
+            joints=joints,
+            keypoints=np.zeros((count, 21, 2)),
+            valid=np.ones(count, bool),
+            absolute=np.ones(count, bool),
+            scale=np.full(count, 0.03),
+        )
+        store.write_table(sink, PREDICTIONS, columns, {"scale_source": "truth"})
+        sink.inherit(source)
+        sink.finish({})
+    with store.open_file(predictions) as source, store.create_file(path, record("handtool eval"), [source]) as sink:
+        sink.finish(evaluate([source], sink, EvalConfig(resamples=50)))
+    return path

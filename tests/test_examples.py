@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from comparing import assert_same_tables
 from footage import make_video
-from making import make_file, record, write_crops, write_labels, write_videos
+from making import make_file, make_result, record, write_crops, write_labels, write_videos
 from running import read_tables, same_tables
 
 from handtool import store
@@ -316,15 +316,35 @@ def test_a_studys_probe_reads_poses_off_features(monkeypatch):
 def test_the_gain_over_the_estimator_is_of_hands_that_both_know_in_blocks_of_one_film(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     table, rng = study("study_real_table"), np.random.default_rng(2)
-    theirs = {"each": rng.uniform(5, 20, 60), "video": np.zeros(60, int)}
-    ours = {seed: {"each": 0.8 * theirs["each"], "video": theirs["video"]} for seed in (1, 2)}
-    ours[1]["each"][:5], theirs["each"][55:] = np.nan, np.nan
+    theirs = {"each_pa": rng.uniform(5, 20, 60), "video": np.zeros(60, int)}
+    ours = {seed: {"each_pa": 0.8 * theirs["each_pa"], "video": theirs["video"]} for seed in (1, 2)}
+    ours[1]["each_pa"][:5], theirs["each_pa"][55:] = np.nan, np.nan
     assert np.allclose(table.compare(ours, theirs), 20)
-    noisy = {1: {"each": rng.uniform(5, 20, 60), "video": theirs["video"]}}
+    noisy = {1: {"each_pa": rng.uniform(5, 20, 60), "video": theirs["video"]}}
     percent, low, high = table.compare(noisy, theirs)
     assert low < percent < high, "six blocks, though one film"
-    several = table.in_blocks({"each": theirs["each"], "video": np.arange(60) // 6}, np.isfinite(theirs["each"]))
+    several = table.in_blocks(
+        {"each_pa": theirs["each_pa"], "video": np.arange(60) // 6}, np.isfinite(theirs["each_pa"])
+    )
     assert several["video"].tolist() == (np.arange(55) // 6).tolist(), "ten films stay whole"
+
+
+def test_the_table_of_real_hands_is_of_result_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    for name in ("train", "test"):
+        make_file(tmp_path / f"{name}.h5", (3, 3, 3, 3), ("labels",))
+    for name, mm in {
+        "mediapipe-0-1": 10,
+        "scratch+own-30-1": 13,
+        "scratch+own-30-2": 12,
+        "correction-200-1": 8,
+    }.items():
+        make_result(tmp_path / f"result-{name}.h5", tmp_path / "test.h5", mm)
+    study("study_real_table").main(tmp_path)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in lines[2:]] == [["0", "mediapipe"], ["30", "scratch+own"], ["200", "correction"]]
+    assert lines[2][3] == "10.00" and lines[3][6] == "12.50" and lines[3][7:10] == ["(12.00", "to", "13.00)"]
+    assert 18 < float(lines[4][-4]) < 22 and float(lines[3][-4]) < -15 and len(lines[2]) == 4
 
 
 def test_a_study_of_real_hands_needs_a_folder_and_labels():

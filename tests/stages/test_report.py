@@ -8,10 +8,10 @@ from xml.etree.ElementTree import fromstring as parse
 import h5py
 import numpy as np
 import pytest
-from making import make_file, record
+from making import make_file, make_result, record
 
 from handtool import store
-from handtool.config import EvalConfig, ReportConfig
+from handtool.config import ReportConfig
 from handtool.errors import HandtoolError
 from handtool.render.motion_charts import TrackOverTime, coverage_chart
 from handtool.render.scores import pck_curves
@@ -19,9 +19,9 @@ from handtool.render.svg import cut
 from handtool.sources.frame import Sampling
 from handtool.sources.reopen import interval_of, sampling_of, tick_of
 from handtool.sources.ticks import Ticks
-from handtool.stages.eval import compare_results, evaluate
+from handtool.stages.eval import compare_results
 from handtool.stages.report import join_chains, report
-from handtool.store import CURVE, LABELS, PAIRS, PREDICTIONS
+from handtool.store import CURVE, PAIRS, PREDICTIONS
 
 
 def grey(file, kind):
@@ -114,28 +114,7 @@ def results(tmp_path):
     test = make_file(tmp_path / "test.h5", (3, 3, 3, 3), ("labels",))
     opened = []
     for name, mm in (("first", 10.0), ("worse", 13.0), ("better", 9.0)):
-        with (
-            store.open_file(test) as source,
-            store.create_file(tmp_path / f"{name}.h5", record("handtool eval"), [source]) as sink,
-        ):
-            truth, count = store.read_column(source, LABELS.joints), source.count(LABELS)
-            joints = truth.copy()
-            joints[:, 1:, 0] += mm / 1000 * 21 / 20  # not the wrist, which stays where it is
-            columns = dict(
-                joints=joints,
-                keypoints=np.zeros((count, 21, 2)),
-                valid=np.ones(count, bool),
-                absolute=np.ones(count, bool),
-                scale=np.full(count, 0.03),
-            )
-            store.write_table(sink, PREDICTIONS, columns, {"scale_source": "truth"})
-            sink.inherit(source)
-            sink.finish({})
-        with (
-            store.open_file(tmp_path / f"{name}.h5") as source,
-            store.create_file(tmp_path / f"{name}-result.h5", record("handtool eval"), [source]) as sink,
-        ):
-            sink.finish(evaluate([source], sink, EvalConfig(resamples=50)))
+        make_result(tmp_path / f"{name}-result.h5", test, mm)
         opened.append(store.open_file(tmp_path / f"{name}-result.h5"))
     yield opened
     for file in opened:
@@ -172,7 +151,8 @@ def test_results_of_one_name_are_told_apart(results, handtool, tmp_path):
     for folder, name in (("a", "first"), ("b", "worse")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "result.h5").write_bytes((tmp_path / f"{name}-result.h5").read_bytes())
-    moved = [option for name in ("test", "first", "worse") for option in ("--linked", tmp_path / f"{name}.h5")]
+    names = ("test", "first-result-predictions", "worse-result-predictions")
+    moved = [option for name in names for option in ("--linked", tmp_path / f"{name}.h5")]
     done = handtool("report", "a/result.h5", "b/result.h5", "a/result.h5", *moved, "-o", "r.html")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "r.html").read_text()
