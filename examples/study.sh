@@ -33,7 +33,7 @@ large)
     BUDGETS=${BUDGETS:-8000000 16000000} COST=${COST:-128} FRACTIONS=${FRACTIONS:-0.01 0.1 1}
     SIZE=224 network=(--arch resnet50 --input-size 128 --gpus "${GPUS:-8}") head=(--head heatmap --batch-size 128)
     ;;
-*) sed -n '2,10p' "$0" | cut -c3-; exit 2 ;;
+*) sed -n '2,9p' "$0" | cut -c3-; exit 2 ;;
 esac
 out=${2:-study-$scale} JOBS=${JOBS:-1} SEEDS=${SEEDS:-1 2 3}
 METHODS=${METHODS-simclr peclr simhand simhand-unweighted keypoints softhand handtool oracle} POOLED=${POOLED-scratch simhand handtool}

@@ -14,9 +14,11 @@ not looked at. All forms take the same number of steps on a tenth of the labels:
     frozen     the head alone
     fresh      plain with a fresh head
     flip       --mirror .5, and the predictions for a hand and for its mirror image averaged
-    nearest    plain, averaged with the ten labelled hands nearest by the frozen features
 
 and, of frozen features alone, ridge regression on those of the last stage and of the last two and three together.
+Then the mean of plain's answer and of another one, shifted, turned and scaled onto it, and as it is: the ten labelled
+hands nearest by the frozen features, and as controls ridge regression, the mean hand, ten labelled hands at random and
+the models of two other forms.
 Prints PA-MPJPE / root-relative in mm for each seed. Run it again to continue.
 """
 
@@ -42,7 +44,7 @@ from handtool.store import CROPS  # noqa: E402
 
 NETWORK = "--arch resnet18 --input-size 64 --precision bf16 --gpus 0 --batch-size 32"
 HEAD = "--head regression --rotation 15 --colour .3 --label-fraction .1"
-FORMS = ("plain", "slow", "decay", "head", "head-fast", "frozen", "fresh", "flip", "nearest")
+FORMS = ("plain", "slow", "decay", "head", "head-fast", "frozen", "fresh", "flip")
 DEV_SEED = 909
 
 
@@ -65,13 +67,17 @@ def main() -> None:
     print(f"{given.steps} steps{', with the pool' * given.pool}; PA / root-relative, mm, of seeds {given.seeds}")
     for form in given.only.split(","):
         tell(form, [try_form(form, folder, labelled, dev, encoders[seed], seed, given) for seed in seeds])
+    for second in ("nearest", "ridge", "mean hand", "at random", "slow", "frozen"):
+        for onto in (True, False) if {"plain", second} & set(FORMS) <= set(given.only.split(",")) else ():
+            errors = [blend(second, onto, folder, labelled, dev, encoders[seed], seed, given) for seed in seeds]
+            tell(f"+ {second}, {'onto it' if onto else 'as it is'}", errors)
     for stages in () if given.pool else (1, 2, 3):
         tell(f"ridge, {stages} stages", [probe(stages, labelled, dev, encoders[seed], seed) for seed in seeds])
 
 
 def tell(form: str, errors: list[tuple[float, float]]) -> None:
     shown = "   ".join(f"{pa:6.2f} / {root:5.2f}" for pa, root in errors)
-    print(f"{form:>18s}   {shown}   mean {np.mean([e[0] for e in errors]):.2f} / {np.mean([e[1] for e in errors]):.2f}")
+    print(f"{form:>21s}   {shown}   mean {np.mean([e[0] for e in errors]):.2f} / {np.mean([e[1] for e in errors]):.2f}")
 
 
 def run(line: str) -> None:
@@ -85,19 +91,21 @@ def run(line: str) -> None:
         raise SystemExit(f"handtool {line}: {done.stderr}")
 
 
+def name_result(form: str, folder: Path, seed: int, given: argparse.Namespace) -> Path:
+    return folder.resolve() / f"result-{form}-{'pool-' * given.pool}{given.steps}-{seed}.h5"
+
+
 def try_form(
     form: str, folder: Path, labelled: Path, dev: Path, encoder: Path, seed: int, given: argparse.Namespace
 ) -> tuple[float, float]:
     """Errors of a form, trained as the command does it."""
-    kind = "pool-" * given.pool + f"{given.steps}-{seed}"
-    trained = "plain" if form == "nearest" else form
-    pose, result = (folder.resolve() / f"{what}-{kind}.h5" for what in (f"pose-{trained}", f"result-{form}"))
+    result = name_result(form, folder, seed, given)
+    pose, before = (result.with_name(result.name.replace(f"result-{form}", f"pose-{of}")) for of in (form, "before"))
     pool = f" --pool {(given.study / 'keypoints.h5').resolve()} --pool-depth lifted" * given.pool
     start = f"finetune {labelled.resolve()} {NETWORK} {HEAD}{pool} --seed {seed}"
     first = given.steps // 3
     full, third = "--learning-rate 1e-3", "--learning-rate 3.3e-4"
-    if not pose.exists() and trained in ("head", "head-fast"):
-        before = folder.resolve() / f"pose-before-{kind}.h5"
+    if not pose.exists() and form in ("head", "head-fast"):
         if not before.exists():
             run(f"{start} --encoder {encoder.resolve()} --freeze {full} --steps {first} -o {before}")
         rate = third if form == "head" else full
@@ -105,30 +113,51 @@ def try_form(
     elif not pose.exists():
         how = {"slow": third, "decay": "--layer-decay .7", "frozen": "--freeze", "fresh": "--fresh-head"}
         how["flip"] = "--mirror .5"
-        run(f"{start} --encoder {encoder.resolve()} {how.get(trained, full)} --steps {given.steps} -o {pose}")
+        run(f"{start} --encoder {encoder.resolve()} {how.get(form, full)} --steps {given.steps} -o {pose}")
     if not result.exists():
         said = result.with_name(f"predictions-{result.name}")
         run(f"predict {dev.resolve()} --model {pose} --bone truth{' --flip' * (form == 'flip')} -o {said}")
         run(f"eval {said} -o {result}")
     with store.open_file(result) as file:
-        if form == "nearest":
-            return blended(file, labelled, dev, encoder, seed)
         metrics = store.read_metrics(file)
     return metrics["pa_mpjpe"]["mean_mm"], metrics["mpjpe_root"]["mean_mm"]
 
 
-def blended(file: store.File, labelled: Path, dev: Path, encoder: Path, seed: int) -> tuple[float, float]:
-    """The mean of the prediction and of the nearest labelled hands, both about the wrist as right hands."""
+def blend(
+    second: str,
+    onto: bool,
+    folder: Path,
+    labelled: Path,
+    dev: Path,
+    encoder: Path,
+    seed: int,
+    given: argparse.Namespace,
+) -> tuple[float, float]:
+    """Errors of the mean of plain's answer and of a second one, both right hands about the wrist, in bone lengths."""
     (poses, _, _), (truth, bone, _) = read_poses(labelled), read_poses(dev)
-    side = store.read_column(file, CROPS.side)
-    joints = canonical_joints(store.read_column(file, store.PREDICTIONS.joints).astype(float), side)
-    said = (relative_to(joints) / bone[:, None, None]).reshape(len(joints), -1)
     rows = labels_of(seed, len(poses))
-    near = nearest(read_features(labelled, encoder)[rows], poses[rows], read_features(dev, encoder))
-    # in the prediction's own size and turn, so that the mean is one of poses
-    near = similarity(near.reshape(-1, 21, 3), said.reshape(-1, 21, 3)).reshape(said.shape)
-    pa, root = errors_mm((said + near) / 2, truth, bone)
+    said, poses = read_answer(name_result("plain", folder, seed, given), bone), poses[rows]
+    if second in FORMS:
+        other = read_answer(name_result(second, folder, seed, given), bone)
+    elif second == "mean hand":
+        other = np.repeat(poses.mean(0)[None], len(truth), 0)
+    elif second == "at random":
+        other = poses[np.random.default_rng(seed).integers(0, len(poses), (len(truth), 10))].mean(1)
+    else:
+        read = {"nearest": nearest, "ridge": tuned_ridge}[second]
+        other = read(read_features(labelled, encoder)[rows], poses, read_features(dev, encoder))
+    if onto:
+        other = similarity(other.reshape(-1, 21, 3), said.reshape(-1, 21, 3)).reshape(said.shape)
+    pa, root = errors_mm((said + other) / 2, truth, bone)
     return pa.mean(), root.mean()
+
+
+def read_answer(result: Path, bone: np.ndarray) -> np.ndarray:
+    """(N, 63), as `read_poses` reads the truth."""
+    with store.open_file(result) as file:
+        side = store.read_column(file, CROPS.side)
+        joints = canonical_joints(store.read_column(file, store.PREDICTIONS.joints).astype(float), side)
+    return (relative_to(joints) / bone[:, None, None]).reshape(len(joints), -1)
 
 
 def labels_of(seed: int, count: int) -> np.ndarray:
